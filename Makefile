@@ -1,0 +1,54 @@
+# Every target does its own set-up from a bare checkout: only Python 3.11 or newer is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := libs/common libs/sandbox libs/cli services/gateway services/llm-stream services/telemetry
+EDITABLE := $(foreach p,$(PACKAGES),-e $(p))
+PYPROJECTS := $(foreach p,$(PACKAGES),$(p)/pyproject.toml)
+
+.PHONY: run test bench check generate lock clean help
+
+help:
+	@echo "make run       start everything on this machine (http://127.0.0.1:8080)"
+	@echo "make test      the whole test suite, on real engines"
+	@echo "make bench     measure the running system beside a direct call"
+	@echo "make check     lint, types, import rules, generated files"
+	@echo "make generate  schemas, AsyncAPI, OpenAPI and the references"
+	@echo "make lock      resolve the dependencies again"
+
+run: $(VENV)/.runtime
+	@$(BIN)/sonant up
+
+test: $(VENV)/.dev
+	@$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/.dev
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy libs/*/src services/*/src tests
+	$(BIN)/lint-imports
+	$(BIN)/python -m common.docs --check
+
+generate: $(VENV)/.dev
+	$(BIN)/python -m common.docs
+
+$(VENV)/.runtime: requirements.lock $(PYPROJECTS)
+	@echo "Setting up $(VENV) (first run only) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(EDITABLE)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+lock: $(VENV)/.dev
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --constraint requirements.lock --group dev pyproject.toml -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""What every Sonant service shares: events, bus, kernel and storage."""

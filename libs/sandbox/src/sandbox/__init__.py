@@ -1,0 +1,1 @@
+"""Wire-faithful local stand-ins of the providers Sonant talks to."""

@@ -1,0 +1,1 @@
+"""The HTTP front door: publishes requests onto the log and writes the replies."""

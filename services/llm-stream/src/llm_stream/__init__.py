@@ -1,0 +1,1 @@
+"""Answers chat requests from upstream models, streaming."""

@@ -1,0 +1,1 @@
+"""Stores every turn once and answers usage questions."""
