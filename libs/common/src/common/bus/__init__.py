@@ -1,0 +1,1 @@
+"""How events travel: the durable log and the ephemeral live channel."""

@@ -1,0 +1,1 @@
+"""What travels: every event, declared once."""

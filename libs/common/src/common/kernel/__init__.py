@@ -1,0 +1,1 @@
+"""How a service runs; services do not see past it."""

@@ -1,0 +1,126 @@
+"""The port of the durable log: what Kafka and the embedded log both promise.
+
+An *offset* is an opaque string, unique and increasing inside one partition. A *committed* offset says
+"everything up to and including this is finished"; after a restart reading goes on right behind it.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from common.events.spec import Topic
+
+
+class BusUnavailableError(Exception):
+    """The log or the live channel does not answer; the caller may try again later."""
+
+
+class TopicMismatchError(Exception):
+    """A topic exists with a shape that contradicts its declaration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is published. `headers` are short texts; `value` is opaque to the bus."""
+
+    topic: str
+    key: str
+    value: bytes
+    headers: Mapping[str, str]
+
+
+class Partition(NamedTuple):
+    topic: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Received(Record):
+    """A record as read back; `timestamp` is unix seconds of the append."""
+
+    partition: Partition
+    offset: str
+    timestamp: float
+
+
+@dataclass(frozen=True, slots=True)
+class TopicStatus:
+    """One topic as an operator sees it: records kept and, per group, records not finished yet."""
+
+    name: str
+    partitions: int
+    length: int
+    lag: Mapping[str, int]
+
+
+# Called with the partitions about to be taken away: finish what is in hand and commit, then return.
+Revoked = Callable[[frozenset[Partition]], Awaitable[None]]
+
+
+class Subscription(Protocol):
+    """One member of a consumer group. Not safe for concurrent polls; `commit` may overlap a poll."""
+
+    async def poll(self, max_records: int, timeout: float) -> Sequence[Received]:
+        """Up to `max_records` new records, waiting at most `timeout` seconds.
+
+        With `max_records=0` nothing is fetched, but the membership is kept alive: a full consumer
+        must go on polling. Raises BusUnavailableError while the engine is away; polling again resumes
+        without loss.
+        """
+        ...
+
+    async def commit(self, offsets: Mapping[Partition, str]) -> None:
+        """Remember that everything up to and including each offset is finished (durable, idempotent).
+
+        Partitions no longer owned are ignored. Raises BusUnavailableError.
+        """
+        ...
+
+    async def lag(self) -> int | None:
+        """Records on the owned partitions behind the last one polled; None where it cannot be told."""
+        ...
+
+
+class Log(Protocol):
+    """A durable, partitioned, append-only log."""
+
+    async def publish(self, *records: Record) -> None:
+        """Append all records and return once every one is durable.
+
+        Raises BusUnavailableError when that was not confirmed within `PUBLISH_TIMEOUT`; a record may
+        then still have been written, so consumers must be idempotent by event id.
+        """
+        ...
+
+    def subscribe(
+        self, topics: Sequence[Topic], group: str, instance: str, revoked: Revoked
+    ) -> AbstractAsyncContextManager[Subscription]:
+        """Join `group` as `instance` (stable over restarts); leaving the context leaves the group.
+
+        A group that never committed starts at the oldest record.
+        """
+        ...
+
+    async def ensure(self, topics: Sequence[Topic]) -> None:
+        """Create missing topics and verify the others; raises TopicMismatchError, BusUnavailableError."""
+        ...
+
+    async def ping(self) -> None:
+        """Return if the engine answers; raises BusUnavailableError."""
+        ...
+
+    async def status(self, topics: Sequence[Topic]) -> Sequence[TopicStatus]:
+        """How long the topics are and how far their groups lag behind; missing topics are left out."""
+        ...
+
+    async def read(
+        self, topic: Topic, *, limit: int, after: Mapping[int, str] | None = None
+    ) -> Sequence[Received]:
+        """Records of a topic in order per partition, outside any group, from its oldest or behind `after`
+        (partition index -> offset)."""
+        ...
+
+
+# One bound for both engines: a caller waits for the acknowledgement, and clients give up after a few seconds.
+PUBLISH_TIMEOUT = 3.0

@@ -1,0 +1,81 @@
+"""One declaration per event: from it come topic, wire schema, AsyncAPI, metric labels and the dead-letter twin."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from common.kernel.retry import Retry
+
+DEAD_LETTER_SUFFIX = "-dlq"
+
+
+class Payload(BaseModel):
+    """Base of every event payload: unknown fields are tolerated, so old code reads new data."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+P = TypeVar("P", bound=Payload)
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A stream of the log.
+
+    `partitions` counts for Kafka; the embedded log keeps one partition a topic, since its
+    consumers run one instance each and concurrency lives inside the partition.
+    `retention` is how long a finished record stays readable for replay.
+    """
+
+    name: str
+    partitions: int = 12
+    retention: timedelta = timedelta(days=7)
+    embedded_max_records: int = (
+        20_000  # the embedded log lives in memory: finished records past this go first
+    )
+
+    @property
+    def dead_letters(self) -> "Topic":
+        """The twin that keeps what could never be handled, for longer than its parent."""
+        return Topic(self.name + DEAD_LETTER_SUFFIX, partitions=1, retention=timedelta(days=30))
+
+    @property
+    def is_dead_letters(self) -> bool:
+        return self.name.endswith(DEAD_LETTER_SUFFIX)
+
+
+class Delivery(StrEnum):
+    """How often a consumer may see a record."""
+
+    AT_LEAST_ONCE = "at-least-once"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EventSpec(Generic[P]):
+    """The declaration of one event type at one major version.
+
+    `key` derives the record key from the payload; records of one key share a partition, and with
+    `ordered` they are handled one after the other. `expires` lets the kernel drop a record whose
+    deadline has passed instead of starting work nobody waits for.
+    """
+
+    type: str
+    version: int
+    payload: type[P]
+    topic: Topic
+    key: Callable[[P], str]
+    summary: str
+    retry: Retry
+    delivery: Delivery = Delivery.AT_LEAST_ONCE
+    park: bool = True
+    ordered: bool = True
+    expires: bool = False
+
+    @property
+    def name(self) -> str:
+        """Type and major version, as it stands in the record's headers: `chat.reply.requested/1`."""
+        return f"{self.type}/{self.version}"

@@ -1,0 +1,29 @@
+"""Retry as a pure value: attempt number in, delay in seconds or None (give up) out."""
+
+import random
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Exponential backoff with full jitter.
+
+    `attempts` counts retries after the first try. Source: AWS Architecture Blog, "Exponential
+    Backoff And Jitter" (full jitter spreads a crowd best).
+    """
+
+    attempts: int = 0
+    first: float = 0.1
+    ceiling: float = 10.0
+
+    def delay(self, attempt: int) -> float | None:
+        """Seconds to wait after failed try number `attempt` (from 1), or None when tries are used up."""
+        if attempt > self.attempts:
+            return None
+        return random.uniform(0.5, 1.0) * min(self.ceiling, self.first * 2 ** (attempt - 1))
+
+
+NEVER = Retry(attempts=0)
+A_FEW_TIMES = Retry(attempts=3, first=0.05, ceiling=1.0)
+# About ten minutes in all: long enough for a database failover, short enough to notice.
+PATIENTLY = Retry(attempts=24, first=0.1, ceiling=30.0)
