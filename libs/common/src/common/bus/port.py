@@ -32,7 +32,7 @@ class Record:
 
 class Partition(NamedTuple):
     topic: str
-    index: int
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class Log(Protocol):
         self, topic: Topic, *, limit: int, after: Mapping[int, str] | None = None
     ) -> Sequence[Received]:
         """Records of a topic in order per partition, outside any group, from its oldest or behind `after`
-        (partition index -> offset)."""
+        (partition number -> offset)."""
         ...
 
 

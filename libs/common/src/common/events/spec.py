@@ -1,5 +1,6 @@
-"""One declaration per event: from it come topic, wire schema, AsyncAPI, metric labels and the dead-letter twin."""
+"""One declaration per event: topic, wire schema, AsyncAPI, metric labels and dead letters derive from it."""
 
+import builtins
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -65,7 +66,7 @@ class EventSpec(Generic[P]):
 
     type: str
     version: int
-    payload: type[P]
+    payload: builtins.type[P]
     topic: Topic
     key: Callable[[P], str]
     summary: str

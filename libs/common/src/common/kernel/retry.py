@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Exponential backoff with full jitter.
+    """Exponential backoff with jitter.
 
     `attempts` counts retries after the first try. Source: AWS Architecture Blog, "Exponential
-    Backoff And Jitter" (full jitter spreads a crowd best).
+    Backoff And Jitter" (jitter spreads a crowd of retries).
     """
 
     attempts: int = 0
@@ -20,7 +20,8 @@ class Retry:
         """Seconds to wait after failed try number `attempt` (from 1), or None when tries are used up."""
         if attempt > self.attempts:
             return None
-        return random.uniform(0.5, 1.0) * min(self.ceiling, self.first * 2 ** (attempt - 1))
+        backoff: float = min(self.ceiling, self.first * 2.0 ** (attempt - 1))
+        return random.uniform(0.5, 1.0) * backoff
 
 
 NEVER = Retry(attempts=0)

@@ -1,0 +1,61 @@
+"""Natural batching: while one write is in flight, what arrives meanwhile forms the next one."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Batcher(Generic[T]):
+    """Gathers items into writes without timers: an idle batcher writes at once, a busy one writes more at a time.
+
+    `write` gets up to `limit` items in order. All waiters of a write share its outcome.
+    """
+
+    def __init__(
+        self, write: Callable[[Sequence[T]], Awaitable[None]], *, name: str, limit: int = 1000
+    ) -> None:
+        self._write = write
+        self._name = name
+        self._limit = limit
+        self._items: list[tuple[T, asyncio.Future[None]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def put(self, item: T) -> "asyncio.Future[None]":
+        """Queue one item; the future ends with its write, or carries the write's exception."""
+        future = asyncio.get_running_loop().create_future()
+        self._items.append((item, future))
+        if self._task is None:
+            self._task = asyncio.create_task(self._drain(), name=self._name)
+        return future
+
+    async def _drain(self) -> None:
+        try:
+            while self._items:
+                batch, self._items = self._items[: self._limit], self._items[self._limit :]
+                await self._write_one([(item, future) for item, future in batch if not future.cancelled()])
+        finally:
+            self._task = None
+
+    async def _write_one(self, batch: list[tuple[T, "asyncio.Future[None]"]]) -> None:
+        error: BaseException | None = None
+        try:
+            if batch:
+                await self._write([item for item, _ in batch])
+        except BaseException as raised:  # noqa: BLE001 - handed to every waiter, so nothing is swallowed
+            error = raised
+        for _, future in batch:
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+        if isinstance(error, asyncio.CancelledError):
+            raise error
+
+    async def close(self) -> None:
+        """Wait until everything queued is written."""
+        while self._task is not None:
+            await asyncio.wait([self._task])
