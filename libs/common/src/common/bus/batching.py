@@ -13,9 +13,7 @@ class Batcher(Generic[T]):
     `write` gets up to `limit` items in order. All waiters of a write share its outcome.
     """
 
-    def __init__(
-        self, write: Callable[[Sequence[T]], Awaitable[None]], *, name: str, limit: int = 1000
-    ) -> None:
+    def __init__(self, write: Callable[[Sequence[T]], Awaitable[None]], *, name: str, limit: int = 1000) -> None:
         self._write = write
         self._name = name
         self._limit = limit

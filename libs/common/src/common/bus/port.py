@@ -114,9 +114,7 @@ class Log(Protocol):
         """How long the topics are and how far their groups lag behind; missing topics are left out."""
         ...
 
-    async def read(
-        self, topic: Topic, *, limit: int, after: Mapping[int, str] | None = None
-    ) -> Sequence[Received]:
+    async def read(self, topic: Topic, *, limit: int, after: Mapping[int, str] | None = None) -> Sequence[Received]:
         """Records of a topic in order per partition, outside any group, from its oldest or behind `after`
         (partition number -> offset)."""
         ...

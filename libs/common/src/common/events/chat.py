@@ -92,7 +92,7 @@ class ChatReplyEnded(Payload):
     first_token_at: float | None = None
     finished_at: float
     finish_reason: str | None = None
-    attempts: list[Attempt] = []
+    attempts: tuple[Attempt, ...] = ()
 
 
 class ChatReplyCompleted(ChatReplyEnded):

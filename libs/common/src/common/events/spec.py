@@ -35,9 +35,7 @@ class Topic:
     name: str
     partitions: int = 12
     retention: timedelta = timedelta(days=7)
-    embedded_max_records: int = (
-        20_000  # the embedded log lives in memory: finished records past this go first
-    )
+    embedded_max_records: int = 20_000  # the embedded log lives in memory: finished records past this go first
 
     @property
     def dead_letters(self) -> "Topic":

@@ -1,0 +1,1 @@
+"""Connections to the stores: PostgreSQL, Redis or Valkey."""

@@ -1,0 +1,288 @@
+"""The live channel: reply frames, cancel signals and questions, worthless a minute later.
+
+Every process that waits for replies owns one stream; every writer packs the frames of all its requests into
+one entry per write, and a write in flight gathers what arrives meanwhile. Signals to all instances of a
+service travel on one shared stream. Readers resume behind the last entry they saw, so a reconnect loses no
+frame; numbered frames show a gap or a repetition.
+"""
+
+import asyncio
+import contextlib
+import struct
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import orjson
+import structlog
+
+from common.bus.batching import Batcher
+from common.bus.port import BusUnavailableError
+from common.kernel.metrics import LIVE_FRAMES, LIVE_LATE_FRAMES, LIVE_RECONNECTS
+from common.storage.redis import UNAVAILABLE
+from common.storage.resp import Command, Resp
+
+log = structlog.get_logger(__name__)
+
+STREAM_PREFIX = "sonant:live:"
+SIGNALS = STREAM_PREFIX + "signals"
+# A mailbox outlives its owner this long: writers then learn that nobody listens and stop the work.
+MAILBOX_TTL_MS = 4_000
+HEARTBEAT_SECONDS = 1.0
+# Bounds what a stuck reader can pile up in the engine: entries, each a batch of frames.
+MAILBOX_ENTRIES = 20_000
+SIGNAL_ENTRIES = 10_000
+# A starting instance still has to learn which of the requests it is about to pick up were cancelled.
+SIGNAL_LOOKBACK_SECONDS = 120
+BLOCK_MS = 1_000
+# How long a writer keeps frames while the engine is away before it gives up on them.
+WRITE_PATIENCE = 10.0
+RETRY_PAUSE = 0.05
+
+_HEADER = struct.Struct("<IBBI")  # payload length, kind, request id length, number
+
+
+class FrameKind(IntEnum):
+    """What a frame means to the one who waits."""
+
+    START = 1  # JSON: response headers; the answer has begun
+    DATA = 2  # bytes to hand on as they are
+    END = 3  # JSON: how it ended
+    REPLY = 4  # JSON: {"status": int, "body": ...}, the whole answer of a question
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One numbered message to one waiting request; numbers start at 1 and have no gaps."""
+
+    request_id: str
+    kind: int
+    number: int
+    payload: bytes
+
+
+class MailboxGoneError(Exception):
+    """Nobody reads this mailbox any more: the gateway instance is gone."""
+
+
+class FrameGapError(Exception):
+    """Frames were lost between writer and reader; the answer cannot be completed."""
+
+
+def pack(frames: Sequence[Frame]) -> bytes:
+    """Frames, one after the other, each with its lengths in front."""
+    parts = []
+    for frame in frames:
+        name = frame.request_id.encode()
+        parts += [_HEADER.pack(len(frame.payload), frame.kind, len(name), frame.number), name, frame.payload]
+    return b"".join(parts)
+
+
+def unpack(data: bytes) -> Iterator[Frame]:
+    """The inverse of `pack`."""
+    at, size = 0, _HEADER.size
+    while at < len(data):
+        length, kind, name_length, number = _HEADER.unpack_from(data, at)
+        name_end = at + size + name_length
+        yield Frame(data[at + size : name_end].decode(), kind, number, data[name_end : name_end + length])
+        at = name_end + length
+
+
+class LiveWriter:
+    """Writes frames to mailboxes and signals to everyone."""
+
+    def __init__(self, connection: Resp) -> None:
+        self._connection = connection
+        self._outgoing: Batcher[tuple[str, Frame]] = Batcher(self._write, name="live-write")
+
+    def send(self, mailbox: str, frame: Frame) -> "asyncio.Future[None]":
+        """Queue a frame. The future ends when the engine has it.
+
+        It raises MailboxGoneError when nobody reads there, BusUnavailableError when the engine stayed away.
+        """
+        LIVE_FRAMES.inc()
+        return self._outgoing.put((mailbox, frame))
+
+    async def signal(self, kind: str, **fields: Any) -> None:
+        """Tell every instance; raises BusUnavailableError."""
+        body = orjson.dumps({"kind": kind, **fields})
+        try:
+            await self._connection.execute("XADD", SIGNALS, "MAXLEN", "~", SIGNAL_ENTRIES, "*", "s", body)
+        except UNAVAILABLE as error:
+            raise BusUnavailableError(f"the live channel does not answer: {error}") from error
+
+    async def listening(self, mailbox: str) -> bool:
+        """Whether somebody reads this mailbox; raises BusUnavailableError."""
+        try:
+            return bool(await self._connection.execute("EXISTS", mailbox))
+        except UNAVAILABLE as error:
+            raise BusUnavailableError(f"the live channel does not answer: {error}") from error
+
+    async def _write(self, batch: Sequence[tuple[str, Frame]]) -> None:
+        boxes: dict[str, list[Frame]] = {}
+        for mailbox, frame in batch:
+            boxes.setdefault(mailbox, []).append(frame)
+        commands: list[Command] = [
+            ("XADD", mailbox, "NOMKSTREAM", "MAXLEN", "~", MAILBOX_ENTRIES, "*", "f", pack(frames))
+            for mailbox, frames in boxes.items()
+        ]
+        await self._persist(commands)
+
+    async def _persist(self, commands: Sequence[Command]) -> None:
+        """Repeat until the engine has it: the reader drops what it has seen, so repeating is safe.
+
+        A mailbox that is missing is left out silently here; whoever has work in hand for it asks `listening`.
+        """
+        give_up = time.monotonic() + WRITE_PATIENCE
+        while True:
+            try:
+                await self._connection.pipeline(commands)
+                return
+            except UNAVAILABLE as error:
+                if time.monotonic() > give_up:
+                    raise BusUnavailableError(f"the live channel stayed away: {error}") from error
+                LIVE_RECONNECTS.inc()
+                await asyncio.sleep(RETRY_PAUSE)
+
+    async def close(self) -> None:
+        """Write what is queued."""
+        await self._outgoing.close()
+
+
+class Waiter:
+    """Receives the frames of one request, in order, each once."""
+
+    def __init__(self, after: int = 0) -> None:
+        self.last_number = after
+        self._frames: list[Frame] = []
+        self._arrived = asyncio.Event()
+        self._gap = False
+
+    def push(self, frame: Frame) -> None:
+        if frame.number <= self.last_number:
+            return
+        self._gap = self._gap or frame.number != self.last_number + 1
+        self.last_number = frame.number
+        self._frames.append(frame)
+        self._arrived.set()
+
+    async def frames(self, timeout: float | None = None) -> list[Frame]:
+        """All frames that have arrived, waiting for the first; empty after `timeout` seconds.
+
+        Raises FrameGapError once frames are missing.
+        """
+        if not self._frames:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._arrived.wait()
+        frames, self._frames = self._frames, []
+        self._arrived.clear()
+        if self._gap:
+            raise FrameGapError("frames of the live channel were lost")
+        return frames
+
+
+OnSignal = Callable[[dict[str, Any]], None]
+
+
+class LiveReader:
+    """The one reader of a process: its mailbox and the signals, over one blocking connection."""
+
+    def __init__(self, reading: Resp, beating: Resp, instance: str, on_signal: OnSignal | None = None) -> None:
+        self.mailbox = f"{STREAM_PREFIX}{instance}:{uuid.uuid4().hex[:12]}"
+        self._owner = f"{STREAM_PREFIX}owner:{instance}"
+        self._reading = reading
+        self._beating = beating
+        self._on_signal = on_signal
+        self._waiters: dict[str, Waiter] = {}
+        lookback = int((time.time() - SIGNAL_LOOKBACK_SECONDS) * 1000)
+        self._positions = {self.mailbox: "0", SIGNALS: str(max(lookback, 0))}
+        self.seen_at = time.monotonic()
+
+    @contextlib.contextmanager
+    def waiting(self, request_id: str, *, after: int = 0) -> Iterator[Waiter]:
+        """Collect the frames of a request; later ones are counted and dropped."""
+        waiter = Waiter(after)
+        self._waiters[request_id] = waiter
+        try:
+            yield waiter
+        finally:
+            if self._waiters.get(request_id) is waiter:
+                del self._waiters[request_id]
+
+    async def open(self) -> None:
+        """Create the mailbox, and remove the one a former life of this instance left behind."""
+        former = await self._beating.execute("GETSET", self._owner, self.mailbox)
+        if former is not None:
+            await self._beating.execute("DEL", former)
+        await self._beat()
+
+    async def _beat(self) -> None:
+        """Keep the mailbox alive; after an engine restart this creates it anew."""
+        await self._beating.pipeline(
+            [
+                ("XADD", self.mailbox, "MAXLEN", "~", MAILBOX_ENTRIES, "*", "b", b""),
+                ("XTRIM", self.mailbox, "MINID", self._positions[self.mailbox]),
+                ("PEXPIRE", self.mailbox, MAILBOX_TTL_MS),
+            ]
+        )
+
+    async def beat(self) -> None:
+        """Run the heartbeat for good."""
+        while True:
+            with contextlib.suppress(*UNAVAILABLE):
+                await self._beat()
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    async def read(self) -> None:
+        """Run the reader for good; an engine that is away is waited for."""
+        while True:
+            try:
+                found = await self._reading.execute(
+                    "XREAD", "BLOCK", BLOCK_MS, "STREAMS", *self._positions, *self._positions.values()
+                )
+            except UNAVAILABLE as error:
+                LIVE_RECONNECTS.inc()
+                log.warning("live channel away", error=str(error))
+                await asyncio.sleep(RETRY_PAUSE)
+                continue
+            self.seen_at = time.monotonic()
+            for stream, entries in found or []:
+                self._take(stream.decode(), entries)
+
+    def _take(self, stream: str, entries: Sequence[Any]) -> None:
+        self._positions[stream] = entries[-1][0].decode()
+        for _, (field, value) in entries:
+            if field == b"f":
+                self._deliver(value)
+            elif field == b"s" and self._on_signal is not None:
+                self._on_signal(orjson.loads(value))
+
+    def _deliver(self, data: bytes) -> None:
+        for frame in unpack(data):
+            waiter = self._waiters.get(frame.request_id)
+            if waiter is None:
+                LIVE_LATE_FRAMES.inc()
+            else:
+                waiter.push(frame)
+
+    async def close(self) -> None:
+        """Remove the mailbox, so that writers stop at once."""
+        with contextlib.suppress(*UNAVAILABLE):
+            await self._beating.execute("DEL", self.mailbox)
+
+
+@asynccontextmanager
+async def open_writer(url: str) -> AsyncIterator[LiveWriter]:
+    """A live writer on a connection of its own; what is queued is written on leaving."""
+    connection = Resp(url)
+    writer = LiveWriter(connection)
+    try:
+        yield writer
+    finally:
+        await writer.close()
+        connection.close()

@@ -1,0 +1,300 @@
+"""The embedded log: append-only streams on Valkey (or Redis), read like partitions of Kafka.
+
+A topic is one stream, a group's position one hash field, so redelivery is simply reading again from behind
+the committed offset. A lease per group and topic makes a second instance a standby; the instance that
+restarts under its old name takes its lease back at once.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import orjson
+from redis.asyncio import Redis
+
+from common.bus.batching import Batcher
+from common.bus.port import (
+    PUBLISH_TIMEOUT,
+    BusUnavailableError,
+    Partition,
+    Received,
+    Record,
+    Revoked,
+    Subscription,
+    TopicStatus,
+)
+from common.events.spec import Topic
+from common.storage.redis import UNAVAILABLE
+from common.storage.resp import Command, Resp
+
+KEY_PREFIX = "sonant:log:"
+# A standby takes over after this long without a sign of the holder.
+LEASE_MS = 5_000
+LEASE_RENEW_SECONDS = 1.0
+TRIM_EVERY_SECONDS = 10.0
+# Counting further would hold up the single-threaded engine; an operator learns enough from "10000 or more".
+COUNT_CAP = 10_000
+
+# KEYS: lease, positions. ARGV: instance, lease ms, group.
+# Returns the committed offset, or nil while another instance holds the lease.
+ACQUIRE = """
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return nil end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('HSETNX', KEYS[2], ARGV[3], '0-0')
+return redis.call('HGET', KEYS[2], ARGV[3])
+"""
+
+# KEYS: lease, positions. ARGV: instance, group, offset. A commit by a former holder changes nothing.
+COMMIT = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('HSET', KEYS[2], ARGV[2], ARGV[3]) end
+return -1
+"""
+
+# KEYS: lease. ARGV: instance.
+RELEASE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
+
+# KEYS: stream. ARGV: offset, cap. How many records lie behind an offset.
+COUNT_BEHIND = """
+return #redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT', ARGV[2])
+"""
+
+# KEYS: stream, positions. ARGV: oldest unix ms to keep, most records to keep.
+# Cuts what is too old or too many, but never past the slowest group.
+TRIM = """
+local function split(id)
+  local ms, seq = string.match(id, '^(%d+)-?(%d*)$')
+  return tonumber(ms), tonumber(seq) or 0
+end
+local function less(a, b)
+  local am, as = split(a)
+  local bm, bs = split(b)
+  return am < bm or (am == bm and as < bs)
+end
+local cut = ARGV[1] .. '-0'
+local over = redis.call('XLEN', KEYS[1]) - tonumber(ARGV[2])
+if over > 0 then
+  local head = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', math.min(over, 1000))
+  local last = head[#head][1]
+  if less(cut, last) then cut = last end
+end
+for _, offset in ipairs(redis.call('HVALS', KEYS[2])) do
+  if less(offset, cut) then cut = offset end
+end
+return redis.call('XTRIM', KEYS[1], 'MINID', cut)
+"""
+
+
+def _stream(topic: str) -> str:
+    return KEY_PREFIX + topic
+
+
+def _positions(topic: str) -> str:
+    return f"{KEY_PREFIX}{topic}:groups"
+
+
+def _lease(topic: str, group: str) -> str:
+    return f"{KEY_PREFIX}{topic}:lease:{group}"
+
+
+def _received(topic: str, entry_id: bytes, key: bytes, value: bytes, headers: bytes) -> Received:
+    offset = entry_id.decode()
+    return Received(
+        topic=topic,
+        key=key.decode(),
+        value=value,
+        headers=orjson.loads(headers),
+        partition=Partition(topic, 0),
+        offset=offset,
+        timestamp=int(offset.partition("-")[0]) / 1000,
+    )
+
+
+class ValkeyLog:
+    """The port `common.bus.port.Log` on Valkey streams.
+
+    Appending and reading go over lean connections of their own; the rest over the shared pool.
+    """
+
+    def __init__(self, url: str, redis: Redis) -> None:
+        self._url = url
+        self._redis = redis
+        self._appending = Resp(url)
+        self._appends: Batcher[Record] = Batcher(self._append, name="log-append")
+        self._retention: dict[str, Topic] = {}
+        self._trimmed_at: dict[str, float] = {}
+
+    async def publish(self, *records: Record) -> None:
+        writes = [self._appends.put(record) for record in records]
+        try:
+            async with asyncio.timeout(PUBLISH_TIMEOUT):
+                await asyncio.gather(*writes)
+        except UNAVAILABLE as error:
+            raise BusUnavailableError(f"the log did not acknowledge: {error}") from error
+
+    async def _append(self, batch: Sequence[Record]) -> None:
+        commands: list[Command] = [
+            (
+                "XADD",
+                _stream(record.topic),
+                "*",
+                "k",
+                record.key,
+                "v",
+                record.value,
+                "h",
+                orjson.dumps(dict(record.headers)),
+            )
+            for record in batch
+        ]
+        now = time.monotonic()
+        for topic in {record.topic for record in batch}:
+            if now - self._trimmed_at.get(topic, 0.0) > TRIM_EVERY_SECONDS:
+                self._trimmed_at[topic] = now
+                commands.append(self._trim_command(topic))
+        await self._appending.pipeline(commands)
+
+    def _trim_command(self, name: str) -> Command:
+        topic = self._retention.get(name, Topic(name))
+        oldest = int((time.time() - topic.retention.total_seconds()) * 1000)
+        return ("EVAL", TRIM, 2, _stream(name), _positions(name), oldest, topic.embedded_max_records)
+
+    async def trim(self, topic: Topic) -> None:
+        """Drop what is past the topic's retention and finished by every group; publishing does so by itself."""
+        self._retention[topic.name] = topic
+        await self._appending.execute(*self._trim_command(topic.name))
+
+    async def close(self) -> None:
+        """Finish the appends in hand, then hang up."""
+        await self._appends.close()
+        self._appending.close()
+
+    @asynccontextmanager
+    async def subscribe(
+        self, topics: Sequence[Topic], group: str, instance: str, revoked: Revoked
+    ) -> AsyncIterator[Subscription]:
+        """Join the group; `revoked` is never called, since a lease is only lost by not being renewed."""
+        del revoked
+        subscription = _ValkeySubscription(self._redis, self._url, [topic.name for topic in topics], group, instance)
+        try:
+            yield subscription
+        finally:
+            await subscription.release()
+
+    async def ensure(self, topics: Sequence[Topic]) -> None:
+        """Streams come into being with their first record; only the retention is taken note of."""
+        self._retention.update({topic.name: topic for topic in topics})
+        await self.ping()
+
+    async def ping(self) -> None:
+        try:
+            await self._redis.ping()
+        except UNAVAILABLE as error:
+            raise BusUnavailableError(f"the log does not answer: {error}") from error
+
+    async def status(self, topics: Sequence[Topic]) -> Sequence[TopicStatus]:
+        return [await self._status(topic) for topic in topics if await self._redis.exists(_stream(topic.name))]
+
+    async def _status(self, topic: Topic) -> TopicStatus:
+        stream = _stream(topic.name)
+        positions = await cast("Any", self._redis.hgetall(_positions(topic.name)))
+        lag = {
+            group.decode(): int(await cast("Any", self._redis.eval(COUNT_BEHIND, 1, stream, offset, COUNT_CAP)))
+            for group, offset in positions.items()
+        }
+        return TopicStatus(name=topic.name, partitions=1, length=await self._redis.xlen(stream), lag=lag)
+
+    async def read(self, topic: Topic, *, limit: int, after: Mapping[int, str] | None = None) -> Sequence[Received]:
+        start = f"({after[0]}" if after and 0 in after else "-"
+        entries = await cast("Any", self._redis.xrange(_stream(topic.name), min=start, count=limit))
+        return [
+            _received(topic.name, entry_id, fields[b"k"], fields[b"v"], fields[b"h"]) for entry_id, fields in entries
+        ]
+
+
+class _ValkeySubscription:
+    """One holder (or standby) of a group's lease on its topics."""
+
+    def __init__(self, redis: Redis, url: str, topics: Sequence[str], group: str, instance: str) -> None:
+        self._redis = redis
+        self._reading = Resp(url)
+        self._topics = topics
+        self._group = group
+        self._instance = instance
+        self._read_up_to: dict[str, str] = {}
+        self._renewed_at = float("-inf")
+
+    async def poll(self, max_records: int, timeout: float) -> Sequence[Received]:
+        try:
+            await self._renew()
+            if not self._read_up_to or max_records == 0:
+                await asyncio.sleep(timeout)
+                return []
+            share = max(1, max_records // len(self._read_up_to))
+            streams = [_stream(topic) for topic in self._read_up_to]
+            wait = max(1, int(timeout * 1000))
+            found = await self._reading.execute(
+                "XREAD", "COUNT", share, "BLOCK", wait, "STREAMS", *streams, *self._read_up_to.values()
+            )
+        except UNAVAILABLE as error:
+            self._renewed_at = float("-inf")
+            raise BusUnavailableError(f"the log cannot be read: {error}") from error
+        return self._take(found or [])
+
+    def _take(self, found: Sequence[Any]) -> list[Received]:
+        records = []
+        for stream, entries in found:
+            topic = stream.decode().removeprefix(KEY_PREFIX)
+            # Fields stand in the order they were appended in: k, key, v, value, h, headers.
+            records += [_received(topic, entry_id, f[1], f[3], f[5]) for entry_id, f in entries]
+            self._read_up_to[topic] = records[-1].offset
+        return records
+
+    async def _renew(self) -> None:
+        """Hold on to the leases; those newly won start reading behind their committed offset."""
+        if time.monotonic() - self._renewed_at < LEASE_RENEW_SECONDS:
+            return
+        for topic in self._topics:
+            keys = [_lease(topic, self._group), _positions(topic)]
+            committed = await cast(
+                "Any", self._redis.eval(ACQUIRE, 2, *keys, self._instance, str(LEASE_MS), self._group)
+            )
+            if committed is None:
+                self._read_up_to.pop(topic, None)
+            else:
+                self._read_up_to.setdefault(topic, committed.decode())
+        self._renewed_at = time.monotonic()
+
+    async def commit(self, offsets: Mapping[Partition, str]) -> None:
+        pipeline = self._redis.pipeline(transaction=False)
+        for partition, offset in offsets.items():
+            keys = [_lease(partition.topic, self._group), _positions(partition.topic)]
+            pipeline.eval(COMMIT, 2, *keys, self._instance, self._group, offset)
+        try:
+            await pipeline.execute()
+        except UNAVAILABLE as error:
+            raise BusUnavailableError(f"the log did not take the commit: {error}") from error
+
+    async def lag(self) -> int | None:
+        try:
+            counts = [
+                int(await cast("Any", self._redis.eval(COUNT_BEHIND, 1, _stream(topic), offset, COUNT_CAP)))
+                for topic, offset in self._read_up_to.items()
+            ]
+        except UNAVAILABLE:
+            return None
+        return sum(counts)
+
+    async def release(self) -> None:
+        """Give the leases back, so that a standby need not wait; an engine that is away forgets them by itself."""
+        self._reading.close()
+        try:
+            for topic in self._topics:
+                await cast("Any", self._redis.eval(RELEASE, 1, _lease(topic, self._group), self._instance))
+        except UNAVAILABLE:
+            return

@@ -1,0 +1,39 @@
+"""Connections to Redis or Valkey, with bounded waits and one retry on a stale connection."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+# What "the engine does not answer" looks like through the client; OSError covers refused and reset sockets.
+UNAVAILABLE = (RedisError, OSError, TimeoutError)
+
+CONNECT_TIMEOUT = 1.0
+# Longer than any BLOCK we ask for, so that a silent server is noticed and a quiet one is not.
+SOCKET_TIMEOUT = 5.0
+
+
+@asynccontextmanager
+async def open_redis(url: str, *, connections: int = 16) -> AsyncIterator[Redis]:
+    """A client with its own bounded pool; nothing is dialled before the first command.
+
+    Replies are bytes. A command on a connection that turned out dead is tried once more, at once:
+    after an engine restart every pooled connection is stale.
+    """
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=connections,
+        timeout=CONNECT_TIMEOUT,
+        socket_connect_timeout=CONNECT_TIMEOUT,
+        socket_timeout=SOCKET_TIMEOUT,
+        retry=Retry(NoBackoff(), 1),
+    )
+    client = Redis(connection_pool=pool)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+        await pool.disconnect()
