@@ -39,6 +39,8 @@ SIGNAL_ENTRIES = 10_000
 # A starting instance still has to learn which of the requests it is about to pick up were cancelled.
 SIGNAL_LOOKBACK_SECONDS = 120
 BLOCK_MS = 1_000
+# A blocking read returns at least every BLOCK_MS; after two misses the engine is away.
+SILENT_SECONDS = 2.5
 # How long a writer keeps frames while the engine is away before it gives up on them.
 WRITE_PATIENCE = 10.0
 RETRY_PAUSE = 0.05
@@ -269,6 +271,11 @@ class LiveReader:
                 LIVE_LATE_FRAMES.inc()
             else:
                 waiter.push(frame)
+
+    def complaint(self) -> str | None:
+        """Why this reader is not ready, or None."""
+        silent = time.monotonic() - self.seen_at
+        return f"no answer for {silent:.1f} s" if silent > SILENT_SECONDS else None
 
     async def close(self) -> None:
         """Remove the mailbox, so that writers stop at once."""

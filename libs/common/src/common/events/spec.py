@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from common.kernel.retry import Retry
+from common.kernel.retry import Backoff
 
 DEAD_LETTER_SUFFIX = "-dlq"
 
@@ -68,7 +68,7 @@ class EventSpec(Generic[P]):
     topic: Topic
     key: Callable[[P], str]
     summary: str
-    retry: Retry
+    retry: Backoff
     delivery: Delivery = Delivery.AT_LEAST_ONCE
     park: bool = True
     ordered: bool = True

@@ -1,12 +1,12 @@
-"""Retry as a pure value: attempt number in, delay in seconds or None (give up) out."""
+"""Backoff as a pure value: attempt number in, delay in seconds or None (give up) out."""
 
 import random
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
-    """Exponential backoff with jitter.
+class Backoff:
+    """Exponential delays with jitter.
 
     `attempts` counts retries after the first try. Source: AWS Architecture Blog, "Exponential
     Backoff And Jitter" (jitter spreads a crowd of retries).
@@ -24,7 +24,7 @@ class Retry:
         return random.uniform(0.5, 1.0) * backoff
 
 
-NEVER = Retry(attempts=0)
-A_FEW_TIMES = Retry(attempts=3, first=0.05, ceiling=1.0)
+NEVER = Backoff(attempts=0)
+A_FEW_TIMES = Backoff(attempts=3, first=0.05, ceiling=1.0)
 # About ten minutes in all: long enough for a database failover, short enough to notice.
-PATIENTLY = Retry(attempts=24, first=0.1, ceiling=30.0)
+PATIENTLY = Backoff(attempts=24, first=0.1, ceiling=30.0)

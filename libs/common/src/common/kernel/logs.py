@@ -1,0 +1,53 @@
+"""Structured logs: one JSON object a line on standard error, secrets redacted, ids bound to the context."""
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+SECRET_NAMES = re.compile(r"authorization|api[-_]?key|password|secret|token$|cookie", re.IGNORECASE)
+# Bearer tokens, our own and OpenAI-style keys, and passwords inside URLs, wherever they turn up in a text.
+SECRET_TEXTS = re.compile(r"(?i)bearer\s+\S+|\bs[kn]-[A-Za-z0-9_-]{8,}|(?<=:)[^:/@\s]+(?=@)")
+REDACTED = "[redacted]"
+
+
+def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Blank values under telling names, and telling patterns inside texts."""
+    for name, value in event.items():
+        if SECRET_NAMES.search(name):
+            event[name] = REDACTED
+        elif isinstance(value, str):
+            event[name] = SECRET_TEXTS.sub(REDACTED, value)
+    return event
+
+
+def configure(service: str, instance: str, level: str) -> None:
+    """Route structlog and the standard library's logging to one JSON stream."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        redact,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    render: list[Any] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.JSONRenderer(),
+    ]
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=render, foreign_pre_chain=shared))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # These speak at length about every reconnect; what matters of it we log ourselves.
+    for chatty in ("aiokafka", "aiohttp.access", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+    structlog.contextvars.bind_contextvars(service=service, instance=instance)

@@ -1,0 +1,201 @@
+"""One process from start to end: settings, engines, resources, consumer, ops port, signals, drain."""
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import structlog
+import uvloop
+from aiohttp import web
+from redis.asyncio import Redis
+
+from common.bus import connect
+from common.bus.live import LiveReader, LiveWriter, OnSignal, open_writer
+from common.bus.port import BusUnavailableError, Log
+from common.events.registry import topics
+from common.kernel import logs
+from common.kernel.consumer import Consumer, Handlers
+from common.kernel.health import Health, ops_routes
+from common.kernel.metrics import CONSUMER_STALLED, LOOP_LAG
+from common.kernel.settings import CommonSettings
+from common.kernel.tasks import Tasks
+from common.storage.redis import open_redis
+from common.storage.resp import open_resp
+
+log = structlog.get_logger(__name__)
+
+S = TypeVar("S", bound=CommonSettings)
+D = TypeVar("D")
+
+ENGINE_RETRY_SECONDS = 0.2
+WATCH_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """What the kernel lends to a service."""
+
+    settings: CommonSettings
+    log: Log
+    live: LiveWriter
+    redis: Redis
+    health: Health
+    tasks: Tasks
+
+    @asynccontextmanager
+    async def read_live(self, instance: str, on_signal: OnSignal | None = None) -> AsyncIterator[LiveReader]:
+        """The live reader of this process, running; its mailbox exists when this returns."""
+        async with open_resp(self.settings.redis_url) as reading, open_resp(self.settings.redis_url) as beating:
+            reader = LiveReader(reading, beating, instance, on_signal)
+            await reader.open()
+            tasks = [self.tasks.spawn(reader.read(), "live-read"), self.tasks.spawn(reader.beat(), "live-beat")]
+            self.health.watch("live", reader.complaint)
+            try:
+                yield reader
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await reader.close()
+
+
+Resources = Callable[[S, Kernel], AbstractAsyncContextManager[D]]
+Serve = Callable[[S, Kernel, D], AbstractAsyncContextManager[None]]
+
+
+class Service(Generic[S, D]):
+    """A service: what it needs (`resources`), what it handles (`consumes`), what it serves (`serves`)."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: S,
+        *,
+        resources: Resources[S, D],
+        consumes: Handlers[D] | None = None,
+        serves: Serve[S, D] | None = None,
+    ) -> None:
+        self._name = name
+        self._settings = settings
+        self._resources = resources
+        self._consumes = consumes or {}
+        self._serves = serves
+
+    def run(self) -> None:
+        """Run until SIGINT or SIGTERM; exits with 1 when a part died."""
+        logs.configure(self._name, self._settings.instance, self._settings.log_level)
+        sys.exit(uvloop.run(self._main()))
+
+    async def _main(self) -> int:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        health, tasks = Health(), Tasks()
+        stopped = tasks.spawn(stop.wait(), "await-stop")
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(tasks.close)
+            await stack.enter_async_context(serve_http([ops_routes(health)], self._settings))
+            running = tasks.spawn(self._serve(health, tasks, stop), "serve")
+            await asyncio.wait({running, stopped, tasks.failed}, return_when=asyncio.FIRST_COMPLETED)
+            stop.set()
+            await asyncio.wait({running})
+            return 1 if tasks.failed.done() else 0
+
+    async def _serve(self, health: Health, tasks: Tasks, stop: asyncio.Event) -> None:
+        settings = self._settings
+        async with AsyncExitStack() as stack:
+            redis = await stack.enter_async_context(open_redis(settings.redis_url))
+            durable = await stack.enter_async_context(connect.open_log(settings, redis))
+            live = await stack.enter_async_context(open_writer(settings.redis_url))
+            kernel = Kernel(settings, durable, live, redis, health, tasks)
+            if not await _engines_up(kernel, stop):
+                return
+            deps = await stack.enter_async_context(self._resources(settings, kernel))
+            tasks.spawn(_watch_loop(), "loop-lag")
+            if self._serves is not None:
+                await stack.enter_async_context(self._serves(settings, kernel, deps))
+            health.state("ready")
+            log.info("serving")
+            await self._consume(kernel, deps, stop)
+            health.state("stopping")
+
+    async def _consume(self, kernel: Kernel, deps: D, stop: asyncio.Event) -> None:
+        if not self._consumes:
+            await stop.wait()
+            return
+        consumer = Consumer(
+            log=kernel.log,
+            live=kernel.live,
+            group=self._name,
+            instance=kernel.settings.instance,
+            handlers=self._consumes,
+            deps=deps,
+            concurrency=kernel.settings.concurrency,
+            drain_seconds=kernel.settings.drain_seconds,
+        )
+        kernel.health.watch("consumer", consumer.complaint)
+        kernel.tasks.spawn(_watch_progress(consumer, self._name), "watch-progress")
+        consuming = asyncio.create_task(consumer.run(), name="consume")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        await asyncio.wait({consuming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not stop.is_set() and consumer.halted:
+            # Stay up, unready and visible: a restart would only park the next records.
+            log.error("consumer halted", reason=consumer.halted)
+            await stop.wait()
+        kernel.health.state("stopping")
+        consumer.stop()
+        stopping.cancel()
+        await consuming
+
+
+@asynccontextmanager
+async def serve_http(routes: list[list[web.RouteDef]], settings: CommonSettings) -> AsyncIterator[None]:
+    """The ops port, up from the first moment so that a start can be watched."""
+    app = web.Application()
+    for table in routes:
+        app.add_routes(table)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.ops_host, settings.ops_port).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def _engines_up(kernel: Kernel, stop: asyncio.Event) -> bool:
+    """Wait until log and live channel answer and the topics are as declared; False if told to stop meanwhile."""
+    waiting = ""
+    kernel.health.watch("engines", lambda: waiting)
+    while not stop.is_set():
+        try:
+            await kernel.log.ensure(topics())
+            await kernel.live.listening("sonant:boot")
+        except BusUnavailableError as error:
+            waiting = str(error)
+            await asyncio.sleep(ENGINE_RETRY_SECONDS)
+        else:
+            waiting = ""
+            return True
+    return False
+
+
+async def _watch_loop() -> None:
+    while True:
+        asked = time.monotonic()
+        await asyncio.sleep(WATCH_SECONDS)
+        LOOP_LAG.set(max(0.0, time.monotonic() - asked - WATCH_SECONDS))
+
+
+async def _watch_progress(consumer: Consumer, group: str) -> None:
+    """Bring the process down when the consumer is wedged: a restart is the one cure that always works."""
+    while True:
+        await asyncio.sleep(WATCH_SECONDS)
+        if consumer.stalled:
+            CONSUMER_STALLED.labels(group).inc()
+            raise RuntimeError(f"consumer of {group} stopped moving despite lag")

@@ -1,0 +1,40 @@
+"""Settings every service shares, read once from SONANT_* environment variables and passed on."""
+
+import socket
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class CommonSettings(BaseSettings):
+    """Where the engines are and how this instance runs."""
+
+    model_config = SettingsConfigDict(env_prefix="SONANT_", extra="ignore", frozen=True)
+
+    log_url: str = Field(
+        default="redis://127.0.0.1:6379",
+        description="The durable log: kafka://host:9092[,host:9092] or redis://host:6379 (embedded).",
+    )
+    redis_url: str = Field(
+        default="redis://127.0.0.1:6379", description="Redis or Valkey for the live channel, limits and caches."
+    )
+    database_url: str = Field(
+        default="postgresql://127.0.0.1:5432/sonant", description="PostgreSQL 15 or newer with pgvector."
+    )
+    data_dir: Path = Field(default=Path(".sonant"), description="Where the embedded mode keeps everything.")
+    instance: str = Field(
+        default_factory=socket.gethostname,
+        description="Name of this process, unique per service and stable over restarts (a pod or host name).",
+    )
+    ops_host: str = Field(default="127.0.0.1", description="Address of the health and metrics port.")
+    ops_port: int = Field(default=0, ge=0, le=65535, description="Port of /healthz, /readyz, /metrics; 0 picks one.")
+    log_level: str = Field(default="info", description="debug, info, warning or error.")
+    drain_seconds: float = Field(
+        default=10.0, ge=0, description="How long work in hand may go on after a stop signal; below the pod's grace."
+    )
+    kafka_replication: int = Field(default=1, ge=1, description="Replicas of topics created at boot; 3 in production.")
+    database_pool: int = Field(default=8, ge=1, description="PostgreSQL connections per process.")
+    concurrency: int = Field(
+        default=1000, ge=1, description="Records in hand per process; a chat turn in flight is one of them."
+    )
