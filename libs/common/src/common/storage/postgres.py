@@ -1,0 +1,85 @@
+"""PostgreSQL: a pool that waits for its server at boot, and migrations under a lock."""
+
+import asyncio
+import logging
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import structlog
+from pogo_core.util import migrate
+
+from common.kernel.verdicts import Retry
+
+log = structlog.get_logger(__name__)
+
+Pool = asyncpg.Pool[Any]
+
+# What "the database does not answer, or not now" looks like; the statement may work in a moment.
+UNAVAILABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InterfaceError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+)
+COMMAND_SECONDS = 10.0
+CONNECT_SECONDS = 3.0
+BOOT_RETRY_SECONDS = 0.2
+
+
+@asynccontextmanager
+async def open_postgres(url: str, *, size: int, migrations: Path, schema: str) -> AsyncIterator[Pool]:
+    """A pool on a migrated schema. Waits for a server that is not there yet; readiness tells meanwhile.
+
+    Raises `pogo_core.error.BadMigrationError` when a migration cannot be applied.
+    """
+    await _await_server(url)
+    await migrate_schema(url, migrations, schema)
+    pool = asyncpg.create_pool(url, min_size=1, max_size=size, command_timeout=COMMAND_SECONDS, timeout=CONNECT_SECONDS)
+    async with pool:
+        yield pool
+
+
+async def _await_server(url: str) -> None:
+    said = False
+    while True:
+        try:
+            connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
+        except UNAVAILABLE as error:
+            if not said:
+                log.warning("waiting for the database", error=str(error))
+            said = True
+            await asyncio.sleep(BOOT_RETRY_SECONDS)
+        else:
+            await connection.close()
+            return
+
+
+async def migrate_schema(url: str, migrations: Path, schema: str) -> None:
+    """Apply what is missing. Instances that start together take turns."""
+    connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
+    try:
+        # One key for all services: the migration library keeps its book in a table they share.
+        await connection.execute("SELECT pg_advisory_lock($1)", zlib.crc32(b"sonant-migrations"))
+        await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+        await migrate.apply(connection, migrations, schema_name=schema, logger=logging.getLogger(__name__))
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def transient() -> AsyncIterator[None]:
+    """Turn an absent database into the verdict Retry."""
+    try:
+        yield
+    except UNAVAILABLE as error:
+        raise Retry(f"database: {error}") from error
