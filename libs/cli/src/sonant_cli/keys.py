@@ -1,0 +1,118 @@
+"""`sonant keys`: API keys, made, listed, revoked and rotated through the gateway."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sonant_cli.gateway import Gateway, KeyOption, UrlOption, locate
+from sonant_cli.state import DataDir
+
+PATH = "/v1/admin/keys"
+
+keys = typer.Typer(no_args_is_help=True, help="Create, list, revoke and rotate API keys.")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
+KeyId = Annotated[str, typer.Argument(help="The id of the key, as `sonant keys list` shows it.")]
+
+
+def _gateway(url: str | None, key: str | None) -> Gateway:
+    return locate(url, key, DataDir.from_environment())
+
+
+@keys.command()
+def create(
+    name: Annotated[str, typer.Option(help="What the key is for.")],
+    org: Annotated[str, typer.Option(help="The organisation it belongs to.")] = "default",
+    scope: Annotated[
+        list[str] | None, typer.Option(help="chat, resources, media, ingest or admin; may be repeated.")
+    ] = None,
+    rpm: Annotated[int | None, typer.Option(min=1, help="Requests per minute.")] = None,
+    tpm: Annotated[int | None, typer.Option(min=1, help="Tokens per minute.")] = None,
+    concurrent: Annotated[int | None, typer.Option(min=1, help="Streams at the same time.")] = None,
+    expires_in: Annotated[int | None, typer.Option(min=1, help="Seconds until it ends.")] = None,
+    as_json: JsonOption = False,
+    url: UrlOption = None,
+    key: KeyOption = None,
+) -> None:
+    """Create an API key; it is shown this once."""
+    wanted = {
+        "name": name,
+        "organization": org,
+        "scopes": scope or ["chat"],
+        "limits": {"requests_per_minute": rpm, "tokens_per_minute": tpm, "concurrent_streams": concurrent},
+        "expires_in": expires_in,
+    }
+    _show_new(_gateway(url, key).call("POST", PATH, json=wanted), as_json)
+
+
+@keys.command("list")
+def list_keys(
+    org: Annotated[str | None, typer.Option(help="Only this organisation.")] = None,
+    as_json: JsonOption = False,
+    url: UrlOption = None,
+    key: KeyOption = None,
+) -> None:
+    """List the API keys, without their secrets."""
+    found = _gateway(url, key).call("GET", PATH, params={"organization": org} if org else {})["data"]
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        Console().print(_table(found))
+
+
+@keys.command()
+def revoke(key_id: KeyId, as_json: JsonOption = False, url: UrlOption = None, key: KeyOption = None) -> None:
+    """Revoke an API key at once."""
+    revoked = _gateway(url, key).call("DELETE", f"{PATH}/{key_id}")
+    typer.echo(json.dumps(revoked) if as_json else f"revoked {revoked['id']} ({revoked['name']})")
+
+
+@keys.command()
+def rotate(
+    key_id: KeyId,
+    overlap: Annotated[int, typer.Option(min=0, help="Seconds the old key stays valid.")] = 3600,
+    as_json: JsonOption = False,
+    url: UrlOption = None,
+    key: KeyOption = None,
+) -> None:
+    """Replace an API key by a new one with the same rights."""
+    _show_new(_gateway(url, key).call("POST", f"{PATH}/{key_id}/rotate", json={"overlap": overlap}), as_json)
+
+
+def _show_new(created: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(created))
+        return
+    typer.echo(created["key"])
+    typer.echo(f"id {created['id']}, {', '.join(created['scopes'])}; the key is not shown again", err=True)
+
+
+def _table(found: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table("id", "name", "organization", "scopes", "limits", "created", "state", box=None)
+    for key in found:
+        cells = (key["id"], key["name"], key["organization"], ", ".join(key["scopes"]))
+        table.add_row(*cells, _limits(key["limits"]), _moment(key["created_at"]), _state(key))
+    return table
+
+
+def _limits(limits: Mapping[str, int | None]) -> str:
+    units = {"requests_per_minute": "rpm", "tokens_per_minute": "tpm", "concurrent_streams": "streams"}
+    given = [f"{limits[name]} {unit}" for name, unit in units.items() if limits.get(name) is not None]
+    return ", ".join(given) or "none"
+
+
+def _state(key: Mapping[str, Any]) -> str:
+    if key.get("revoked_at"):
+        return f"revoked {_moment(key['revoked_at'])}"
+    return f"until {_moment(key['expires_at'])}" if key.get("expires_at") else "active"
+
+
+def _moment(value: float | str) -> str:
+    """A time given in unix seconds or ISO 8601, in UTC to the minute."""
+    read = datetime.fromisoformat(value) if isinstance(value, str) else datetime.fromtimestamp(value, UTC)
+    return read.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ")

@@ -1,0 +1,26 @@
+"""The `sonant` command: its commands in one table, and how failures are shown."""
+
+import sys
+
+import typer
+
+from sonant_cli.chat import chat
+from sonant_cli.errors import CliError
+from sonant_cli.keys import keys
+from sonant_cli.status import status
+from sonant_cli.up import up
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Run and operate Sonant.")
+app.command()(up)
+app.command()(status)
+app.command()(chat)
+app.add_typer(keys, name="keys")
+
+
+def main() -> None:
+    """Run the command line; a failure with a known cause is one line and exit code 1."""
+    try:
+        app()
+    except CliError as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(1)

@@ -1,0 +1,61 @@
+"""Loopback helpers: free ports and the questions that tell whether a process is ready."""
+
+import asyncio
+import random
+import socket
+
+HOST = "127.0.0.1"
+PROBE_TIMEOUT = 2.0
+# Below the range from which the kernel takes ports for outgoing connections, so that nobody can
+# take an engine's port while it restarts.
+_PORTS = range(20_000, 32_000)
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a server could listen on 127.0.0.1:`port` now."""
+    with socket.socket() as candidate:
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            candidate.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_ports(count: int) -> list[int]:
+    """`count` different loopback ports nobody listens on."""
+    ports: set[int] = set()
+    while len(ports) < count:
+        port = random.choice(_PORTS)
+        if port not in ports and port_is_free(port):
+            ports.add(port)
+    return sorted(ports)
+
+
+async def http_ready(url: str) -> str:
+    """Why `GET url` does not answer 200; empty when it does."""
+    address, _, path = url.removeprefix("http://").partition("/")
+    host, _, port = address.partition(":")
+    request = f"GET /{path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    try:
+        answer = await exchange(host, int(port), request.encode())
+    except (OSError, TimeoutError):
+        return f"no answer from {url}"
+    head, _, body = answer.decode(errors="replace").partition("\r\n\r\n")
+    status = head.split(" ", 2)[1:2]
+    return "" if status == ["200"] else f"{url} answers {' '.join(status)}: {body.strip()[:300]}"
+
+
+async def exchange(host: str, port: int, request: bytes) -> bytes:
+    """Send `request` on a new connection and read until the other side closes it.
+
+    Raises:
+        OSError: no connection. TimeoutError: no complete answer within two seconds.
+    """
+    async with asyncio.timeout(PROBE_TIMEOUT):
+        reader, writer = await asyncio.open_connection(host, port)
+        try:
+            writer.write(request)
+            return await reader.read()
+        finally:
+            writer.close()

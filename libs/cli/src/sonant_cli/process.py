@@ -1,0 +1,183 @@
+"""One supervised process: how it is described, started, probed, restarted and ended."""
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from sonant_cli.logfile import rotate
+
+Probe = Callable[[], Awaitable[str]]
+"""Answers the empty string when ready, otherwise in a few words why not."""
+
+FIRST_BACKOFF = 0.1
+LONGEST_BACKOFF = 5.0
+# A process that lived this long was healthy: its next death starts the backoff anew.
+HEALTHY_AFTER = 30.0
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+@dataclass(frozen=True)
+class Account:
+    """The operating-system account a process runs under, where it must not be root."""
+
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """A row of the process table: what to run, how to know it is ready, how to end it."""
+
+    name: str
+    command: Sequence[str]
+    probe: Probe
+    env: Mapping[str, str]
+    ops_url: str | None = None
+    prepare: Callable[[], Awaitable[None]] | None = None
+    account: Account | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+    # What the kernel sends when the supervisor itself was killed.
+    orphan_signal: signal.Signals = signal.SIGKILL
+
+
+def next_backoff(delay: float, lived: float) -> float:
+    """The pause (seconds) before the restart after one that waited `delay` and then lived `lived`."""
+    if lived >= HEALTHY_AFTER or not delay:
+        return FIRST_BACKOFF
+    return min(delay * 2, LONGEST_BACKOFF)
+
+
+async def spawn(
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    output: int | None = None,
+    account: Account | None = None,
+    orphan_signal: signal.Signals = signal.SIGKILL,
+) -> asyncio.subprocess.Process:
+    """Start `command` in a session of its own, so that Ctrl-C reaches the supervisor alone."""
+    parent = os.getpid()
+
+    def follow_parent() -> None:
+        # The parent may be gone before the request to hear of its death takes effect.
+        if _LIBC is not None:
+            _LIBC.prctl(_PR_SET_PDEATHSIG, int(orphan_signal), 0, 0, 0)
+            if os.getppid() != parent:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return await asyncio.create_subprocess_exec(
+        *command,
+        env=dict(env),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=output,
+        stderr=asyncio.subprocess.STDOUT if output is not None else None,
+        start_new_session=True,
+        preexec_fn=follow_parent,
+        user=account.uid if account else None,
+        group=account.gid if account else None,
+        extra_groups=[] if account else None,
+    )
+
+
+class Child:
+    """A process kept alive until it is told to stop."""
+
+    def __init__(self, spec: Process, log: Path, on_change: Callable[[], None]) -> None:
+        self.spec = spec
+        self.log = log
+        self.pid: int | None = None
+        self.started_at: float | None = None
+        self.restarts = 0
+        self.task: asyncio.Task[None] | None = None
+        self._on_change = on_change
+        self._running: asyncio.subprocess.Process | None = None
+        self._stopping = asyncio.Event()
+
+    def start(self) -> None:
+        """Run the process from now on; `task` ends only after `stop` or when it cannot be run at all."""
+        self.task = asyncio.create_task(self._keep_alive(), name=self.spec.name)
+
+    async def stop(self, budget: float) -> bool:
+        """End the process: ask, wait at most `budget` seconds, then kill; whether asking was enough."""
+        self._stopping.set()
+        if self.task is None:
+            return True
+        self._ask()
+        _, pending = await asyncio.wait([self.task], timeout=budget)
+        if pending:
+            self.kill()
+            await asyncio.wait([self.task])
+        return not pending
+
+    def kill(self) -> None:
+        """End what runs now at once, and all it started: the process leads its session."""
+        if self._running:
+            with suppress(ProcessLookupError):
+                os.killpg(self._running.pid, signal.SIGKILL)
+
+    async def _keep_alive(self) -> None:
+        delay = 0.0
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            await self._run_once()
+            delay = next_backoff(delay, time.monotonic() - started)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), delay)
+
+    async def _run_once(self) -> None:
+        if self.spec.prepare:
+            await self.spec.prepare()
+        self._running = await self._spawn()
+        if self._stopping.is_set():
+            self._ask()
+        self._changed(self._running.pid)
+        code = await self._running.wait()
+        self._running = None
+        if not self._stopping.is_set():
+            self.restarts += 1
+            self._note(f"ended with {describe_exit(code)}, starting again")
+        self._changed(None)
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        rotate(self.log)
+        with self.log.open("ab") as output:
+            return await spawn(
+                self.spec.command,
+                env=self.spec.env,
+                output=output.fileno(),
+                account=self.spec.account,
+                orphan_signal=self.spec.orphan_signal,
+            )
+
+    def _ask(self) -> None:
+        if self._running:
+            with suppress(ProcessLookupError):
+                self._running.send_signal(self.spec.stop_signal)
+
+    def _note(self, text: str) -> None:
+        with self.log.open("a") as log:
+            log.write(f"supervisor: {self.spec.name} {text}\n")
+
+    def _changed(self, pid: int | None) -> None:
+        self.pid = pid
+        self.started_at = time.time() if pid else None
+        self._on_change()
+
+
+def describe_exit(code: int) -> str:
+    """An exit status as an operator would say it."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

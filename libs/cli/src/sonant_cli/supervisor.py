@@ -1,0 +1,178 @@
+"""Starts a table of processes in stages, keeps them alive, and ends them in reverse."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+
+from sonant_cli.errors import CliError
+from sonant_cli.logfile import rotate, tail
+from sonant_cli.process import Child, Process
+from sonant_cli.state import DataDir
+
+START_TIMEOUT = 60.0
+DRAIN_BUDGET = 10.0
+# A process late in the row still gets this much of the drain when the others used it up.
+LEAST_DRAIN = 1.0
+PROBE_INTERVAL = 0.03
+LOG_CHECK_INTERVAL = 10.0
+# A process that dies this often before it was ready once will not get there by trying again.
+MOST_EARLY_DEATHS = 3
+LEFTOVER_PATIENCE = 5.0
+
+
+class StartError(CliError):
+    """A process did not become ready; the message names it, says why, and ends with its log's last lines."""
+
+
+@dataclass(kw_only=True)
+class Supervisor:
+    """Runs `stages` (each a row of processes started together once the stage before is ready)."""
+
+    data: DataDir
+    url: str
+    stages: Sequence[Sequence[Process]]
+    on_ready: Callable[[], None]
+    progress: Callable[[str], None] = lambda _: None
+    start_timeout: float = START_TIMEOUT
+    drain_budget: float = DRAIN_BUDGET
+    _children: list[Child] = field(default_factory=list)
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _recording: bool = True
+
+    async def run(self) -> None:
+        """Serve until SIGINT or SIGTERM; everything started has ended when this returns or raises.
+
+        The caller holds the data directory's lock.
+
+        Raises:
+            StartError: a process did not become ready, or can no longer be run.
+        """
+        end_recorded(self.data)
+        self._children = [self._child(spec) for stage in self.stages for spec in stage]
+        work = asyncio.create_task(self._work())
+        self._listen()
+        try:
+            await self._until_stopped(work)
+        finally:
+            work.cancel()
+            await asyncio.wait([work])
+            await self._end()
+
+    def _child(self, spec: Process) -> Child:
+        return Child(spec, self.data.logs / f"{spec.name}.log", self._record)
+
+    def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._signalled)
+
+    def _signalled(self) -> None:
+        """The first signal ends everything in good order, the second at once."""
+        if self._stop.is_set():
+            for child in self._children:
+                child.kill()
+        self._stop.set()
+
+    async def _until_stopped(self, work: "asyncio.Task[None]") -> None:
+        stop = asyncio.create_task(self._stop.wait())
+        await asyncio.wait([work, stop], return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if work.done():
+            work.result()
+
+    async def _work(self) -> None:
+        """Bring everything up, say so, and watch over it."""
+        deadline = time.monotonic() + self.start_timeout
+        remaining = list(self._children)
+        for stage in self.stages:
+            row, remaining = remaining[: len(stage)], remaining[len(stage) :]
+            for child in row:
+                child.start()
+            await asyncio.gather(*(self._ready(child, deadline) for child in row))
+        self.on_ready()
+        await self._watch()
+
+    async def _ready(self, child: Child, deadline: float) -> None:
+        began = time.monotonic()
+        while why := await child.spec.probe():
+            _raise_if_over(child)
+            if child.restarts >= MOST_EARLY_DEATHS:
+                raise _start_error(child, f"died {child.restarts} times while starting")
+            if time.monotonic() > deadline:
+                raise _start_error(child, f"is not ready after {self.start_timeout:g} s ({why})")
+            await asyncio.sleep(PROBE_INTERVAL)
+        self.progress(f"{child.spec.name} is ready ({time.monotonic() - began:.1f} s)")
+
+    async def _watch(self) -> None:
+        """Keep the logs bounded; a process that can no longer be run ends everything, loudly."""
+        while True:
+            for child in self._children:
+                _raise_if_over(child)
+                rotate(child.log)
+            await asyncio.sleep(LOG_CHECK_INTERVAL)
+
+    async def _end(self) -> None:
+        """End the processes one by one, last started first: who depends on another ends before it."""
+        deadline = time.monotonic() + self.drain_budget
+        for child in reversed(self._children):
+            if not await child.stop(max(LEAST_DRAIN, deadline - time.monotonic())):
+                self.progress(f"{child.spec.name} did not end in time and was killed")
+        self._recording = False
+        self.data.run_file.unlink(missing_ok=True)
+
+    def _record(self) -> None:
+        if self._recording:
+            self.data.write_run(describe(self.url, self._children))
+
+
+def describe(url: str, children: Sequence[Child]) -> dict[str, Any]:
+    """The content of `run.json`: the supervisor, and every process by name."""
+    return {
+        "url": url,
+        "pid": os.getpid(),
+        "processes": {child.spec.name: _describe_child(child) for child in children},
+    }
+
+
+def _describe_child(child: Child) -> dict[str, Any]:
+    return {
+        "pid": child.pid,
+        "ops_url": child.spec.ops_url,
+        "restarts": child.restarts,
+        "log": str(child.log),
+        "started_at": child.started_at,
+    }
+
+
+def _raise_if_over(child: Child) -> None:
+    """Raise what ended the supervision of `child`, if anything did."""
+    if child.task is not None and child.task.done() and (error := child.task.exception()):
+        raise _start_error(child, f"cannot be run: {error}") from error
+
+
+def _start_error(child: Child, why: str) -> StartError:
+    lines = tail(child.log)
+    shown = "\n".join(f"  {line}" for line in lines) if lines else "  (empty)"
+    return StartError(f"{child.spec.name} {why}\nlast lines of {child.log}:\n{shown}")
+
+
+def end_recorded(data: DataDir) -> None:
+    """Kill what a supervisor that was killed itself left running, where the kernel did not do so."""
+    left = []
+    for entry in data.read_run().get("processes", {}).values():
+        if not entry.get("pid"):
+            continue
+        with suppress(psutil.Error):
+            process = psutil.Process(entry["pid"])
+            # The same pid with another birthday is a stranger.
+            if abs(process.create_time() - entry["started_at"]) < 1:
+                process.kill()
+                left.append(process)
+    psutil.wait_procs(left, timeout=LEFTOVER_PATIENCE)

@@ -1,0 +1,123 @@
+"""The process table of `sonant up`: which engines and services run here, and what each is told."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from sonant_cli.engines import Engine, postgres, valkey
+from sonant_cli.probes import HOST, free_ports, http_ready
+from sonant_cli.process import Process
+from sonant_cli.state import DataDir
+
+DEFAULT_PORT = 8080
+
+
+@dataclass(frozen=True)
+class Service:
+    """One of our services: its name for operators and the module that runs it."""
+
+    name: str
+    module: str
+
+
+SANDBOX = Service("sandbox", "sandbox")
+# Ended from the last to the first: the gateway stops taking work while the others still finish it.
+SERVICES = (
+    Service("telemetry", "telemetry"),
+    Service("llm-stream", "llm_stream"),
+    Service("gateway", "gateway"),
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """What runs, in stages, and where: `urls` holds the engines' addresses (`log`, `redis`, `database`)."""
+
+    stages: Sequence[Sequence[Process]]
+    urls: Mapping[str, str]
+    url: str
+    sandboxed: Sequence[str]
+
+
+def build(data: DataDir, environ: Mapping[str, str]) -> Table:
+    """The table for this environment: engines named by URL and providers with a key are not started here.
+
+    Raises:
+        EngineError: an embedded engine is needed and not available on this platform.
+    """
+    engines = _engines(data, environ)
+    urls = _urls(engines, environ)
+    port = gateway_port(environ)
+    shared = _shared_environment(data, environ, urls, port)
+    sandbox = [_sandbox(shared)] if wants_sandbox(environ) else []
+    for process in sandbox:
+        shared = shared | {"SONANT_SANDBOX_URL": process.env["SONANT_SANDBOX_URL"]}
+    ports = free_ports(len(SERVICES))
+    services = [_service(service, ops, shared) for service, ops in zip(SERVICES, ports, strict=True)]
+    return Table(
+        stages=[[*(engine.process for engine in engines.values()), *sandbox], services],
+        urls=urls,
+        url=f"http://{HOST}:{port}",
+        sandboxed=["chat model `default`"] if sandbox else [],
+    )
+
+
+def gateway_port(environ: Mapping[str, str]) -> int:
+    return int(environ.get("SONANT_PORT") or DEFAULT_PORT)
+
+
+def wants_sandbox(environ: Mapping[str, str]) -> bool:
+    """Whether the sandbox answers for the chat provider: no key, no models file, no other sandbox."""
+    return not any(environ.get(name) for name in ("OPENAI_API_KEY", "SONANT_MODELS_FILE", "SONANT_SANDBOX_URL"))
+
+
+def _engines(data: DataDir, environ: Mapping[str, str]) -> dict[str, Engine]:
+    ports = free_ports(2)
+    engines = {}
+    if not (environ.get("SONANT_LOG_URL") and environ.get("SONANT_REDIS_URL")):
+        engines["valkey"] = valkey(data.root / "valkey", ports[0], data.secret("valkey"))
+    if not environ.get("SONANT_DATABASE_URL"):
+        engines["postgres"] = postgres(data.root / "postgres", ports[1], data.secret("postgres"))
+    return engines
+
+
+def _urls(engines: Mapping[str, Engine], environ: Mapping[str, str]) -> dict[str, str]:
+    sources = {
+        "log": ("SONANT_LOG_URL", "valkey"),
+        "redis": ("SONANT_REDIS_URL", "valkey"),
+        "database": ("SONANT_DATABASE_URL", "postgres"),
+    }
+    return {name: environ.get(variable) or engines[engine].url for name, (variable, engine) in sources.items()}
+
+
+def _shared_environment(
+    data: DataDir, environ: Mapping[str, str], urls: Mapping[str, str], port: int
+) -> dict[str, str]:
+    return dict(environ) | {
+        "SONANT_LOG_URL": urls["log"],
+        "SONANT_REDIS_URL": urls["redis"],
+        "SONANT_DATABASE_URL": urls["database"],
+        "SONANT_DATA_DIR": str(data.root),
+        "SONANT_ADMIN_KEY_FILE": str(data.admin_key),
+        "SONANT_PORT": str(port),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _service(service: Service, ops_port: int, shared: Mapping[str, str]) -> Process:
+    ops_url = f"http://{HOST}:{ops_port}"
+    own = {"SONANT_OPS_PORT": str(ops_port), "SONANT_INSTANCE": f"{service.name}-0"}
+    return Process(
+        name=service.name,
+        command=[sys.executable, "-m", service.module],
+        env={**shared, **own},
+        probe=partial(http_ready, f"{ops_url}/readyz"),
+        ops_url=ops_url,
+    )
+
+
+def _sandbox(shared: Mapping[str, str]) -> Process:
+    port, ops_port = free_ports(2)
+    own = {"SONANT_SANDBOX_PORT": str(port), "SONANT_SANDBOX_URL": f"http://{HOST}:{port}"}
+    return _service(SANDBOX, ops_port, {**shared, **own})

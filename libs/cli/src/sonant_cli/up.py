@@ -1,0 +1,85 @@
+"""`sonant up`: run everything on this machine until told to stop."""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from sonant_cli.errors import CliError
+from sonant_cli.logfile import follow
+from sonant_cli.probes import port_is_free
+from sonant_cli.state import DataDir
+from sonant_cli.supervisor import Supervisor
+from sonant_cli.table import Table, build, gateway_port
+
+FALSE_WORDS = {"", "0", "false", "no", "off"}
+
+
+def up(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the logs of all processes.")] = False,
+) -> None:
+    """Start the engines and every service on this machine, and keep them running until Ctrl-C."""
+    data = DataDir.from_environment()
+    data.create()
+    with data.lock():
+        _check_port(gateway_port(os.environ))
+        table = build(data, os.environ)
+        data.write_urls(table.urls)
+        show_logs = verbose or os.environ.get("SONANT_LOG_STDOUT", "").lower() not in FALSE_WORDS
+        asyncio.run(_run(data, table, show_logs))
+
+
+def _check_port(port: int) -> None:
+    if not port_is_free(port):
+        raise CliError(f"port {port} is taken by another program: choose another with SONANT_PORT")
+
+
+async def _run(data: DataDir, table: Table, show_logs: bool) -> None:
+    logs = {spec.name: data.logs / f"{spec.name}.log" for stage in table.stages for spec in stage}
+    with _starting() as (progress, ready):
+
+        def on_ready() -> None:
+            ready()
+            announce(table, data)
+
+        supervisor = Supervisor(data=data, url=table.url, stages=table.stages, on_ready=on_ready, progress=progress)
+        shown = asyncio.create_task(follow(logs if show_logs else {}, _show_line))
+        try:
+            await supervisor.run()
+        finally:
+            shown.cancel()
+            with suppress(asyncio.CancelledError):
+                await shown
+
+
+@contextmanager
+def _starting() -> Iterator[tuple[Callable[[str], None], Callable[[], None]]]:
+    """Progress as lines, with a spinner on a terminal until ready: `(show a line, stop the spinner)`."""
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        yield console.print, lambda: None
+        return
+    with console.status("starting ...") as spinner:
+        yield console.print, spinner.stop
+
+
+def announce(table: Table, data: DataDir) -> None:
+    """Say that all is ready, what answers from the sandbox and where the first key is."""
+    typer.echo(f"sonant ready on {table.url}")
+    if table.sandboxed:
+        typer.echo(f"on the sandbox: {', '.join(table.sandboxed)} (set OPENAI_API_KEY for the real provider)")
+    typer.echo(f"admin key: {_short(data.admin_key)}   logs: {_short(data.logs)}   end with Ctrl-C")
+
+
+def _short(path: Path) -> Path:
+    """The path as a user in the current directory would type it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _show_line(name: str, line: str) -> None:
+    typer.echo(f"{name:<10} | {line}")

@@ -1,0 +1,236 @@
+"""What `sonant up` promises about its processes: restarts, a clean end, no orphans, no lost data."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import psutil
+import pytest
+from redis.asyncio import Redis
+
+from sonant_cli.engines import Engine, postgres, valkey
+from sonant_cli.probes import free_ports
+from sonant_cli.process import Child
+from sonant_cli.state import DataDir
+from tests.support.waiting import eventually
+
+READY = "sonant ready on http://127.0.0.1:8080"
+
+# A service in miniature: ready on its port, ended by SIGTERM.
+STAND_IN = """
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Ready(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+HTTPServer(("127.0.0.1", int(sys.argv[1])), Ready).serve_forever()
+"""
+
+# A supervisor of its own process with a table given as JSON: {name: [command, port]}, one stage per row.
+DRIVER = """
+import asyncio, json, os, sys
+from functools import partial
+from pathlib import Path
+from sonant_cli.probes import http_ready
+from sonant_cli.process import Process
+from sonant_cli.state import DataDir
+from sonant_cli.supervisor import Supervisor
+
+def row(name, command, port):
+    url = f"http://127.0.0.1:{port}"
+    probe = partial(http_ready, f"{url}/readyz")
+    return Process(name=name, command=command, probe=probe, env=os.environ, ops_url=url)
+
+data = DataDir(Path(sys.argv[1]))
+data.create()
+stages = [[row(*entry) for entry in stage] for stage in json.loads(sys.argv[2])]
+url = "http://127.0.0.1:8080"
+on_ready = partial(print, "sonant ready on", url, flush=True)
+with data.lock():
+    asyncio.run(Supervisor(data=data, url=url, stages=stages, on_ready=on_ready, start_timeout=20).run())
+"""
+
+Stages = list[list[tuple[str, list[str], int]]]
+
+
+def stand_ins(*names: str) -> Stages:
+    """One stage per name, each a stand-in on a port of its own."""
+    ports = free_ports(len(names))
+    return [
+        [(name, [sys.executable, "-c", STAND_IN, str(port)], port)] for name, port in zip(names, ports, strict=True)
+    ]
+
+
+async def start(data: DataDir, stages: Stages) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", DRIVER, str(data.root), json.dumps(stages)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+@asynccontextmanager
+async def running(data: DataDir, stages: Stages) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A supervisor that said it is ready; ended at the latest when the block is left."""
+    supervisor = await start(data, stages)
+    try:
+        assert supervisor.stdout is not None
+        async with asyncio.timeout(20):
+            assert (await supervisor.stdout.readline()).decode().rstrip() == READY
+        yield supervisor
+    finally:
+        if supervisor.returncode is None:
+            supervisor.send_signal(signal.SIGTERM)
+        await supervisor.communicate()
+
+
+def pids(data: DataDir) -> dict[str, int]:
+    return {name: entry["pid"] for name, entry in data.read_run()["processes"].items()}
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataDir:
+    return DataDir(tmp_path / "data")
+
+
+async def test_a_killed_process_comes_back_and_the_restart_is_on_record(data: DataDir) -> None:
+    async with running(data, stand_ins("first", "second")):
+        before = pids(data)
+        os.kill(before["second"], signal.SIGKILL)
+
+        def restarted() -> Any:
+            entry = data.read_run()["processes"]["second"]
+            return entry["pid"] not in (None, before["second"]) and entry
+
+        assert (await eventually(restarted))["restarts"] == 1
+        assert pids(data)["first"] == before["first"]
+        assert data.run_file.stat().st_mode & 0o777 == 0o600
+
+
+async def test_sigterm_ends_everything_and_the_record_goes(data: DataDir) -> None:
+    async with running(data, stand_ins("first", "second")) as supervisor:
+        started = pids(data)
+        supervisor.send_signal(signal.SIGTERM)
+        assert await supervisor.wait() == 0
+        assert not any(alive(pid) for pid in started.values())
+        assert not data.run_file.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
+async def test_a_killed_supervisor_leaves_no_process_behind(data: DataDir) -> None:
+    async with running(data, stand_ins("first", "second")) as supervisor:
+        started = pids(data)
+        supervisor.kill()
+        await supervisor.wait()
+        await eventually(lambda: not any(alive(pid) for pid in started.values()))
+    async with running(data, stand_ins("first", "second")):
+        assert set(pids(data)) == {"first", "second"}
+
+
+async def test_a_second_start_on_the_same_directory_is_refused(data: DataDir) -> None:
+    async with running(data, stand_ins("only")) as supervisor:
+        second = await start(data, stand_ins("only"))
+        _, errors = await second.communicate()
+        assert second.returncode != 0
+        assert f"sonant already runs on http://127.0.0.1:8080 (pid {supervisor.pid})" in errors.decode()
+        assert alive(pids(data)["only"])
+
+
+async def test_a_process_that_cannot_start_is_named_with_the_end_of_its_log(data: DataDir) -> None:
+    good, [(name, _, port)] = stand_ins("good", "broken")
+    broken = [sys.executable, "-c", "raise SystemExit('the cupboard is bare')"]
+    supervisor = await start(data, [good, [(name, broken, port)]])
+    output, errors = await supervisor.communicate()
+    assert supervisor.returncode != 0
+    assert READY not in output.decode()
+    assert "broken died 3 times while starting" in errors.decode()
+    assert "the cupboard is bare" in errors.decode()
+
+
+@asynccontextmanager
+async def kept_alive(engine: Engine, directory: Path) -> AsyncIterator[Child]:
+    """The engine under the supervisor's care, ready when the block begins."""
+    child = Child(engine.process, directory / f"{engine.process.name}.log", lambda: None)
+    child.start()
+    try:
+        await ready(child)
+        yield child
+    finally:
+        await child.stop(10)
+
+
+async def ready(child: Child) -> None:
+    async def answers() -> bool:
+        return not await child.spec.probe()
+
+    check: Callable[[], bool | Awaitable[bool]] = answers
+    await eventually(check, timeout=30)
+
+
+async def kill(child: Child) -> None:
+    """SIGKILL, and wait until its successor answers."""
+    assert child.pid is not None
+    victim = child.pid
+    os.kill(victim, signal.SIGKILL)
+    await eventually(lambda: child.pid not in (None, victim))
+    await ready(child)
+
+
+def engine_in(directory: Path, make: Callable[[Path, int, str], Engine]) -> Engine:
+    [port] = free_ports(1)
+    return make(directory / make.__name__, port, "a-password")
+
+
+async def test_valkey_keeps_acknowledged_writes_over_kill_9(tmp_path: Path) -> None:
+    engine = engine_in(tmp_path, valkey)
+    async with kept_alive(engine, tmp_path) as child:
+        async with Redis.from_url(engine.url) as client:
+            for number in range(100):
+                await client.xadd("stream", {"number": number})
+        await kill(child)
+        async with Redis.from_url(engine.url) as client:
+            assert await client.xlen("stream") == 100
+            assert (await client.config_get("maxmemory-policy"))["maxmemory-policy"] == "noeviction"
+
+
+async def test_postgres_keeps_commits_over_kill_9_and_a_lock_file_left_behind(tmp_path: Path) -> None:
+    engine = engine_in(tmp_path, postgres)
+    async with kept_alive(engine, tmp_path) as child:
+        connection = await asyncpg.connect(engine.url)
+        await connection.execute("CREATE EXTENSION vector")
+        await connection.execute("CREATE TABLE kept (embedding vector(2))")
+        await connection.execute("INSERT INTO kept VALUES ('[1,2]')")
+        await kill(child)
+        connection.terminate()
+        assert await embeddings(engine) == ["[1,2]"]
+    # After a crash of the machine the pid in the lock file may belong to any process, such as this one.
+    lock = tmp_path / "postgres" / "postmaster.pid"
+    lock.write_text(f"{os.getpid()}\n{lock.parent}\n")
+    async with kept_alive(engine, tmp_path) as child:
+        assert await embeddings(engine) == ["[1,2]"]
+        assert child.restarts == 0
+
+
+async def embeddings(engine: Engine) -> list[str]:
+    connection = await asyncpg.connect(engine.url)
+    try:
+        return [row[0] for row in await connection.fetch("SELECT embedding::text FROM kept")]
+    finally:
+        await connection.close()
