@@ -1,0 +1,44 @@
+"""The stand-ins as one web application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from sandbox import observation
+from sandbox.faults import GATES, Gates
+from sandbox.openai import routes as openai_routes
+from sandbox.recorder import RECORDER, Recorder
+
+# Real providers take requests of some tens of megabytes (images inline).
+BODY_MAX_BYTES = 32 * 1024 * 1024
+# A burst of new connections must not be refused by the stand-in before the system under test is.
+BACKLOG = 2048
+# Streams that stall on purpose would hold up the end of the process for ever.
+SHUTDOWN_SECONDS = 0.5
+
+
+def build_app() -> web.Application:
+    """Return the application with every route and a recorder of its own.
+
+    It must run with `handler_cancellation=True` (as `serve` and aiohttp's TestServer do): that is how a caller
+    who leaves is noticed while an answer waits.
+    """
+    app = web.Application(client_max_size=BODY_MAX_BYTES, middlewares=[openai_routes.provider_errors])
+    app[RECORDER] = Recorder()
+    app[GATES] = Gates()
+    app.add_routes(observation.routes())
+    app.add_routes(openai_routes.routes())
+    return app
+
+
+@asynccontextmanager
+async def serve(host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+    """Serve the stand-ins; yields the base address, such as `http://127.0.0.1:8090`. Port 0 takes a free one."""
+    runner = web.AppRunner(build_app(), handler_cancellation=True, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
+        yield f"http://{host}:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()

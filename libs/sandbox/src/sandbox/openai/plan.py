@@ -1,0 +1,139 @@
+"""The plan of a chat answer: the deltas of every choice, decided before a byte is sent."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+import orjson
+
+from sandbox.openai import answers, conversation, tools
+from sandbox.openai.calls import Call, context_too_long
+from sandbox.openai.text import count_tokens, pieces, regroup
+
+CONTEXT_TOKENS = 128_000
+TOKENS_PER_MESSAGE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One choice: its text in pieces, or its tool calls, and why it ends."""
+
+    pieces: list[str]
+    calls: list[tools.ToolCall]
+    finish: str
+
+    @property
+    def text(self) -> str:
+        """The whole text."""
+        return "".join(self.pieces)
+
+    @property
+    def tokens(self) -> int:
+        """Completion tokens."""
+        return len(self.pieces) + sum(count_tokens(call.arguments) + 1 for call in self.calls)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All choices and the prompt's size in tokens."""
+
+    choices: list[Choice]
+    prompt_tokens: int
+
+    def usage(self) -> dict[str, Any]:
+        """Return the usage object."""
+        completion = sum(choice.tokens for choice in self.choices)
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": completion,
+            "total_tokens": self.prompt_tokens + completion,
+            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+        }
+
+    def deltas(self) -> list[tuple[int, dict[str, Any]]]:
+        """Return (choice index, delta) of every chunk in sending order, the choices taking turns."""
+        lanes = [[(index, delta) for delta in _deltas(choice)] for index, choice in enumerate(self.choices)]
+        if len(lanes) == 1:
+            return lanes[0]
+        return [each for row in zip_longest(*lanes) for each in row if each is not None]
+
+
+def _deltas(choice: Choice) -> list[dict[str, Any]]:
+    if not choice.calls:
+        return [{"content": piece} for piece in choice.pieces]
+    return [delta for index, call in enumerate(choice.calls) for delta in _call_deltas(index, call)]
+
+
+def _call_deltas(index: int, call: tools.ToolCall) -> list[dict[str, Any]]:
+    """Identity once, then only arguments."""
+    opening = {**call.as_dict(), "function": {"name": call.name, "arguments": ""}}
+    rest = [{"function": {"arguments": piece}} for piece in call.argument_pieces()]
+    return [{"tool_calls": [{"index": index, **each}]} for each in ({**opening}, *rest)]
+
+
+def plan(call: Call) -> Plan:
+    """Plan the answer to a validated request; raise ApiError when the prompt is too long."""
+    body = call.body
+    prompt_tokens = _prompt_tokens(body["messages"])
+    if prompt_tokens > CONTEXT_TOKENS:
+        raise context_too_long(CONTEXT_TOKENS, prompt_tokens)
+    read = conversation.read(body["messages"])
+    seed = body.get("seed") or 0
+    choices = [_choice(call, read, seed + index) for index in range(body.get("n") or 1)]
+    return Plan(choices, prompt_tokens)
+
+
+def _prompt_tokens(messages: Sequence[dict[str, Any]]) -> int:
+    texts = (conversation.content_text(message.get("content")) for message in messages)
+    return sum(count_tokens(text) + TOKENS_PER_MESSAGE for text in texts)
+
+
+def _choice(call: Call, read: conversation.Conversation, seed: int) -> Choice:
+    calls = tools.choose(call.body, read, call.exchange.id + str(seed))
+    if calls:
+        return Choice([], calls, "tool_calls")
+    whole = _in_format(call.body.get("response_format"), answers.answer(read, seed), read)
+    text = answers.remainder(whole, read.prefix)
+    if call.pace.chunks is not None:
+        text = _lengthened(text, call.pace.chunks, seed)
+    return _limited(call, text)
+
+
+def _in_format(wanted: dict[str, Any] | None, text: str, read: conversation.Conversation) -> str:
+    kind = (wanted or {}).get("type", "text")
+    if wanted is None or kind == "text":
+        return text
+    if kind == "json_object":
+        return orjson.dumps({"answer": text}).decode()
+    return orjson.dumps(tools.fill(wanted["json_schema"]["schema"], read.last)).decode()
+
+
+def _lengthened(text: str, count: int, seed: int) -> str:
+    parts = pieces(text)
+    for sentence in answers.filler(seed):
+        if len(parts) >= count:
+            return "".join(parts)
+        parts += pieces(sentence)
+    return text
+
+
+def _limited(call: Call, text: str) -> Choice:
+    """Apply stop sequences, the token limit, the filter and the chunk count, in this order."""
+    text, finish = _stopped(text, call.body.get("stop"))
+    parts = pieces(text)
+    limit = call.body.get("max_completion_tokens") or call.body.get("max_tokens")
+    if limit is not None and len(parts) > limit:
+        parts, finish = parts[:limit], "length"
+    if call.failure.content_filter_finish:
+        parts, finish = parts[: len(parts) // 2], "content_filter"
+    if call.pace.chunks and len(parts) > call.pace.chunks:
+        parts = regroup(parts, call.pace.chunks)
+    return Choice(parts, [], finish)
+
+
+def _stopped(text: str, stop: str | list[str] | None) -> tuple[str, str]:
+    stops = [stop] if isinstance(stop, str) else stop or []
+    cuts = [position for each in stops if each and (position := text.find(each)) >= 0]
+    return (text[: min(cuts)] if cuts else text), "stop"
