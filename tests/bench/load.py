@@ -63,6 +63,12 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
+def address(url: str) -> tuple[str, int]:
+    """Host and port of an http URL."""
+    parts = urlsplit(url)
+    return parts.hostname or "127.0.0.1", parts.port or 80
+
+
 def chat_request(host: str, path: str, key: str, model: str, content: str) -> bytes:
     """The bytes of a streaming chat request of the size a voice turn has."""
     messages = [
@@ -88,12 +94,17 @@ def post_request(host: str, path: str, key: str, body: dict[str, object]) -> byt
 
 
 def dechunk(body: bytes) -> bytes:
-    """The payload of a complete chunked body."""
-    parts, at = [], 0
-    while size := int(body[at : (start := body.index(b"\r\n", at) + 2) - 2], 16):
+    """The payload of a complete chunked body; ValueError where the framing is broken."""
+    parts: list[bytes] = []
+    at = 0
+    while True:
+        line_end = body.index(b"\r\n", at)
+        size = int(body[at:line_end], 16)
+        if size == 0:
+            return b"".join(parts)
+        start = line_end + 2
         parts.append(body[start : start + size])
         at = start + size + 2
-    return b"".join(parts)
 
 
 def complaint(reply: bytes) -> str | None:
@@ -102,7 +113,12 @@ def complaint(reply: bytes) -> str | None:
     if not head.startswith(b"HTTP/1.1 200"):
         return f"{head[9:40].decode(errors='replace').splitlines()[0]}: {body[:160].decode(errors='replace')}"
     # Looking at the framed bytes is enough unless a word was cut by a chunk border.
-    return complaint_in_events(body) and complaint_in_events(dechunk(body))
+    if complaint_in_events(body) is None:
+        return None
+    try:
+        return complaint_in_events(dechunk(body))
+    except ValueError:
+        return f"broken chunk framing: {body[-160:].decode(errors='replace')}"
 
 
 def complaint_in_events(events: bytes) -> str | None:
@@ -187,8 +203,7 @@ class Load:
     """The closed loop: keeps `streams` lanes busy while it runs."""
 
     def __init__(self, url: str, streams: int, request: bytes) -> None:
-        parts = urlsplit(url)
-        self._address = (parts.hostname or "127.0.0.1", parts.port or 80)
+        self._address = address(url)
         self._streams = streams
         self.request = request
         self.running = True

@@ -1,0 +1,222 @@
+"""How fast a stop reaches the upstream: by an interruption and by a client that hangs up.
+
+Times are taken from the wall clock of this machine on both ends: just before the signal is sent here, and when the
+bench upstream sees its connection close.
+"""
+
+import array
+import asyncio
+import fcntl
+import random
+import termios
+import time
+import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import cast
+from urllib.parse import urlsplit
+
+import orjson
+
+from tests.bench.load import CONTENT, LAST_CHUNK, address, chat_request, percentile, post_request
+from tests.bench.system import Target
+from tests.bench.upstream import CONTENT_LENGTH, word
+
+STEP_DEADLINE = 10.0  # seconds for each step of a repetition; far beyond any good one
+# Long enough that a stop which takes a second is still seen as a close and not as the end of the answer.
+LONG_ANSWER = 400
+STOP_AFTER = word(6).strip().encode()
+PARALLEL = 4  # conversations at a time: some company for each, without a queue that hides the latency
+
+
+@dataclass(frozen=True, slots=True)
+class StopReport:
+    """Signal to upstream closed in milliseconds, and what the client still got after the stop was confirmed."""
+
+    name: str
+    repetitions: int
+    stop_p50: float
+    stop_p99: float
+    answer_p50: float
+    content_bytes_after: int
+    bytes_after: int
+    failed: int
+    reasons: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """One repetition: when the signal was sent (unix seconds), when it was confirmed, what came after."""
+
+    marker: str
+    signal_at: float
+    answered_after: float = float("nan")
+    after: bytes = b""
+
+
+class Listener(asyncio.Protocol):
+    """The client of one stream: collects what comes, knows when the answer is well under way and when it has ended."""
+
+    def __init__(self, request: bytes) -> None:
+        self._request = request
+        loop = asyncio.get_running_loop()
+        self.buffer = bytearray()
+        self.heard: asyncio.Future[None] = loop.create_future()
+        self.ended: asyncio.Future[None] = loop.create_future()
+        self.transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        if not self.heard.done() and STOP_AFTER in self.buffer:
+            self.heard.set_result(None)
+        if self.buffer.endswith(LAST_CHUNK):
+            self._end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end()
+
+    def unread(self) -> int:
+        """Bytes that have arrived but were not read yet: they came before whatever is being handled now."""
+        if self.transport.is_closing():
+            return 0
+        count = array.array("i", [0])
+        fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.FIONREAD, count)
+        return count[0]
+
+    def _end(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+
+class Caller:
+    """A kept connection for plain requests, so that a signal does not wait for a handshake."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    @classmethod
+    async def open(cls, url: str) -> "Caller":
+        return cls(*await asyncio.open_connection(*address(url)))
+
+    async def send(self, request: bytes) -> tuple[bytes, bytes]:
+        """Send one request; head and body of its answer."""
+        self._writer.write(request)
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        if length := CONTENT_LENGTH.search(head):
+            return head, await self._reader.readexactly(int(length[1]))
+        return head, await self._reader.readuntil(LAST_CHUNK)
+
+    async def close(self) -> None:
+        self._writer.close()
+        await self._writer.wait_closed()
+
+
+async def closed_streams(upstream_url: str) -> dict[str, float]:
+    """When the upstream saw each marked stream close (unix seconds)."""
+    caller = await Caller.open(upstream_url)
+    _, body = await caller.send(b"GET /closed HTTP/1.1\r\nHost: bench\r\n\r\n")
+    await caller.close()
+    return cast("dict[str, float]", orjson.loads(body))
+
+
+class StopBench:
+    """Repeats one way of stopping against one target."""
+
+    def __init__(self, target: Target, upstream_url: str) -> None:
+        self._target = target
+        self._upstream_url = upstream_url
+        self._host = urlsplit(target.url).netloc
+        self._reasons: Counter[str] = Counter()
+        self._stops: list[Stop] = []
+
+    async def interruptions(self, repetitions: int) -> StopReport:
+        """Stop each stream by `POST /v1/sessions/{id}/interrupt` on another connection."""
+        return await self._measure("interruption", self._interrupt, repetitions)
+
+    async def disconnects(self, name: str, repetitions: int) -> StopReport:
+        """Stop each stream by closing its client's socket."""
+        return await self._measure(name, self._hang_up, repetitions)
+
+    async def _measure(
+        self, name: str, stop: Callable[[Listener, str, Caller], Awaitable[Stop]], repetitions: int
+    ) -> StopReport:
+        share = [len(range(lane, repetitions, PARALLEL)) for lane in range(PARALLEL)]
+        await asyncio.gather(*(self._converse(stop, count) for count in share))
+        return await self._report(name, repetitions)
+
+    async def _converse(self, stop: Callable[[Listener, str, Caller], Awaitable[Stop]], repetitions: int) -> None:
+        caller = await Caller.open(self._target.url)
+        for _ in range(repetitions):
+            await self._once(stop, caller)
+        await caller.close()
+
+    async def _once(self, stop: Callable[[Listener, str, Caller], Awaitable[Stop]], caller: Caller) -> None:
+        marker = uuid.uuid4().hex
+        listener = await self._listen(marker)
+        try:
+            async with asyncio.timeout(STEP_DEADLINE):
+                await listener.heard
+                # Stops come at any point between two words.
+                await asyncio.sleep(random.uniform(0, 0.005))
+                self._stops.append(await stop(listener, marker, caller))
+        except TimeoutError:
+            self._reasons[f"no stop: {bytes(listener.buffer[-160:]).decode(errors='replace')}"] += 1
+        finally:
+            listener.transport.abort()
+
+    async def _listen(self, marker: str) -> Listener:
+        path = f"/chat/completions?custom_session_id={marker}"
+        content = f"Tell me a long story. words:{LONG_ANSWER} marker:{marker}"
+        request = chat_request(self._host, path, self._target.key, self._target.model, content)
+        loop = asyncio.get_running_loop()
+        _, listener = await loop.create_connection(lambda: Listener(request), *address(self._target.url))
+        return listener
+
+    async def _interrupt(self, listener: Listener, marker: str, caller: Caller) -> Stop:
+        signal_at = time.time()
+        body: dict[str, object] = {"type": "user_interruption", "time": {"timestamp": int(signal_at * 1000)}}
+        path = f"/v1/sessions/{marker}/interrupt"
+        head, answer = await caller.send(post_request(self._host, path, self._target.key, body))
+        answered = time.time() - signal_at
+        mark = len(listener.buffer) + listener.unread()
+        if not head.startswith(b"HTTP/1.1 2"):
+            self._reasons[f"interrupt refused: {(head[9:12] + b' ' + answer[:160]).decode()}"] += 1
+        await listener.ended
+        return Stop(marker, signal_at, answered, bytes(listener.buffer[mark:]))
+
+    async def _hang_up(self, listener: Listener, marker: str, caller: Caller) -> Stop:
+        signal_at = time.time()
+        listener.transport.close()
+        await listener.ended
+        return Stop(marker, signal_at)
+
+    async def _report(self, name: str, repetitions: int) -> StopReport:
+        closed = await self._await_closes()
+        took = [(closed[s.marker] - s.signal_at) * 1000 for s in self._stops if s.marker in closed]
+        if missing := len(self._stops) - len(took):
+            self._reasons["the upstream was not closed"] += missing
+        return StopReport(
+            name=name,
+            repetitions=repetitions,
+            stop_p50=percentile(took, 0.5),
+            stop_p99=percentile(took, 0.99),
+            answer_p50=percentile([stop.answered_after * 1000 for stop in self._stops], 0.5),
+            content_bytes_after=sum(len(text) for s in self._stops for text in CONTENT.findall(s.after)),
+            bytes_after=sum(len(stop.after) for stop in self._stops),
+            failed=self._reasons.total(),
+            reasons=dict(self._reasons.most_common(5)),
+        )
+
+    async def _await_closes(self) -> dict[str, float]:
+        """The closes the upstream has seen, as soon as they are complete or the last could not come any more."""
+        deadline = time.monotonic() + LONG_ANSWER * 0.005
+        while True:
+            closed = await closed_streams(self._upstream_url)
+            if time.monotonic() > deadline or all(stop.marker in closed for stop in self._stops):
+                return closed
+            await asyncio.sleep(0.05)

@@ -1,0 +1,114 @@
+"""The bench's own promises: a stream that is not whole never counts as good, and a cut stream is noticed."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import pytest
+
+from tests.bench.interrupt import Listener, closed_streams
+from tests.bench.load import Load, chat_request, complaint, dechunk
+from tests.bench.system import Target, bench_upstream
+from tests.bench.upstream import END, WORDS, frames, http_chunk, word
+from tests.support.waiting import eventually
+
+OPENING = b'{"id":"x"'
+
+
+def whole_reply(words: int = WORDS) -> bytes:
+    return b"".join(OPENING.join(step) for step in frames(words, len(OPENING), usage=True))
+
+
+def without_done(reply: bytes) -> bytes:
+    return reply.replace(http_chunk(b"data: [DONE]\n\n"), b"")
+
+
+def swapped(reply: bytes) -> bytes:
+    third, fourth = word(3).encode(), word(4).encode()
+    return reply.replace(third, b"#").replace(fourth, third).replace(b"#", fourth)
+
+
+def repeated(reply: bytes) -> bytes:
+    return reply.replace(word(3).encode(), word(2).encode())
+
+
+def unfinished(reply: bytes) -> bytes:
+    return reply.replace(b'"stop"', b'"none"')
+
+
+def misframed(reply: bytes) -> bytes:
+    return reply.replace(b'"stop"', b"null")
+
+
+def refused(_: bytes) -> bytes:
+    return b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\n{}"
+
+
+def recut(reply: bytes) -> bytes:
+    """The same payload in chunks whose borders fall anywhere."""
+    head, _, body = reply.partition(b"\r\n\r\n")
+    events = dechunk(body)
+    pieces = [http_chunk(events[at : at + 7]) for at in range(0, len(events), 7)]
+    return head + b"\r\n\r\n" + b"".join(pieces) + END
+
+
+@pytest.mark.parametrize("cut", [bytes, recut], ids=["as sent", "other chunk borders"])
+def test_a_whole_answer_is_accepted(cut: Callable[[bytes], bytes]) -> None:
+    assert complaint(cut(whole_reply())) is None
+
+
+@pytest.mark.parametrize(
+    "spoil", [without_done, swapped, repeated, unfinished, misframed, refused], ids=lambda f: f.__name__
+)
+def test_a_spoilt_answer_is_refused(spoil: Callable[[bytes], bytes]) -> None:
+    assert complaint(spoil(whole_reply()))
+
+
+def test_an_answer_with_too_few_words_is_refused() -> None:
+    assert complaint(whole_reply(WORDS - 1))
+
+
+async def test_the_closed_loop_completes_streams_against_the_upstream() -> None:
+    with bench_upstream() as target:
+        request = chat_request("bench", "/v1/chat/completions", target.key, target.model, "hello")
+        report = await Load(target.url, 5, request).run(warmup=0.1, seconds=0.5)
+    assert report.completed
+    assert report.failed == 0
+
+
+async def test_a_server_that_ends_is_counted_and_not_waited_for() -> None:
+    with bench_upstream() as target:
+        request = chat_request("bench", "/v1/chat/completions", target.key, target.model, "hello")
+        load = Load(target.url, 5, request)
+        running = asyncio.create_task(load.run(warmup=0.1, seconds=1.0))
+        await eventually(lambda: load.timings)
+    assert (await running).failed
+
+
+async def test_the_upstream_tells_when_the_client_of_an_unfinished_stream_left() -> None:
+    with bench_upstream() as target:
+        listener = await open_stream(target, "words:400 marker:left-early")
+        await asyncio.wait_for(listener.heard, 5)
+        listener.transport.abort()
+        closed: Callable[[], Awaitable[bool]] = partial(is_closed, target, "left-early")
+        await eventually(closed)
+
+
+async def test_a_finished_stream_is_not_a_closed_one() -> None:
+    with bench_upstream() as target:
+        listener = await open_stream(target, "words:8 marker:stayed")
+        await asyncio.wait_for(listener.ended, 5)
+        listener.transport.abort()
+        assert await closed_streams(target.url) == {}
+
+
+async def open_stream(target: Target, content: str) -> Listener:
+    request = chat_request("bench", "/v1/chat/completions", target.key, target.model, content)
+    port = int(target.url.rpartition(":")[2])
+    loop = asyncio.get_running_loop()
+    _, listener = await loop.create_connection(lambda: Listener(request), "127.0.0.1", port)
+    return listener
+
+
+async def is_closed(target: Target, marker: str) -> bool:
+    return marker in await closed_streams(target.url)
