@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import psutil
@@ -19,6 +20,7 @@ from sonant_cli.engines import Engine, postgres, valkey
 from sonant_cli.probes import free_ports
 from sonant_cli.process import Child
 from sonant_cli.state import DataDir
+from sonant_cli.table import Table, build
 from tests.support.waiting import eventually
 
 READY = "sonant ready on http://127.0.0.1:8080"
@@ -49,7 +51,7 @@ from sonant_cli.supervisor import Supervisor
 def row(name, command, port):
     url = f"http://127.0.0.1:{port}"
     probe = partial(http_ready, f"{url}/readyz")
-    return Process(name=name, command=command, probe=probe, env=os.environ, ops_url=url)
+    return Process(name=name, command=command, probe=probe, env=os.environ, ops_url=url, ready_url=url)
 
 data = DataDir(Path(sys.argv[1]))
 data.create()
@@ -162,6 +164,44 @@ async def test_a_process_that_cannot_start_is_named_with_the_end_of_its_log(data
     assert READY not in output.decode()
     assert "broken died 3 times while starting" in errors.decode()
     assert "the cupboard is bare" in errors.decode()
+
+
+def names(table: Table) -> list[list[str]]:
+    return [[process.name for process in stage] for stage in table.stages]
+
+
+def test_without_settings_engines_and_sandbox_run_here(data: DataDir) -> None:
+    data.create()
+    table = build(data, {})
+    assert names(table) == [["valkey", "postgres", "sandbox"], ["telemetry", "llm-stream", "gateway"]]
+    assert table.url == "http://127.0.0.1:8080"
+    told = {process.name: process.env for process in table.stages[1]}
+    assert told["gateway"]["SONANT_INSTANCE"] == "gateway-0"
+    assert told["gateway"]["SONANT_ADMIN_KEY_FILE"] == str(data.admin_key)
+    assert told["llm-stream"]["SONANT_SANDBOX_URL"].startswith("http://127.0.0.1:")
+    assert told["llm-stream"]["SONANT_LOG_URL"] == told["llm-stream"]["SONANT_REDIS_URL"] == table.urls["log"]
+    assert len({env["SONANT_OPS_PORT"] for env in told.values()}) == 3
+
+
+def test_urls_and_a_provider_key_replace_what_would_run_here(data: DataDir) -> None:
+    data.create()
+    given = {"SONANT_LOG_URL": "kafka://broker:9092", "SONANT_DATABASE_URL": "postgresql://elsewhere/sonant"}
+    table = build(data, {**given, "OPENAI_API_KEY": "sk-1", "SONANT_PORT": "9000"})
+    assert names(table)[0] == ["valkey"]
+    assert table.urls["log"] == "kafka://broker:9092"
+    assert table.urls["database"] == "postgresql://elsewhere/sonant"
+    assert table.url == "http://127.0.0.1:9000"
+    assert not table.sandboxed
+    assert "SONANT_SANDBOX_URL" not in table.stages[1][0].env
+    complete = build(data, {**given, "SONANT_REDIS_URL": "redis://elsewhere", "SONANT_MODELS_FILE": "m.toml"})
+    assert names(complete)[0] == []
+
+
+def test_passwords_of_the_engines_are_kept_and_private(data: DataDir) -> None:
+    data.create()
+    first, second = build(data, {}), build(data, {})
+    assert urlsplit(first.urls["database"]).password == urlsplit(second.urls["database"]).password
+    assert (data.root / "secrets.json").stat().st_mode & 0o777 == 0o600
 
 
 @asynccontextmanager

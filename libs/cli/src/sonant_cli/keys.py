@@ -96,23 +96,23 @@ def _table(found: Sequence[Mapping[str, Any]]) -> Table:
     table = Table("id", "name", "organization", "scopes", "limits", "created", "state", box=None)
     for key in found:
         cells = (key["id"], key["name"], key["organization"], ", ".join(key["scopes"]))
-        table.add_row(*cells, _limits(key["limits"]), _moment(key["created_at"]), _state(key))
+        table.add_row(*cells, describe_limits(key["limits"]), describe_moment(key["created_at"]), describe_state(key))
     return table
 
 
-def _limits(limits: Mapping[str, int | None]) -> str:
+def describe_limits(limits: Mapping[str, int | None]) -> str:
     units = {"requests_per_minute": "rpm", "tokens_per_minute": "tpm", "concurrent_streams": "streams"}
     given = [f"{limits[name]} {unit}" for name, unit in units.items() if limits.get(name) is not None]
     return ", ".join(given) or "none"
 
 
-def _state(key: Mapping[str, Any]) -> str:
+def describe_state(key: Mapping[str, Any]) -> str:
     if key.get("revoked_at"):
-        return f"revoked {_moment(key['revoked_at'])}"
-    return f"until {_moment(key['expires_at'])}" if key.get("expires_at") else "active"
+        return f"revoked {describe_moment(key['revoked_at'])}"
+    return f"until {describe_moment(key['expires_at'])}" if key.get("expires_at") else "active"
 
 
-def _moment(value: float | str) -> str:
+def describe_moment(value: float | str) -> str:
     """A time given in unix seconds or ISO 8601, in UTC to the minute."""
     read = datetime.fromisoformat(value) if isinstance(value, str) else datetime.fromtimestamp(value, UTC)
     return read.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ")

@@ -42,6 +42,7 @@ class Process:
     probe: Probe
     env: Mapping[str, str]
     ops_url: str | None = None
+    ready_url: str | None = None
     prepare: Callable[[], Awaitable[None]] | None = None
     account: Account | None = None
     stop_signal: signal.Signals = signal.SIGTERM

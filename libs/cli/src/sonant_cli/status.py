@@ -48,9 +48,9 @@ async def _states(processes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 async def _state(entry: Mapping[str, Any]) -> str:
     if not entry["pid"]:
         return "restarting"
-    if not entry["ops_url"]:
+    if not entry["ready_url"]:
         return "running"
-    return "not ready" if await http_ready(f"{entry['ops_url']}/readyz") else "ready"
+    return "not ready" if await http_ready(entry["ready_url"]) else "ready"
 
 
 def measure(pids: Mapping[str, int | None]) -> dict[str, Cost]:

@@ -145,6 +145,7 @@ def _describe_child(child: Child) -> dict[str, Any]:
     return {
         "pid": child.pid,
         "ops_url": child.spec.ops_url,
+        "ready_url": child.spec.ready_url,
         "restarts": child.restarts,
         "log": str(child.log),
         "started_at": child.started_at,

@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from functools import partial
 
 from sonant_cli.engines import Engine, postgres, valkey
+from sonant_cli.errors import CliError
 from sonant_cli.probes import HOST, free_ports, http_ready
 from sonant_cli.process import Process
 from sonant_cli.state import DataDir
 
 DEFAULT_PORT = 8080
+# What a service may spend on work in hand when it is stopped; the supervisor waits a little longer before it
+# kills, because committing and closing come after.
+DRAIN_SECONDS = 7.0
+CLOSING_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class Table:
     stages: Sequence[Sequence[Process]]
     urls: Mapping[str, str]
     url: str
+    drain_budget: float
     sandboxed: Sequence[str]
 
 
@@ -59,17 +65,34 @@ def build(data: DataDir, environ: Mapping[str, str]) -> Table:
         stages=[[*(engine.process for engine in engines.values()), *sandbox], services],
         urls=urls,
         url=f"http://{HOST}:{port}",
+        drain_budget=_drain_seconds(environ) + CLOSING_SECONDS,
         sandboxed=["chat model `default`"] if sandbox else [],
     )
 
 
 def gateway_port(environ: Mapping[str, str]) -> int:
-    return int(environ.get("SONANT_PORT") or DEFAULT_PORT)
+    """The port the gateway listens on (`SONANT_PORT`).
+
+    Raises:
+        CliError: it is not a port number.
+    """
+    given = environ.get("SONANT_PORT") or str(DEFAULT_PORT)
+    if not given.isdecimal() or not 0 < int(given) < 65536:
+        raise CliError(f"SONANT_PORT is not a port number: {given}")
+    return int(given)
 
 
 def wants_sandbox(environ: Mapping[str, str]) -> bool:
     """Whether the sandbox answers for the chat provider: no key, no models file, no other sandbox."""
     return not any(environ.get(name) for name in ("OPENAI_API_KEY", "SONANT_MODELS_FILE", "SONANT_SANDBOX_URL"))
+
+
+def _drain_seconds(environ: Mapping[str, str]) -> float:
+    given = environ.get("SONANT_DRAIN_SECONDS") or str(DRAIN_SECONDS)
+    try:
+        return float(given)
+    except ValueError:
+        raise CliError(f"SONANT_DRAIN_SECONDS is not a number of seconds: {given}") from None
 
 
 def _engines(data: DataDir, environ: Mapping[str, str]) -> dict[str, Engine]:
@@ -101,6 +124,7 @@ def _shared_environment(
         "SONANT_DATA_DIR": str(data.root),
         "SONANT_ADMIN_KEY_FILE": str(data.admin_key),
         "SONANT_PORT": str(port),
+        "SONANT_DRAIN_SECONDS": str(_drain_seconds(environ)),
         "PYTHONUNBUFFERED": "1",
     }
 
@@ -108,16 +132,23 @@ def _shared_environment(
 def _service(service: Service, ops_port: int, shared: Mapping[str, str]) -> Process:
     ops_url = f"http://{HOST}:{ops_port}"
     own = {"SONANT_OPS_PORT": str(ops_port), "SONANT_INSTANCE": f"{service.name}-0"}
-    return Process(
-        name=service.name,
-        command=[sys.executable, "-m", service.module],
-        env={**shared, **own},
-        probe=partial(http_ready, f"{ops_url}/readyz"),
-        ops_url=ops_url,
-    )
+    return _python(service, {**shared, **own}, ops_url, f"{ops_url}/readyz")
 
 
 def _sandbox(shared: Mapping[str, str]) -> Process:
-    port, ops_port = free_ports(2)
-    own = {"SONANT_SANDBOX_PORT": str(port), "SONANT_SANDBOX_URL": f"http://{HOST}:{port}"}
-    return _service(SANDBOX, ops_port, {**shared, **own})
+    [port] = free_ports(1)
+    url = f"http://{HOST}:{port}"
+    own = {"SONANT_SANDBOX_PORT": str(port), "SONANT_SANDBOX_URL": url}
+    # It plays a provider, which has no ops port; it answers for its health on the port it serves.
+    return _python(SANDBOX, {**shared, **own}, None, f"{url}/healthz")
+
+
+def _python(service: Service, env: Mapping[str, str], ops_url: str | None, ready_url: str) -> Process:
+    return Process(
+        name=service.name,
+        command=[sys.executable, "-m", service.module],
+        env=env,
+        probe=partial(http_ready, ready_url),
+        ops_url=ops_url,
+        ready_url=ready_url,
+    )

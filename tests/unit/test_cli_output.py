@@ -1,0 +1,56 @@
+"""What the commands print."""
+
+from pathlib import Path
+
+import pytest
+
+from sonant_cli.chat import describe_receipt
+from sonant_cli.errors import CliError
+from sonant_cli.gateway import describe_error, locate
+from sonant_cli.keys import describe_limits, describe_moment, describe_state
+from sonant_cli.state import DataDir
+
+
+def test_an_error_in_the_openai_shape_is_one_line_in_its_own_words() -> None:
+    text = '{"error": {"message": "Key not found.\\nTry another.", "type": "invalid_request_error", "code": "no_key"}}'
+    assert describe_error(404, text) == "Key not found. Try another. (404, no_key)"
+    assert describe_error(502, "<html>\n bad gateway</html>") == "the gateway answered 502: <html> bad gateway</html>"
+    assert describe_error(400, '{"error": "text"}') == 'the gateway answered 400: {"error": "text"}'
+
+
+def test_the_gateway_is_the_one_that_runs_with_its_first_key_unless_told_otherwise(tmp_path: Path) -> None:
+    data = DataDir(tmp_path)
+    data.write_run({"url": "http://127.0.0.1:9000", "pid": 1, "processes": {}})
+    data.admin_key.write_text("sk-first\n")
+    assert locate(None, None, data).url == "http://127.0.0.1:9000"
+    assert locate(None, None, data).key == "sk-first"
+    assert locate("http://other:1/", "sk-own", data).url == "http://other:1"
+    assert locate("http://other:1/", "sk-own", data).key == "sk-own"
+
+
+def test_a_missing_key_is_said_with_the_way_to_give_one(tmp_path: Path) -> None:
+    with pytest.raises(CliError, match="SONANT_API_KEY"):
+        locate(None, None, DataDir(tmp_path))
+
+
+def test_the_receipt_tells_the_delay_and_what_was_never_said() -> None:
+    receipt = {
+        "signal_at": 1000.0,
+        "upstream_closed_at": 1000.0042,
+        "generated_tokens": 12,
+        "delivered_tokens": 10,
+    }
+    line = "[interrupted: upstream closed 4.2 ms after the signal; tokens generated 12, delivered 10]"
+    assert describe_receipt(receipt) == line
+    assert "upstream closed already" in describe_receipt({"signal_at": 1000.0, "upstream_closed_at": None})
+
+
+def test_a_key_is_listed_with_its_limits_and_its_end() -> None:
+    limits = {"requests_per_minute": 60, "tokens_per_minute": None, "concurrent_streams": 5}
+    assert describe_limits(limits) == "60 rpm, 5 streams"
+    assert describe_limits({}) == "none"
+    assert describe_moment(0) == "1970-01-01 00:00Z"
+    assert describe_moment("2026-01-01T02:00:00+02:00") == "2026-01-01 00:00Z"
+    assert describe_state({"revoked_at": 60.0, "expires_at": None}) == "revoked 1970-01-01 00:01Z"
+    assert describe_state({"revoked_at": None, "expires_at": 60.0}) == "until 1970-01-01 00:01Z"
+    assert describe_state({"revoked_at": None, "expires_at": None}) == "active"
