@@ -6,11 +6,13 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
+from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
 
-from sonant_cli.errors import CliError
 from sonant_cli.gateway import Gateway, KeyOption, UrlOption, locate
 from sonant_cli.state import DataDir
 
@@ -33,6 +35,8 @@ def chat(
     gateway = locate(url, key, DataDir.from_environment())
     conversation = Conversation(gateway, model, session or f"chat-{uuid.uuid4().hex[:12]}")
     typer.echo(f"{model} on {gateway.url}, session {conversation.session} (/quit leaves)")
+    # Loading the client takes about a second, which passes while the user types.
+    Thread(target=import_module, args=["openai"], daemon=True).start()
     with asyncio.Runner() as runner:
         try:
             while (text := _prompt()) is not None:
@@ -83,7 +87,7 @@ class Conversation:
         interruption = asyncio.create_task(interrupted.wait())
         await asyncio.wait([answer, interruption], return_when=asyncio.FIRST_COMPLETED)
         if interruption.done():
-            typer.echo(f"\n{await asyncio.to_thread(self._interrupt)}", nl=False)
+            typer.echo(f"\n{await self._interrupt()}", nl=False)
             await asyncio.wait([answer], timeout=END_PATIENCE)
         interruption.cancel()
         answer.cancel()
@@ -92,7 +96,6 @@ class Conversation:
             answer.result()
 
     async def _answer(self, shown: list[str]) -> None:
-        # Loading the package takes about a second: it would delay every other command.
         import openai
 
         try:
@@ -105,13 +108,17 @@ class Conversation:
         except openai.APIError as error:
             typer.secho(f"error: {error.message}", fg="red", nl=False, err=True)
 
-    def _interrupt(self) -> str:
+    async def _interrupt(self) -> str:
+        """Stop the answer over the connection pool already open; what came of it, as one line."""
+        from openai import APIError
+
         told = {"type": "user_interruption", "time": {"timestamp": int(time.time() * 1000)}}
+        path = f"/sessions/{quote(self.session, safe='')}/interrupt"
         try:
-            receipt = self.gateway.call("POST", f"/v1/sessions/{self.session}/interrupt", json=told)
-        except CliError as error:
-            return f"error: {error}"
-        return describe_receipt(receipt)
+            receipt = await self._open().post(path, cast_to=object, body=told)
+        except APIError as error:
+            return f"error: {error.message}"
+        return describe_receipt(receipt if isinstance(receipt, dict) else {})
 
     def _open(self) -> "AsyncOpenAI":
         from openai import AsyncOpenAI
