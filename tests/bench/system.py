@@ -1,6 +1,6 @@
 """The processes of a bench run: the upstream, the load generator, `sonant up` and a Kafka broker."""
 
-import importlib.util
+import asyncio
 import json
 import os
 import socket
@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 import psutil
 
+from deploy.kafka import broker
 from tests.bench.load import KEY_VARIABLE, LoadReport
 from tests.bench.measure import Usage, cpu_between, usage_of
 
@@ -165,7 +166,7 @@ def _await_ready(process: subprocess.Popen[str], output: Path, deadline: float) 
 
 
 @dataclass(frozen=True)
-class Broker:
+class BrokerInUse:
     """A running Kafka broker: the log URL and its pid by name."""
 
     url: str
@@ -174,21 +175,31 @@ class Broker:
 
 def kafka_unavailable() -> str | None:
     """Why no broker can be had here; None when one can."""
-    if GIVEN_BROKER in os.environ or importlib.util.find_spec("tests.support.kafka"):
-        return None
-    return f"{GIVEN_BROKER} is not set and tests.support.kafka is not there"
+    return None if GIVEN_BROKER in os.environ else broker.unavailable()
 
 
 @contextmanager
-def kafka_broker() -> Iterator[Broker]:
-    """The broker named by SONANT_TEST_KAFKA, else one started for the bench."""
-    with nullcontext(os.environ.get(GIVEN_BROKER)) as address:
-        if address is None:
-            raise BenchError("no broker")
-        yield Broker(f"kafka://{address}", listener_pids("kafka", int(address.rpartition(":")[2])))
+def kafka_broker(data: Path) -> Iterator[BrokerInUse]:
+    """The broker named by SONANT_TEST_KAFKA, else one of its own that keeps its records in `data`.
+
+    Raises:
+        BenchError: it cannot be had, or does not answer.
+    """
+    if given := os.environ.get(GIVEN_BROKER):
+        yield BrokerInUse(f"kafka://{given}", _listener("kafka", int(given.rpartition(":")[2])))
+        return
+    own = broker.Broker(data)
+    try:
+        own.start()
+        asyncio.run(own.ready())
+        yield BrokerInUse(own.url, _listener("kafka", own.port))
+    except broker.BrokerError as error:
+        raise BenchError(str(error)) from error
+    finally:
+        own.stop()
 
 
-def listener_pids(name: str, port: int) -> dict[str, int]:
+def _listener(name: str, port: int) -> dict[str, int]:
     """The process that listens on `port` of this machine, under `name`; empty where it cannot be seen."""
     for connection in psutil.net_connections("tcp"):
         if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:

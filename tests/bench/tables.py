@@ -2,35 +2,11 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from tests.bench.budgets import BUDGETED, Aim, aims, budgeted_cpu
+from tests.bench.compare import Outcome, Row
+from tests.bench.interrupt import StopReport
 from tests.bench.measure import MEBIBYTE, Usage
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One stream count on one log: medians over the rounds. Times in ms, CPU in seconds per 1,000 streams."""
-
-    streams: int
-    direct_first_p50: float
-    direct_first_p99: float
-    first_p50: float
-    first_p99: float
-    direct_rate: float
-    rate: float
-    cpu: dict[str, float]
-    direct_cpu: dict[str, float]
-    resident: dict[str, int]
-    failed: int
-
-    @property
-    def added_p50(self) -> float:
-        """What we add to the first chunk, ms."""
-        return self.first_p50 - self.direct_first_p50
-
-
-# The processes whose CPU the budget counts: gateway, llm-stream and the live store.
-BUDGETED = ("gateway", "llm-stream", "valkey")
 
 
 def number(value: float, digits: int = 1) -> str:
@@ -86,13 +62,8 @@ def cpu_table(rows: Sequence[Row]) -> str:
         return [label, *(number(cpu.get(name, math.nan), 2) for name in names), number(total, 2)]
 
     lines = [line(f"{row.streams} direct", row.direct_cpu, math.nan) for row in rows]
-    lines += [line(f"{row.streams} ours", row.cpu, budgeted(row)) for row in rows]
+    lines += [line(f"{row.streams} ours", row.cpu, budgeted_cpu(row)) for row in rows]
     return table(["CPU s per 1,000", *names, "budgeted"], lines)
-
-
-def budgeted(row: Row) -> float:
-    """CPU seconds per 1,000 streams of gateway, llm-stream and live store."""
-    return sum(row.cpu.get(name, 0.0) for name in BUDGETED)
 
 
 def memory_table(at_rest: dict[str, Usage], rows: Sequence[Row]) -> str:
@@ -111,23 +82,25 @@ def _process_order(name: str) -> tuple[int, str]:
     return (order.index(name) if name in order else len(order), name)
 
 
-@dataclass(frozen=True, slots=True)
-class Aim:
-    """A budget: what was measured, the bound, and whether the bound is a floor."""
-
-    what: str
-    value: float
-    bound: float
-    unit: str
-    at_least: bool = False
-
-    @property
-    def verdict(self) -> str:
-        """`ok` or `missed`; `not measured` where there is no figure."""
-        if math.isnan(self.value):
-            return "not measured"
-        met = self.value >= self.bound if self.at_least else self.value <= self.bound
-        return "ok" if met else "missed"
+def stop_table(stops: Sequence[StopReport]) -> str:
+    """Signal to upstream closed, and what came after."""
+    head = ["stop", "n", "closed p50 ms", "p99 ms", "confirmed p50 ms", "content bytes after", "bytes after", "failed"]
+    return table(
+        head,
+        (
+            [
+                stop.name,
+                str(stop.repetitions),
+                number(stop.stop_p50, 2),
+                number(stop.stop_p99, 2),
+                number(stop.answer_p50, 2),
+                str(stop.content_bytes_after),
+                str(stop.bytes_after),
+                str(stop.failed),
+            ]
+            for stop in stops
+        ),
+    )
 
 
 def aims_table(aims: Sequence[Aim]) -> str:
@@ -145,3 +118,15 @@ def aims_table(aims: Sequence[Aim]) -> str:
             for aim in aims
         ),
     )
+
+
+def report(outcome: Outcome) -> str:
+    """All tables of one log."""
+    parts = [f"== log: {outcome.log} ==", latency_table(outcome.rows), cpu_table(outcome.rows)]
+    if outcome.at_rest:
+        parts.append(memory_table(outcome.at_rest, outcome.rows))
+    if outcome.stops:
+        parts.append(stop_table(outcome.stops))
+    parts.append(aims_table(aims(outcome)))
+    parts += [f"failed {count} x: {reason}" for reason, count in outcome.reasons.items()]
+    return "\n\n".join(parts)

@@ -90,7 +90,7 @@ async def test_the_upstream_tells_when_the_client_of_an_unfinished_stream_left()
         listener = await open_stream(target, "words:400 marker:left-early")
         await asyncio.wait_for(listener.heard, 5)
         listener.transport.abort()
-        closed: Callable[[], Awaitable[bool]] = partial(is_closed, target, "left-early")
+        closed: Callable[[], bool | Awaitable[bool]] = partial(is_closed, target, "left-early")
         await eventually(closed)
 
 
