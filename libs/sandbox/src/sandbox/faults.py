@@ -51,6 +51,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from aiohttp import web
@@ -131,13 +132,14 @@ class Faults:
 NONE = Faults()
 
 
-def split_model(model: str) -> tuple[str, list[str]]:
+def split_model(model: str) -> tuple[str, tuple[str, ...]]:
     """Return the base name of a model and its directives."""
     base, *directives = model.split(BASE_SEPARATOR)
-    return base, directives
+    return base, tuple(directives)
 
 
-def parse(directives: list[str], header: str = "") -> Faults:
+@lru_cache(maxsize=1_024)
+def parse(directives: tuple[str, ...], header: str = "") -> Faults:
     """Read the directives of a model name and of the header `x-sandbox-fault`; raise UnknownDirective."""
     words = [*directives, *re.split(r"[;+]", header)]
     values: dict[str, Any] = {}

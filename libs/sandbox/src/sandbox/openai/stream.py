@@ -51,7 +51,8 @@ class EventStream:
                 await self._response.write(COMMENT)
             await self._write(frame)
             exchange.chunks_sent += 1
-            await asyncio.sleep(0)
+            if not delay:
+                await asyncio.sleep(0)
         if len(frames) in trips:
             await self._fail(trips[len(frames)])
 
