@@ -353,7 +353,7 @@ class TestFaultsBeforeTheAnswer:
             except openai.InternalServerError:
                 return False
 
-        check: Callable[[], Awaitable[bool]] = answered
+        check: Callable[[], bool | Awaitable[bool]] = answered
         assert await eventually(check)
 
 
@@ -363,7 +363,7 @@ async def _ended(http: aiohttp.ClientSession, model: str, *, timeout: float = 10
     async def ended() -> list[dict[str, Any]]:
         return [record for record in await _records(http, model) if record["end"]]
 
-    check: Callable[[], Awaitable[list[dict[str, Any]]]] = ended
+    check: Callable[[], list[dict[str, Any]] | Awaitable[list[dict[str, Any]]]] = ended
     return (await eventually(check, timeout=timeout, interval=0.005))[0]
 
 
