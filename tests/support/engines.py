@@ -1,0 +1,74 @@
+"""Real engines for a test session: Valkey and PostgreSQL from their wheels, each in a directory of its own."""
+
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from sonant_cli.engines import Engine, postgres, valkey
+from sonant_cli.process import Child
+from tests.support.waiting import eventually
+
+START_SECONDS = 60
+STOP_SECONDS = 10
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Running:
+    """An engine under a test's control: started, stopped and started again on the same data and address."""
+
+    def __init__(self, make: Callable[[Path, int, str], Engine], directory: Path) -> None:
+        self._engine = make(directory / "data", free_port(), "test-password")
+        self._log = directory / "engine.log"
+        self._child: Child | None = None
+        self.url = self._engine.url
+
+    async def start(self) -> None:
+        """Start it and wait until it answers."""
+        self._child = Child(self._engine.process, self._log, lambda: None)
+        self._child.start()
+
+        async def ready() -> bool:
+            return not await self._engine.process.probe()
+
+        check: Callable[[], bool | Awaitable[bool]] = ready
+        await eventually(check, timeout=START_SECONDS)
+
+    async def stop(self) -> None:
+        """Stop it; its data stays."""
+        if self._child is not None:
+            await self._child.stop(STOP_SECONDS)
+            self._child = None
+
+
+@asynccontextmanager
+async def running(make: Callable[[Path, int, str], Engine], directory: Path) -> AsyncIterator[Running]:
+    """An engine that answers, with its data in `directory`."""
+    engine = Running(make, directory)
+    try:
+        await engine.start()
+        yield engine
+    finally:
+        await engine.stop()
+
+
+@pytest.fixture(scope="session")
+async def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """The address of a Valkey that the whole session shares: use keys of your own."""
+    async with running(valkey, tmp_path_factory.mktemp("valkey")) as engine:
+        yield engine.url
+
+
+@pytest.fixture(scope="session")
+async def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """The address of a PostgreSQL with pgvector that the whole session shares: use a schema of your own."""
+    async with running(postgres, tmp_path_factory.mktemp("postgres")) as engine:
+        yield engine.url
