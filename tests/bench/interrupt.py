@@ -12,7 +12,8 @@ import termios
 import time
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import cast
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ import orjson
 
 from tests.bench.load import CONTENT, LAST_CHUNK, address, chat_request, percentile, post_request
 from tests.bench.system import Target
-from tests.bench.upstream import CONTENT_LENGTH, word
+from tests.bench.upstream import CONTENT_LENGTH, INTERVAL, word
 
 STEP_DEADLINE = 10.0  # seconds for each step of a repetition; far beyond any good one
 # Long enough that a stop which takes a second is still seen as a close and not as the end of the answer.
@@ -78,7 +79,12 @@ class Listener(asyncio.Protocol):
             self._end()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if not self.heard.done():
+            self.heard.set_exception(ConnectionResetError(f"lost before the stop: {self._last_bytes()}"))
         self._end()
+
+    def _last_bytes(self) -> str:
+        return bytes(self.buffer[-160:]).decode(errors="replace")
 
     def unread(self) -> int:
         """Bytes that have arrived but were not read yet: they came before whatever is being handled now."""
@@ -100,8 +106,14 @@ class Caller:
         self._reader, self._writer = reader, writer
 
     @classmethod
-    async def open(cls, url: str) -> "Caller":
-        return cls(*await asyncio.open_connection(*address(url)))
+    @asynccontextmanager
+    async def open(cls, url: str) -> AsyncIterator["Caller"]:
+        """A connection that is closed when the block ends."""
+        reader, writer = await asyncio.open_connection(*address(url))
+        try:
+            yield cls(reader, writer)
+        finally:
+            writer.close()
 
     async def send(self, request: bytes) -> tuple[bytes, bytes]:
         """Send one request; head and body of its answer."""
@@ -111,16 +123,15 @@ class Caller:
             return head, await self._reader.readexactly(int(length[1]))
         return head, await self._reader.readuntil(LAST_CHUNK)
 
-    async def close(self) -> None:
-        self._writer.close()
-        await self._writer.wait_closed()
+
+StopOnce = Callable[[Listener, str, Caller], Awaitable[Stop]]
+"""Stops the stream of this listener and marker; the caller is connected already."""
 
 
 async def closed_streams(upstream_url: str) -> dict[str, float]:
     """When the upstream saw each marked stream close (unix seconds)."""
-    caller = await Caller.open(upstream_url)
-    _, body = await caller.send(b"GET /closed HTTP/1.1\r\nHost: bench\r\n\r\n")
-    await caller.close()
+    async with Caller.open(upstream_url) as caller:
+        _, body = await caller.send(b"GET /closed HTTP/1.1\r\nHost: bench\r\n\r\n")
     return cast("dict[str, float]", orjson.loads(body))
 
 
@@ -142,32 +153,34 @@ class StopBench:
         """Stop each stream by closing its client's socket."""
         return await self._measure(name, self._hang_up, repetitions)
 
-    async def _measure(
-        self, name: str, stop: Callable[[Listener, str, Caller], Awaitable[Stop]], repetitions: int
-    ) -> StopReport:
-        share = [len(range(lane, repetitions, PARALLEL)) for lane in range(PARALLEL)]
-        await asyncio.gather(*(self._converse(stop, count) for count in share))
+    async def _measure(self, name: str, stop: StopOnce, repetitions: int) -> StopReport:
+        left = iter(range(repetitions))
+
+        async def converse() -> None:
+            for _ in left:
+                await self._once(stop)
+
+        await asyncio.gather(*(converse() for _ in range(PARALLEL)))
         return await self._report(name, repetitions)
 
-    async def _converse(self, stop: Callable[[Listener, str, Caller], Awaitable[Stop]], repetitions: int) -> None:
-        caller = await Caller.open(self._target.url)
-        for _ in range(repetitions):
-            await self._once(stop, caller)
-        await caller.close()
-
-    async def _once(self, stop: Callable[[Listener, str, Caller], Awaitable[Stop]], caller: Caller) -> None:
-        marker = uuid.uuid4().hex
-        listener = await self._listen(marker)
+    async def _once(self, stop: StopOnce) -> None:
         try:
             async with asyncio.timeout(STEP_DEADLINE):
+                self._stops.append(await self._converse(stop))
+        except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            self._reasons[f"no stop: {type(error).__name__} {error}"] += 1
+
+    async def _converse(self, stop: StopOnce) -> Stop:
+        """One stream, stopped at any point between two of its words."""
+        marker = uuid.uuid4().hex
+        async with Caller.open(self._target.url) as caller:
+            listener = await self._listen(marker)
+            try:
                 await listener.heard
-                # Stops come at any point between two words.
-                await asyncio.sleep(random.uniform(0, 0.005))
-                self._stops.append(await stop(listener, marker, caller))
-        except TimeoutError:
-            self._reasons[f"no stop: {bytes(listener.buffer[-160:]).decode(errors='replace')}"] += 1
-        finally:
-            listener.transport.abort()
+                await asyncio.sleep(random.uniform(0, INTERVAL))
+                return await stop(listener, marker, caller)
+            finally:
+                listener.transport.abort()
 
     async def _listen(self, marker: str) -> Listener:
         path = f"/chat/completions?custom_session_id={marker}"
@@ -214,7 +227,7 @@ class StopBench:
 
     async def _await_closes(self) -> dict[str, float]:
         """The closes the upstream has seen, as soon as they are complete or the last could not come any more."""
-        deadline = time.monotonic() + LONG_ANSWER * 0.005
+        deadline = time.monotonic() + LONG_ANSWER * INTERVAL
         while True:
             closed = await closed_streams(self._upstream_url)
             if time.monotonic() > deadline or all(stop.marker in closed for stop in self._stops):

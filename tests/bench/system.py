@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
 import psutil
 
 from deploy.kafka import broker
@@ -93,7 +92,7 @@ def drive(target: Target, streams: int, seconds: float, warmup: float, also: Map
         before = usage_of({**target.pids(), **also})
         _expect(process, "end")
         after = usage_of({**target.pids(), **also})
-        report = LoadReport(**orjson.loads(process.stdout.readline()))
+        report = LoadReport(**json.loads(process.stdout.readline()))
     return Sample(report, {**cpu_between(before, after), "generator": report.cpu_seconds}, after)
 
 
