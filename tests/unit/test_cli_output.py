@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from common.bus.port import Partition, Received
 from sonant_cli.chat import describe_receipt
+from sonant_cli.dlq import describe, find_topic, read_letter
 from sonant_cli.errors import CliError
 from sonant_cli.gateway import describe_error, locate
 from sonant_cli.keys import describe_limits, describe_moment, describe_state
 from sonant_cli.state import DataDir
+from sonant_cli.topics import describe_lag
 
 
 def test_an_error_in_the_openai_shape_is_one_line_in_its_own_words() -> None:
@@ -54,3 +57,53 @@ def test_a_key_is_listed_with_its_limits_and_its_end() -> None:
     assert describe_state({"revoked_at": 60.0, "expires_at": None}) == "revoked 1970-01-01 00:01Z"
     assert describe_state({"revoked_at": None, "expires_at": 60.0}) == "until 1970-01-01 00:01Z"
     assert describe_state({"revoked_at": None, "expires_at": None}) == "active"
+
+
+def parked(**headers: str) -> Received:
+    return Received(
+        topic="chat-events-dlq",
+        key="org/session",
+        value=b'{"text": "%s"}' % (b"x" * 500),
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+        partition=Partition("chat-events-dlq", 0),
+        offset="7-0",
+        timestamp=60.0,
+    )
+
+
+def test_a_dead_letter_is_told_by_its_passport() -> None:
+    letter = read_letter(
+        parked(
+            event_id="e-1",
+            event_type="chat.reply.completed/1",
+            dlq_topic="chat-events",
+            dlq_partition="0",
+            dlq_offset="5-0",
+            dlq_handler="telemetry.handlers.store",
+            dlq_error="Park",
+            dlq_message="no such\x1b[2J key",
+            dlq_attempts="3",
+            dlq_first_failure="0.0",
+            dlq_last_failure="120.0",
+        )
+    )
+    lines = describe(letter).splitlines()
+    assert lines[0] == "e-1  chat.reply.completed/1  key org/session"
+    assert lines[1] == "  Park: no such [2J key"
+    assert "3 tries from 1970-01-01 00:00:00Z to 1970-01-01 00:02:00Z, from chat-events 0/5-0" in lines[2]
+    assert lines[3].endswith("xxx ...")
+
+
+def test_a_dead_letter_without_a_passport_is_shown_all_the_same() -> None:
+    assert "0 tries from 1970-01-01 00:01:00Z" in describe(read_letter(parked()))
+
+
+def test_a_dead_letter_topic_goes_by_its_own_name_or_its_parent() -> None:
+    assert find_topic("chat-events") == find_topic("chat-events-dlq")
+    with pytest.raises(CliError, match="no dead-letter topic unheard-of"):
+        find_topic("unheard-of")
+
+
+def test_the_lag_is_told_per_group() -> None:
+    assert describe_lag({"telemetry": 2, "billing": 0}) == "billing (0), telemetry (2)"
+    assert describe_lag({}) == "-"

@@ -1,0 +1,35 @@
+"""`sonant topics`: the topics of the log, how long they are and how far each group is behind."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from sonant_cli.bus import with_log
+
+if TYPE_CHECKING:
+    from common.bus.port import Log, TopicStatus
+
+
+def topics() -> None:
+    """Show every topic: partitions, records kept, and the lag of each consumer group."""
+    Console().print(_table(with_log(_statuses)))
+
+
+async def _statuses(log: "Log") -> "Sequence[TopicStatus]":
+    from common.events import registry
+
+    return await log.status(registry.topics())
+
+
+def _table(statuses: "Sequence[TopicStatus]") -> Table:
+    table = Table("topic", "partitions", "length", "groups (records behind)", box=None)
+    for topic in statuses:
+        table.add_row(topic.name, str(topic.partitions), str(topic.length), describe_lag(topic.lag))
+    return table
+
+
+def describe_lag(lag: Mapping[str, int]) -> str:
+    """The groups by name, each with the records it has not finished."""
+    return ", ".join(f"{group} ({behind})" for group, behind in sorted(lag.items())) or "-"
