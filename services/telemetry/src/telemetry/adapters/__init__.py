@@ -1,0 +1,1 @@
+"""Where telemetry meets the outside."""

@@ -1,0 +1,187 @@
+"""PostgreSQL: turns written many at a time, sums read by day, and whether the database answers."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import orjson
+
+from common.bus.batching import Batcher
+from common.events.chat import ChatReplyEnded
+from common.events.telemetry import UsageRequested
+from common.kernel.verdicts import Park
+from common.storage.postgres import UNAVAILABLE, Pool, transient
+from telemetry import metrics
+from telemetry.ports import Outcome, UsageRow
+
+# A few hundred rows use up what batching can gain; more only lengthens the wait of the first.
+ROWS_PER_WRITE = 500
+ASK_EVERY_SECONDS = 1.0
+ANSWER_SECONDS = 2.0
+
+# What PostgreSQL says when a value, and not the server, is the trouble: out of range, missing, too long to index.
+UNHOLDABLE = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+)
+
+INSERT = """
+INSERT INTO telemetry.turns (
+    request_id, org_id, key_id, session_id, user_id, model, stream, upstream, upstream_model, outcome, finish_reason,
+    prompt_tokens, completion_tokens, total_tokens, estimated, cost_usd,
+    received_at, started_at, first_token_at, finished_at, attempts, receipt, error
+)
+SELECT
+    request_id, org_id, key_id, session_id, user_id, model, stream, upstream, upstream_model, outcome, finish_reason,
+    (usage->>'prompt_tokens')::integer, (usage->>'completion_tokens')::integer, (usage->>'total_tokens')::integer,
+    (usage->>'estimated')::boolean, cost_usd,
+    to_timestamp(received_at), to_timestamp(started_at), to_timestamp(first_token_at), to_timestamp(finished_at),
+    attempts, receipt, error
+FROM json_to_recordset($1::json) AS turn (
+    request_id text, org_id text, key_id text, session_id text, user_id text, model text, stream boolean,
+    upstream text, upstream_model text, outcome text, finish_reason text, usage json, cost_usd numeric,
+    received_at float8, started_at float8, first_token_at float8, finished_at float8,
+    attempts jsonb, receipt jsonb, error jsonb
+)
+ON CONFLICT (request_id) DO NOTHING
+"""
+
+USAGE = """
+SELECT
+    (finished_at AT TIME ZONE 'UTC')::date AS day, model, key_id,
+    count(*) AS turns,
+    count(*) FILTER (WHERE outcome = 'completed') AS completed,
+    count(*) FILTER (WHERE outcome = 'interrupted') AS interrupted,
+    count(*) FILTER (WHERE outcome = 'failed') AS failed,
+    sum(prompt_tokens) AS prompt_tokens,
+    sum(completion_tokens) AS completion_tokens,
+    sum(total_tokens) AS total_tokens,
+    sum(cost_usd)::float8 AS cost_usd
+FROM telemetry.turns
+WHERE org_id = $1
+    AND ($2::text IS NULL OR model = $2)
+    AND ($3::text IS NULL OR key_id = $3)
+    AND finished_at >= $4::date::timestamp AT TIME ZONE 'UTC'
+    AND finished_at < ($5::date + 1)::timestamp AT TIME ZONE 'UTC'
+GROUP BY day, model, key_id
+ORDER BY day, model, key_id
+LIMIT $6
+"""
+
+
+@dataclass(slots=True)
+class _Row:
+    """A turn as JSON on its way into the table, and why the database refused it, if it did."""
+
+    json: bytes
+    refusal: str | None = None
+
+
+class PostgresTurns:
+    """The port `Turns`: what arrives while a write is in flight goes with the next one."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._writes: Batcher[_Row] = Batcher(self._write, name="write-turns", limit=ROWS_PER_WRITE)
+
+    async def add(self, end: ChatReplyEnded, outcome: Outcome) -> None:
+        row = _Row(encode(end, outcome))
+        await self._writes.put(row)
+        if row.refusal is not None:
+            metrics.TURNS_REFUSED.inc()
+            raise Park(f"the turn does not fit its table: {row.refusal}")
+
+    async def _write(self, rows: Sequence[_Row]) -> None:
+        async with transient():
+            await self._insert(rows)
+
+    async def _insert(self, rows: Sequence[_Row]) -> None:
+        """Write all rows but those that cannot be held, which get their refusal: halves find them in few steps."""
+        try:
+            await self._insert_all(rows)
+        except UNHOLDABLE as error:
+            if len(rows) == 1:
+                rows[0].refusal = str(error)
+                return
+            middle = len(rows) // 2
+            await self._insert(rows[:middle])
+            await self._insert(rows[middle:])
+
+    async def _insert_all(self, rows: Sequence[_Row]) -> None:
+        document = b"[" + b",".join(row.json for row in rows) + b"]"
+        with metrics.TURN_WRITE_SECONDS.time():
+            status = await self._pool.execute(INSERT, document.decode())
+        stored = int(status.rpartition(" ")[2])
+        metrics.TURNS_PER_WRITE.observe(len(rows))
+        metrics.TURNS_STORED.inc(stored)
+        metrics.TURNS_REPEATED.inc(len(rows) - stored)
+
+    async def close(self) -> None:
+        """Wait for the writes in hand."""
+        await self._writes.close()
+
+
+def encode(end: ChatReplyEnded, outcome: Outcome) -> bytes:
+    """A turn as a JSON object of what the table wants; raises `Park` for numbers that JSON has no room for."""
+    try:
+        encoded = orjson.dumps({**end.model_dump(), "outcome": outcome})
+        # The escape may also be part of a text about escapes; only then is the second pass in vain.
+        if rb"\u0000" in encoded:
+            encoded = orjson.dumps(without_nul(orjson.loads(encoded)))
+    except orjson.JSONEncodeError as error:
+        raise Park(f"the turn cannot be encoded: {error}") from error
+    return encoded
+
+
+def without_nul(value: Any) -> Any:
+    """The same JSON value with U+FFFD for every NUL, the one character PostgreSQL cannot keep in a text."""
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd")
+    if isinstance(value, list):
+        return [without_nul(item) for item in value]
+    if isinstance(value, dict):
+        return {without_nul(name): without_nul(item) for name, item in value.items()}
+    return value
+
+
+class PostgresUsage:
+    """The port `Usage`."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def by_day(self, query: UsageRequested, limit: int) -> Sequence[UsageRow]:
+        texts = without_nul([query.org_id, query.model, query.key_id])
+        async with transient():
+            rows = await self._pool.fetch(USAGE, *texts, query.since, query.until, limit)
+        return [UsageRow(**row) for row in rows]
+
+
+class DatabaseWatch:
+    """Knows whether the database answered when it was last asked."""
+
+    def __init__(self) -> None:
+        self._complaint: str | None = "not reached yet"
+
+    def complaint(self) -> str | None:
+        """Why the database is of no use at the moment, or None."""
+        return self._complaint
+
+    async def run(self, pool: Pool) -> None:
+        """Ask for good."""
+        while True:
+            self._complaint = await _trouble(pool)
+            metrics.DATABASE_UP.set(self._complaint is None)
+            await asyncio.sleep(ASK_EVERY_SECONDS)
+
+
+async def _trouble(pool: Pool) -> str | None:
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await pool.execute("SELECT 1")
+    except UNAVAILABLE as error:
+        return f"the database does not answer: {error or type(error).__name__}"
+    return None

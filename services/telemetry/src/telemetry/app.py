@@ -1,0 +1,34 @@
+"""Composition root: which adapters telemetry runs on."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from common.kernel.service import Kernel, Service
+from common.storage.postgres import open_postgres
+from telemetry.adapters.postgres import DatabaseWatch, PostgresTurns, PostgresUsage
+from telemetry.handlers import HANDLERS, Deps
+from telemetry.settings import TelemetrySettings
+
+MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+
+
+@asynccontextmanager
+async def open_resources(settings: TelemetrySettings, kernel: Kernel) -> AsyncIterator[Deps]:
+    """The database, migrated; readiness complains about it from the first moment on."""
+    watch = DatabaseWatch()
+    kernel.health.watch("database", watch.complaint)
+    async with open_postgres(
+        settings.database_url, size=settings.database_pool, migrations=MIGRATIONS, schema="telemetry"
+    ) as pool:
+        asking = kernel.tasks.spawn(watch.run(pool), "watch-database")
+        turns = PostgresTurns(pool)
+        try:
+            yield Deps(settings, turns, PostgresUsage(pool))
+        finally:
+            asking.cancel()
+            await turns.close()
+
+
+def build(settings: TelemetrySettings) -> Service[TelemetrySettings, Deps]:
+    return Service("telemetry", settings, resources=open_resources, consumes=HANDLERS)
