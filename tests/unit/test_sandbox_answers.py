@@ -87,6 +87,22 @@ def test_it_does_simple_arithmetic(question: str, result: str) -> None:
     assert _say(_user(question)).endswith(f"is {result}.")
 
 
+@pytest.mark.parametrize(
+    "said", ["Do you offer 24/7 support?", "What is 24/7 support?", "Call 555-1234", "What was on 2024-10-12?"]
+)
+def test_not_every_number_is_a_sum(said: str) -> None:
+    assert said.rstrip("?") in _say(_user(said))
+
+
+def test_a_long_sum_is_just_talk() -> None:
+    assert _say(_user("What is " + "1+" * 5_000 + "1"))
+
+
+def test_a_name_within_a_longer_question_does_not_replace_the_answer() -> None:
+    said = _user("My name is Ada and I would like to know: how long is the refund window?")
+    assert "30 days" in _say(_system(DOCUMENTS), said)
+
+
 def test_division_by_zero_is_just_talk() -> None:
     assert "1 / 0" in _say(_user("What is 1 / 0 then"))
 

@@ -37,7 +37,9 @@ def test_pace_is_read_apart_from_failures() -> None:
     assert faults.failure == NO_FAILURE
 
 
-@pytest.mark.parametrize("word", ["explode", "status", "reset-after", "delay-true", "silence-3", "outage-x", "-"])
+@pytest.mark.parametrize(
+    "word", ["explode", "status", "reset-after", "delay-true", "silence-3", "status-200", "outage-x", "-"]
+)
 def test_an_unknown_directive_is_refused(word: str) -> None:
     with pytest.raises(UnknownDirective):
         parse((word,))

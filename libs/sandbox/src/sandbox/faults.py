@@ -181,6 +181,8 @@ def _read(word: str) -> Iterator[tuple[str, object]]:
 def _typed(name: str, value: str | None, word: str) -> tuple[str, object]:
     if name in _MILLISECONDS and (value is not None or name == "keepalive"):
         return name, _number(value or "0", word)
+    if name in _STATUSES and value is not None and 400 <= _number(value, word) <= 599:
+        return name, int(value)
     if name in _COUNTS and value is not None:
         return name, int(_number(value, word))
     if name == "should_retry" and value in _BOOLEANS:
@@ -197,6 +199,7 @@ def _number(value: str, word: str) -> float:
 
 
 _MILLISECONDS = {"headers", "first", "delay", "keepalive"}
+_STATUSES = {"status", "html"}
 _SWITCHES = {
     "split_bytes",
     "quota",
@@ -210,8 +213,6 @@ _SWITCHES = {
 }
 _COUNTS = {
     "chunks",
-    "status",
-    "html",
     "retry_after",
     "retry_after_ms",
     "flaky",

@@ -17,12 +17,21 @@ Rule = Callable[[Conversation, int], str | None]
 _GREETING = re.compile(r"\W*(hi|hello|hey|good (morning|afternoon|evening)|greetings)\b", re.I)
 _THANKS = re.compile(r"\b(thanks|thank you|cheers)\b", re.I)
 _FAREWELL = re.compile(r"\b(bye|goodbye|see you|good night)\b", re.I)
-_NAME = re.compile(r"\b(?:my name is|my name's|call me|i am called|i'm called)\s+([^\W\d_][\w'\u2019-]*)", re.I)
+_NAME = re.compile(
+    r"\b(?i:my name is|my name's|i am called|i'm called)\s+([^\W\d_][\w'\u2019-]*)"
+    r"|\b(?i:call me)\s+([A-Z][\w'\u2019-]*)"
+)
 _NAME_AFTER_I_AM = re.compile(r"\b(?:I am|I'm|i am|i'm)\s+([A-Z][\w'\u2019-]*)")
 _NAME_QUESTION = re.compile(r"\b(what('s| is) my name|who am i|remember my name|know my name)\b", re.I)
 _ECHO = re.compile(r"\s*(?:please\s+)?(?:say|repeat(?: after me)?)\s*:\s*(.+)", re.I | re.S)
 _COUNT = re.compile(r"\bcount (?:from (\d{1,4}) )?(?:up )?to (\d{1,4})\b", re.I)
-_EXPRESSION = re.compile(r"-?[(\d][\d\s.()+\-*/%^x\u00d7\u00f7]*[\d)]")
+# Short, so that evaluating it cannot recurse deeply.
+_EXPRESSION = re.compile(r"-?[(\d][\d\s.()+\-*/%]{0,120}[\d)]")
+_OPERATION = re.compile(r"\d\s*\)?\s*[+\-*/%]\s*\(?\s*-?\d")
+_DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}")
+# "what is 24/7 support" and "call 555-1234" are no sums: one goes on, the other asks nothing.
+_SUM_OPENING = re.compile(r"(.*\b(what's|what is|calculate|compute|how much is|solve|and|then)\b)?\W*", re.S)
+_SUM_ENDING = re.compile(r"\s*(please)?[\s=?.!]*")
 _INSTRUCTION = re.compile(
     r"\W*(you are|you're|you must|you should|answer|use|do not|don't|never|always|if|reply|respond|be |keep|"
     r"speak|cite|continue|the user|context|documents?:|facts?:|knowledge:)",
@@ -48,7 +57,6 @@ _SPOKEN_OPERATORS = (
     ("over", "/"),
     ("\u00d7", "*"),
     ("\u00f7", "/"),
-    ("^", "**"),
 )
 _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add,
@@ -62,6 +70,8 @@ _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
 # A question shares at least this part of its keywords with a sentence that answers it.
 _OVERLAP_MIN = 0.3
 _MATCHES_MAX = 3
+# A longer message that gives a name also wants something else.
+_INTRODUCTION_WORDS_MAX = 8
 _FALLBACKS = (
     "You said “{said}”, and I am following along. {about} If you give me a little more detail, "
     "I can answer more exactly.",
@@ -113,7 +123,8 @@ def known_name(conversation: Conversation) -> str | None:
     for text in reversed(conversation.users):
         match = _NAME.search(text) or _NAME_AFTER_I_AM.search(text)
         if match:
-            return match[1][0].upper() + match[1][1:]
+            name = match[match.lastindex or 0]
+            return name[0].upper() + name[1:]
     return None
 
 
@@ -159,7 +170,8 @@ def _own_name(conversation: Conversation, seed: int) -> str | None:
     name = known_name(conversation)
     if _NAME_QUESTION.search(conversation.last):
         return f"Your name is {name}." if name else "You have not told me your name yet. What shall I call you?"
-    if name and _NAME.search(conversation.last) and "?" not in conversation.last:
+    introduced = _NAME.search(conversation.last) and len(words(conversation.last)) <= _INTRODUCTION_WORDS_MAX
+    if name and introduced and not _asks(conversation):
         return f"Nice to meet you, {name}. How can I help you today?"
     return None
 
@@ -182,14 +194,20 @@ def _arithmetic(conversation: Conversation, seed: int) -> str | None:
     text = conversation.last.lower()
     for spoken, sign in _SPOKEN_OPERATORS:
         text = text.replace(spoken, sign)
-    match = _EXPRESSION.search(re.sub(r"(?<=\d)\s*x\s*(?=\d)", "*", text))
-    if match is None or not re.search(r"\d\s*\)?\s*[+\-*/%]\s*\(?\s*-?\d", match[0]):
+    text = re.sub(r"(?<=\d)\s*x\s*(?=\d)", "*", text)
+    match = _EXPRESSION.search(text)
+    if match is None or not _is_sum(text, match):
         return None
     try:
         result = _evaluate(ast.parse(match[0].strip(), mode="eval").body)
     except (SyntaxError, ZeroDivisionError, ValueError, OverflowError):
         return None
     return f"{match[0].strip()} is {result:.10g}."
+
+
+def _is_sum(text: str, match: re.Match[str]) -> bool:
+    framed = _SUM_OPENING.fullmatch(text[: match.start()]) and _SUM_ENDING.fullmatch(text[match.end() :])
+    return bool(framed and _OPERATION.search(match[0]) and not _DATE.fullmatch(match[0]))
 
 
 def _evaluate(node: ast.AST) -> float:

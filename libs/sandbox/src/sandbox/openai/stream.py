@@ -59,11 +59,9 @@ class EventStream:
     async def close(self) -> web.StreamResponse:
         """End the stream as a healthy upstream does, or without [DONE] where that is asked."""
         failure = self._call.failure
-        if not failure.no_done:
-            await self._response.write(DONE)
         whole = not failure.no_done and failure.malformed_after is None
+        await self._response.write_eof(b"" if failure.no_done else DONE)
         self._call.exchange.finish("completed" if whole else "fault")
-        await self._response.write_eof()
         return self._response
 
     async def _fail(self, kinds: Sequence[str]) -> None:
