@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -172,8 +172,13 @@ def end_recorded(data: DataDir) -> None:
             continue
         with suppress(psutil.Error):
             process = psutil.Process(entry["pid"])
-            # The same pid with another birthday is a stranger.
-            if abs(process.create_time() - entry["started_at"]) < 1:
+            if _is_recorded(process, entry):
                 process.kill()
                 left.append(process)
     psutil.wait_procs(left, timeout=LEFTOVER_PATIENCE)
+
+
+def _is_recorded(process: psutil.Process, entry: Mapping[str, Any]) -> bool:
+    """Whether the process is alive and the one on record: the same pid with another birthday is a stranger."""
+    born = abs(process.create_time() - entry["started_at"]) < 1
+    return born and process.status() != psutil.STATUS_ZOMBIE
