@@ -16,6 +16,10 @@ import psutil
 import pytest
 from redis.asyncio import Redis
 
+from common.bus.connect import open_log
+from common.bus.port import Record
+from common.kernel.settings import CommonSettings
+from common.storage.redis import open_redis
 from sonant_cli.engines import Engine, postgres, valkey
 from sonant_cli.probes import free_ports
 from sonant_cli.process import Child
@@ -274,3 +278,36 @@ async def embeddings(engine: Engine) -> list[str]:
         return [row[0] for row in await connection.fetch("SELECT embedding::text FROM kept")]
     finally:
         await connection.close()
+
+
+async def sonant(engine: Engine, *arguments: str) -> str:
+    """What the command prints when the log is `engine`."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from sonant_cli.main import main; main()", *arguments),
+        env={**os.environ, "SONANT_LOG_URL": engine.url, "COLUMNS": "120"},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    return output.decode()
+
+
+async def test_topics_and_dead_letters_are_shown_as_they_lie_on_the_log(tmp_path: Path) -> None:
+    engine = engine_in(tmp_path, valkey)
+    async with kept_alive(engine, tmp_path):
+        assert "chat-requests-dlq  0" in await sonant(engine, "dlq", "list")
+        await park(engine, "e-1", "e-2")
+        assert "chat-events-dlq  1           2       -" in await sonant(engine, "topics")
+        assert "chat-events-dlq    2" in await sonant(engine, "dlq", "list")
+        shown = await sonant(engine, "dlq", "show", "chat-events", "--json", "--limit", "1")
+        assert json.loads(shown)["id"] == "e-1"
+        assert json.loads(shown)["message"] == "unusable"
+
+
+async def park(engine: Engine, *ids: str) -> None:
+    """Put records among the dead letters of the chat events, as the consumer does."""
+    passport = {"dlq-topic": "chat-events", "dlq-error": "Park", "dlq-message": "unusable", "dlq-attempts": "1"}
+    async with open_redis(engine.url) as redis, open_log(CommonSettings(log_url=engine.url), redis) as log:
+        for event_id in ids:
+            headers = {"event-id": event_id, "event-type": "chat.reply.completed/1", **passport}
+            await log.publish(Record("chat-events-dlq", "org/session", b"{}", headers))
