@@ -1,0 +1,237 @@
+"""What surrounds every handler: request ids, the one error shape, bounded JSON bodies."""
+
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import orjson
+import structlog
+from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
+from pydantic import BaseModel, ValidationError
+
+from common.bus.port import BusUnavailableError
+from gateway import errors
+from gateway.errors import ApiError
+from gateway.ports import REQUEST_ID, StoreUnavailableError
+
+log = structlog.get_logger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+M = TypeVar("M", bound=BaseModel)
+
+# Long enough for a trace id or a UUID with a prefix; nothing that could break a header or a log line.
+SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+# No honest request nests deeper; recursive code behind us stays far from its limits.
+MAX_DEPTH = 64
+FORESEEN = (ApiError, web.HTTPException, BusUnavailableError, StoreUnavailableError)
+BAD_HTTP = "The request is not valid HTTP, or its headers are too large."
+# What the HTTP server can unpack without further packages.
+ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
+
+# Brackets of both kinds become one kind; everything but brackets and quotes goes.
+_FOLD = bytes.maketrans(b"{}", b"[]")
+_NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
+
+
+@web.middleware
+async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request an id and turn whatever its handler raises into an answer of the one shape.
+
+    An error after the first byte has left is raised on: the server then cuts the connection, so that a broken
+    stream never looks complete.
+    """
+    request_id = request[REQUEST_ID] = choose_request_id(request.headers.get("x-request-id"))
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    try:
+        return await handler(request)
+    except FORESEEN as error:
+        if _beyond_answering(request):
+            raise
+        return describe(error, request).response()
+    except Exception:
+        # The outermost frame of a request: a bug costs one answer, never the shape.
+        if _beyond_answering(request):
+            raise
+        log.exception("unhandled error", method=request.method, path=request.path)
+        return errors.internal().response()
+
+
+def _beyond_answering(request: web.Request) -> bool:
+    """Whether the caller has left or part of an answer is on its way."""
+    return request.transport is None or request.writer.output_size > 0
+
+
+async def finish_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Signal `on_response_prepare`: the request id goes into every answer, what we run on into none."""
+    headers = response.headers
+    headers["x-request-id"] = request.get(REQUEST_ID) or choose_request_id(None)
+    headers["x-content-type-options"] = "nosniff"
+    headers.popall(hdrs.SERVER, None)
+
+
+def choose_request_id(given: str | None) -> str:
+    """The caller's id where it is sane, else a new one. For correlation only: callers may repeat theirs."""
+    if given is not None and SANE_REQUEST_ID.fullmatch(given):
+        return given
+    return f"req_{secrets.token_hex(16)}"
+
+
+def describe(error: Exception, request: web.Request) -> ApiError:
+    """The answer for an error that was foreseen."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, web.HTTPException):
+        return _from_http(error, request)
+    return errors.unavailable()
+
+
+def _from_http(error: web.HTTPException, request: web.Request) -> ApiError:
+    if isinstance(error, web.HTTPNotFound):
+        return errors.not_found(f"Unknown request URL: {request.method} {request.path}.", code="unknown_url")
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        message = f"{request.path} does not answer {request.method}; use {allowed}."
+        return ApiError(405, message, code="method_not_allowed", headers={hdrs.ALLOW: allowed})
+    kind = errors.SERVER_ERROR if error.status >= 500 else errors.INVALID_REQUEST
+    return ApiError(error.status, f"{error.reason}.", kind)
+
+
+class _Protocol(web.RequestHandler):
+    """Answers what never reaches a route (malformed HTTP, oversized headers) in the one shape too."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if request.transport is None:
+            raise ConnectionResetError("the caller left")
+        error = ApiError(status, BAD_HTTP, code="bad_http")
+        if status >= 500:
+            # Logs the error, and raises ConnectionError where an answer has begun.
+            super().handle_error(request, status, exc, message)
+            error = errors.internal()
+        response = error.response()
+        response.headers["x-request-id"] = choose_request_id(None)
+        # The default would name the runtime and its version.
+        response.headers[hdrs.SERVER] = "sonant"
+        response.force_close()
+        return response
+
+
+class _Server(web.Server):
+    def __call__(self) -> web.RequestHandler:
+        return _Protocol(self, loop=self._loop, **self._kwargs)
+
+
+class Runner(web.AppRunner):
+    """An `AppRunner` whose connections answer malformed HTTP in the one error shape."""
+
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        return _Server(made.request_handler, request_factory=made.request_factory, **self._kwargs)
+
+
+async def expect(request: web.Request) -> web.StreamResponse | None:
+    """The `Expect` header of a request: `100-continue` is granted, anything else refused with 417."""
+    if request.headers.get(hdrs.EXPECT, "").lower() != "100-continue":
+        return ApiError(417, "The only expectation met is 100-continue.", code="expectation_failed").response()
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    # What follows is the answer; only its bytes count as one.
+    request.writer.output_size = 0
+    return None
+
+
+async def read_json(request: web.Request, *, max_bytes: int, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
+    """The JSON object in the body, at most `max_bytes` long (unpacked) and `max_depth` levels deep.
+
+    Raises ApiError: 413 too large, 415 packed in an unknown way, 400 anything else that is wrong with it.
+    """
+    body = await read_body(request, max_bytes)
+    if _too_deep(body, max_depth):
+        raise errors.bad_request(f"The request body is nested more than {max_depth} levels deep.", code="too_deep")
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise errors.bad_request(_why_not_json(body, error), code="invalid_json") from None
+    if not isinstance(value, dict):
+        raise errors.bad_request("The request body must be a JSON object.", code="invalid_json")
+    return value
+
+
+async def read_body(request: web.Request, max_bytes: int) -> bytes:
+    """The body, unpacked; raises ApiError 413, 415 or 400."""
+    encoding = request.headers.get(hdrs.CONTENT_ENCODING, "").lower()
+    if encoding not in ENCODINGS:
+        raise ApiError(415, f"Content-Encoding {encoding!r} is not supported; use gzip.", code="unsupported_encoding")
+    if (request.content_length or 0) > max_bytes:
+        raise errors.too_large(max_bytes)
+    chunks, size = [], 0
+    try:
+        while chunk := await request.content.readany():
+            size += len(chunk)
+            if size > max_bytes:
+                raise errors.too_large(max_bytes)
+            chunks.append(chunk)
+    except (web.RequestPayloadError, HttpProcessingError):
+        raise errors.bad_request("The request body could not be read.", code="invalid_body") from None
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_deep(body: bytes, max_depth: int) -> bool:
+    """Whether well-formed JSON nests deeper than `max_depth`; text that is not JSON may pass.
+
+    Peels one level a step by removing empty pairs, at the speed of `bytes.replace`.
+    """
+    if body.count(b"[") + body.count(b"{") <= max_depth:
+        return False
+    structure = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_FOLD, _NOT_STRUCTURE)
+    brackets = b"".join(structure.split(b'"')[::2])
+    for _ in range(max_depth):
+        before, brackets = len(brackets), brackets.replace(b"[]", b"")
+        if len(brackets) == before:
+            return False
+    return bool(brackets)
+
+
+def _why_not_json(body: bytes, error: orjson.JSONDecodeError) -> str:
+    if not body.strip():
+        return "The request body is empty; a JSON object is expected."
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return "The request body is not valid UTF-8."
+    return f"The request body is not valid JSON (line {error.lineno}, column {error.colno})."
+
+
+def validate(model: type[M], data: Any) -> M:
+    """`data` as `model`; raises ApiError 400 that names the first parameter at fault."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    param = ".".join(str(part) for part in first["loc"]) or None
+    code = {"missing": "missing_required_parameter", "extra_forbidden": "unknown_parameter"}.get(first["type"])
+    subject = f"Invalid '{param}'" if param else "Invalid request"
+    raise errors.bad_request(f"{subject}: {first['msg']}.", param, code or "invalid_value")
+
+
+def read_query(request: web.Request, model: type[M]) -> M:
+    """The query parameters as `model`; raises ApiError 400. A parameter may be given once."""
+    query = request.query
+    for name in query:
+        if len(query.getall(name)) > 1:
+            raise errors.bad_request(f"Invalid '{name}': given more than once.", name, "invalid_value")
+    return validate(model, dict(query))
+
+
+def install(app: web.Application) -> None:
+    """Put the boundary around every route of `app`."""
+    app.middlewares.append(boundary)
+    app.on_response_prepare.append(finish_headers)
