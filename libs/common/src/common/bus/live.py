@@ -30,6 +30,9 @@ log = structlog.get_logger(__name__)
 
 STREAM_PREFIX = "sonant:live:"
 SIGNALS = STREAM_PREFIX + "signals"
+# Who answers a turn and how it ended; and, for a while, everything that was said.
+TURN_PREFIX = "sonant:turn:"
+ENDED_PREFIX = "sonant:ended:"
 # A mailbox outlives its owner this long: writers then learn that nobody listens and stop the work.
 MAILBOX_TTL_MS = 4_000
 HEARTBEAT_SECONDS = 1.0
@@ -67,14 +70,6 @@ class Frame:
     payload: bytes
 
 
-class MailboxGoneError(Exception):
-    """Nobody reads this mailbox any more: the gateway instance is gone."""
-
-
-class FrameGapError(Exception):
-    """Frames were lost between writer and reader; the answer cannot be completed."""
-
-
 def pack(frames: Sequence[Frame]) -> bytes:
     """Frames, one after the other, each with its lengths in front."""
     parts = []
@@ -94,51 +89,74 @@ def unpack(data: bytes) -> Iterator[Frame]:
         at = name_end + length
 
 
+def pack_ended(frames: Sequence[Frame], org_id: str) -> bytes:
+    """A finished answer as it is kept for reading again."""
+    return org_id.encode() + b"\n" + pack(frames)
+
+
+def unpack_ended(stored: bytes | None, org_id: str) -> list[Frame] | None:
+    """The frames of a finished answer, or None where there is none or it belongs to somebody else."""
+    owner, _, frames = (stored or b"").partition(b"\n")
+    return list(unpack(frames)) if stored and owner == org_id.encode() else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Mail:
+    mailbox: str
+    frame: Frame
+
+
 class LiveWriter:
     """Writes frames to mailboxes and signals to everyone."""
 
     def __init__(self, connection: Resp) -> None:
         self._connection = connection
-        self._outgoing: Batcher[tuple[str, Frame]] = Batcher(self._write, name="live-write")
+        self._outgoing: Batcher[_Mail | Command] = Batcher(self._write, name="live-write")
 
     def send(self, mailbox: str, frame: Frame) -> "asyncio.Future[None]":
-        """Queue a frame. The future ends when the engine has it.
+        """Queue a frame. The future ends when the engine has it; it raises BusUnavailableError when it stayed away.
 
-        It raises MailboxGoneError when nobody reads there, BusUnavailableError when the engine stayed away.
+        A mailbox that nobody owns any more swallows the frame: see `listening`.
         """
         LIVE_FRAMES.inc()
-        return self._outgoing.put((mailbox, frame))
+        return self._outgoing.put(_Mail(mailbox, frame))
+
+    def queue_command(self, *command: str | bytes | int | float) -> None:
+        """Queue any other command; it reaches the engine before every frame queued after it."""
+        self._outgoing.put(command).add_done_callback(_retrieve)
+
+    async def command(self, *command: str | bytes | int | float) -> Any:
+        """Run one command and return its reply; raises BusUnavailableError."""
+        try:
+            return await self._connection.execute(*command)
+        except UNAVAILABLE as error:
+            raise BusUnavailableError(f"the live channel does not answer: {error}") from error
 
     async def signal(self, kind: str, **fields: Any) -> None:
         """Tell every instance; raises BusUnavailableError."""
         body = orjson.dumps({"kind": kind, **fields})
-        try:
-            await self._connection.execute("XADD", SIGNALS, "MAXLEN", "~", SIGNAL_ENTRIES, "*", "s", body)
-        except UNAVAILABLE as error:
-            raise BusUnavailableError(f"the live channel does not answer: {error}") from error
+        await self.command("XADD", SIGNALS, "MAXLEN", "~", SIGNAL_ENTRIES, "*", "s", body)
 
     async def listening(self, mailbox: str) -> bool:
         """Whether somebody reads this mailbox; raises BusUnavailableError."""
-        try:
-            return bool(await self._connection.execute("EXISTS", mailbox))
-        except UNAVAILABLE as error:
-            raise BusUnavailableError(f"the live channel does not answer: {error}") from error
+        return bool(await self.command("EXISTS", mailbox))
 
-    async def _write(self, batch: Sequence[tuple[str, Frame]]) -> None:
+    async def _write(self, batch: Sequence[_Mail | Command]) -> None:
         boxes: dict[str, list[Frame]] = {}
-        for mailbox, frame in batch:
-            boxes.setdefault(mailbox, []).append(frame)
-        commands: list[Command] = [
+        commands: list[Command] = []
+        for item in batch:
+            if isinstance(item, _Mail):
+                boxes.setdefault(item.mailbox, []).append(item.frame)
+            else:
+                commands.append(item)
+        commands += [
             ("XADD", mailbox, "NOMKSTREAM", "MAXLEN", "~", MAILBOX_ENTRIES, "*", "f", pack(frames))
             for mailbox, frames in boxes.items()
         ]
         await self._persist(commands)
 
     async def _persist(self, commands: Sequence[Command]) -> None:
-        """Repeat until the engine has it: the reader drops what it has seen, so repeating is safe.
-
-        A mailbox that is missing is left out silently here; whoever has work in hand for it asks `listening`.
-        """
+        """Repeat until the engine has it: the reader drops what it has seen, so repeating is safe."""
         give_up = time.monotonic() + WRITE_PATIENCE
         while True:
             try:
@@ -156,35 +174,47 @@ class LiveWriter:
 
 
 class Waiter:
-    """Receives the frames of one request, in order, each once."""
+    """Receives the frames of one request, in order, each once.
+
+    `gap` says that frames were lost on the way; those behind the gap are not accepted, and `attach` asks the
+    writer for them again. Frames numbered 0 stand outside the order.
+    """
 
     def __init__(self, after: int = 0) -> None:
         self.last_number = after
+        self.gap = False
         self._frames: list[Frame] = []
         self._arrived = asyncio.Event()
-        self._gap = False
 
     def push(self, frame: Frame) -> None:
-        if frame.number <= self.last_number:
+        if 0 < frame.number <= self.last_number:
             return
-        self._gap = self._gap or frame.number != self.last_number + 1
-        self.last_number = frame.number
+        if frame.number > self.last_number + 1:
+            self.lost()
+            return
+        if frame.number:
+            self.last_number = frame.number
+            self.gap = False
         self._frames.append(frame)
         self._arrived.set()
 
-    async def frames(self, timeout: float | None = None) -> list[Frame]:
-        """All frames that have arrived, waiting for the first; empty after `timeout` seconds.
+    def lost(self) -> None:
+        """Frames may be missing; wakes the one who waits."""
+        self.gap = True
+        self._arrived.set()
 
-        Raises FrameGapError once frames are missing.
-        """
+    def wake(self) -> None:
+        """End the current wait without a frame."""
+        self._arrived.set()
+
+    async def frames(self, timeout: float | None = None) -> list[Frame]:
+        """All frames that have arrived, waiting for the first; empty after `timeout` seconds, `lost` or `wake`."""
         if not self._frames:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
                     await self._arrived.wait()
         frames, self._frames = self._frames, []
         self._arrived.clear()
-        if self._gap:
-            raise FrameGapError("frames of the live channel were lost")
         return frames
 
 
@@ -224,14 +254,18 @@ class LiveReader:
         await self._beat()
 
     async def _beat(self) -> None:
-        """Keep the mailbox alive; after an engine restart this creates it anew."""
-        await self._beating.pipeline(
+        """Keep the mailbox alive. Where it had vanished (a long outage) what was in it is asked for again."""
+        existed, *_ = await self._beating.pipeline(
             [
+                ("EXISTS", self.mailbox),
                 ("XADD", self.mailbox, "MAXLEN", "~", MAILBOX_ENTRIES, "*", "b", b""),
                 ("XTRIM", self.mailbox, "MINID", self._positions[self.mailbox]),
                 ("PEXPIRE", self.mailbox, MAILBOX_TTL_MS),
             ]
         )
+        if not existed:
+            for waiter in self._waiters.values():
+                waiter.lost()
 
     async def beat(self) -> None:
         """Run the heartbeat for good."""
@@ -281,6 +315,11 @@ class LiveReader:
         """Remove the mailbox, so that writers stop at once."""
         with contextlib.suppress(*UNAVAILABLE):
             await self._beating.execute("DEL", self.mailbox)
+
+
+def _retrieve(future: "asyncio.Future[None]") -> None:
+    if not future.cancelled():
+        future.exception()
 
 
 @asynccontextmanager

@@ -26,6 +26,10 @@ class ChatReplyRequested(Payload):
     received_at: float
 
 
+class ChatModelsRequested(Payload):
+    """Which model aliases are there?"""
+
+
 class Usage(Payload):
     """Tokens of the attempt that answered. `estimated` where the upstream reported none."""
 
@@ -125,6 +129,18 @@ CHAT_REPLY_REQUESTED = EventSpec(
     retry=NEVER,
     # A newer turn of a session must be able to overtake the one it interrupts.
     ordered=False,
+)
+CHAT_MODELS_REQUESTED = EventSpec(
+    type="chat.models.requested",
+    version=1,
+    payload=ChatModelsRequested,
+    topic=CHAT_REQUESTS,
+    key=lambda _: "models",
+    summary="List the model aliases; the reply goes to the gateway named in reply-to.",
+    retry=NEVER,
+    park=False,
+    ordered=False,
+    expires=True,
 )
 CHAT_REPLY_COMPLETED = EventSpec(
     type="chat.reply.completed",

@@ -7,6 +7,7 @@ from common.events.spec import EventSpec, Topic
 
 EVENTS: tuple[EventSpec[Any], ...] = (
     chat.CHAT_REPLY_REQUESTED,
+    chat.CHAT_MODELS_REQUESTED,
     chat.CHAT_REPLY_COMPLETED,
     chat.CHAT_REPLY_INTERRUPTED,
     chat.CHAT_REPLY_FAILED,

@@ -1,0 +1,199 @@
+"""Any OpenAI-compatible upstream over plain aiohttp: bytes in, `data:` payloads out."""
+
+import asyncio
+import contextlib
+import email.utils
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import orjson
+
+from llm_stream.models import Upstream
+from llm_stream.ports import Patience, UpstreamBroken, UpstreamBusy, UpstreamRefused
+
+# Statuses that say "the request itself is wrong"; 401, 403 and 404 mean that our own configuration is.
+REFUSALS = frozenset({400, 413, 422})
+MAX_ERROR_BYTES = 64 * 1024
+READ_BUFFER = 256 * 1024
+
+# What a lost or refused connection looks like through the client.
+LOST = (aiohttp.ClientError, OSError)
+
+
+class _Watch:
+    """Closes a silent response. One lazy timer a stream: a chunk costs one assignment, not a timeout."""
+
+    def __init__(self, response: aiohttp.ClientResponse, first: float, idle: float) -> None:
+        self._response = response
+        self._idle = idle
+        self._loop = asyncio.get_running_loop()
+        self._silent_at = self._loop.time() + first
+        self.tripped = False
+        self._timer = self._loop.call_at(self._silent_at, self._check)
+
+    def alive(self) -> None:
+        self._silent_at = self._loop.time() + self._idle
+
+    def _check(self) -> None:
+        if self._loop.time() < self._silent_at:
+            self._timer = self._loop.call_at(self._silent_at, self._check)
+            return
+        self.tripped = True
+        self._response.close()
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+
+class HttpAnswer:
+    """The port `Answer` on an aiohttp response."""
+
+    def __init__(self, response: aiohttp.ClientResponse, patience: Patience, first: float, max_bytes: int) -> None:
+        self._response = response
+        self._max_bytes = max_bytes
+        self._watch = _Watch(response, first, patience.idle)
+        self._first = True
+
+    async def events(self) -> AsyncIterator[list[bytes]]:
+        rest = b""
+        total = 0
+        async for data in self._chunks():
+            total += len(data)
+            if total > self._max_bytes:
+                raise UpstreamBroken("the answer is larger than allowed")
+            if b"\r" in data:
+                data = data.replace(b"\r\n", b"\n")
+            *lines, rest = (rest + data).split(b"\n")
+            payloads = [line[5:].strip() for line in lines if line.startswith(b"data:")]
+            if payloads:
+                self._watch.alive()
+                yield payloads
+        if rest.startswith(b"data:"):
+            yield [rest[5:].strip()]
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        content = self._response.content
+        while True:
+            try:
+                data = await content.readany()
+            except LOST as error:
+                raise self._verdict(error) from error
+            if not data:
+                return
+            yield data
+
+    def _verdict(self, error: Exception) -> UpstreamBroken:
+        if self._watch.tripped:
+            return UpstreamBroken("the upstream fell silent", silent=True)
+        return UpstreamBroken(f"the stream was cut: {type(error).__name__}")
+
+    async def whole(self) -> bytes:
+        parts, total = [], 0
+        async for data in self._chunks():
+            self._watch.alive()
+            total += len(data)
+            if total > self._max_bytes:
+                raise UpstreamBroken("the answer is larger than allowed")
+            parts.append(data)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        self._watch.stop()
+        self._response.close()
+
+
+class OpenAIHttp:
+    """The port `ChatModel` over one shared session; connections are kept alive between turns."""
+
+    def __init__(self, session: aiohttp.ClientSession, max_answer_bytes: int) -> None:
+        self._session = session
+        self._max_answer_bytes = max_answer_bytes
+
+    @asynccontextmanager
+    async def ask(self, upstream: Upstream, body: dict[str, Any], patience: Patience) -> AsyncIterator[HttpAnswer]:
+        started = time.monotonic()
+        response = await self._post(upstream, body, patience)
+        answer: HttpAnswer | None = None
+        try:
+            if response.status >= 300:
+                raise await _refusal(response)
+            first = max(0.05, patience.first_byte - (time.monotonic() - started))
+            answer = HttpAnswer(response, patience, first, self._max_answer_bytes)
+            yield answer
+        finally:
+            if answer is not None:
+                answer._watch.stop()  # noqa: SLF001 - the pair lives in this module
+            # A body read to its end gave the connection back; anything else is closed, not drained.
+            response.close()
+
+    async def _post(self, upstream: Upstream, body: dict[str, Any], patience: Patience) -> aiohttp.ClientResponse:
+        headers = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json"}
+        try:
+            key = upstream.key()
+        except KeyError as missing:
+            raise UpstreamBroken(f"environment variable {missing} is not set", code="unconfigured") from missing
+        # Without a key we still say something: several self-hosted servers insist on the header.
+        headers["Authorization"] = f"Bearer {key or 'none'}"
+        try:
+            async with asyncio.timeout(patience.first_byte):
+                return await self._session.post(
+                    f"{upstream.base_url}/chat/completions", data=orjson.dumps(body), headers=headers
+                )
+        except TimeoutError as error:
+            raise UpstreamBroken("the upstream stayed silent", silent=True) from error
+        except LOST as error:
+            raise UpstreamBroken(f"connection failed: {type(error).__name__}") from error
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> Exception:
+    """The verdict about a status that is not 2xx."""
+    error = await _error_object(response)
+    message = str(error.get("message") or f"the upstream answered {response.status}")[:2000]
+    code = error.get("code") if isinstance(error.get("code"), str) else None
+    if response.status == 429:
+        exhausted = code == "insufficient_quota" or response.headers.get("x-should-retry") == "false"
+        return UpstreamBusy(message, retry_after=retry_after(response.headers), exhausted=exhausted, code=code)
+    if response.status in REFUSALS:
+        return UpstreamRefused(message, status=response.status, error=error)
+    return UpstreamBroken(message, status=response.status, code=code)
+
+
+async def _error_object(response: aiohttp.ClientResponse) -> dict[str, Any]:
+    with contextlib.suppress(*LOST, TimeoutError, orjson.JSONDecodeError):
+        async with asyncio.timeout(2.0):
+            body = orjson.loads(await response.content.read(MAX_ERROR_BYTES))
+            error = body.get("error") if isinstance(body, dict) else None
+            if isinstance(error, dict):
+                return error
+            if isinstance(error, str):
+                return {"message": error}
+    return {}
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait by `retry-after-ms`, or `retry-after` in seconds or as an HTTP date (RFC 9110, 10.2.3)."""
+    with contextlib.suppress(ValueError):
+        if (millis := headers.get("retry-after-ms")) is not None:
+            return max(0.0, float(millis) / 1000)
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    with contextlib.suppress(ValueError):
+        return max(0.0, float(value))
+    with contextlib.suppress(ValueError, TypeError):
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    return None
+
+
+@asynccontextmanager
+async def open_chat_model(max_answer_bytes: int) -> AsyncIterator[OpenAIHttp]:
+    """One session for all upstreams; the caller's deadline and our own watch bound every wait."""
+    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, keepalive_timeout=30)
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=5.0)
+    async with aiohttp.ClientSession(
+        connector=connector, timeout=timeout, read_bufsize=READ_BUFFER, auto_decompress=True
+    ) as session:
+        yield OpenAIHttp(session, max_answer_bytes)

@@ -1,0 +1,51 @@
+"""Composition root of llm-stream."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+
+from common.kernel.service import Kernel, Service
+from llm_stream import models
+from llm_stream.adapters.openai_http import open_chat_model
+from llm_stream.failover import Breakers
+from llm_stream.handlers import HANDLERS
+from llm_stream.metrics import MODELS_RELOADS
+from llm_stream.replies import Deps
+from llm_stream.settings import LlmStreamSettings
+from llm_stream.turns import Turns
+
+log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def open_resources(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterator[Deps]:
+    """Everything a turn needs; raises ModelsFileError at boot when the models file is wrong."""
+    turns = Turns(kernel.live, keep_seconds=settings.resume_seconds)
+    table = models.load(settings.models_file, settings.sandbox_url)
+    async with open_chat_model(settings.max_answer_bytes) as chat_model:
+        async with kernel.read_live(f"llm-stream:{settings.instance}", turns.on_signal) as reader:
+            turns.owner = reader.mailbox
+            deps = Deps(kernel.log, kernel.live, turns, chat_model, Breakers(), table)
+            kernel.tasks.spawn(turns.watch_gateways(), "watch-gateways")
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, settings, deps)
+            yield deps
+
+
+def _reload(settings: LlmStreamSettings, deps: Deps) -> None:
+    """Swap the table between two turns; a file that is wrong changes nothing."""
+    try:
+        deps.models = models.load(settings.models_file, settings.sandbox_url)
+    except models.ModelsFileError as error:
+        MODELS_RELOADS.labels("refused").inc()
+        log.error("models file refused, the former one stays", error=str(error))
+    else:
+        MODELS_RELOADS.labels("done").inc()
+        log.info("models reloaded", aliases=sorted(deps.models.aliases))
+
+
+def build(settings: LlmStreamSettings) -> Service[LlmStreamSettings, Deps]:
+    """The service, ready to run."""
+    return Service("llm-stream", settings, resources=open_resources, consumes=HANDLERS)

@@ -1,0 +1,68 @@
+"""The circuit breaker of one upstream, scored when a stream ends rather than when it opens.
+
+Several libraries were tried (see the decision record): they count an opened stream as success, let every
+caller through while probing, or take a client's cancel for a verdict.
+"""
+
+import time
+from collections.abc import Callable
+
+FAILURES_TO_OPEN = 5
+OPEN_SECONDS = 5.0
+
+
+class Breaker:
+    """Closed, open, or probing with a single caller."""
+
+    def __init__(
+        self,
+        *,
+        failures: int = FAILURES_TO_OPEN,
+        open_seconds: float = OPEN_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._threshold = failures
+        self._open_seconds = open_seconds
+        self._clock = clock
+        self._failures = 0
+        self._open_until = 0.0
+        self._probing = False
+
+    @property
+    def state(self) -> str:
+        """`closed`, `open` or `probing`."""
+        if self._failures < self._threshold:
+            return "closed"
+        return "probing" if self._probing or self._clock() >= self._open_until else "open"
+
+    def try_enter(self) -> bool:
+        """Whether a call may go through; while recovering only one may."""
+        if self._failures < self._threshold:
+            return True
+        if self._probing or self._clock() < self._open_until:
+            return False
+        self._probing = True
+        return True
+
+    def opens_in(self) -> float:
+        """Seconds until a call may go through, 0 if now."""
+        return 0.0 if self._failures < self._threshold else max(0.0, self._open_until - self._clock())
+
+    def succeeded(self) -> None:
+        self._failures, self._probing = 0, False
+
+    def failed(self) -> None:
+        self._failures += 1
+        self._probing = False
+        if self._failures >= self._threshold:
+            self._open_until = self._clock() + self._open_seconds
+
+    def left(self) -> None:
+        """The call ended without a verdict (the caller cancelled): somebody else may probe."""
+        self._probing = False
+
+    def rest(self, seconds: float) -> None:
+        """Stay away for as long as the upstream asked (Retry-After)."""
+        self._failures = max(self._failures, self._threshold)
+        self._open_until = self._clock() + seconds
+        self._probing = False

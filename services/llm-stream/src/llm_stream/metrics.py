@@ -1,0 +1,26 @@
+"""Metrics of llm-stream."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from common.kernel.metrics import SECONDS
+
+TURNS = Counter("sonant_chat_turns_total", "Turns ended, by model alias and outcome.", ["model", "outcome"])
+TURNS_RUNNING = Gauge("sonant_chat_turns_running", "Turns being answered right now.")
+FIRST_TOKEN = Histogram(
+    "sonant_chat_first_token_seconds",
+    "From the gateway having read the request to the first token handed to the live channel.",
+    ["model"],
+    buckets=SECONDS,
+)
+ATTEMPTS = Counter(
+    "sonant_chat_attempts_total", "Calls to upstreams, by upstream and outcome.", ["upstream", "outcome"]
+)
+ATTEMPT_SECONDS = Histogram(
+    "sonant_chat_attempt_seconds", "How long calls to upstreams took, to their end.", ["upstream"], buckets=SECONDS
+)
+BREAKER_OPEN = Gauge("sonant_chat_breaker_open", "1 while an upstream is skipped by its breaker.", ["upstream"])
+TOKENS = Counter("sonant_chat_tokens_total", "Tokens of completed answers, by model alias and kind.", ["model", "kind"])
+STOP_SECONDS = Histogram(
+    "sonant_chat_stop_seconds", "From the stop signal to the upstream connection closed.", buckets=SECONDS
+)
+MODELS_RELOADS = Counter("sonant_models_reloads_total", "Reloads of the models file, by outcome.", ["outcome"])

@@ -1,0 +1,109 @@
+"""Model aliases: what a caller names, and the ordered upstreams that answer for it.
+
+One TOML file, read at boot and again on SIGHUP; a file that does not parse leaves the running table in place.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+OPENAI_URL = "https://api.openai.com/v1"
+OPENAI_DEFAULT_MODEL = "gpt-4o-mini"
+
+Seconds = Annotated[float, Field(gt=0, le=600)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:/+-]{1,200}$")]
+
+
+class ModelsFileError(Exception):
+    """The models file cannot be read or contradicts itself; the message says where."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Price(_Section):
+    """USD per million tokens."""
+
+    input: float = Field(default=0.0, ge=0)
+    output: float = Field(default=0.0, ge=0)
+
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """USD of one answer."""
+        return (prompt_tokens * self.input + completion_tokens * self.output) / 1_000_000
+
+
+class Upstream(_Section):
+    """One OpenAI-compatible endpoint with the model it serves."""
+
+    name: Name
+    base_url: str = Field(pattern=r"^https?://")
+    model: str = Field(min_length=1)
+    key_env: str | None = None
+    provider: str = "openai"
+    price: Price = Price()
+    # `stream_usage`: understands stream_options.include_usage. `tools`: can call functions.
+    # `done`: ends every stream with [DONE]; without it a finish_reason and a clean end are believed.
+    capabilities: frozenset[Literal["stream_usage", "tools", "done"]] = frozenset({"stream_usage", "tools", "done"})
+
+    def key(self, environment: Mapping[str, str] = os.environ) -> str | None:
+        """The secret named by `key_env`; None where the upstream needs none. Raises KeyError when it is not set."""
+        return environment[self.key_env] if self.key_env else None
+
+
+class Alias(_Section):
+    """A model name that callers use."""
+
+    upstreams: tuple[Upstream, ...] = Field(min_length=1, max_length=10)
+    # `sentences` holds text back to a sentence boundary, so that a fallback can continue cleanly from there;
+    # `tokens` passes every chunk on at once, and a stream that breaks after that ends in an error event.
+    release: Literal["tokens", "sentences"] | None = None
+    first_byte_timeout: Seconds = 10.0
+    idle_timeout: Seconds = 10.0
+    connect_timeout: Seconds = 3.0
+    # Tries per upstream before the next one is asked.
+    tries: int = Field(default=2, ge=1, le=5)
+    # The alias that takes over when the conversation is too long for this one.
+    larger: str | None = None
+
+    @property
+    def holds_sentences(self) -> bool:
+        """Text is held back by default only where somebody could continue it."""
+        return (self.release or ("sentences" if len(self.upstreams) > 1 else "tokens")) == "sentences"
+
+
+class Models(_Section):
+    """The whole table."""
+
+    aliases: Mapping[Name, Alias] = {}
+
+    @model_validator(mode="after")
+    def _larger_exists(self) -> "Models":
+        for name, alias in self.aliases.items():
+            if alias.larger is not None and alias.larger not in self.aliases:
+                raise ValueError(f"alias {name}: larger names {alias.larger}, which does not exist")
+        return self
+
+
+def load(file: Path | None, sandbox_url: str | None, environment: Mapping[str, str] = os.environ) -> Models:
+    """The table of `file`, or the built-in one. Raises ModelsFileError."""
+    if file is None:
+        return _built_in(sandbox_url, environment)
+    try:
+        return Models.model_validate(tomllib.loads(file.read_text()))
+    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
+        raise ModelsFileError(f"{file}: {error}") from error
+
+
+def _built_in(sandbox_url: str | None, environment: Mapping[str, str]) -> Models:
+    if environment.get("OPENAI_API_KEY"):
+        upstream = Upstream(name="openai", base_url=OPENAI_URL, model=OPENAI_DEFAULT_MODEL, key_env="OPENAI_API_KEY")
+    elif sandbox_url:
+        upstream = Upstream(name="sandbox", base_url=f"{sandbox_url}/v1", model="sandbox", provider="sandbox")
+    else:
+        return Models()
+    return Models(aliases={"default": Alias(upstreams=(upstream,))})

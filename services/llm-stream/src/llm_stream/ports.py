@@ -1,0 +1,87 @@
+"""What the use case needs from outside: an upstream that streams, and the verdicts about its failures."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from llm_stream.models import Upstream
+
+
+class UpstreamError(Exception):
+    """An attempt failed; `status` is the upstream's HTTP status where it sent one."""
+
+    def __init__(self, message: str, *, status: int | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class UpstreamBroken(UpstreamError):
+    """5xx, reset, silence, a cut or malformed stream: somebody else may do better."""
+
+    def __init__(
+        self, message: str, *, status: int | None = None, code: str | None = None, silent: bool = False
+    ) -> None:
+        super().__init__(message, status=status, code=code)
+        self.silent = silent
+
+
+class UpstreamBusy(UpstreamError):
+    """429. `retry_after` is in seconds, None when not told; with `exhausted` waiting does not help."""
+
+    def __init__(self, message: str, *, retry_after: float | None, exhausted: bool, code: str | None = None) -> None:
+        super().__init__(message, status=429, code=code)
+        self.retry_after = retry_after
+        self.exhausted = exhausted
+
+
+class UpstreamRefused(UpstreamError):
+    """A refusal that another try would only repeat; `error` is the upstream's own error object."""
+
+    def __init__(self, message: str, *, status: int, error: dict[str, Any]) -> None:
+        super().__init__(message, status=status, code=error.get("code"))
+        self.error = error
+
+    @property
+    def too_long(self) -> bool:
+        return self.code == "context_length_exceeded"
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long an attempt may be silent, in seconds."""
+
+    connect: float
+    first_byte: float
+    idle: float
+
+
+class Answer(Protocol):
+    """An answer that is arriving."""
+
+    def events(self) -> AsyncIterator[list[bytes]]:
+        """The `data:` payloads of the SSE body, as many at a time as arrived together.
+
+        Raises UpstreamBroken on silence, a reset or a body cut short; ends when the body ends.
+        """
+        ...
+
+    async def whole(self) -> bytes:
+        """The body of an answer that is not streamed. Raises UpstreamBroken."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection to the upstream itself, now; a pending read ends with UpstreamBroken."""
+        ...
+
+
+class ChatModel(Protocol):
+    """An OpenAI-compatible chat endpoint."""
+
+    def ask(self, upstream: Upstream, body: dict[str, Any], patience: Patience) -> AbstractAsyncContextManager[Answer]:
+        """Send a request; entered once the upstream accepted it.
+
+        Raises UpstreamBroken, UpstreamBusy or UpstreamRefused.
+        """
+        ...

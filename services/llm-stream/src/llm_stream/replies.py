@@ -1,0 +1,343 @@
+"""The main job: answer a chat request, streaming, and say exactly once how it ended."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import structlog
+
+from common.bus.live import LiveWriter
+from common.bus.port import BusUnavailableError, Log
+from common.events import chat
+from common.events.chat import ChatReplyRequested, ReplyError, Usage
+from common.events.envelope import Event
+from common.kernel.replies import error_body
+from common.kernel.verdicts import Retry
+from llm_stream.failover import Attempts, Breakers, ReplyFailed, TooLong, merge_request
+from llm_stream.metrics import TOKENS, TURNS
+from llm_stream.models import Alias, Models, Upstream
+from llm_stream.ports import ChatModel, Patience, UpstreamBroken
+from llm_stream.relay import Relay, provider_headers
+from llm_stream.turn import Turn
+from llm_stream.turns import Ended, Turns, apply_stop
+
+log = structlog.get_logger(__name__)
+
+# Rough but honest where an upstream reports nothing: English text has about four characters a token.
+CHARACTERS_PER_TOKEN = 4
+
+
+@dataclass(slots=True)
+class Deps:
+    """What the use case works with; `models` is swapped on reload."""
+
+    log: Log
+    live: LiveWriter
+    turns: Turns
+    chat_model: ChatModel
+    breakers: Breakers
+    models: Models
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A whole answer."""
+
+    upstream: Upstream
+    model: str
+    usage: Usage
+    finish_reason: str | None
+
+
+async def answer(event: Event[ChatReplyRequested], deps: Deps) -> None:
+    """Answer one request. Raises Retry while the live store is away before anything was done."""
+    try:
+        claim = await deps.turns.claim(event)
+    except BusUnavailableError as error:
+        raise Retry(str(error)) from error
+    if claim == "taken":
+        return
+    if isinstance(claim, Ended):
+        await _tell_again(event, claim, deps)
+        return
+    turn = Turn(event, deps.live, lambda: deps.turns.note_released(event.payload.request_id))
+    with deps.turns.running(turn):
+        if claim == "lost":
+            await _finish(turn, deps, [], _error(503, "The service restarted while it answered.", "worker_restarted"))
+            return
+        await _run(turn, deps)
+
+
+async def _tell_again(event: Event[ChatReplyRequested], ended: Ended, deps: Deps) -> None:
+    """The answerer died after the end: the frames may not have gone out, the fact may not have been published."""
+    if event.reply_to is not None:
+        for frame in ended.frames:
+            deps.live.send(event.reply_to, frame).add_done_callback(lambda future: future.exception())
+    await deps.log.publish(ended.fact)
+
+
+async def _run(turn: Turn, deps: Deps) -> None:
+    attempts: list[chat.Attempt] = []
+    if (stop := deps.turns.early_stop(turn)) is not None:
+        apply_stop(turn, stop)
+    if turn.receipt is None:
+        turn.work = asyncio.create_task(_converse(turn, deps, attempts), name=f"turn {turn.request.request_id}")
+        try:
+            await asyncio.wait({turn.work})
+        except asyncio.CancelledError:
+            # Cancelled after the drain budget: the client is told, the fact is published, then we go.
+            turn.work.cancel()
+            await asyncio.wait({turn.work})
+            await _finish(turn, deps, attempts, _outcome(turn))
+            raise
+    if turn.receipt is not None and turn.receipt.reason != "deadline":
+        await _finish(turn, deps, attempts, None)
+        return
+    await _finish(turn, deps, attempts, _outcome(turn))
+
+
+def _outcome(turn: Turn) -> Answered | ReplyFailed:
+    """What the work of a turn came to. Raises what no verdict foresaw."""
+    if turn.receipt is not None or turn.work is None:
+        return _error(504, "The answer was not complete before the deadline.", "deadline_exceeded")
+    if turn.work.cancelled():
+        return _error(503, "The service is shutting down.", "shutting_down")
+    error = turn.work.exception()
+    if isinstance(error, ReplyFailed):
+        return error
+    if error is not None:
+        log.error("turn failed unexpectedly", request_id=turn.request.request_id, exc_info=error)
+        return _error(500, "The answer failed inside the service.", "internal_error")
+    answered: Answered = turn.work.result()
+    return answered
+
+
+def _error(status: int, message: str, code: str) -> ReplyFailed:
+    return ReplyFailed(ReplyError(status=status, message=message, type="server_error", code=code))
+
+
+# -- conversing -------------------------------------------------------------------------------------------------
+
+
+async def _converse(turn: Turn, deps: Deps, made: list[chat.Attempt]) -> Answered:
+    timer = asyncio.get_running_loop().call_later(
+        max(0.0, turn.deadline - time.time()), lambda: turn.stop("deadline", time.time())
+    )
+    try:
+        return await _by_alias(turn, turn.request.model, deps, made)
+    finally:
+        timer.cancel()
+
+
+async def _by_alias(turn: Turn, name: str, deps: Deps, made: list[chat.Attempt]) -> Answered:
+    alias = deps.models.aliases.get(name)
+    if alias is None:
+        message = f"The model '{name}' does not exist."
+        raise ReplyFailed(
+            ReplyError(status=404, message=message, type="invalid_request_error", param="model", code="model_not_found")
+        )
+    attempts = Attempts(
+        alias=alias,
+        deadline=turn.deadline,
+        breakers=deps.breakers,
+        needs_tools=bool(turn.request.body.get("tools")),
+        made=made,
+        may_continue=lambda: _may_continue(turn, alias),
+    )
+    ask = _stream if turn.request.stream else _whole
+    try:
+        return await attempts.run(lambda upstream, patience: ask(turn, alias, upstream, patience, deps))
+    except TooLong:
+        return await _by_alias(turn, alias.larger or "", deps, made)
+
+
+def _may_continue(turn: Turn, alias: Alias) -> bool:
+    """After a break somebody may go on where nothing was released, or where it was cut at a sentence."""
+    if turn.delivered_tokens == 0:
+        return True
+    return alias.holds_sentences and bool(turn.released_text) and turn.request.body.get("n", 1) == 1
+
+
+async def _stream(turn: Turn, alias: Alias, upstream: Upstream, patience: Patience, deps: Deps) -> Answered:
+    body = turn.request.body
+    options = body.get("stream_options") or {}
+    wants_usage = bool(options.get("include_usage"))
+    relay = Relay(turn, alias, upstream, include_usage=wants_usage, choices=body.get("n") or 1)
+    request = merge_request(body, upstream, stream=True, released=turn.released_text)
+    async with deps.chat_model.ask(upstream, request, patience) as incoming:
+        turn.answer = incoming
+        try:
+            async for payloads in incoming.events():
+                for payload in payloads:
+                    relay.take(payload)
+                if relay.ended:
+                    break
+        finally:
+            turn.answer = None
+    relay.check_whole()
+    usage = _usage(relay.usage, body, relay.tokens)
+    relay.finish(usage.model_dump(exclude={"estimated"}) if relay.usage is None else relay.usage)
+    return Answered(upstream, relay.model, usage, relay.finish_reason)
+
+
+async def _whole(turn: Turn, alias: Alias, upstream: Upstream, patience: Patience, deps: Deps) -> Answered:
+    del alias
+    request = merge_request(turn.request.body, upstream, stream=False, released="")
+    async with deps.chat_model.ask(upstream, request, patience) as incoming:
+        turn.answer = incoming
+        try:
+            completion = _parse_completion(await incoming.whole())
+        finally:
+            turn.answer = None
+    completion["id"] = turn.request.request_id
+    completion.pop("system_fingerprint", None)
+    model = completion.get("model") or upstream.model
+    usage = _usage(completion.get("usage"), turn.request.body, _said_tokens(completion))
+    turn.generated_tokens = usage.completion_tokens
+    turn.start(provider_headers(upstream))
+    turn.emit_whole(orjson.dumps(completion), tokens=usage.completion_tokens)
+    return Answered(upstream, model, usage, completion["choices"][0].get("finish_reason"))
+
+
+def _parse_completion(body: bytes) -> dict[str, Any]:
+    try:
+        completion = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise UpstreamBroken("the upstream sent a body that is not JSON") from error
+    choices = completion.get("choices") if isinstance(completion, dict) else None
+    if not isinstance(choices, list) or not choices:
+        raise UpstreamBroken("the upstream sent an answer without choices")
+    if any(not isinstance(c, dict) or c.get("message") is None or c.get("finish_reason") is None for c in choices):
+        raise UpstreamBroken("the upstream sent an unfinished answer")
+    return dict(completion)
+
+
+def _said_tokens(completion: dict[str, Any]) -> int:
+    texts = [choice["message"].get("content") or "" for choice in completion["choices"]]
+    return sum(len(text) for text in texts if isinstance(text, str)) // CHARACTERS_PER_TOKEN
+
+
+def _usage(reported: dict[str, Any] | None, body: dict[str, Any], completion_tokens: int) -> Usage:
+    if reported:
+        prompt, completion = int(reported.get("prompt_tokens") or 0), int(reported.get("completion_tokens") or 0)
+        return Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
+    prompt = prompt_tokens(body)
+    return Usage(
+        prompt_tokens=prompt,
+        completion_tokens=completion_tokens,
+        total_tokens=prompt + completion_tokens,
+        estimated=True,
+    )
+
+
+def prompt_tokens(body: dict[str, Any]) -> int:
+    """An estimate of the tokens in a request's messages."""
+    return sum(len(str(message.get("content") or "")) for message in body["messages"]) // CHARACTERS_PER_TOKEN
+
+
+# -- ending -----------------------------------------------------------------------------------------------------
+
+
+async def _finish(turn: Turn, deps: Deps, attempts: list[chat.Attempt], outcome: Answered | ReplyFailed | None) -> None:
+    """Store how it ended, send the last frames, publish the one fact."""
+    if turn.withdrawn:
+        return
+    turn.defer()
+    common = _common(turn, attempts)
+    event: Event[Any]
+    if isinstance(outcome, Answered):
+        event = _completed(turn, common, outcome)
+    elif isinstance(outcome, ReplyFailed):
+        event = _failed(turn, common, outcome)
+    else:
+        event = _interrupted(turn, common)
+    turn.end(_summary(event, outcome))
+    deps.turns.note_ended(turn, event.record())
+    turn.flush()
+    TURNS.labels(turn.request.model, event.spec.type.rpartition(".")[2]).inc()
+    await _publish(event, deps)
+
+
+async def _publish(event: Event[Any], deps: Deps) -> None:
+    """The fact must get out, however long the log is away: the turn's key keeps it over a crash meanwhile."""
+    while True:
+        try:
+            await deps.log.publish(event.record())
+        except BusUnavailableError as error:
+            log.warning("fact waits for the log", event_id=event.id, error=str(error))
+            await asyncio.sleep(0.2)
+        else:
+            return
+
+
+def _common(turn: Turn, attempts: list[chat.Attempt]) -> dict[str, Any]:
+    request = turn.request
+    return {
+        "request_id": request.request_id,
+        "org_id": request.org_id,
+        "key_id": request.key_id,
+        "session_id": request.session_id,
+        "user_id": request.user_id,
+        "model": request.model,
+        "stream": request.stream,
+        "received_at": request.received_at,
+        "started_at": turn.started_at,
+        "first_token_at": turn.first_token_at,
+        "finished_at": time.time(),
+        "attempts": tuple(attempts),
+    }
+
+
+def _completed(turn: Turn, common: dict[str, Any], answered: Answered) -> Event[Any]:
+    usage = answered.usage
+    TOKENS.labels(turn.request.model, "prompt").inc(usage.prompt_tokens)
+    TOKENS.labels(turn.request.model, "completion").inc(usage.completion_tokens)
+    payload = chat.ChatReplyCompleted(
+        **common,
+        upstream=answered.upstream.name,
+        upstream_model=answered.model,
+        usage=usage,
+        cost_usd=answered.upstream.price.cost(usage.prompt_tokens, usage.completion_tokens),
+        finish_reason=answered.finish_reason,
+    )
+    return _fact(chat.CHAT_REPLY_COMPLETED, turn, payload)
+
+
+def _interrupted(turn: Turn, common: dict[str, Any]) -> Event[Any]:
+    used = _usage(None, turn.request.body, turn.generated_tokens) if common["attempts"] else Usage()
+    last = common["attempts"][-1] if common["attempts"] else None
+    payload = chat.ChatReplyInterrupted(
+        **common,
+        upstream=last.upstream if last else None,
+        upstream_model=last.model if last else None,
+        usage=used,
+        receipt=turn.receipt,
+    )
+    return _fact(chat.CHAT_REPLY_INTERRUPTED, turn, payload)
+
+
+def _failed(turn: Turn, common: dict[str, Any], failure: ReplyFailed) -> Event[Any]:
+    if turn.begun and turn.request.stream:
+        error = failure.error
+        body = error_body(error.message, type=error.type, code=error.code, param=error.param)
+        turn.emit_error(orjson.dumps(body))
+    return _fact(chat.CHAT_REPLY_FAILED, turn, chat.ChatReplyFailed(**common, error=failure.error))
+
+
+def _fact(spec: Any, turn: Turn, payload: Any) -> Event[Any]:
+    # One id per turn, so that a fact published twice is recognised.
+    return Event(spec, payload, id=f"{turn.request.request_id}/end", traceparent=turn.event.traceparent)
+
+
+def _summary(event: Event[Any], outcome: Answered | ReplyFailed | None) -> dict[str, Any]:
+    """What the END frame tells the gateway."""
+    payload = event.payload
+    summary: dict[str, Any] = {
+        "outcome": event.spec.type.rpartition(".")[2],
+        "usage": payload.usage.model_dump(exclude={"estimated"}),
+    }
+    if isinstance(outcome, ReplyFailed):
+        summary["error"] = {**outcome.error.model_dump(), "retry_after": outcome.retry_after}
+    return summary

@@ -1,0 +1,44 @@
+"""Where text may be cut so that somebody else can go on speaking."""
+
+import re
+
+# An end mark with its closing quotes, followed by white space; CJK end marks need none; a line break also ends.
+BOUNDARY = re.compile("[.!?\u2026]+[\"'\u201d\u2019)\\]]*\\s+|[\u3002\uff01\uff1f]+[\u300d\u300f\u201d]?|\n+")
+# Text without any end mark still has to flow: this is about two spoken lines.
+LONGEST_HELD = 300
+
+
+def releasable(text: str) -> int:
+    """How many characters of held text may go out: up to the last boundary, or 0."""
+    end = 0
+    for match in BOUNDARY.finditer(text):
+        end = match.end()
+    if end or len(text) < LONGEST_HELD:
+        return end
+    return text.rfind(" ") + 1 or len(text)
+
+
+class SkipPrefix:
+    """Drops what a fallback repeats of the text that was already released.
+
+    A fallback asked to go on may start over. As long as what it says agrees with `released` it is held back;
+    once all of that has come again the rest is new, and as soon as it differs everything held was new.
+    """
+
+    def __init__(self, released: str) -> None:
+        self._expected = released.strip()
+        self._held = ""
+        self._deciding = bool(self._expected)
+
+    def feed(self, text: str) -> str:
+        """The new part of `text`."""
+        if not self._deciding:
+            return text
+        self._held += text
+        said = self._held.lstrip()
+        if len(said) < len(self._expected) and self._expected.startswith(said):
+            return ""
+        self._deciding = False
+        if said.startswith(self._expected):
+            return said[len(self._expected) :].lstrip()
+        return said

@@ -1,0 +1,184 @@
+"""One turn in flight: its frames, what was released of it, and how it is stopped."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import orjson
+
+from common.bus.live import Frame, FrameKind, LiveWriter
+from common.events.chat import ChatReplyRequested, StopReceipt
+from common.events.envelope import Event
+from llm_stream.metrics import FIRST_TOKEN, STOP_SECONDS
+from llm_stream.ports import Answer
+
+StopReason = Literal["user_interruption", "newer_request", "client_closed", "gateway_lost", "deadline"]
+
+
+class Turn:
+    """State of one answer. Frames are numbered from 1; frame 1 is START, the last one END.
+
+    Everything sent is kept until the turn ends, so that a client which dropped can attach again through any
+    gateway instance.
+    """
+
+    def __init__(self, event: Event[ChatReplyRequested], live: LiveWriter, on_release: Callable[[], None]) -> None:
+        self.request = event.payload
+        self.event = event
+        self.mailbox = event.reply_to or ""
+        self.started_at = time.time()
+        self.deadline = event.deadline or self.started_at + 120.0
+        self.first_token_at: float | None = None
+        self.last_byte_at: float | None = None
+        self.frames: list[Frame] = []
+        self.generated_tokens = 0
+        self.receipt: StopReceipt | None = None
+        self.work: asyncio.Task[Any] | None = None
+        self.answer: Answer | None = None
+        self._live = live
+        self._on_release = on_release
+        self._released: list[str] = []
+        self._tokens_at = [0]  # released tokens after frame number i
+        self._detached = False
+        self._deferring = False
+        self._deferred: list[Frame] = []
+        self._grace: asyncio.TimerHandle | None = None
+        self.withdrawn = False
+
+    # -- frames -------------------------------------------------------------------------------------------
+
+    @property
+    def begun(self) -> bool:
+        """Whether the client has been promised an answer: from here on errors travel in band."""
+        return bool(self.frames)
+
+    @property
+    def abandonable(self) -> bool:
+        """Whether a gateway is supposed to be listening."""
+        return bool(self.mailbox) and not self._detached and self.receipt is None
+
+    @property
+    def released_text(self) -> str:
+        return "".join(self._released)
+
+    @property
+    def delivered_tokens(self) -> int:
+        return self._tokens_at[-1]
+
+    def start(self, headers: dict[str, str]) -> None:
+        """Begin the answer; `headers` are for the HTTP response."""
+        if not self.frames:
+            self._on_release()
+            self._send(FrameKind.START, orjson.dumps({"headers": headers}), 0)
+
+    def emit(self, data: bytes, *, tokens: int = 0, text: str = "") -> None:
+        """Release one SSE message (the JSON or `[DONE]` behind `data:`); after a stop nothing more is said."""
+        if self.receipt is not None:
+            return
+        if text:
+            self._released.append(text)
+        if tokens and self.first_token_at is None:
+            self.first_token_at = time.time()
+            FIRST_TOKEN.labels(self.request.model).observe(self.first_token_at - self.request.received_at)
+        self._send(FrameKind.DATA, b"id: %d\ndata: %b\n\n" % (len(self.frames) + 1, data), tokens)
+
+    def emit_whole(self, body: bytes, *, tokens: int) -> None:
+        """Release an answer that is not streamed."""
+        if self.receipt is not None:
+            return
+        self.first_token_at = time.time()
+        self._send(FrameKind.DATA, body, tokens)
+
+    def emit_error(self, body: bytes) -> None:
+        """Tell a client that already listens that the answer failed; no `[DONE]` follows."""
+        self._send(FrameKind.DATA, b"id: %d\ndata: %b\n\n" % (len(self.frames) + 1, body), 0)
+
+    def end(self, summary: dict[str, Any]) -> None:
+        """Close the answer with how it ended."""
+        self._send(FrameKind.END, orjson.dumps(summary), 0)
+
+    def defer(self) -> None:
+        """Keep the last frames back until `flush`: how the turn ended must be stored before they leave."""
+        self._deferring = True
+
+    def flush(self) -> None:
+        """Send what `defer` kept back."""
+        self._deferring = False
+        deferred, self._deferred = self._deferred, []
+        for frame in deferred:
+            self._deliver(frame)
+
+    def _send(self, kind: FrameKind, payload: bytes, tokens: int) -> None:
+        frame = Frame(self.request.request_id, kind, len(self.frames) + 1, payload)
+        self.frames.append(frame)
+        self._tokens_at.append(self._tokens_at[-1] + tokens)
+        if kind is FrameKind.DATA:
+            self.last_byte_at = time.time()
+        self._deliver(frame)
+
+    def _deliver(self, frame: Frame) -> None:
+        if self._deferring:
+            self._deferred.append(frame)
+        elif not self._detached:
+            # A frame that could not be written shows at the reader as a gap, and it attaches again.
+            self._live.send(self.mailbox, frame).add_done_callback(_retrieve)
+
+    # -- resume -------------------------------------------------------------------------------------------
+
+    def attach(self, mailbox: str, after: int) -> None:
+        """Send everything behind frame `after` to this mailbox, and what follows too."""
+        self.mailbox = mailbox
+        self._detached = False
+        self._cancel_grace()
+        for frame in self.frames[after:]:
+            self._deliver(frame)
+
+    def detach(self, grace: float, stop: Callable[[], None]) -> None:
+        """The client is gone; go on without it for `grace` seconds, then `stop`."""
+        self._detached = True
+        self._cancel_grace()
+        self._grace = asyncio.get_running_loop().call_later(grace, stop)
+
+    def _cancel_grace(self) -> None:
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
+
+    # -- stop ---------------------------------------------------------------------------------------------
+
+    def stop(
+        self, reason: StopReason, signal_at: float, *, delivered: int | None = None, last_byte_at: float | None = None
+    ) -> StopReceipt:
+        """Stop the answer now: the upstream connection is closed before this returns.
+
+        `delivered` is the number of the last frame that left the gateway, where the gateway told.
+        """
+        if self.receipt is not None:
+            return self.receipt
+        if self.answer is not None:
+            self.answer.close()
+        closed_at = time.time()
+        known = delivered is not None and delivered < len(self._tokens_at)
+        self.receipt = StopReceipt(
+            reason=reason,
+            signal_at=signal_at,
+            last_byte_at=last_byte_at or self.last_byte_at,
+            upstream_closed_at=closed_at,
+            generated_tokens=self.generated_tokens,
+            delivered_tokens=self._tokens_at[delivered] if known and delivered is not None else self.delivered_tokens,
+        )
+        STOP_SECONDS.observe(max(0.0, closed_at - signal_at))
+        self._cancel_grace()
+        if self.work is not None:
+            self.work.cancel()
+        return self.receipt
+
+    def close(self) -> None:
+        """Drop the timer of a turn that ended."""
+        self._cancel_grace()
+
+
+def _retrieve(future: "asyncio.Future[None]") -> None:
+    if not future.cancelled():
+        future.exception()

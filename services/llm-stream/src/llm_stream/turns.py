@@ -1,0 +1,229 @@
+"""All turns of this process, and the little that must outlive it: who answers what, and how it ended.
+
+In the live store a turn is one key: first its owner, then whether anything was released, at last the frames
+and the fact, so that a redelivered request is answered once and a finished answer can be read again.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import orjson
+import structlog
+
+from common.bus.live import (
+    ENDED_PREFIX,
+    MAILBOX_TTL_MS,
+    TURN_PREFIX,
+    Frame,
+    FrameKind,
+    LiveWriter,
+    pack_ended,
+    unpack_ended,
+)
+from common.bus.port import BusUnavailableError, Record
+from common.events.chat import StopReceipt
+from common.events.envelope import Event
+from llm_stream.metrics import TURNS_RUNNING
+from llm_stream.turn import StopReason, Turn
+
+log = structlog.get_logger(__name__)
+
+# Stops that came before their turn; more than this many unmatched ones are noise.
+EARLY_STOPS = 10_000
+WATCH_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A turn that ended before: its last fact and its frames."""
+
+    fact: Record
+    frames: list[Frame]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A stop signal as it arrived."""
+
+    reason: StopReason
+    signal_at: float
+    delivered: int | None = None
+    last_byte_at: float | None = None
+    # The request was never accepted: no turn, no fact.
+    withdrawn: bool = False
+
+
+class Turns:
+    """Registry of running turns, the signals to them, and their keys in the live store."""
+
+    def __init__(self, live: LiveWriter, *, keep_seconds: int) -> None:
+        self._live = live
+        self._keep_seconds = keep_seconds
+        self._running: dict[str, Turn] = {}
+        self._early: OrderedDict[str, Stop] = OrderedDict()
+        self._sessions: OrderedDict[str, Stop] = OrderedDict()
+        self._grace_until = 0.0
+        # Our own mailbox, set once the live reader is open: others tell by it whether we still live.
+        self.owner = ""
+
+    # -- registry -------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def running(self, turn: Turn) -> Iterator[None]:
+        """Reachable by signals while the block runs."""
+        self._running[turn.request.request_id] = turn
+        TURNS_RUNNING.set(len(self._running))
+        try:
+            yield
+        finally:
+            turn.close()
+            del self._running[turn.request.request_id]
+            TURNS_RUNNING.set(len(self._running))
+
+    def early_stop(self, turn: Turn) -> Stop | None:
+        """A stop that was signalled before the turn began."""
+        request = turn.request
+        stop = self._early.pop(request.request_id, None)
+        if stop is None:
+            session = self._sessions.get(f"{request.org_id}/{request.session_id}")
+            stop = session if session is not None and session.signal_at >= request.received_at else None
+        return stop
+
+    # -- signals --------------------------------------------------------------------------------------------
+
+    def on_signal(self, signal: dict[str, Any]) -> None:
+        """One message of the shared signal stream."""
+        act = {"stop": self._on_stop, "interrupt": self._on_interrupt, "attach": self._on_attach}
+        handle = act.get(signal["kind"])
+        if handle is not None:
+            handle(signal)
+
+    def _on_stop(self, signal: dict[str, Any]) -> None:
+        stop = Stop(
+            reason=signal["reason"],
+            signal_at=signal["at"],
+            delivered=signal.get("delivered"),
+            last_byte_at=signal.get("last_byte_at"),
+            withdrawn=signal.get("withdrawn", False),
+        )
+        turn = self._running.get(signal["request_id"])
+        if turn is None:
+            _remember(self._early, signal["request_id"], stop)
+        elif grace := signal.get("grace"):
+            turn.detach(grace, partial(apply_stop, turn, stop))
+        else:
+            apply_stop(turn, stop)
+
+    def _on_interrupt(self, signal: dict[str, Any]) -> None:
+        """Stop every turn of a session that was received before the signal, and answer with the receipts."""
+        session = f"{signal['org_id']}/{signal['session_id']}"
+        _remember(self._sessions, session, Stop(signal["reason"], signal["at"]))
+        stopped = signal.get("stopped", {})
+        receipts = []
+        for turn in [t for t in self._running.values() if f"{t.request.org_id}/{t.request.session_id}" == session]:
+            if turn.request.received_at > signal["at"] or turn.receipt is not None:
+                continue
+            told = stopped.get(turn.request.request_id, {})
+            stop = Stop(signal["reason"], signal["at"], told.get("delivered"), told.get("last_byte_at"))
+            receipt = apply_stop(turn, stop)
+            receipts.append({"id": turn.request.request_id, **receipt.model_dump(mode="json")})
+        if receipts and signal.get("reply_to"):
+            body = orjson.dumps({"status": 200, "body": receipts})
+            frame = Frame(signal["ask_id"], FrameKind.REPLY, 0, body)
+            self._live.send(signal["reply_to"], frame).add_done_callback(lambda future: future.exception())
+
+    def _on_attach(self, signal: dict[str, Any]) -> None:
+        turn = self._running.get(signal["request_id"])
+        if turn is not None and turn.request.org_id == signal["org_id"]:
+            turn.attach(signal["mailbox"], signal["after"])
+
+    async def watch_gateways(self) -> None:
+        """Stop turns whose gateway instance is gone; runs for good."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            mailboxes = {turn.mailbox for turn in self._running.values() if turn.abandonable}
+            for mailbox in mailboxes:
+                try:
+                    gone = not await self._live.listening(mailbox)
+                except BusUnavailableError:
+                    # While the engine is away nobody can be heard; that says nothing about the gateway.
+                    self._grace_until = time.monotonic() + MAILBOX_TTL_MS / 1000
+                    continue
+                if gone and time.monotonic() > self._grace_until:
+                    self._gateway_lost(mailbox)
+
+    def _gateway_lost(self, mailbox: str) -> None:
+        for turn in list(self._running.values()):
+            if turn.mailbox != mailbox or not turn.abandonable:
+                continue
+            stop = Stop("gateway_lost", time.time())
+            if turn.request.resume_grace > 0:
+                turn.detach(turn.request.resume_grace, partial(apply_stop, turn, stop))
+            else:
+                apply_stop(turn, stop)
+
+    # -- the live store -------------------------------------------------------------------------------------
+
+    async def claim(self, event: Event[Any]) -> Ended | str:
+        """Try to become the one who answers.
+
+        Returns `mine`; `taken` when a living instance answers; `lost` when its answerer died after the
+        client had heard something; or how the turn ended.
+        """
+        key = TURN_PREFIX + event.payload.request_id
+        lives = max(1, int((event.deadline or time.time()) - time.time())) + self._keep_seconds
+        mine = orjson.dumps({"owner": self.owner})
+        former = await self._live.command("SET", key, mine, "NX", "GET", "EX", lives)
+        if former is None:
+            return "mine"
+        state = orjson.loads(former)
+        if "fact" in state:
+            frames = await self._live.command("GET", ENDED_PREFIX + event.payload.request_id)
+            fact = Record(**state["fact"] | {"value": state["fact"]["value"].encode()})
+            return Ended(fact, unpack_ended(frames, event.payload.org_id) or [])
+        if state["owner"] == self.owner or await self._live.listening(state["owner"]):
+            return "taken"
+        if state.get("released"):
+            return "lost"
+        await self._live.command("SET", key, mine, "EX", lives)
+        return "mine"
+
+    def note_released(self, request_id: str) -> None:
+        """From here on a crash must not start the answer over. Precedes the first frame on the same connection."""
+        state = orjson.dumps({"owner": self.owner, "released": True})
+        self._live.queue_command("SET", TURN_PREFIX + request_id, state, "XX", "KEEPTTL")
+
+    def note_ended(self, turn: Turn, fact: Record) -> None:
+        """The turn is over; precedes its last frames on the same connection."""
+        request = turn.request
+        state = {
+            "fact": {
+                "topic": fact.topic,
+                "key": fact.key,
+                "value": fact.value.decode(),
+                "headers": dict(fact.headers),
+            },
+        }
+        keep = ("EX", self._keep_seconds)
+        self._live.queue_command("SET", TURN_PREFIX + request.request_id, orjson.dumps(state), *keep)
+        stored = pack_ended(turn.frames, request.org_id)
+        self._live.queue_command("SET", ENDED_PREFIX + request.request_id, stored, *keep)
+
+
+def apply_stop(turn: Turn, stop: Stop) -> StopReceipt:
+    """Hand a stop to a turn."""
+    turn.withdrawn = stop.withdrawn
+    return turn.stop(stop.reason, stop.signal_at, delivered=stop.delivered, last_byte_at=stop.last_byte_at)
+
+
+def _remember(stops: OrderedDict[str, Stop], key: str, stop: Stop) -> None:
+    stops[key] = stop
+    stops.move_to_end(key)
+    while len(stops) > EARLY_STOPS:
+        stops.popitem(last=False)
