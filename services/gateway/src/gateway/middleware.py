@@ -27,6 +27,8 @@ SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 MAX_DEPTH = 64
 FORESEEN = (ApiError, web.HTTPException, BusUnavailableError, StoreUnavailableError)
 BAD_HTTP = "The request is not valid HTTP, or its headers are too large."
+# How long a refused body is still read, so that its sender gets to see the refusal.
+LINGER_SECONDS = 2.0
 # What the HTTP server can unpack without further packages.
 ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
 
@@ -135,7 +137,11 @@ class Runner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return _Server(made.request_handler, request_factory=made.request_factory, **self._kwargs)
+        return _Server(
+            made.request_handler,
+            request_factory=made.request_factory,
+            **{"lingering_time": LINGER_SECONDS, **self._kwargs},
+        )
 
 
 async def expect(request: web.Request) -> web.StreamResponse | None:

@@ -1,6 +1,6 @@
 """Who calls, and what the gateway needs of the outside: the types that use cases and adapters share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -43,7 +43,8 @@ class Caller:
     limits: KeyLimits = KeyLimits()
 
 
-# `request[CALLER]` is there on every route that asks for a scope, `request[REQUEST_ID]` on every request.
+# `request[CALLER]` is there on every route that asks for a scope; `request[REQUEST_ID]` on every request, for
+# correlation only: callers may send their own and repeat it.
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
 
@@ -87,13 +88,15 @@ class KeyStore(Protocol):
     async def revoke(self, key_id: str, at: datetime) -> KeyRecord | None:
         """End a key at `at`, unless it was revoked before; None if there is none."""
 
-    async def replace(self, old_id: str, new: KeyRecord, old_expires_at: datetime) -> None:
-        """Store `new` and end the old key at the given time or earlier, both or neither."""
+    async def replace(self, old_id: str, new: KeyRecord, old_expires_at: datetime) -> bool:
+        """Store `new` and end the old key at the given time or earlier; neither, and False, if that is not live
+        or was replaced before.
+        """
 
-    async def live_admins(self, org_id: str, at: datetime) -> Sequence[KeyRecord]:
-        """Keys of the organisation with the scope `admin` that work at `at`."""
+    async def has_live_admin(self, org_id: str, at: datetime) -> bool:
+        """Whether a key of the organisation with the scope `admin` works at `at`."""
 
-    async def touch(self, used: dict[str, datetime]) -> None:
+    async def touch(self, used: Mapping[str, datetime]) -> None:
         """Note when keys were last used."""
 
 

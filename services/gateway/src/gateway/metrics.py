@@ -1,0 +1,25 @@
+"""Metrics of the gateway; those of the kernel are beside them on the same page."""
+
+from prometheus_client import Counter, Histogram
+
+from common.kernel.metrics import SECONDS
+
+HTTP_SECONDS = Histogram(
+    "sonant_http_seconds",
+    "Time from reading a request's head to the end of its answer, by route, method and status.",
+    ["route", "method", "status"],
+    buckets=SECONDS,
+)
+KEY_LOOKUPS = Counter(
+    "sonant_key_lookups_total",
+    "API keys asked of the database (found, unknown, unavailable) or kept past their time in its absence (stale).",
+    ["outcome"],
+)
+KEYS_REFUSED = Counter("sonant_keys_refused_total", "Requests without a valid API key.")
+LIMITS_REFUSED = Counter("sonant_limits_refused_total", "Requests refused by a limit of their key.", ["limit"])
+LIMITS_UNAVAILABLE = Counter("sonant_limits_unavailable_total", "Times the store of the limits did not answer.")
+IDEMPOTENCY_OUTCOMES = Counter(
+    "sonant_idempotency_outcomes_total",
+    "What became of requests with an Idempotency-Key (first, replayed, busy, reused).",
+    ["outcome"],
+)
