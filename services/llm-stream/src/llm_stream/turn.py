@@ -134,7 +134,7 @@ class Turn:
         for frame in self.frames[after:]:
             self._deliver(frame)
 
-    def detach(self, grace: float, stop: Callable[[], None]) -> None:
+    def detach(self, grace: float, stop: Callable[[], object]) -> None:
         """The client is gone; go on without it for `grace` seconds, then `stop`."""
         self._detached = True
         self._cancel_grace()

@@ -115,6 +115,9 @@ class Turns:
         turn = self._running.get(signal["request_id"])
         if turn is None:
             _remember(self._early, signal["request_id"], stop)
+        elif stop.reason == "client_closed" and signal["mailbox"] != turn.mailbox:
+            # The old connection of a client that has meanwhile attached through another gateway.
+            return
         elif grace := signal.get("grace"):
             turn.detach(grace, partial(apply_stop, turn, stop))
         else:

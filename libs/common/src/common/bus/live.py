@@ -207,6 +207,15 @@ class Waiter:
         """End the current wait without a frame."""
         self._arrived.set()
 
+    async def arrived(self, timeout: float) -> bool:
+        """Whether a frame is there, or comes within `timeout` seconds; it stays to be taken by `frames`."""
+        self._arrived.clear()
+        if not self._frames:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._arrived.wait()
+        return bool(self._frames)
+
     async def frames(self, timeout: float | None = None) -> list[Frame]:
         """All frames that have arrived, waiting for the first; empty after `timeout` seconds, `lost` or `wake`."""
         if not self._frames:

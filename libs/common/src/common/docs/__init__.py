@@ -1,0 +1,1 @@
+"""References generated from the declarations: schemas, AsyncAPI, topics, settings, metrics."""

@@ -1,0 +1,26 @@
+"""Where settings and metrics are declared: the one list to extend when a service is added.
+
+Paths, not imports: this package knows no service, and resolves them only when asked to write.
+"""
+
+import importlib
+from types import ModuleType
+
+# (heading, module); a heading names the process that reads the settings or shows the metrics.
+SETTINGS = (
+    ("every service", "common.kernel.settings"),
+    ("gateway", "gateway.settings"),
+    ("llm-stream", "llm_stream.settings"),
+    ("telemetry", "telemetry.settings"),
+)
+METRICS = (
+    ("every service", "common.kernel.metrics"),
+    ("gateway", "gateway.metrics"),
+    ("llm-stream", "llm_stream.metrics"),
+    ("telemetry", "telemetry.metrics"),
+)
+
+
+def load(paths: tuple[tuple[str, str], ...]) -> list[tuple[str, ModuleType]]:
+    """The modules with their headings, in order; raises ModuleNotFoundError."""
+    return [(heading, importlib.import_module(path)) for heading, path in paths]

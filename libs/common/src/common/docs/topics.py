@@ -1,0 +1,50 @@
+"""The reference of topics."""
+
+from datetime import timedelta
+from typing import Any
+
+from common.docs.markdown import code, page, table
+from common.events.registry import EVENTS, topics
+from common.events.spec import EventSpec, Topic
+
+HEADER = ("topic", "partitions", "key", "events", "retention", "dead letters")
+INTRO = (
+    "Every topic of the log, created and verified when a service starts. Partitions count for Kafka; the embedded "
+    "log keeps one a topic. Retention is how long a finished record stays readable for replay."
+)
+
+
+class _FieldNames:
+    """Stands in for a payload: every field is its own name in braces."""
+
+    def __getattr__(self, name: str) -> str:
+        return f"{{{name}}}"
+
+
+def describe_key(spec: EventSpec[Any]) -> str:
+    """How the record key is made, by field names: `{org_id}/{session_id}`."""
+    return spec.key(_FieldNames())
+
+
+def reference() -> str:
+    """The page, in Markdown."""
+    return page("Topics", INTRO, table(HEADER, map(_row, topics())))
+
+
+def _row(topic: Topic) -> tuple[str, ...]:
+    carried = [spec for spec in EVENTS if topic in (spec.topic, spec.topic.dead_letters)]
+    keys = dict.fromkeys(code(describe_key(spec)) for spec in carried)
+    parked = any(spec.park for spec in carried) and not topic.is_dead_letters
+    return (
+        code(topic.name),
+        str(topic.partitions),
+        ", ".join(keys),
+        ", ".join(code(spec.name) for spec in carried if spec.park or not topic.is_dead_letters),
+        _days(topic.retention),
+        code(topic.dead_letters.name) if parked else "",
+    )
+
+
+def _days(span: timedelta) -> str:
+    days = span / timedelta(days=1)
+    return f"{days:g} days"

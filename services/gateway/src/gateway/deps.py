@@ -1,0 +1,31 @@
+"""What views work with, in one typed place on the application."""
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from common.kernel.asking import Asker
+from common.kernel.service import Kernel
+from gateway.idempotency import Idempotency
+from gateway.keys import Keys
+from gateway.limits import Limits
+from gateway.models import Models
+from gateway.settings import GatewaySettings
+from gateway.streams import Streams
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """Everything a view may need."""
+
+    settings: GatewaySettings
+    kernel: Kernel
+    streams: Streams
+    asker: Asker
+    keys: Keys
+    limits: Limits
+    idempotency: Idempotency
+    models: Models
+
+
+DEPS: web.AppKey[Deps] = web.AppKey("deps", Deps)

@@ -1,0 +1,58 @@
+"""Which models there are: asked of llm-stream, and remembered for a few seconds."""
+
+import asyncio
+import time
+
+import structlog
+
+from common.bus.port import BusUnavailableError
+from common.events.chat import CHAT_MODELS_REQUESTED, ChatModelsRequested
+from common.kernel.asking import Asker
+from gateway.errors import not_found, unavailable
+
+log = structlog.get_logger(__name__)
+
+FRESH_SECONDS = 5.0
+# A name that is not there is asked for again at most this often, however many callers insist.
+MISS_SECONDS = 1.0
+ASK_TIMEOUT = 3.0
+
+
+class Models:
+    """The model aliases, refreshed by one question at a time; stale ones serve while llm-stream is away."""
+
+    def __init__(self, asker: Asker) -> None:
+        self._asker = asker
+        self._names: frozenset[str] | None = None
+        self._asked_at = float("-inf")
+        self._asking = asyncio.Lock()
+
+    async def names(self) -> list[str]:
+        """All aliases. Raises ApiError 503 when they were never heard of."""
+        return sorted(await self._known(FRESH_SECONDS))
+
+    async def check(self, name: str) -> None:
+        """Raises ApiError 404 for a model that does not exist, 503 when nobody can tell."""
+        if self._names is not None and name in self._names and time.monotonic() - self._asked_at < FRESH_SECONDS:
+            return
+        if name not in await self._known(FRESH_SECONDS) and name not in await self._known(MISS_SECONDS):
+            raise not_found(f"The model '{name}' does not exist.", "model", "model_not_found")
+
+    async def _known(self, freshness: float) -> frozenset[str]:
+        async with self._asking:
+            if time.monotonic() - self._asked_at > freshness:
+                await self._ask()
+        if self._names is None:
+            raise unavailable("The model service does not answer.")
+        return self._names
+
+    async def _ask(self) -> None:
+        try:
+            reply = await self._asker.ask(CHAT_MODELS_REQUESTED, ChatModelsRequested(), timeout=ASK_TIMEOUT)
+        except (TimeoutError, BusUnavailableError) as error:
+            log.warning("models not refreshed", error=str(error))
+            # Stale names serve; ask again only after a pause.
+            self._asked_at = time.monotonic() - FRESH_SECONDS + MISS_SECONDS if self._names else float("-inf")
+            return
+        self._names = frozenset(reply.body["models"])
+        self._asked_at = time.monotonic()

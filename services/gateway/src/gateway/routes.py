@@ -1,0 +1,98 @@
+"""Every route of the gateway: path to view."""
+
+from gateway.chat_request import ChatRequest
+from gateway.ports import Scope
+from gateway.routing import Route
+from gateway.views import admin, chat, models, sessions, usage
+
+CHAT_HEADERS = {
+    chat.SESSION_HEADER: "Names the session where the query does not.",
+    chat.USER_HEADER: "The end user inside the organisation.",
+    chat.INTERRUPTION_HEADER: "Present: this request interrupts what is being said in its session.",
+    chat.GRACE_HEADER: "Seconds the answer goes on after this connection dropped, to be resumed; 0 to 600.",
+}
+
+ROUTES: list[Route] = [
+    Route(
+        "POST",
+        "/v1/chat/completions",
+        chat.create_completion,
+        "Answer a conversation, streaming or not",
+        scope=Scope.CHAT,
+        request=ChatRequest,
+        headers=CHAT_HEADERS,
+        errors=(404, 409, 413, 422, 429, 502, 503, 504),
+        streaming=True,
+        idempotent=True,
+        limited=True,
+        tags=("chat",),
+    ),
+    Route(
+        "POST",
+        "/chat/completions",
+        chat.create_completion,
+        "The same for voice platforms: `custom_session_id` names the session",
+        scope=Scope.CHAT,
+        request=ChatRequest,
+        headers=CHAT_HEADERS,
+        errors=(404, 409, 413, 422, 429, 502, 503, 504),
+        streaming=True,
+        idempotent=True,
+        limited=True,
+        tags=("chat",),
+    ),
+    Route(
+        "GET",
+        "/v1/chat/completions/{id}/stream",
+        chat.resume_completion,
+        "Continue a stream behind Last-Event-ID",
+        scope=Scope.CHAT,
+        headers={"Last-Event-ID": "The id of the last event received; everything behind it follows."},
+        errors=(404, 503, 504),
+        streaming=True,
+        tags=("chat",),
+    ),
+    Route(
+        "POST",
+        "/v1/sessions/{session_id}/interrupt",
+        sessions.interrupt,
+        "Stop what is being said in a session",
+        scope=Scope.CHAT,
+        request=sessions.Interruption,
+        response=sessions.Interrupted,
+        errors=(404, 413, 503),
+        tags=("chat",),
+    ),
+    Route(
+        "GET",
+        "/v1/models",
+        models.list_models,
+        "List the models",
+        scope=Scope.CHAT,
+        response=models.ModelList,
+        errors=(503,),
+        tags=("chat",),
+    ),
+    Route(
+        "GET",
+        "/v1/models/{model}",
+        models.get_model,
+        "Describe a model",
+        scope=Scope.CHAT,
+        response=models.Model,
+        errors=(404, 503),
+        tags=("chat",),
+    ),
+    Route(
+        "GET",
+        "/v1/usage",
+        usage.get_usage,
+        "Turns, tokens and cost by day, model and key",
+        scope=Scope.CHAT,
+        query=usage.UsageQuery,
+        response=usage.UsageList,
+        errors=(503, 504),
+        tags=("telemetry",),
+    ),
+    *admin.ROUTES,
+]

@@ -1,0 +1,38 @@
+"""Settings of the gateway."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from common.kernel.settings import CommonSettings
+
+
+class GatewaySettings(CommonSettings):
+    """What the gateway needs beyond the common settings."""
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 inside a container.")
+    port: int = Field(default=8080, ge=0, le=65535, description="Port of the public API.")
+    admin_key_file: Path | None = Field(
+        default=None, description="Where to write a first admin key (0600) if there is none; unset writes none."
+    )
+    chat_deadline: float = Field(
+        default=120.0,
+        gt=0,
+        le=3600,
+        description="Seconds after which an answer is given up, from the request's arrival.",
+    )
+    resume_grace: float = Field(
+        default=0.0,
+        ge=0,
+        le=600,
+        description="Seconds an answer goes on after its client dropped; 0 cancels at once. A request may ask for "
+        "its own with the header x-sonant-resume-grace.",
+    )
+    max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Largest request body accepted.")
+    max_messages: int = Field(default=2000, ge=1, description="Most messages in one chat request.")
+    keepalive_seconds: float = Field(
+        default=15.0, gt=0, description="A silent stream gets an SSE comment this often, so that proxies keep it open."
+    )
+    stream_buffer_bytes: int = Field(
+        default=1024 * 1024, ge=65536, description="Unsent bytes after which a client that does not read is cut off."
+    )

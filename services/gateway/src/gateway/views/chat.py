@@ -1,0 +1,334 @@
+"""Chat completions: publish the request, then write the frames as they come."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from common.bus.live import Frame, FrameKind
+from common.bus.port import BusUnavailableError
+from common.events.chat import CHAT_REPLY_REQUESTED, ChatReplyRequested
+from common.events.envelope import Event
+from common.kernel.replies import error_body
+from gateway.chat_request import ChatRequest
+from gateway.deps import DEPS, Deps
+from gateway.errors import ApiError, bad_request, not_found, timed_out, unavailable
+from gateway.middleware import read_json, validate
+from gateway.ports import CALLER, Caller
+from gateway.streams import Stream
+
+SESSION_HEADER = "x-session-id"
+USER_HEADER = "x-user-id"
+INTERRUPTION_HEADER = "x-user-interruption"
+GRACE_HEADER = "x-sonant-resume-grace"
+MAX_ID = 200
+LONGEST_GRACE = 600.0
+# A stopped stream is told by llm-stream how many tokens it cost; its client does not wait for that.
+BOOKS_SECONDS = 2.0
+# How long a resumed answer may stay unheard of: an attach signal, its way, and a retry.
+RESUME_SECONDS = 3.0
+KEEP_ALIVE = b": keep-alive\n\n"
+
+SSE_HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A chat request that passed every check."""
+
+    deps: Deps
+    caller: Caller
+    body: dict[str, Any]
+    chat: ChatRequest
+    request_id: str
+    session_id: str
+    user_id: str | None
+    grace: float
+    received_at: float
+
+    @property
+    def deadline(self) -> float:
+        return self.received_at + self.deps.settings.chat_deadline
+
+
+async def create_completion(request: web.Request) -> web.StreamResponse:
+    """`POST /v1/chat/completions` and `POST /chat/completions`."""
+    asked = await _read(request)
+    if asked.chat.stream:
+        return await _limited(request, asked)
+    digest = orjson.dumps(asked.body, option=orjson.OPT_SORT_KEYS)
+    async with asked.deps.idempotency.guard(
+        request, asked.caller, digest, lease=asked.deps.settings.chat_deadline
+    ) as slot:
+        if slot.replay is not None:
+            return slot.replay
+        response = await _limited(request, asked)
+        await slot.store(response)
+        return response
+
+
+async def _read(request: web.Request) -> Asked:
+    deps = request.app[DEPS]
+    settings = deps.settings
+    body = await read_json(request, max_bytes=settings.max_body_bytes)
+    messages = body.get("messages")
+    if isinstance(messages, list) and len(messages) > settings.max_messages:
+        message = f"Too many messages: {len(messages)}, at most {settings.max_messages} are accepted."
+        raise bad_request(message, "messages", "too_many_messages")
+    chat = validate(ChatRequest, body)
+    await deps.models.check(chat.model)
+    request_id = f"chatcmpl-{uuid.uuid4().hex}"
+    session = request.query.get("custom_session_id") or request.headers.get(SESSION_HEADER) or request_id
+    interrupting = INTERRUPTION_HEADER in request.headers
+    if interrupting:
+        # Everything of this session received before now gives way to this request.
+        await deps.streams.interrupt(request[CALLER].org_id, session, "newer_request", time.time())
+    return Asked(
+        deps=deps,
+        caller=request[CALLER],
+        body=body,
+        chat=chat,
+        request_id=request_id,
+        session_id=_bounded(session, "custom_session_id"),
+        user_id=_bounded(request.headers[USER_HEADER], USER_HEADER) if USER_HEADER in request.headers else None,
+        grace=_grace(request, settings.resume_grace),
+        received_at=time.time(),
+    )
+
+
+def _bounded(value: str, param: str) -> str:
+    if not 0 < len(value) <= MAX_ID or not value.isprintable():
+        raise bad_request(f"Invalid '{param}': 1 to {MAX_ID} printable characters.", param, "invalid_value")
+    return value
+
+
+def _grace(request: web.Request, default: float) -> float:
+    given = request.headers.get(GRACE_HEADER)
+    if given is None:
+        return default
+    try:
+        grace = float(given)
+    except ValueError:
+        grace = -1.0
+    if not 0 <= grace <= LONGEST_GRACE:
+        raise bad_request(f"Invalid '{GRACE_HEADER}': seconds from 0 to {LONGEST_GRACE:.0f}.", GRACE_HEADER)
+    return grace
+
+
+async def _limited(request: web.Request, asked: Asked) -> web.StreamResponse:
+    """Run within the limits of the key; what was reserved is settled when the answer is over."""
+    limits, reserved = asked.deps.limits, asked.chat.reserved_tokens()
+    lifetime = asked.deadline - time.time()
+    headers = await limits.admit(asked.caller, asked.request_id, reserved, lifetime)
+    used = _Used()
+    try:
+        return await _answer(request, asked, headers, used)
+    finally:
+        if asked.caller.limits.any:
+            settle = limits.settle(asked.caller, asked.request_id, reserved, used.tokens)
+            asked.deps.kernel.tasks.spawn(settle, "settle")
+
+
+@dataclass(slots=True)
+class _Used:
+    """Tokens the answer cost; 0 until it is known."""
+
+    tokens: int = 0
+
+
+async def _answer(request: web.Request, asked: Asked, headers: Mapping[str, str], used: _Used) -> web.StreamResponse:
+    streams = asked.deps.streams
+    with streams.open(asked.request_id, asked.caller.org_id, asked.session_id, received_at=asked.received_at) as stream:
+        await _publish(asked, stream)
+        try:
+            if asked.chat.stream:
+                response = await write_stream(request, asked.deps, stream, asked.deadline, headers)
+            else:
+                response = await _whole(asked, stream, headers)
+        except TimeoutError:
+            # llm-stream meets the same deadline by itself and says so in the fact.
+            raise timed_out("The answer was not complete before the deadline.") from None
+        except (asyncio.CancelledError, ConnectionError):
+            asked.deps.kernel.tasks.spawn(streams.stop(stream, "client_closed", grace=asked.grace), "client-left")
+            raise
+        if stream.stopped and not stream.displaced:
+            await streams.rest(stream, BOOKS_SECONDS)
+        used.tokens = stream.used_tokens
+        return response
+
+
+async def _publish(asked: Asked, stream: Stream) -> None:
+    payload = ChatReplyRequested(
+        request_id=asked.request_id,
+        org_id=asked.caller.org_id,
+        key_id=asked.caller.key_id,
+        session_id=asked.session_id,
+        user_id=asked.user_id,
+        model=asked.chat.model,
+        stream=bool(asked.chat.stream),
+        body=asked.body,
+        resume_grace=asked.grace,
+        received_at=asked.received_at,
+    )
+    event = Event(
+        CHAT_REPLY_REQUESTED,
+        payload,
+        id=asked.request_id,
+        deadline=asked.deadline,
+        reply_to=asked.deps.streams.reader.mailbox,
+        request_id=asked.request_id,
+    )
+    try:
+        await asked.deps.kernel.log.publish(event.record())
+    except BusUnavailableError as error:
+        # It may have been written all the same: whoever finds it must not start.
+        stop = asked.deps.streams.stop(stream, "client_closed", withdrawn=True)
+        asked.deps.kernel.tasks.spawn(stop, "withdraw")
+        raise unavailable("The request could not be accepted: the log does not answer.") from error
+
+
+# -- streaming ----------------------------------------------------------------------------------------------------
+
+
+async def write_stream(
+    request: web.Request, deps: Deps, stream: Stream, deadline: float, headers: Mapping[str, str]
+) -> web.StreamResponse:
+    """Write the frames of an answer as server-sent events.
+
+    Until the first frame everything is still open: an error then is an HTTP error. Later ones travel in band.
+    """
+    response: web.StreamResponse | None = None
+    try:
+        async for batch in deps.streams.frames(stream, deadline, deps.settings.keepalive_seconds):
+            if response is None and batch:
+                response = await _begin(request, stream, batch[0], headers)
+            if response is not None:
+                await _write(response, stream, batch)
+    except TimeoutError:
+        if response is None:
+            raise
+        body = error_body("The answer was not complete before the deadline.", type="server_error", code="timeout")
+        await response.write(b"data: %b\n\n" % orjson.dumps(body))
+    if response is None:
+        # Stopped before anything was said: an empty stream.
+        response = await _prepare(request, stream, headers)
+    await response.write_eof()
+    return response
+
+
+async def _begin(request: web.Request, stream: Stream, first: Frame, headers: Mapping[str, str]) -> web.StreamResponse:
+    if first.kind == FrameKind.START:
+        return await _prepare(request, stream, {**headers, **orjson.loads(first.payload)["headers"]})
+    if first.kind == FrameKind.DATA:
+        return await _prepare(request, stream, headers)
+    _raise_failure(first, headers)
+    return await _prepare(request, stream, headers)
+
+
+async def _prepare(request: web.Request, stream: Stream, headers: Mapping[str, str]) -> web.StreamResponse:
+    own = {"x-sonant-completion-id": stream.request_id, "x-sonant-session-id": stream.session_id}
+    response = web.StreamResponse(headers={**SSE_HEADERS, **own, **headers})
+    await response.prepare(request)
+    return response
+
+
+async def _write(response: web.StreamResponse, stream: Stream, batch: list[Frame]) -> None:
+    data = b"".join([frame.payload for frame in batch if frame.kind == FrameKind.DATA])
+    if not batch:
+        await response.write(KEEP_ALIVE)
+        return
+    for frame in batch:
+        if frame.kind == FrameKind.END:
+            stream.note_end(frame)
+        elif frame.kind == FrameKind.REPLY:
+            # The kernel could not handle the request at all.
+            data += b"data: %b\n\n" % orjson.dumps(orjson.loads(frame.payload)["body"])
+    if data:
+        await response.write(data)
+        stream.last_byte_at = time.time()
+    stream.number = max(stream.number, batch[-1].number)
+
+
+def _raise_failure(frame: Frame, headers: Mapping[str, str]) -> None:
+    """Raise the error of an END or REPLY frame that came before anything was said."""
+    content = orjson.loads(frame.payload)
+    if frame.kind == FrameKind.REPLY:
+        error = content["body"]["error"]
+        raise ApiError(content["status"], error["message"], error["type"], code=error["code"], headers=headers)
+    told = content.get("error")
+    if told is not None:
+        raise ApiError(
+            told["status"],
+            told["message"],
+            told["type"],
+            code=told["code"],
+            param=told["param"],
+            headers={**headers, **_retry_headers(told)},
+        )
+
+
+def _retry_headers(told: Mapping[str, Any]) -> dict[str, str]:
+    seconds = told.get("retry_after")
+    if seconds is None and told["status"] not in (429, 503):
+        return {}
+    seconds = max(1.0, float(seconds or 1.0))
+    return {"retry-after": str(round(seconds)), "retry-after-ms": str(round(seconds * 1000))}
+
+
+# -- not streaming --------------------------------------------------------------------------------------------------
+
+
+async def _whole(asked: Asked, stream: Stream, headers: Mapping[str, str]) -> web.Response:
+    extra: dict[str, str] = {}
+    body: bytes | None = None
+    async for batch in asked.deps.streams.frames(stream, asked.deadline, asked.deps.settings.keepalive_seconds):
+        for frame in batch:
+            if frame.kind == FrameKind.START:
+                extra = orjson.loads(frame.payload)["headers"]
+            elif frame.kind == FrameKind.DATA:
+                body = frame.payload
+            else:
+                stream.note_end(frame)
+                _raise_failure(frame, headers)
+    if body is None:
+        raise ApiError(409, "The answer was interrupted.", code="interrupted", headers={"x-should-retry": "false"})
+    own = {"x-sonant-completion-id": stream.request_id, "x-sonant-session-id": stream.session_id}
+    return web.Response(body=body, content_type="application/json", headers={**own, **headers, **extra})
+
+
+# -- resume ---------------------------------------------------------------------------------------------------------
+
+
+async def resume_completion(request: web.Request) -> web.StreamResponse:
+    """`GET /v1/chat/completions/{id}/stream`: what follows `Last-Event-ID`, from whichever instance answers."""
+    deps, caller = request.app[DEPS], request[CALLER]
+    request_id = request.match_info["id"]
+    after = _last_event_id(request)
+    now = time.time()
+    with deps.streams.open(request_id, caller.org_id, request_id, received_at=now, after=after) as stream:
+        stream.waiter.lost()
+        heard = deps.streams.heard(stream, now + RESUME_SECONDS)
+        if not await heard:
+            raise not_found(f"No answer '{request_id}' is in progress or kept.", "id", "completion_not_found")
+        try:
+            return await write_stream(request, deps, stream, now + deps.settings.chat_deadline, {})
+        except (asyncio.CancelledError, ConnectionError):
+            grace = _grace(request, deps.settings.resume_grace)
+            deps.kernel.tasks.spawn(deps.streams.stop(stream, "client_closed", grace=grace), "client-left")
+            raise
+
+
+def _last_event_id(request: web.Request) -> int:
+    given = request.headers.get("Last-Event-ID", "0")
+    if not given.isascii() or not given.isdigit() or len(given) > 9:
+        raise bad_request("Invalid 'Last-Event-ID': the id of an event of this stream.", "Last-Event-ID")
+    return int(given)

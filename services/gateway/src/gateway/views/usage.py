@@ -1,0 +1,69 @@
+"""Usage: what an organisation spent, from telemetry."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Literal
+
+import orjson
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field
+
+from common.events.telemetry import USAGE_REQUESTED, UsageRequested
+from gateway.deps import DEPS
+from gateway.errors import bad_request, timed_out
+from gateway.middleware import read_query
+from gateway.ports import CALLER
+
+ASK_TIMEOUT = 5.0
+DEFAULT_DAYS = 30
+LONGEST_DAYS = 366
+
+
+class UsageQuery(BaseModel):
+    """Query of `GET /v1/usage`; days are UTC and inclusive."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    since: date | None = None
+    until: date | None = None
+    model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    key_id: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+
+
+class UsageRow(BaseModel):
+    """One day, model and key."""
+
+    day: date
+    model: str
+    key_id: str
+    turns: int
+    completed: int
+    interrupted: int
+    failed: int
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    cost_usd: float
+
+
+class UsageList(BaseModel):
+    """Rows by day, model and key."""
+
+    object: Literal["list"] = "list"
+    data: list[UsageRow]
+
+
+async def get_usage(request: web.Request) -> web.Response:
+    """`GET /v1/usage`: turns, tokens and cost of the caller's organisation."""
+    query = read_query(request, UsageQuery)
+    until = query.until or datetime.now(UTC).date()
+    since = query.since or until - timedelta(days=DEFAULT_DAYS)
+    if not since <= until <= since + timedelta(days=LONGEST_DAYS):
+        raise bad_request(f"Invalid 'since': at most {LONGEST_DAYS} days up to 'until'.", "since", "invalid_value")
+    asked = UsageRequested(
+        org_id=request[CALLER].org_id, since=since, until=until, model=query.model, key_id=query.key_id
+    )
+    try:
+        reply = await request.app[DEPS].asker.ask(USAGE_REQUESTED, asked, timeout=ASK_TIMEOUT)
+    except TimeoutError:
+        raise timed_out("Telemetry did not answer in time.") from None
+    return web.Response(status=reply.status, body=orjson.dumps(reply.body), content_type="application/json")
