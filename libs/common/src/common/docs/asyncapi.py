@@ -5,12 +5,13 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from common.docs.schemas import label
-from common.docs.topics import describe_key
+from common.docs.topics import carried, describe_key
 from common.events.registry import EVENTS, topics
 from common.events.spec import EventSpec, Topic
 
 # Of the contract, not of the code: rises when an event or a topic is added.
 CONTRACT_VERSION = "1.0.0"
+KAFKA_BINDING = "0.5.0"
 
 ENVELOPE: dict[str, Any] = {
     "type": "object",
@@ -42,6 +43,8 @@ PASSPORT: dict[str, Any] = {
     },
 }
 
+ENVELOPES = {"Envelope": ENVELOPE, "Passport": PASSPORT}
+
 
 def document() -> dict[str, Any]:
     """The whole document, ready for JSON; the same on every machine."""
@@ -57,11 +60,7 @@ def document() -> dict[str, Any]:
         "defaultContentType": "application/json",
         "channels": {topic.name: _channel(topic) for topic in topics()},
         "operations": {f"{_action(spec)}.{label(spec)}": _operation(spec) for spec in EVENTS},
-        "components": {
-            "messages": {label(spec): _message(spec, payloads[label(spec)]) for spec in EVENTS},
-            "messageTraits": {"envelope": {"headers": ENVELOPE}, "passport": {"headers": PASSPORT}},
-            "schemas": definitions,
-        },
+        "components": {"messages": _messages(payloads), "schemas": {**ENVELOPES, **definitions}},
     }
 
 
@@ -74,41 +73,49 @@ def _payloads() -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _channel(topic: Topic) -> dict[str, Any]:
-    carried = [spec for spec in EVENTS if topic in (spec.topic, spec.topic.dead_letters)]
+    specs = carried(topic)
+    names = ", ".join(spec.type for spec in specs)
     return {
         "address": topic.name,
-        "description": "Records set aside, with their passport." if topic.is_dead_letters else _summary(carried),
-        "messages": {label(spec): {"$ref": f"#/components/messages/{label(spec)}"} for spec in carried},
+        "description": f"{'Sets aside' if topic.is_dead_letters else 'Carries'} {names}.",
+        "messages": {label(spec): {"$ref": f"#/components/messages/{_message_name(spec, topic)}"} for spec in specs},
         "bindings": {
             "kafka": {
                 "topic": topic.name,
                 "partitions": topic.partitions,
                 "topicConfiguration": {"retention.ms": int(topic.retention.total_seconds() * 1000)},
-                "bindingVersion": "0.5.0",
+                "bindingVersion": KAFKA_BINDING,
             }
         },
     }
 
 
-def _summary(carried: list[EventSpec[Any]]) -> str:
-    return "Carries " + ", ".join(spec.type for spec in carried) + "."
+def _message_name(spec: EventSpec[Any], topic: Topic) -> str:
+    return f"{label(spec)}.parked" if topic.is_dead_letters else label(spec)
 
 
-def _message(spec: EventSpec[Any], payload: dict[str, Any]) -> dict[str, Any]:
+def _messages(payloads: dict[str, Any]) -> dict[str, Any]:
+    """Each event as published and, where it may be parked, as a dead letter."""
+    return {
+        _message_name(spec, topic): _message(spec, payloads[label(spec)], topic)
+        for topic in topics()
+        for spec in carried(topic)
+    }
+
+
+def _message(spec: EventSpec[Any], payload: dict[str, Any], topic: Topic) -> dict[str, Any]:
+    envelopes = list(ENVELOPES) if topic.is_dead_letters else ["Envelope"]
+    headers = [{"$ref": f"#/components/schemas/{name}"} for name in envelopes]
     own_type = {"type": "object", "properties": {"event-type": {"const": spec.name}}}
+    key = {"type": "string", "description": f"`{describe_key(spec)}`"}
     return {
         "name": spec.type,
         "title": spec.name,
         "summary": spec.summary,
         "contentType": "application/json",
-        "headers": {"allOf": [{"$ref": "#/components/messageTraits/envelope/headers"}, own_type]},
+        "headers": {"allOf": [*headers, own_type]},
         "payload": payload,
-        "bindings": {
-            "kafka": {
-                "key": {"type": "string", "description": f"`{describe_key(spec)}`"},
-                "bindingVersion": "0.5.0",
-            }
-        },
+        "bindings": {"kafka": {"key": key, "bindingVersion": KAFKA_BINDING}},
     }
 
 

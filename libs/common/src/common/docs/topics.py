@@ -26,23 +26,22 @@ def describe_key(spec: EventSpec[Any]) -> str:
     return spec.key(_FieldNames())
 
 
+def carried(topic: Topic) -> list[EventSpec[Any]]:
+    """The events found on a topic; on a dead-letter twin only those that may be parked."""
+    return [spec for spec in EVENTS if spec.topic == topic or (spec.park and spec.topic.dead_letters == topic)]
+
+
 def reference() -> str:
     """The page, in Markdown."""
     return page("Topics", INTRO, table(HEADER, map(_row, topics())))
 
 
 def _row(topic: Topic) -> tuple[str, ...]:
-    carried = [spec for spec in EVENTS if topic in (spec.topic, spec.topic.dead_letters)]
-    keys = dict.fromkeys(code(describe_key(spec)) for spec in carried)
-    parked = any(spec.park for spec in carried) and not topic.is_dead_letters
-    return (
-        code(topic.name),
-        str(topic.partitions),
-        ", ".join(keys),
-        ", ".join(code(spec.name) for spec in carried if spec.park or not topic.is_dead_letters),
-        _days(topic.retention),
-        code(topic.dead_letters.name) if parked else "",
-    )
+    specs = carried(topic)
+    keys = dict.fromkeys(code(describe_key(spec)) for spec in specs)
+    twin = topic.dead_letters.name if any(spec.park for spec in specs) and not topic.is_dead_letters else ""
+    events = ", ".join(code(spec.name) for spec in specs)
+    return code(topic.name), str(topic.partitions), ", ".join(keys), events, _days(topic.retention), code(twin)
 
 
 def _days(span: timedelta) -> str:

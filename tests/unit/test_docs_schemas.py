@@ -1,0 +1,101 @@
+"""What counts as breaking with readers of a frozen schema."""
+
+from typing import Literal
+
+import pytest
+from pydantic import BaseModel, Field
+
+from common.docs.schemas import breaches
+
+
+class Part(BaseModel):
+    size: int
+
+
+class Old(BaseModel):
+    name: str
+    kind: Literal["a", "b"] = "a"
+    note: str | None = None
+    parts: tuple[Part, ...] = ()
+
+
+def test_nothing_changed_breaks_nothing() -> None:
+    assert found(Old) == []
+
+
+def test_optional_fields_new_definitions_and_words_may_come() -> None:
+    class Extra(BaseModel):
+        colour: str
+
+    class Old(BaseModel):
+        """Now with a description."""
+
+        name: str = Field(description="What it is called.")
+        kind: Literal["a", "b"] = "b"
+        note: str | None = None
+        parts: tuple[Part, ...] = ()
+        extra: Extra | None = None
+        description: str | None = None
+
+    assert found(Old) == []
+
+
+class Removed(BaseModel):
+    name: str
+    kind: Literal["a", "b"] = "a"
+    parts: tuple[Part, ...] = ()
+
+
+class NewlyRequired(Old):
+    more: str
+
+
+class NoLongerRequired(Old):
+    name: str = ""
+
+
+class Retyped(Old):
+    note: int | None = None  # type: ignore[assignment]
+
+
+class WiderChoice(Old):
+    kind: Literal["a", "b", "c"] = "a"  # type: ignore[assignment]
+
+
+class Bounded(Old):
+    name: str = Field(max_length=5)
+
+
+class OtherPart(BaseModel):
+    size: int
+    weight: int
+
+
+class DeepInside(Old):
+    parts: tuple[OtherPart, ...] = ()  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("new", "place"),
+    [
+        (Removed, "/properties/note"),
+        (NewlyRequired, "/required"),
+        (NoLongerRequired, "/required"),
+        (Retyped, "/properties/note"),
+        (WiderChoice, "/properties/kind/enum"),
+        (Bounded, "/properties/name/maxLength"),
+        (DeepInside, "/properties/parts"),
+    ],
+)
+def test_anything_else_is_named_with_its_place(new: type[BaseModel], place: str) -> None:
+    assert any(breach.startswith(place) for breach in found(new))
+
+
+def test_a_change_inside_a_definition_is_found() -> None:
+    old = {"$defs": {"Part": {"properties": {"size": {"type": "integer"}}, "required": ["size"]}}}
+    new = {"$defs": {"Part": {"properties": {"size": {"type": "string"}}, "required": ["size"]}}}
+    assert list(breaches(old, new)) == ["/$defs/Part/properties/size/type was 'integer' and is 'string'"]
+
+
+def found(new: type[BaseModel]) -> list[str]:
+    return list(breaches(Old.model_json_schema(), new.model_json_schema()))
