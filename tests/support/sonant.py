@@ -1,0 +1,173 @@
+"""A whole Sonant for system tests: `sonant up` on a directory of its own, with the sandbox as its upstream."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+READY_SECONDS = 90.0
+STOP_SECONDS = 30.0
+
+# Aliases of the shared system: the sandbox's behaviour is chosen by the model name (libs/sandbox/README.md).
+MODELS: dict[str, str] = {
+    "default": "sandbox",
+    "slow": "sandbox+delay-50+chunks-100",
+    "brisk": "sandbox+first-ms-20+delay-5+chunks-20",
+    "stalling": "sandbox+stall-after-3",
+    "silent": "sandbox+silence",
+    "refusing": "sandbox+content-filter",
+    "breaking": "sandbox+reset-after-3",
+}
+
+
+def free_port() -> int:
+    """A loopback port nobody listens on now."""
+    with socket.socket() as candidate:
+        candidate.bind(("127.0.0.1", 0))
+        return int(candidate.getsockname()[1])
+
+
+def models_toml(sandbox_url: str, models: Mapping[str, str]) -> str:
+    """A models file with one upstream per alias, on the sandbox."""
+    sections = [
+        f'[aliases."{alias}"]\nfirst_byte_timeout = 5\nidle_timeout = 5\n'
+        f'[[aliases."{alias}".upstreams]]\nname = "{alias}"\nbase_url = "{sandbox_url}/v1"\n'
+        f'model = "{model}"\nprovider = "sandbox"\nprice = {{ input = 1.0, output = 2.0 }}\n'
+        for alias, model in models.items()
+    ]
+    return "\n".join(sections)
+
+
+@dataclass(frozen=True)
+class Sonant:
+    """A running system."""
+
+    url: str
+    key: str
+    data_dir: Path
+    sandbox_url: str
+    supervisor: subprocess.Popen[str]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}"}
+
+    def run(self) -> dict[str, Any]:
+        """What `run.json` says right now."""
+        found: dict[str, Any] = json.loads((self.data_dir / "run.json").read_text())
+        return found
+
+    def pid(self, name: str) -> int:
+        return int(self.run()["processes"][name]["pid"])
+
+    def kill(self, name: str) -> int:
+        """`kill -9` one process; returns its pid."""
+        pid = self.pid(name)
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def ops(self, name: str, path: str) -> httpx.Response:
+        """GET on the ops port of a service."""
+        return httpx.get(self.run()["processes"][name]["ops_url"] + path, timeout=5.0)
+
+    def ready(self, *names: str) -> bool:
+        """Whether these services answer ready, under the pids that `run.json` names."""
+        try:
+            return all(self.ops(name, "/readyz").status_code == 200 for name in names)
+        except (httpx.HTTPError, KeyError, TypeError):
+            return False
+
+    def sandbox(self, path: str, **params: Any) -> Any:
+        """What the upstream saw: GET on its observation endpoints."""
+        return httpx.get(f"{self.sandbox_url}/sandbox/{path}", params=params, timeout=5.0).json()
+
+    def log(self, name: str) -> str:
+        return (self.data_dir / "logs" / f"{name}.log").read_text(errors="replace")
+
+
+@contextmanager
+def sandbox_process() -> Iterator[str]:
+    """The provider stand-in as a process of its own; yields its URL."""
+    command = [sys.executable, "-m", "sandbox", "--port", "0"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    try:
+        yield process.stdout.readline().strip().rpartition(" ")[2]
+    finally:
+        process.terminate()
+        process.wait(STOP_SECONDS)
+        process.stdout.close()
+
+
+@contextmanager
+def sonant_system(
+    *, models: Mapping[str, str] | None = None, models_text: str | None = None, env: Mapping[str, str] | None = None
+) -> Iterator[Sonant]:
+    """Start everything; ends it, and checks that nothing is left behind."""
+    with ExitStack() as stack:
+        base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sonant-system-")))
+        sandbox_url = stack.enter_context(sandbox_process())
+        models_file = base / "models.toml"
+        text = models_text.replace("SANDBOX", sandbox_url) if models_text else None
+        models_file.write_text(text or models_toml(sandbox_url, models or MODELS))
+        data_dir, port = base / "data", free_port()
+        settings = {
+            "SONANT_DATA_DIR": str(data_dir),
+            "SONANT_PORT": str(port),
+            "SONANT_MODELS_FILE": str(models_file),
+            "PYTHONUNBUFFERED": "1",
+        }
+        output = base / "up.out"
+        with output.open("w") as file:
+            process = subprocess.Popen(
+                [str(Path(sys.executable).parent / "sonant"), "up"],
+                cwd=ROOT,
+                env={**os.environ, **settings, **(env or {})},
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        stack.callback(_end, process)
+        _await_ready(process, output)
+        key = (data_dir / "admin-key").read_text().strip()
+        yield Sonant(f"http://127.0.0.1:{port}", key, data_dir, sandbox_url, process)
+
+
+def _await_ready(process: subprocess.Popen[str], output: Path) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while "sonant ready on" not in (text := output.read_text(errors="replace")):
+        assert process.poll() is None, f"sonant up ended:\n{text[-3000:]}"
+        assert time.monotonic() < deadline, f"sonant up is not ready:\n{text[-3000:]}"
+        time.sleep(0.02)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    try:
+        children = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        children = []
+    process.terminate()
+    process.wait(STOP_SECONDS)
+    _, left = psutil.wait_procs(children, timeout=STOP_SECONDS)
+    assert not left, f"left behind: {left}"
+
+
+@pytest.fixture(scope="session")
+def sonant() -> Iterator[Sonant]:
+    """The system that tests share; those that break it start their own."""
+    with sonant_system() as system:
+        yield system
