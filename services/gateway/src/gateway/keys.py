@@ -250,7 +250,7 @@ class Keys:
 
 
 @asynccontextmanager
-async def open_keys(store: KeyStore, announce: Announce, tasks: Tasks) -> AsyncIterator[Keys]:
+async def keeper(store: KeyStore, announce: Announce, tasks: Tasks) -> AsyncIterator[Keys]:
     """Keys with their bookkeeping running."""
     keys = Keys(store, announce)
     noting = tasks.spawn(keys.note_use(), "keys-last-used")
