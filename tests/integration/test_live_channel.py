@@ -1,0 +1,132 @@
+"""The live channel on a real engine: order under load, reconnects, vanished mailboxes, late frames, signals."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from common.bus.live import Frame, FrameKind, LiveReader, LiveWriter, open_writer
+from common.kernel import metrics
+from common.storage.resp import open_resp
+from sonant_cli.engines import valkey
+from tests.support.engines import running
+from tests.support.waiting import eventually
+
+
+@asynccontextmanager
+async def reading(url: str, instance: str, on_signal: Any = None) -> AsyncIterator[LiveReader]:
+    async with open_resp(url) as connection, open_resp(url) as beating:
+        reader = LiveReader(connection, beating, instance, on_signal)
+        await reader.open()
+        tasks = [asyncio.create_task(reader.read()), asyncio.create_task(reader.beat())]
+        try:
+            yield reader
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            await reader.close()
+
+
+def data(request_id: str, number: int) -> Frame:
+    return Frame(request_id, FrameKind.DATA, number, b"%d" % number)
+
+
+async def collect(reader: LiveReader, request_id: str, count: int, *, after: int = 0) -> list[int]:
+    numbers: list[int] = []
+    with reader.waiting(request_id, after=after) as waiter:
+        while len(numbers) < count:
+            numbers += [frame.number for frame in await waiter.frames(5)]
+            assert not waiter.gap
+    return numbers
+
+
+async def test_frames_of_many_requests_arrive_in_order(valkey_url: str) -> None:
+    async with open_writer(valkey_url) as writer, reading(valkey_url, "order") as reader:
+        collecting = [asyncio.create_task(collect(reader, f"r{n}", 50)) for n in range(40)]
+        await asyncio.sleep(0)
+        for number in range(1, 51):
+            for n in range(40):
+                writer.send(reader.mailbox, data(f"r{n}", number))
+            await asyncio.sleep(0)
+        for numbers in await asyncio.gather(*collecting):
+            assert numbers == list(range(1, 51))
+
+
+async def test_a_restart_of_the_engine_loses_no_frame(tmp_path: Path) -> None:
+    async with running(valkey, tmp_path) as engine, open_writer(engine.url) as writer:
+        async with reading(engine.url, "restart") as reader:
+            collecting = asyncio.create_task(collect(reader, "r", 300))
+            sending = asyncio.create_task(_send_slowly(writer, reader.mailbox, 300))
+            await eventually(lambda: reader._positions[reader.mailbox] != "0")
+            await engine.stop()
+            await engine.start()
+            assert await collecting == list(range(1, 301))
+            await sending
+
+
+async def _send_slowly(writer: LiveWriter, mailbox: str, count: int) -> None:
+    futures = []
+    for number in range(1, count + 1):
+        futures.append(writer.send(mailbox, data("r", number)))
+        await asyncio.sleep(0.005)
+    await asyncio.gather(*futures)
+
+
+async def test_a_mailbox_that_vanished_is_made_anew_and_its_waiters_are_told(valkey_url: str) -> None:
+    async with open_writer(valkey_url) as writer, reading(valkey_url, "vanish") as reader:
+        with reader.waiting("r") as waiter:
+            await writer.command("DEL", reader.mailbox)
+            await eventually(lambda: waiter.gap)
+            assert await waiter.frames(0) == []
+            writer.send(reader.mailbox, data("r", 1))
+            assert [frame.number for frame in await waiter.frames(5)] == [1]
+
+
+async def test_nobody_listens_once_a_reader_has_closed(valkey_url: str) -> None:
+    async with open_writer(valkey_url) as writer:
+        async with reading(valkey_url, "closing") as reader:
+            assert await writer.listening(reader.mailbox)
+        assert not await writer.listening(reader.mailbox)
+        await writer.send(reader.mailbox, data("r", 1))
+        assert not await writer.listening(reader.mailbox)
+
+
+async def test_the_mailbox_of_a_former_life_is_removed(valkey_url: str) -> None:
+    async with open_writer(valkey_url) as writer, open_resp(valkey_url) as connection, open_resp(valkey_url) as beating:
+        former = LiveReader(connection, beating, "reborn")
+        await former.open()
+        async with reading(valkey_url, "reborn") as reader:
+            assert await writer.listening(reader.mailbox)
+            assert not await writer.listening(former.mailbox)
+
+
+async def test_late_frames_are_counted_and_dropped(valkey_url: str) -> None:
+    def late() -> float:
+        return float(metrics.LIVE_LATE_FRAMES._value.get())
+
+    before = late()
+    async with open_writer(valkey_url) as writer, reading(valkey_url, "late") as reader:
+        await writer.send(reader.mailbox, data("nobody", 1))
+        await eventually(lambda: late() == before + 1)
+
+
+async def test_signals_reach_every_instance_and_those_that_start_a_little_later(valkey_url: str) -> None:
+    heard: dict[str, list[Any]] = {"a": [], "b": [], "late": []}
+    async with open_writer(valkey_url) as writer:
+        async with reading(valkey_url, "a", heard["a"].append), reading(valkey_url, "b", heard["b"].append):
+            await writer.signal("test-signal", n=7)
+            async with reading(valkey_url, "late", heard["late"].append):
+                signal = {"kind": "test-signal", "n": 7}
+                await eventually(lambda: all(signal in signals for signals in heard.values()))
+
+
+async def test_a_command_reaches_the_engine_before_the_frames_queued_after_it(valkey_url: str) -> None:
+    async with open_writer(valkey_url) as writer, reading(valkey_url, "ordered") as reader:
+        for number in range(1, 200):
+            writer.queue_command("SET", f"test:ordered:{number}", "there")
+            writer.send(reader.mailbox, data("r", number))
+        with reader.waiting("r") as waiter:
+            for frame in await waiter.frames(5):
+                assert await writer.command("GET", f"test:ordered:{frame.number}") == b"there"

@@ -1,0 +1,75 @@
+"""The small parts of the kernel: backoff, progress, the brake, redaction."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.kernel.brake import Brake
+from common.kernel.logs import redact
+from common.kernel.progress import Progress
+from common.kernel.retry import NEVER, Backoff
+
+
+def test_backoff_grows_to_its_ceiling_and_gives_up() -> None:
+    backoff = Backoff(attempts=5, first=0.1, ceiling=0.5)
+    delays = [backoff.delay(attempt) for attempt in range(1, 7)]
+    assert delays[5] is None
+    for delay, base in zip(delays, (0.1, 0.2, 0.4, 0.5, 0.5), strict=False):
+        assert delay is not None
+        assert base / 2 <= delay <= base
+
+
+def test_never_means_never() -> None:
+    assert NEVER.delay(1) is None
+
+
+@given(st.permutations(list(range(12))))
+def test_the_committable_offset_never_passes_unfinished_work(order: list[int]) -> None:
+    progress = Progress()
+    steps = [progress.start(str(offset)) for offset in range(12)]
+    done: set[int] = set()
+    committed = -1
+    for offset in order:
+        steps[offset].done = True
+        done.add(offset)
+        advanced = progress.advance()
+        committed = int(advanced) if advanced is not None else committed
+        expected = next((n for n in range(12) if n not in done), 12) - 1
+        assert committed == expected
+    assert progress.in_hand == 0
+
+
+def test_the_brake_trips_on_a_run() -> None:
+    brake = Brake(run=3)
+    for parked in (True, True, False, True, True):
+        brake.note(parked=parked)
+    assert not brake.tripped
+    brake.note(parked=True)
+    assert brake.tripped
+
+
+def test_the_brake_trips_on_a_share() -> None:
+    brake = Brake(run=100, share=0.5, window=10)
+    for parked in (True, True, False) * 4:
+        brake.note(parked=parked)
+    assert brake.tripped
+
+
+def test_the_brake_lets_stray_failures_pass() -> None:
+    brake = Brake()
+    for number in range(1000):
+        brake.note(parked=number % 10 == 0)
+    assert not brake.tripped
+
+
+def test_logs_carry_no_secrets() -> None:
+    event = {
+        "event": "calling with Bearer abc.def-123 and sk-sonant-AAAAAAAAAAAA-secretsecret",
+        "url": "redis://:hunter2@127.0.0.1:6379",
+        "Authorization": "anything",
+        "api_key": "anything",
+        "tokens": 5,
+    }
+    cleaned = str(redact(None, "", event))
+    for secret in ("abc.def", "secretsecret", "hunter2", "anything"):
+        assert secret not in cleaned
+    assert cleaned.count("5") >= 1
