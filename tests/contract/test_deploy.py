@@ -431,7 +431,8 @@ class TestObservation:
         [provider] = yaml.safe_load(file.read_text())["providers"]
         mounts = [text.split(":")[:2] for text in containers()["grafana"]["volumes"]]
         assert ["./deploy/grafana/dashboards", provider["options"]["path"]] in mounts
-        assert ["./deploy/grafana/provisioning", "/etc/grafana/provisioning"] in mounts
+        for part in ("datasources", "dashboards"):
+            assert [f"./deploy/grafana/provisioning/{part}", f"/etc/grafana/provisioning/{part}"] in mounts
         home = environment_of("grafana")["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] or ""
         assert Path(home).parent == Path(provider["options"]["path"])
         assert Path(home).name in {path.name for path in BOARDS}
