@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ import pytest
 from redis.asyncio import Redis
 
 from common.bus.connect import open_log
-from common.bus.port import Record
+from common.bus.port import Received, Record
+from common.events.chat import CHAT_EVENTS
 from common.kernel.settings import CommonSettings
 from common.storage.redis import open_redis
 from sonant_cli.engines import Engine, postgres, valkey
@@ -302,6 +303,10 @@ async def test_topics_and_dead_letters_are_shown_as_they_lie_on_the_log(tmp_path
         shown = await sonant(engine, "dlq", "show", "chat-events", "--json", "--limit", "1")
         assert json.loads(shown)["id"] == "e-1"
         assert json.loads(shown)["message"] == "unusable"
+        assert "replayed 1 records" in await sonant(engine, "dlq", "replay", "chat-events", "--id", "e-2")
+        assert "replayed 2 records" in await sonant(engine, "dlq", "replay", "chat-events", "--all")
+        assert [record.headers["event-id"] for record in await published(engine)] == ["e-2", "e-1", "e-2"]
+        assert not any(name.startswith("dlq-") for record in await published(engine) for name in record.headers)
 
 
 async def park(engine: Engine, *ids: str) -> None:
@@ -311,3 +316,8 @@ async def park(engine: Engine, *ids: str) -> None:
         for event_id in ids:
             headers = {"event-id": event_id, "event-type": "chat.reply.completed/1", **passport}
             await log.publish(Record("chat-events-dlq", "org/session", b"{}", headers))
+
+
+async def published(engine: Engine) -> Sequence[Received]:
+    async with open_redis(engine.url) as redis, open_log(CommonSettings(log_url=engine.url), redis) as log:
+        return await log.read(CHAT_EVENTS, limit=10)

@@ -6,7 +6,7 @@ import pytest
 
 from common.bus.port import Partition, Received
 from sonant_cli.chat import describe_receipt
-from sonant_cli.dlq import describe, find_topic, read_letter
+from sonant_cli.dlq import as_first_published, choose, describe, find_topic, read_letter
 from sonant_cli.errors import CliError
 from sonant_cli.gateway import describe_error, locate
 from sonant_cli.keys import describe_limits, describe_moment, describe_state
@@ -107,3 +107,18 @@ def test_a_dead_letter_topic_goes_by_its_own_name_or_its_parent() -> None:
 def test_the_lag_is_told_per_group() -> None:
     assert describe_lag({"telemetry": 2, "billing": 0}) == "billing (0), telemetry (2)"
     assert describe_lag({}) == "-"
+
+
+def test_a_replayed_record_is_what_it_was_before_it_was_set_aside() -> None:
+    letter = parked(event_id="e-1", event_type="chat.reply.completed/1", dlq_topic="chat-events", dlq_error="Park")
+    again = as_first_published(letter)
+    assert (again.topic, again.key, again.value) == ("chat-events", letter.key, letter.value)
+    assert again.headers == {"event-id": "e-1", "event-type": "chat.reply.completed/1"}
+
+
+def test_an_event_parked_twice_is_replayed_once() -> None:
+    first, second, other = parked(event_id="e-1"), parked(event_id="e-1"), parked(event_id="e-2")
+    assert choose([first, other, second], None) == [second, other]
+    assert choose([first, other, second], ["e-2"]) == [other]
+    with pytest.raises(CliError, match="not among the dead letters: e-3"):
+        choose([first], ["e-1", "e-3"])

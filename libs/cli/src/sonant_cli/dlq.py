@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from sonant_cli.bus import with_log
 from sonant_cli.errors import CliError
 
 if TYPE_CHECKING:
-    from common.bus.port import Log, Received
+    from common.bus.port import Log, Received, Record
     from common.events.spec import Topic
 
 PREVIEW = 200
+# Records per read: a few megabytes at most in one answer of the log.
+PAGE = 500
 
 dlq = typer.Typer(no_args_is_help=True, help="List, show and replay dead letters.")
 
@@ -86,6 +89,57 @@ def show(
     for record in with_log(read):
         letter = read_letter(record)
         typer.echo(json.dumps(asdict(letter)) if as_json else describe(letter))
+
+
+@dlq.command()
+def replay(
+    topic: TopicName,
+    event_id: Annotated[list[str] | None, typer.Option("--id", help="An event id; may be repeated.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every record of the topic.")] = False,
+) -> None:
+    """Publish dead letters anew on the topic they came from; handlers take effect once per event id."""
+    if everything == bool(event_id):
+        raise CliError("say which: --id (may be repeated) or --all")
+    wanted = find_topic(topic)
+
+    async def publish(log: "Log") -> int:
+        letters = choose(await _read_all(log, wanted), event_id)
+        for letter in track(letters, "replaying", console=Console(stderr=True)):
+            await log.publish(as_first_published(letter))
+        return len(letters)
+
+    typer.echo(f"replayed {with_log(publish)} records of {wanted.name}")
+
+
+async def _read_all(log: "Log", topic: "Topic") -> "Sequence[Received]":
+    """Everything the topic holds now. Nothing is published meanwhile, so what fails again is not met twice."""
+    found: list[Received] = []
+    after: dict[int, str] = {}
+    while page := await log.read(topic, limit=PAGE, after=after):
+        found += page
+        after |= {record.partition.number: record.offset for record in page}
+    return found
+
+
+def choose(letters: "Sequence[Received]", event_ids: Sequence[str] | None) -> "Sequence[Received]":
+    """The last record of each wanted event (one that failed again was parked again), or of every event.
+
+    Raises:
+        CliError: an id is not among the dead letters.
+    """
+    latest = {letter.headers.get("event-id", letter.offset): letter for letter in letters}
+    if missing := [event_id for event_id in event_ids or () if event_id not in latest]:
+        raise CliError(f"not among the dead letters: {', '.join(missing)}")
+    return [latest[event_id] for event_id in event_ids or latest]
+
+
+def as_first_published(letter: "Received") -> "Record":
+    """The record as it was before it was set aside: on its own topic, without the passport."""
+    from common.bus.port import Record
+
+    headers = {name: value for name, value in letter.headers.items() if not name.startswith("dlq-")}
+    topic = letter.headers.get("dlq-topic") or letter.topic.removesuffix("-dlq")
+    return Record(topic, letter.key, letter.value, headers)
 
 
 @dataclass(frozen=True)
