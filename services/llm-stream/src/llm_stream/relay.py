@@ -5,7 +5,7 @@ would take it for a session id). The finish chunk is held until the upstream has
 that breaks is never passed off as complete.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -155,9 +155,9 @@ def _parse(payload: bytes) -> dict[str, Any]:
         message = told.get("message") if isinstance(told, dict) else told
         raise UpstreamBroken(f"the upstream reported an error mid-stream: {str(message)[:500]}")
     choices = chunk.get("choices") if isinstance(chunk, dict) else None
-    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+    if not isinstance(choices, list) or [choice for choice in choices if not isinstance(choice, dict)]:
         raise UpstreamBroken("the upstream sent a chunk without choices")
-    return dict(chunk)
+    return cast("dict[str, Any]", chunk)
 
 
 def _text_of(chunk: dict[str, Any]) -> str:

@@ -74,7 +74,7 @@ async def _tell_again(event: Event[ChatReplyRequested], ended: Ended, deps: Deps
     """The answerer died after the end: the frames may not have gone out, the fact may not have been published."""
     if event.reply_to is not None:
         for frame in ended.frames:
-            deps.live.send(event.reply_to, frame).add_done_callback(lambda future: future.exception())
+            deps.live.send(event.reply_to, frame)
     await deps.log.publish(ended.fact)
 
 

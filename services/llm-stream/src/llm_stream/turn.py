@@ -121,8 +121,8 @@ class Turn:
         if self._deferring:
             self._deferred.append(frame)
         elif not self._detached:
-            # A frame that could not be written shows at the reader as a gap, and it attaches again.
-            self._live.send(self.mailbox, frame).add_done_callback(_retrieve)
+            # A frame that is lost shows at the reader as a gap, and it attaches again.
+            self._live.send(self.mailbox, frame)
 
     # -- resume -------------------------------------------------------------------------------------------
 
@@ -177,8 +177,3 @@ class Turn:
     def close(self) -> None:
         """Drop the timer of a turn that ended."""
         self._cancel_grace()
-
-
-def _retrieve(future: "asyncio.Future[None]") -> None:
-    if not future.cancelled():
-        future.exception()

@@ -139,7 +139,7 @@ class Turns:
         if receipts and signal.get("reply_to"):
             body = orjson.dumps({"status": 200, "body": receipts})
             frame = Frame(signal["ask_id"], FrameKind.REPLY, 0, body)
-            self._live.send(signal["reply_to"], frame).add_done_callback(lambda future: future.exception())
+            self._live.send(signal["reply_to"], frame)
 
     def _on_attach(self, signal: dict[str, Any]) -> None:
         turn = self._running.get(signal["request_id"])

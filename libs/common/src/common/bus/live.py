@@ -13,14 +13,12 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import structlog
 
-from common.bus.batching import Batcher
 from common.bus.port import BusUnavailableError
 from common.kernel.metrics import LIVE_FRAMES, LIVE_LATE_FRAMES, LIVE_RECONNECTS
 from common.storage.redis import UNAVAILABLE
@@ -60,8 +58,7 @@ class FrameKind(IntEnum):
     REPLY = 4  # JSON: {"status": int, "body": ...}, the whole answer of a question
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One numbered message to one waiting request; numbers start at 1 and have no gaps."""
 
     request_id: str
@@ -100,30 +97,84 @@ def unpack_ended(stored: bytes | None, org_id: str) -> list[Frame] | None:
     return list(unpack(frames)) if stored and owner == org_id.encode() else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Mail:
-    mailbox: str
-    frame: Frame
-
-
 class LiveWriter:
-    """Writes frames to mailboxes and signals to everyone."""
+    """Writes frames to mailboxes and signals to everyone.
+
+    One write is in flight at a time and what arrives meanwhile forms the next. Per frame nothing is allocated
+    but the frame itself: this is the hottest path there is.
+    """
 
     def __init__(self, connection: Resp) -> None:
         self._connection = connection
-        self._outgoing: Batcher[_Mail | Command] = Batcher(self._write, name="live-write")
+        self._boxes: dict[str, list[Frame]] = {}
+        self._commands: list[Command] = []
+        self._writing = False
+        self._recovery: asyncio.Task[None] | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
 
-    def send(self, mailbox: str, frame: Frame) -> "asyncio.Future[None]":
-        """Queue a frame. The future ends when the engine has it; it raises BusUnavailableError when it stayed away.
-
-        A mailbox that nobody owns any more swallows the frame: see `listening`.
-        """
-        LIVE_FRAMES.inc()
-        return self._outgoing.put(_Mail(mailbox, frame))
+    def send(self, mailbox: str, frame: Frame) -> None:
+        """Queue a frame. A mailbox that nobody owns any more swallows it: see `listening`."""
+        box = self._boxes.get(mailbox)
+        if box is None:
+            box = self._boxes[mailbox] = []
+        box.append(frame)
+        if not self._writing:
+            self._start()
 
     def queue_command(self, *command: str | bytes | int | float) -> None:
         """Queue any other command; it reaches the engine before every frame queued after it."""
-        self._outgoing.put(command).add_done_callback(_retrieve)
+        self._commands.append(command)
+        if not self._writing:
+            self._start()
+
+    def _start(self) -> None:
+        self._writing = True
+        self._idle.clear()
+        asyncio.get_running_loop().call_soon(self._write)
+
+    def _write(self) -> None:
+        """Write all that is queued; the acknowledgement starts the next write."""
+        if not self._boxes and not self._commands:
+            self._writing = False
+            self._idle.set()
+            return
+        commands, self._commands = self._commands, []
+        boxes, self._boxes = self._boxes, {}
+        for mailbox, frames in boxes.items():
+            LIVE_FRAMES.inc(len(frames))
+            commands.append(("XADD", mailbox, "NOMKSTREAM", "MAXLEN", "~", MAILBOX_ENTRIES, "*", "f", pack(frames)))
+        sent = self._connection.try_send(commands)
+        if sent is None:
+            self._recover(commands)
+        else:
+            sent.add_done_callback(lambda last: self._written(last, commands))
+
+    def _written(self, last: "asyncio.Future[Any]", commands: list[Command]) -> None:
+        error = asyncio.CancelledError() if last.cancelled() else last.exception()
+        if error is None:
+            self._write()
+        else:
+            self._recover(commands)
+
+    def _recover(self, commands: list[Command]) -> None:
+        self._recovery = asyncio.create_task(self._repeat(commands), name="live-recovery")
+
+    async def _repeat(self, commands: list[Command]) -> None:
+        """Repeat until the engine has it: the reader drops what it has seen, so repeating is safe."""
+        give_up = time.monotonic() + WRITE_PATIENCE
+        while time.monotonic() < give_up:
+            try:
+                await self._connection.pipeline(commands)
+            except UNAVAILABLE:
+                LIVE_RECONNECTS.inc()
+                await asyncio.sleep(RETRY_PAUSE)
+            else:
+                self._write()
+                return
+        # Readers see the gap once the engine is back and ask for what is missing.
+        log.error("frames dropped, the live channel stayed away", writes=len(commands))
+        self._write()
 
     async def command(self, *command: str | bytes | int | float) -> Any:
         """Run one command and return its reply; raises BusUnavailableError."""
@@ -141,36 +192,9 @@ class LiveWriter:
         """Whether somebody reads this mailbox; raises BusUnavailableError."""
         return bool(await self.command("EXISTS", mailbox))
 
-    async def _write(self, batch: Sequence[_Mail | Command]) -> None:
-        boxes: dict[str, list[Frame]] = {}
-        commands: list[Command] = []
-        for item in batch:
-            if isinstance(item, _Mail):
-                boxes.setdefault(item.mailbox, []).append(item.frame)
-            else:
-                commands.append(item)
-        commands += [
-            ("XADD", mailbox, "NOMKSTREAM", "MAXLEN", "~", MAILBOX_ENTRIES, "*", "f", pack(frames))
-            for mailbox, frames in boxes.items()
-        ]
-        await self._persist(commands)
-
-    async def _persist(self, commands: Sequence[Command]) -> None:
-        """Repeat until the engine has it: the reader drops what it has seen, so repeating is safe."""
-        give_up = time.monotonic() + WRITE_PATIENCE
-        while True:
-            try:
-                await self._connection.pipeline(commands)
-                return
-            except UNAVAILABLE as error:
-                if time.monotonic() > give_up:
-                    raise BusUnavailableError(f"the live channel stayed away: {error}") from error
-                LIVE_RECONNECTS.inc()
-                await asyncio.sleep(RETRY_PAUSE)
-
-    async def close(self) -> None:
-        """Write what is queued."""
-        await self._outgoing.close()
+    async def flush(self) -> None:
+        """Wait until all that is queued is written."""
+        await self._idle.wait()
 
 
 class Waiter:
@@ -326,11 +350,6 @@ class LiveReader:
             await self._beating.execute("DEL", self.mailbox)
 
 
-def _retrieve(future: "asyncio.Future[None]") -> None:
-    if not future.cancelled():
-        future.exception()
-
-
 @asynccontextmanager
 async def open_writer(url: str) -> AsyncIterator[LiveWriter]:
     """A live writer on a connection of its own; what is queued is written on leaving."""
@@ -339,5 +358,5 @@ async def open_writer(url: str) -> AsyncIterator[LiveWriter]:
     try:
         yield writer
     finally:
-        await writer.close()
+        await writer.flush()
         connection.close()

@@ -27,6 +27,5 @@ def send_reply(live: LiveWriter, event: Event[Any], reply: Reply) -> None:
     if event.reply_to is None or event.request_id is None:
         return
     payload = orjson.dumps({"status": reply.status, "body": reply.body})
-    sent = live.send(event.reply_to, Frame(event.request_id, FrameKind.REPLY, 0, payload))
     # A lost answer is the asker's timeout; there is nobody else to tell.
-    sent.add_done_callback(lambda future: future.exception())
+    live.send(event.reply_to, Frame(event.request_id, FrameKind.REPLY, 0, payload))

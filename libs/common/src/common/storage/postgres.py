@@ -6,7 +6,7 @@ import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 import structlog
@@ -16,7 +16,8 @@ from common.kernel.verdicts import Retry
 
 log = structlog.get_logger(__name__)
 
-Pool = asyncpg.Pool[Any]
+# Quoted: the class is generic for the type checker only.
+Pool: TypeAlias = "asyncpg.Pool[Any]"
 
 # What "the database does not answer, or not now" looks like; the statement may work in a moment.
 UNAVAILABLE = (

@@ -24,15 +24,20 @@ Command = tuple[str | bytes | int | float, ...]
 class _Wire(asyncio.Protocol):
     """One socket: replies are matched to futures in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout: float) -> None:
         self._reader = hiredis.Reader(replyError=ResponseError)
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self._transport: asyncio.Transport | None = None
+        self._timeout = timeout
+        self._loop = asyncio.get_running_loop()
+        self._heard_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
+        self._heard_at = self._loop.time()
         self._reader.feed(data)
         while (reply := self._reader.gets()) is not False:
             future = self._waiting.popleft()
@@ -41,6 +46,8 @@ class _Wire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
         waiting, self._waiting = self._waiting, deque()
         for future in waiting:
             if not future.done():
@@ -53,11 +60,25 @@ class _Wire(asyncio.Protocol):
     def send(self, commands: Sequence[Command]) -> "list[asyncio.Future[Any]]":
         if self._transport is None or self._transport.is_closing():
             raise ConnectionError("connection to the live store is closed")
-        loop = asyncio.get_running_loop()
-        futures = [loop.create_future() for _ in commands]
+        if not self._waiting:
+            self._heard_at = self._loop.time()
+            if self._timer is None:
+                self._timer = self._loop.call_later(self._timeout, self._check)
+        futures = [self._loop.create_future() for _ in commands]
         self._waiting.extend(futures)
         self._transport.write(b"".join([hiredis.pack_command(cast("Any", command)) for command in commands]))
         return futures
+
+    def _check(self) -> None:
+        """Cut a connection on which a reply is overdue. One lazy timer, instead of one per command."""
+        self._timer = None
+        if not self._waiting:
+            return
+        silent = self._loop.time() - self._heard_at
+        if silent >= self._timeout:
+            self.close()
+        else:
+            self._timer = self._loop.call_later(self._timeout - silent, self._check)
 
     def close(self) -> None:
         if self._transport is not None:
@@ -68,7 +89,8 @@ class Resp:
     """A connection that dials on first use and again after a loss.
 
     Not a pool: replies come in the order of the commands, so a blocking command (XREAD BLOCK) needs an
-    instance of its own. Raises ConnectionError, TimeoutError or OSError while the engine is away, and
+    instance of its own. A silent engine is cut off after `timeout` seconds.
+    Raises ConnectionError, TimeoutError or OSError while the engine is away, and
     `redis.exceptions.ResponseError` for a refused command.
     """
 
@@ -85,18 +107,20 @@ class Resp:
     async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands in one write and wait for all replies; the first refused command raises."""
         wire = self._wire if self._wire is not None and self._wire.open else await self._dial()
-        futures = wire.send(commands)
-        try:
-            async with asyncio.timeout(self._timeout):
-                replies = [await future for future in futures]
-        except TimeoutError:
-            # Replies still owed would answer the wrong commands.
-            wire.close()
-            raise
+        replies = [await future for future in wire.send(commands)]
         for reply in replies:
             if isinstance(reply, ResponseError):
                 raise reply
         return replies
+
+    def try_send(self, commands: Sequence[Command]) -> "asyncio.Future[Any] | None":
+        """Write commands if the connection is open, else None. The future is that of the last reply.
+
+        For writers that need no reply but the moment of the last one; it raises ConnectionError.
+        """
+        if self._wire is None or not self._wire.open:
+            return None
+        return self._wire.send(commands)[-1]
 
     async def _dial(self) -> _Wire:
         async with self._dialling:
@@ -115,10 +139,13 @@ class Resp:
     async def _connect(self) -> _Wire:
         loop = asyncio.get_running_loop()
         if self._url.scheme == "unix":
-            return (await loop.create_unix_connection(_Wire, self._url.path))[1]
+            return (await loop.create_unix_connection(self._make, self._url.path))[1]
         tls = ssl.create_default_context() if self._url.scheme == "rediss" else None
         host, port = self._url.hostname or "127.0.0.1", self._url.port or 6379
-        return (await loop.create_connection(_Wire, host, port, ssl=tls))[1]
+        return (await loop.create_connection(self._make, host, port, ssl=tls))[1]
+
+    def _make(self) -> _Wire:
+        return _Wire(self._timeout)
 
     def _hello(self) -> list[Command]:
         commands: list[Command] = []
