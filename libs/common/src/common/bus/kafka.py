@@ -1,0 +1,90 @@
+"""The log on Apache Kafka: the port itself; its parts are in the modules named `kafka_…` beside it."""
+
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from common.bus import kafka_topics
+from common.bus.kafka_producer import KafkaPublisher
+from common.bus.kafka_subscription import KafkaSubscription
+from common.bus.port import Received, Record, Revoked, Subscription, TopicStatus
+from common.events.spec import Topic
+from common.kernel.settings import CommonSettings
+
+SCHEME = "kafka://"
+# How long a crashed member keeps its partitions; one that restarts under its name has them back at once.
+SESSION_SECONDS = 10.0
+# Past the drain of a revoked partition, so that a member that drains to the end is not thrown out for it.
+REBALANCE_MARGIN_SECONDS = 20.0
+
+
+class KafkaLog:
+    """The port `common.bus.port.Log` on Kafka; `servers` is `host:port[,host:port]`."""
+
+    def __init__(
+        self,
+        servers: str,
+        *,
+        replication: int = 1,
+        session_seconds: float = SESSION_SECONDS,
+        drain_seconds: float = 10.0,
+    ) -> None:
+        self._servers = servers
+        self._replication = replication
+        self._session_seconds = session_seconds
+        self._rebalance_seconds = drain_seconds + REBALANCE_MARGIN_SECONDS
+        self._publisher = KafkaPublisher(servers)
+
+    async def publish(self, *records: Record) -> None:
+        await self._publisher.publish(records)
+
+    @asynccontextmanager
+    async def subscribe(
+        self, topics: Sequence[Topic], group: str, instance: str, revoked: Revoked
+    ) -> AsyncIterator[Subscription]:
+        """Join on the first poll, so that a broker that is away shows there and nowhere else."""
+        subscription = KafkaSubscription(
+            self._servers,
+            [topic.name for topic in topics],
+            group,
+            instance,
+            revoked,
+            session_seconds=self._session_seconds,
+            rebalance_seconds=self._rebalance_seconds,
+        )
+        try:
+            yield subscription
+        finally:
+            await subscription.leave()
+
+    async def ensure(self, topics: Sequence[Topic]) -> None:
+        await kafka_topics.ensure(self._servers, topics, self._replication)
+
+    async def ping(self) -> None:
+        await kafka_topics.ping(self._servers)
+
+    async def status(self, topics: Sequence[Topic]) -> Sequence[TopicStatus]:
+        return await kafka_topics.status(self._servers, topics)
+
+    async def read(self, topic: Topic, *, limit: int, after: Mapping[int, str] | None = None) -> Sequence[Received]:
+        return await kafka_topics.read(self._servers, topic, limit, after or {})
+
+    async def close(self) -> None:
+        """Finish the appends in hand, as long as the broker answers, then hang up."""
+        await self._publisher.close()
+
+
+@asynccontextmanager
+async def open_kafka(settings: CommonSettings) -> AsyncIterator[KafkaLog]:
+    """The log at `settings.log_url` (`kafka://host:port[,host:port]`); nothing is dialled before it is used."""
+    # The client tells every metadata refresh and rebalance at lower levels.
+    logging.getLogger("aiokafka").setLevel(logging.WARNING)
+    log = KafkaLog(
+        settings.log_url.removeprefix(SCHEME).rstrip("/"),
+        replication=settings.kafka_replication,
+        drain_seconds=settings.drain_seconds,
+    )
+    try:
+        yield log
+    finally:
+        await log.close()

@@ -1,0 +1,45 @@
+"""What the Kafka client has no public call for: leaving a group for good, and hanging up when it is half dead."""
+# ruff: noqa: SLF001 - each reach behind the client's surface is kept in this one file
+
+import asyncio
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaError, ProducerClosed
+
+# What "the broker does not answer" looks like through the client.
+FAILURES = (KafkaError, OSError, TimeoutError)
+# Any answer from the broker that is worth waiting for.
+ANSWER_SECONDS = 3.0
+
+
+async def abandon(producer: AIOKafkaProducer) -> None:
+    """Hang up without delivering what is queued: those who published it were told that it failed."""
+    await producer._sender.close()
+    producer._message_accumulator.fail_all(ProducerClosed())
+    await producer.stop()
+
+
+async def leave_group(consumer: AIOKafkaConsumer) -> None:
+    """Stop, and tell the group; by itself the client keeps a static member's partitions until its session ends."""
+    if consumer._coordinator is not None:
+        consumer._coordinator._group_instance_id = None
+    await stop(consumer)
+
+
+async def stop(consumer: AIOKafkaConsumer) -> None:
+    """Stop within a bounded time, remaining a static member of the group."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await consumer.stop()
+    except FAILURES:
+        await _tear_down(consumer)
+
+
+async def _tear_down(consumer: AIOKafkaConsumer) -> None:
+    """What `stop` leaves behind when the coordinator has died or hangs."""
+    if consumer._coordinator is not None:
+        await consumer._coordinator._stop_heartbeat_task()
+        await consumer._coordinator._stop_commit_offsets_refresh_task()
+    if consumer._fetcher is not None:
+        await consumer._fetcher.close()
+    await consumer._client.close()

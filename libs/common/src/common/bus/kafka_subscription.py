@@ -1,0 +1,198 @@
+"""One member of a Kafka consumer group: static, committing by hand, rejoining by itself when its client breaks."""
+
+import asyncio
+import time
+from collections.abc import Collection, Mapping, Sequence
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.structs import ConsumerRecord, TopicPartition
+
+from common.bus.kafka_client import ANSWER_SECONDS, FAILURES, leave_group, stop
+from common.bus.port import BusUnavailableError, Partition, Received, Revoked
+
+# How often a quiet subscription asks whether the broker is still there.
+PING_SECONDS = 1.0
+# Records wait, the broker answers, and yet none came for this long: the client is wedged (aiokafka #625, #847, #1037).
+WEDGED_SECONDS = 15.0
+# Members learn of a rebalance from their next heartbeat.
+HEARTBEAT_MS = 500
+# A partition just read from joins the next fetch only when the one under way returns, so an idle fetch stays short.
+FETCH_WAIT_MS = 50
+# Liveness is judged by progress elsewhere; a full consumer that waits for its handlers must not lose its partitions.
+NO_POLL_LIMIT_MS = 24 * 3600 * 1000
+
+
+def received(record: "ConsumerRecord[bytes, bytes]") -> Received:
+    """A record of the client as the port knows it."""
+    return Received(
+        topic=record.topic,
+        key=(record.key or b"").decode(),
+        value=record.value or b"",
+        headers={name: text.decode() for name, text in record.headers},
+        partition=Partition(record.topic, record.partition),
+        offset=str(record.offset),
+        timestamp=record.timestamp / 1000,
+    )
+
+
+class _WedgedError(Exception):
+    """The client neither fetches nor fails."""
+
+
+class KafkaSubscription(ConsumerRebalanceListener):
+    """The port `common.bus.port.Subscription` on a client that is made anew when it breaks."""
+
+    def __init__(
+        self,
+        servers: str,
+        topics: Sequence[str],
+        group: str,
+        instance: str,
+        revoked: Revoked,
+        *,
+        session_seconds: float,
+        rebalance_seconds: float,
+    ) -> None:
+        self._servers = servers
+        self._topics = topics
+        self._group = group
+        self._instance = instance
+        self._revoked = revoked
+        self._session_seconds = session_seconds
+        self._rebalance_seconds = rebalance_seconds
+        self._consumer: AIOKafkaConsumer | None = None
+        self._rebalancing = True
+        self._heard_at = 0.0
+        self._moved_at = 0.0
+
+    async def poll(self, max_records: int, timeout: float) -> Sequence[Received]:
+        consumer = self._consumer or await self._join()
+        if max_records == 0:
+            await asyncio.sleep(timeout)
+            self._moved_at = time.monotonic()
+            return []
+        try:
+            # Nothing may be awaited between the client handing records out and our returning them: a
+            # rebalance that starts in between would not know that they are in hand.
+            records = await self._fetch(consumer, max_records, timeout)
+            if not records:
+                await self._check(consumer)
+        except _WedgedError as error:
+            await self._drop(consumer)
+            raise BusUnavailableError("the Kafka client got stuck and was replaced") from error
+        except FAILURES as error:
+            self._moved_at = time.monotonic()
+            if not getattr(error, "retriable", True):
+                await self._drop(consumer)
+            raise BusUnavailableError(f"the log cannot be read: {error!r}") from error
+        return records
+
+    async def _join(self) -> AIOKafkaConsumer:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._servers,
+            client_id=self._instance,
+            group_id=self._group,
+            group_instance_id=self._instance,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            session_timeout_ms=int(self._session_seconds * 1000),
+            heartbeat_interval_ms=min(HEARTBEAT_MS, int(self._session_seconds * 1000) // 3),
+            rebalance_timeout_ms=int(self._rebalance_seconds * 1000),
+            # Joining is answered when the last member has joined.
+            request_timeout_ms=int((self._rebalance_seconds + ANSWER_SECONDS) * 1000),
+            max_poll_interval_ms=NO_POLL_LIMIT_MS,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+        )
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await consumer.start()
+        except FAILURES as error:
+            await stop(consumer)
+            raise BusUnavailableError(f"the log cannot be joined: {error!r}") from error
+        except asyncio.CancelledError:
+            await stop(consumer)
+            raise
+        self._rebalancing = True
+        self._moved_at = time.monotonic()
+        consumer.subscribe(list(self._topics), listener=self)
+        self._consumer = consumer
+        return consumer
+
+    async def _fetch(self, consumer: AIOKafkaConsumer, max_records: int, timeout: float) -> list[Received]:
+        try:
+            # During a rebalance the client waits for its end, however long the timeout it was given.
+            async with asyncio.timeout(timeout + FETCH_WAIT_MS / 1000):
+                batches = await consumer.getmany(timeout_ms=int(timeout * 1000), max_records=max_records)
+        except TimeoutError:
+            return []
+        if batches:
+            self._heard_at = self._moved_at = time.monotonic()
+        return [received(record) for batch in batches.values() for record in batch]
+
+    async def _check(self, consumer: AIOKafkaConsumer) -> None:
+        """After an empty poll: is the broker there, and is this client still part of it?"""
+        if time.monotonic() - self._heard_at > PING_SECONDS:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await consumer.topics()
+            self._heard_at = time.monotonic()
+        still = time.monotonic() - self._moved_at
+        if self._rebalancing:
+            if still > self._rebalance_seconds + WEDGED_SECONDS:
+                raise _WedgedError
+        elif still > WEDGED_SECONDS:
+            if await self.lag():
+                raise _WedgedError
+            self._moved_at = time.monotonic()
+
+    async def _drop(self, consumer: AIOKafkaConsumer) -> None:
+        """Give this client up; what it held will come again, from behind the committed offsets."""
+        await self.on_partitions_revoked(consumer.assignment())
+        self._consumer = None
+        await stop(consumer)
+
+    async def commit(self, offsets: Mapping[Partition, str]) -> None:
+        consumer = self._consumer
+        if consumer is None:
+            raise BusUnavailableError("the log is being joined")
+        owned = consumer.assignment()
+        finished = {TopicPartition(*partition): int(offset) + 1 for partition, offset in offsets.items()}
+        finished = {partition: offset for partition, offset in finished.items() if partition in owned}
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                if finished:
+                    await consumer.commit(finished)
+        except (CommitFailedError, IllegalStateError):
+            # The partitions have moved on meanwhile; their next owner starts behind the last commit.
+            return
+        except FAILURES as error:
+            raise BusUnavailableError(f"the log did not take the commit: {error!r}") from error
+
+    async def lag(self) -> int | None:
+        consumer = self._consumer
+        if consumer is None or self._rebalancing:
+            return None
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                ends = await consumer.end_offsets(list(consumer.assignment()))
+                behind = [end - await consumer.position(partition) for partition, end in ends.items()]
+                return sum(behind)
+        except FAILURES:
+            return None
+
+    async def leave(self) -> None:
+        """Leave the group for good, at once where the broker answers."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await leave_group(consumer)
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        self._rebalancing = True
+        self._moved_at = time.monotonic()
+        if revoked:
+            await self._revoked(frozenset(Partition(*partition) for partition in revoked))
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        del assigned
+        self._rebalancing = False
+        self._moved_at = time.monotonic()
