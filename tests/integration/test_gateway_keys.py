@@ -1,22 +1,31 @@
 """API keys on a real database: issued, checked, revoked, rotated; with the database away too."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import aiohttp
 import asyncpg
 import pytest
+from aiohttp import web
 from pogo_core.util import migrate
 
 from common.storage.postgres import Pool, migrate_schema, open_postgres
 from gateway import keys as module
+from gateway import middleware
 from gateway.adapters.keys_postgres import PostgresKeys
+from gateway.deps import DEPS, Deps
 from gateway.errors import ApiError
 from gateway.keys import Keys
+from gateway.openapi import document
 from gateway.ports import KeyLimits, KeyRecord
+from gateway.routing import add_routes
+from gateway.views import admin
+from gateway.views.docs import docs_routes
 from sonant_cli.engines import postgres
 from tests.support.engines import running
 from tests.support.waiting import eventually
@@ -285,3 +294,146 @@ async def test_migrations_go_back_and_forth(postgres_url: str) -> None:
         await transaction.rollback()
     finally:
         await connection.close()
+
+
+@asynccontextmanager
+async def served(fleet: Fleet) -> AsyncIterator[web.AppRunner]:
+    """The admin routes and the documents, on a port of 127.0.0.1."""
+    absent = cast("Any", None)
+    app = web.Application()
+    middleware.install(app)
+    app[DEPS] = Deps(absent, absent, absent, absent, fleet.members[0], absent, absent, absent)
+    add_routes(app, admin.ROUTES, fleet.members[0].identify)
+    app.add_routes(docs_routes(document(admin.ROUTES), b"{}"))
+    runner = middleware.Runner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield runner
+    finally:
+        await runner.cleanup()
+
+
+class Client:
+    """Speaks to the admin routes with one key and checks the shape of every error."""
+
+    def __init__(self, session: aiohttp.ClientSession, key: str) -> None:
+        self._session = session
+        self._headers = {"authorization": f"Bearer {key}"}
+
+    async def __call__(self, method: str, path: str = "", **request: Any) -> tuple[int, Any]:
+        async with self._session.request(method, f"/v1/admin/keys{path}", headers=self._headers, **request) as answer:
+            body = await answer.json()
+        if answer.status >= 400:
+            assert set(body["error"]) == {"message", "type", "param", "code"}
+            return answer.status, body["error"]
+        return answer.status, body
+
+
+@pytest.fixture
+async def http(fleet: Fleet) -> AsyncIterator[aiohttp.ClientSession]:
+    async with served(fleet) as runner:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{runner.addresses[0][1]}") as session:
+            yield session
+
+
+async def client_of(http: aiohttp.ClientSession, fleet: Fleet, org_id: str, *scopes: str) -> Client:
+    return Client(http, (await fleet.members[0].create("test", org_id, frozenset(scopes))).key)
+
+
+async def test_an_admin_manages_keys_over_http(http: aiohttp.ClientSession, fleet: Fleet) -> None:
+    admin_of = await client_of(http, fleet, "http-org", "admin")
+    limits = {"requests_per_minute": 5, "tokens_per_minute": None, "concurrent_streams": None}
+    wanted = {"name": "böt", "organization": "http-org", "scopes": ["chat"], "limits": limits, "expires_in": 60}
+    status, made = await admin_of("POST", json=wanted)
+    assert status == 201
+    assert {name: made[name] for name in ("name", "organization", "scopes", "limits")} == {
+        name: wanted[name] for name in ("name", "organization", "scopes", "limits")
+    }
+    assert made["expires_at"] - made["created_at"] == 60
+    assert (await fleet.members[1].authenticate(made["key"])).org_id == "http-org"
+    status, page = await admin_of("GET", params={"limit": 1})
+    assert (status, page["data"][0]["id"], page["has_more"]) == (200, made["id"], True)
+    assert "key" not in page["data"][0]
+    status, rotated = await admin_of("POST", f"/{made['id']}/rotate", json={"overlap": 0})
+    assert (status, rotated["limits"]) == (201, limits)
+    status, revoked = await admin_of("DELETE", f"/{rotated['id']}")
+    assert status == 200
+    assert revoked["revoked_at"]
+    for key in (made["key"], rotated["key"]):
+        assert (await refusal(fleet.members[1].authenticate(key))).status == 401
+
+
+async def test_only_admins_enter_and_only_their_own_organisation(http: aiohttp.ClientSession, fleet: Fleet) -> None:
+    victim = (await fleet.members[0].create("victim", "victims", CHAT)).record.id
+    plain = await client_of(http, fleet, "victims", "chat", "media")
+    assert (await plain("GET"))[1]["code"] == "insufficient_scope"
+    nobody = Client(http, "sk-wrong")
+    assert (await nobody("GET"))[0] == 401
+    stranger = await client_of(http, fleet, "strangers", "admin")
+    assert (await stranger("DELETE", f"/{victim}"))[0] == 404
+    assert (await stranger("POST", f"/{victim}/rotate", json={}))[0] == 404
+    assert (await stranger("POST", json={"name": "x", "organization": "victims"}))[0] == 403
+    assert (await stranger("GET", params={"organization": "victims"}))[0] == 403
+    assert (await stranger("GET", params={"after": victim}))[0] == 400
+    _, page = await stranger("GET")
+    assert {key["organization"] for key in page["data"]} == {"strangers"}
+    operator = await client_of(http, fleet, "default", "admin")
+    _, page = await operator("GET", params={"organization": "victims", "limit": 1000})
+    assert victim in [key["id"] for key in page["data"]]
+    assert (await operator("DELETE", f"/{victim}"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "name"),
+        ({"name": ""}, "name"),
+        ({"name": "a\x00b"}, "name"),
+        ({"name": "x", "scopes": []}, "scopes"),
+        ({"name": "x", "scopes": ["root"]}, "scopes.0"),
+        ({"name": "x", "limits": {"requests_per_minute": 0}}, "limits.requests_per_minute"),
+        ({"name": "x", "limits": {"tokens_per_minute": True}}, "limits.tokens_per_minute"),
+        ({"name": "x", "limits": {"tokens_per_minute": 2**40}}, "limits.tokens_per_minute"),
+        ({"name": "x", "organization": "../etc"}, "organization"),
+        ({"name": "x", "expires_in": 10**30}, "expires_in"),
+        ({"name": "x", "surprise": 1}, "surprise"),
+    ],
+)
+async def test_a_wrong_field_is_named_and_nothing_made(
+    http: aiohttp.ClientSession, fleet: Fleet, body: dict[str, Any], param: str
+) -> None:
+    strict = await client_of(http, fleet, "strict", "admin")
+    _, before = await strict("GET")
+    status, error = await strict("POST", json=body)
+    assert (status, error["param"]) == (400, param)
+    assert (await strict("GET"))[1]["data"] == before["data"]
+
+
+@pytest.mark.parametrize("path", ["/%00", "/x", "/" + "y" * 5000, "/%F0%9F%92%A3", "/'%20or%201"])
+async def test_odd_ids_are_not_found(http: aiohttp.ClientSession, fleet: Fleet, path: str) -> None:
+    odd = await client_of(http, fleet, "odd", "admin")
+    assert (await odd("DELETE", path))[0] == 404
+
+
+async def test_a_key_comes_as_bearer_or_as_x_api_key(http: aiohttp.ClientSession, fleet: Fleet) -> None:
+    key = (await fleet.members[0].create("both", "acme", frozenset({"admin"}))).key
+    for headers in ({"authorization": f"bearer {key}"}, {"x-api-key": key}):
+        async with http.get("/v1/admin/keys", headers=headers) as answer:
+            assert answer.status == 200
+    async with http.get("/v1/admin/keys") as answer:
+        assert answer.status == 401
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_the_documents_and_their_page_are_served_without_a_key(http: aiohttp.ClientSession) -> None:
+    async with http.get("/docs") as answer:
+        page = await answer.text()
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "http://" not in page
+    assert "https://" not in page
+    for path in [*re.findall(r'(?:src|href)="([^"]+)"', page), "docs/openapi.json", "asyncapi.json"]:
+        async with http.get(f"/{path}") as answer:
+            assert answer.status == 200
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert await answer.read()

@@ -28,7 +28,8 @@ log = structlog.get_logger(__name__)
 
 # The operator's own organisation: its admins manage the keys of all.
 OPERATOR = "default"
-KEY_PATTERN = re.compile(r"sk-sonant-([A-Za-z0-9]{12})-[A-Za-z0-9_-]{43}")
+KEY_ID = re.compile(r"[A-Za-z0-9]{12}")
+KEY_PATTERN = re.compile(rf"sk-sonant-({KEY_ID.pattern})-[A-Za-z0-9_-]{{43}}")
 KEY_ID_CHARS = string.ascii_letters + string.digits
 KEY_ID_LENGTH = 12
 SECRET_BYTES = 32  # 43 characters in URL-safe base64
@@ -207,7 +208,7 @@ class Keys:
         return issued
 
     async def _find(self, key_id: str, org_id: str | None) -> KeyRecord | None:
-        record = await self._store.get(key_id)
+        record = await self._store.get(key_id) if KEY_ID.fullmatch(key_id) else None
         return record if record and org_id in (None, record.org_id) else None
 
     async def _tell(self, key_id: str) -> None:

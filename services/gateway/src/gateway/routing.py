@@ -9,6 +9,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from gateway.errors import forbidden
+from gateway.middleware import expect
 from gateway.ports import CALLER, Caller, Scope
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -21,8 +22,9 @@ class Route:
     `scope` None is a route without authentication. `request` is the JSON body, `query` the query
     parameters, `headers` further request headers by name with their meaning, `errors` the statuses the
     handler itself can answer beyond what every route of its kind can (see `gateway.openapi`). A
-    `streaming` route may also answer with server-sent events. `content_type` is that of a success;
-    anything but JSON has no `response` model.
+    `streaming` route answers with server-sent events: always, or where it has a `request`, when that asks for it.
+    `idempotent` and `limited` routes honour `Idempotency-Key` and the limits of the key. `content_type` is that of
+    a success that does not stream; without a `response` model only its kind is documented.
     """
 
     method: str
@@ -56,7 +58,7 @@ def add_routes(app: web.Application, routes: Sequence[Route], authenticate: Auth
     for route in routes:
         handler = route.handler if route.scope is None else guarded(route.handler, route.scope, authenticate)
         # add_route registers GET without the HEAD that would run the whole handler.
-        app.router.add_route(route.method, route.path, handler)
+        app.router.add_route(route.method, route.path, handler, expect_handler=expect)
 
 
 def guarded(handler: Handler, scope: Scope, authenticate: Authenticate) -> Handler:

@@ -1,0 +1,232 @@
+"""API keys over HTTP: an organisation's admins manage its keys, the operator's admins those of all."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+import structlog
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.deps import DEPS
+from gateway.errors import ApiError
+from gateway.keys import KEY_ID, OPERATOR, IssuedKey, Keys
+from gateway.middleware import read_json, read_query, validate
+from gateway.ports import CALLER, Caller, KeyLimits, KeyRecord, Scope
+from gateway.routing import Route
+
+log = structlog.get_logger(__name__)
+
+MAX_BODY_BYTES = 16 * 1024
+TEN_YEARS = 10 * 366 * 24 * 3600
+THIRTY_DAYS = 30 * 24 * 3600
+LARGEST_LIMIT = 2**31 - 1  # what the database column holds
+
+Limit = Annotated[int, Field(ge=1, le=LARGEST_LIMIT)]
+# It becomes part of keys and labels everywhere.
+Organization = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+# Anything one can read.
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class _Strict(BaseModel):
+    """A wrong type or an unknown name is an error, never a guess."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class LimitsBody(_Strict):
+    """Limits of a key; null is no limit."""
+
+    requests_per_minute: Limit | None = None
+    tokens_per_minute: Limit | None = None
+    concurrent_streams: Limit | None = None
+
+
+class NewKey(_Strict):
+    """A key to be made. `organization` is the caller's own if left out; `expires_in` is in seconds."""
+
+    name: Name
+    organization: Organization | None = None
+    scopes: Annotated[list[Annotated[Scope, Field(strict=False)]], Field(min_length=1, max_length=len(Scope))] = [
+        Scope.CHAT
+    ]
+    limits: LimitsBody = LimitsBody()
+    expires_in: Annotated[int, Field(ge=1, le=TEN_YEARS)] | None = None
+
+
+class Rotation(_Strict):
+    """How long the old key stays valid beside the new one, in seconds."""
+
+    overlap: Annotated[int, Field(ge=0, le=THIRTY_DAYS)] = 3600
+
+
+class KeysQuery(BaseModel):
+    """Which keys to list: newest first, behind the key with the id `after`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    organization: Organization | None = None
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    after: Annotated[str, Field(pattern=rf"^{KEY_ID.pattern}$")] | None = None
+
+
+class Key(BaseModel):
+    """An API key without its text. Times are unix seconds."""
+
+    id: str
+    name: str
+    organization: str
+    scopes: list[Scope]
+    limits: LimitsBody
+    created_at: int
+    expires_at: int | None
+    revoked_at: int | None
+    last_used_at: int | None
+
+
+class CreatedKey(Key):
+    """A new key with its text, which is shown this once."""
+
+    key: str
+
+
+class KeyList(BaseModel):
+    """A page of keys."""
+
+    data: list[Key]
+    has_more: bool
+
+
+async def create_key(request: web.Request) -> web.Response:
+    """`POST /v1/admin/keys`."""
+    keys, caller = _context(request)
+    asked = validate(NewKey, await read_json(request, max_bytes=MAX_BODY_BYTES))
+    org_id = _managed(caller, asked.organization) or caller.org_id
+    limits = KeyLimits(**asked.limits.model_dump())
+    issued = await keys.create(asked.name, org_id, frozenset(asked.scopes), limits, asked.expires_in)
+    log.info("key created", key_id=issued.record.id, organization=org_id, by=caller.key_id)
+    return _created(issued)
+
+
+async def list_keys(request: web.Request) -> web.Response:
+    """`GET /v1/admin/keys`."""
+    keys, caller = _context(request)
+    query = read_query(request, KeysQuery)
+    found, more = await keys.list(_managed(caller, query.organization), query.limit, query.after)
+    return _answer(KeyList(data=[Key(**describe(record)) for record in found], has_more=more))
+
+
+async def revoke_key(request: web.Request) -> web.Response:
+    """`DELETE /v1/admin/keys/{key_id}`."""
+    keys, caller = _context(request)
+    record = await keys.revoke(request.match_info["key_id"], _managed(caller))
+    log.info("key revoked", key_id=record.id, organization=record.org_id, by=caller.key_id)
+    return _answer(Key(**describe(record)))
+
+
+async def rotate_key(request: web.Request) -> web.Response:
+    """`POST /v1/admin/keys/{key_id}/rotate`."""
+    keys, caller = _context(request)
+    asked = validate(Rotation, await read_json(request, max_bytes=MAX_BODY_BYTES))
+    old = request.match_info["key_id"]
+    issued = await keys.rotate(old, asked.overlap, _managed(caller))
+    log.info("key rotated", key_id=old, new=issued.record.id, by=caller.key_id)
+    return _created(issued)
+
+
+def _context(request: web.Request) -> tuple[Keys, Caller]:
+    return request.app[DEPS].keys, request[CALLER]
+
+
+def _managed(caller: Caller, organization: str | None = None) -> str | None:
+    """The organisation a request is about, None for all; raises ApiError 403 for one the caller does not manage."""
+    if caller.org_id == OPERATOR:
+        return organization
+    if organization in (None, caller.org_id):
+        return caller.org_id
+    message = f"This API key manages the keys of '{caller.org_id}' only."
+    raise ApiError(403, message, "permission_error", code="foreign_organization", param="organization")
+
+
+def describe(record: KeyRecord) -> dict[str, Any]:
+    """A stored key as the API shows it."""
+    return {
+        "id": record.id,
+        "name": record.name,
+        "organization": record.org_id,
+        "scopes": sorted(record.scopes),
+        "limits": {
+            "requests_per_minute": record.limits.requests_per_minute,
+            "tokens_per_minute": record.limits.tokens_per_minute,
+            "concurrent_streams": record.limits.concurrent_streams,
+        },
+        "created_at": _unix(record.created_at),
+        "expires_at": _unix(record.expires_at),
+        "revoked_at": _unix(record.revoked_at),
+        "last_used_at": _unix(record.last_used_at),
+    }
+
+
+def _unix(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp())
+
+
+def _created(issued: IssuedKey) -> web.Response:
+    response = _answer(CreatedKey(**describe(issued.record), key=issued.key), status=201)
+    response.headers["cache-control"] = "no-store"
+    return response
+
+
+def _answer(body: BaseModel, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=body.model_dump_json().encode(), content_type="application/json")
+
+
+ROUTES: Sequence[Route] = [
+    Route(
+        "POST",
+        "/v1/admin/keys",
+        create_key,
+        "Create an API key",
+        scope=Scope.ADMIN,
+        request=NewKey,
+        response=CreatedKey,
+        status=201,
+        tags=("admin",),
+        description="The key is shown in this answer and never again.",
+    ),
+    Route(
+        "GET",
+        "/v1/admin/keys",
+        list_keys,
+        "List API keys",
+        scope=Scope.ADMIN,
+        query=KeysQuery,
+        response=KeyList,
+        tags=("admin",),
+    ),
+    Route(
+        "DELETE",
+        "/v1/admin/keys/{key_id}",
+        revoke_key,
+        "Revoke an API key",
+        scope=Scope.ADMIN,
+        response=Key,
+        errors=(404,),
+        tags=("admin",),
+        description="It ends at once in every process. Revoking it again changes nothing.",
+    ),
+    Route(
+        "POST",
+        "/v1/admin/keys/{key_id}/rotate",
+        rotate_key,
+        "Replace an API key",
+        scope=Scope.ADMIN,
+        request=Rotation,
+        response=CreatedKey,
+        status=201,
+        errors=(404, 409),
+        tags=("admin",),
+        description="The new key has the same rights; the old one ends after the overlap.",
+    ),
+]

@@ -1,0 +1,145 @@
+"""The OpenAPI document says what the route table says, in 3.1 and, for the documentation page, in 3.0."""
+
+from typing import Annotated, Any, Literal
+
+import pytest
+from aiohttp import web
+from jsonschema import Draft202012Validator
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.openapi import document, error_statuses, to_3_0
+from gateway.ports import Scope
+from gateway.routing import Route
+from gateway.views import admin
+
+
+class Nested(BaseModel):
+    const: int | None = None
+
+
+class Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    kind: Literal["only"]
+    share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    nested: Nested | None = None
+
+
+class Told(BaseModel):
+    id: str
+    nested: Nested
+
+
+class Query(BaseModel):
+    limit: Annotated[int, Field(ge=1)] = 10
+    after: str | None = None
+
+
+async def view(_: web.Request) -> web.Response:
+    return web.Response()
+
+
+ROUTE = Route(
+    "POST",
+    "/v1/things/{thing_id:[a-z]+}",
+    view,
+    "Do it",
+    scope=Scope.CHAT,
+    request=Asked,
+    response=Told,
+    query=Query,
+    headers={"x-user-id": "Who."},
+    status=201,
+    errors=(404, 504),
+    streaming=True,
+    idempotent=True,
+    limited=True,
+    tags=("things",),
+)
+
+
+def operation() -> dict[str, Any]:
+    found: dict[str, Any] = document([ROUTE])["paths"]["/v1/things/{thing_id}"]["post"]
+    return found
+
+
+def test_an_operation_tells_its_parameters() -> None:
+    parameters = {(item["in"], item["name"]): item for item in operation()["parameters"]}
+    assert set(parameters) == {
+        ("path", "thing_id"),
+        ("query", "limit"),
+        ("query", "after"),
+        ("header", "x-user-id"),
+        ("header", "Idempotency-Key"),
+    }
+    assert parameters["query", "after"]["schema"]["type"] == "string"
+    assert parameters["query", "limit"]["schema"]["default"] == 10
+
+
+def test_an_operation_tells_every_answer() -> None:
+    told = operation()
+    statuses = {201, 400, 401, 403, 404, 409, 413, 415, 422, 429, 503, 504}
+    assert {int(status) for status in told["responses"]} == statuses
+    assert set(told["responses"]["201"]["content"]) == {"application/json", "text/event-stream"}
+    assert "x-ratelimit-limit-tokens" in told["responses"]["201"]["headers"]
+    assert told["security"] == [{"bearer": []}, {"apiKey": []}]
+
+
+def test_a_route_without_scope_or_body_claims_neither() -> None:
+    bare = Route("GET", "/open", view, "Open", streaming=True)
+    assert error_statuses(bare) == []
+    told = document([bare])["paths"]["/open"]["get"]
+    assert "security" not in told
+    assert "requestBody" not in told
+    assert set(told["responses"]["200"]["content"]) == {"text/event-stream"}
+
+
+def test_an_undescribed_error_status_is_a_mistake_in_the_table() -> None:
+    with pytest.raises(KeyError):
+        document([Route("GET", "/odd", view, "Odd", errors=(418,))])
+
+
+def references(value: Any) -> set[str]:
+    if isinstance(value, list):
+        return {found for item in value for found in references(item)}
+    if not isinstance(value, dict):
+        return set()
+    own = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
+    return own | {found for item in value.values() for found in references(item)}
+
+
+@pytest.mark.parametrize("convert", [lambda told: told, to_3_0])
+def test_every_reference_leads_somewhere(convert: Any) -> None:
+    told = convert(document([ROUTE, *admin.ROUTES]))
+    for reference in references(told):
+        at = told
+        for part in reference.removeprefix("#/").split("/"):
+            at = at[part]
+
+
+def test_schemas_are_json_schema() -> None:
+    for schema in document([ROUTE, *admin.ROUTES])["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
+
+
+def test_the_page_gets_only_words_of_3_0() -> None:
+    told = to_3_0(document([ROUTE]))
+    assert told["openapi"] == "3.0.3"
+    asked = told["components"]["schemas"]["Asked"]["properties"]
+    assert asked["kind"]["enum"] == ["only"]
+    assert asked["share"]["nullable"] is True
+    assert asked["share"]["anyOf"][0] == {
+        "type": "number",
+        "minimum": 0.0,
+        "exclusiveMinimum": True,
+        "maximum": 1.0,
+        "exclusiveMaximum": True,
+    }
+    # A property may be called like a keyword.
+    assert set(told["components"]["schemas"]["Nested"]["properties"]) == {"const"}
+    assert told["components"]["schemas"]["Error"]["properties"]["error"]["properties"]["code"]["nullable"] is True
+
+
+def test_operation_ids_are_unique() -> None:
+    told = document([ROUTE, *admin.ROUTES])
+    ids = [item["operationId"] for path in told["paths"].values() for item in path.values()]
+    assert len(ids) == len(set(ids)) == 5
