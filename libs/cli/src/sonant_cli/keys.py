@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from sonant_cli.gateway import Gateway, KeyOption, UrlOption, locate
 from sonant_cli.state import DataDir
@@ -93,7 +93,10 @@ def _show_new(created: Mapping[str, Any], as_json: bool) -> None:
 
 
 def _table(found: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table("id", "name", "organization", "scopes", "limits", "created", "state", box=None)
+    # Ids are copied into other commands: they are shown whole on the narrowest terminal.
+    width = max((len(key["id"]) for key in found), default=2)
+    columns = ("name", "organization", "scopes", "limits", "created", "state")
+    table = Table(Column("id", no_wrap=True, min_width=width), *columns, box=None)
     for key in found:
         cells = (key["id"], key["name"], key["organization"], ", ".join(key["scopes"]))
         table.add_row(*cells, describe_limits(key["limits"]), describe_moment(key["created_at"]), describe_state(key))
