@@ -174,10 +174,10 @@ class Keys:
     async def list(self, org_id: str | None, limit: int, after: str | None = None) -> tuple[Sequence[KeyRecord], bool]:
         """A page of keys, newest first, and whether there are more. `org_id` None: of all organisations.
 
-        Raises ApiError 400 when `after` is not one of these keys.
+        Raises ApiError 404 when `after` is not one of these keys.
         """
         if after is not None and await self._find(after, org_id) is None:
-            raise errors.bad_request("Invalid 'after': no such key.", "after", "invalid_value")
+            raise no_such_key(after, "after")
         found = await self._store.page(org_id, limit + 1, after)
         return found[:limit], len(found) > limit
 
@@ -278,9 +278,9 @@ def refused(message: str) -> errors.ApiError:
     return errors.unauthorized(message)
 
 
-def no_such_key(key_id: str) -> errors.ApiError:
+def no_such_key(key_id: str, param: str = "key_id") -> errors.ApiError:
     """404 for a key that is not there, or not for this caller."""
-    return errors.not_found(f"There is no API key '{key_id}'.", "key_id", "key_not_found")
+    return errors.not_found(f"There is no API key '{key_id}'.", param, "key_not_found")
 
 
 def digest(key: str) -> bytes:

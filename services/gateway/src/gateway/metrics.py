@@ -6,7 +6,7 @@ from common.kernel.metrics import SECONDS
 
 HTTP_SECONDS = Histogram(
     "sonant_http_seconds",
-    "Time from reading a request's head to the end of its answer, by route, method and status.",
+    "Time from reading a request's head to the end of its answer, by route, method and status (`cut`: broken off).",
     ["route", "method", "status"],
     buckets=SECONDS,
 )

@@ -2,6 +2,7 @@
 
 import re
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from common.bus.port import BusUnavailableError
 from gateway import errors
 from gateway.errors import ApiError
+from gateway.metrics import HTTP_SECONDS
 from gateway.ports import REQUEST_ID, StoreUnavailableError
 
 log = structlog.get_logger(__name__)
@@ -44,8 +46,24 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
     An error after the first byte has left is raised on: the server then cuts the connection, so that a broken
     stream never looks complete.
     """
+    started, status = time.perf_counter(), "cut"
     request_id = request[REQUEST_ID] = choose_request_id(request.headers.get("x-request-id"))
     structlog.contextvars.bind_contextvars(request_id=request_id)
+    try:
+        response = await _answer(request, handler)
+        status = str(response.status)
+        return response
+    finally:
+        HTTP_SECONDS.labels(*_labels(request), status).observe(time.perf_counter() - started)
+
+
+def _labels(request: web.Request) -> tuple[str, str]:
+    """Route and method; whatever a stranger may invent is one label."""
+    resource = request.match_info.route.resource
+    return (resource.canonical, request.method) if resource else ("none", "none")
+
+
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except FORESEEN as error:

@@ -153,7 +153,7 @@ def _operation(route: Route, references: Mapping[tuple[type[BaseModel], JsonSche
 
 
 def error_statuses(route: Route) -> list[int]:
-    """Every error status the route can answer with: its own and those of its kind. Raises KeyError for an unknown one."""
+    """Every error status the route can answer with: its own and those of its kind; KeyError for an unknown one."""
     statuses = set(route.errors)
     if route.scope:
         statuses |= {401, 403, 503}

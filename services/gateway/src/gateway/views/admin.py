@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import structlog
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from gateway.deps import DEPS
 from gateway.errors import ApiError
@@ -22,7 +22,13 @@ TEN_YEARS = 10 * 366 * 24 * 3600
 THIRTY_DAYS = 30 * 24 * 3600
 LARGEST_LIMIT = 2**31 - 1  # what the database column holds
 
-Limit = Annotated[int, Field(ge=1, le=LARGEST_LIMIT)]
+
+def _whole(value: Any) -> Any:
+    """JSON knows one kind of number: 60.0 is the integer 60."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Limit = Annotated[int, Field(ge=1, le=LARGEST_LIMIT), BeforeValidator(_whole)]
 # It becomes part of keys and labels everywhere.
 Organization = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 # Anything one can read.
@@ -52,13 +58,13 @@ class NewKey(_Strict):
         Scope.CHAT
     ]
     limits: LimitsBody = LimitsBody()
-    expires_in: Annotated[int, Field(ge=1, le=TEN_YEARS)] | None = None
+    expires_in: Annotated[int, Field(ge=1, le=TEN_YEARS), BeforeValidator(_whole)] | None = None
 
 
 class Rotation(_Strict):
     """How long the old key stays valid beside the new one, in seconds."""
 
-    overlap: Annotated[int, Field(ge=0, le=THIRTY_DAYS)] = 3600
+    overlap: Annotated[int, Field(ge=0, le=THIRTY_DAYS), BeforeValidator(_whole)] = 3600
 
 
 class KeysQuery(BaseModel):
@@ -203,6 +209,7 @@ ROUTES: Sequence[Route] = [
         scope=Scope.ADMIN,
         query=KeysQuery,
         response=KeyList,
+        errors=(404,),
         tags=("admin",),
     ),
     Route(
