@@ -77,8 +77,8 @@ class KafkaLog:
 @asynccontextmanager
 async def open_kafka(settings: CommonSettings) -> AsyncIterator[KafkaLog]:
     """The log at `settings.log_url` (`kafka://host:port[,host:port]`); nothing is dialled before it is used."""
-    # The client tells every metadata refresh and rebalance at lower levels.
-    logging.getLogger("aiokafka").setLevel(logging.WARNING)
+    # Through an outage the client writes ten errors a second; what matters of them, ours carry.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     log = KafkaLog(
         settings.log_url.removeprefix(SCHEME).rstrip("/"),
         replication=settings.kafka_replication,

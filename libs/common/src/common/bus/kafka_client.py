@@ -2,6 +2,7 @@
 # ruff: noqa: SLF001 - each reach behind the client's surface is kept in this one file
 
 import asyncio
+from itertools import chain
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError, ProducerClosed
@@ -15,7 +16,12 @@ ANSWER_SECONDS = 3.0
 async def abandon(producer: AIOKafkaProducer) -> None:
     """Hang up without delivering what is queued: those who published it were told that it failed."""
     await producer._sender.close()
-    producer._message_accumulator.fail_all(ProducerClosed())
+    accumulator = producer._message_accumulator
+    queued = list(chain.from_iterable(accumulator._batches.values()))
+    accumulator._pending_batches.update(queued)  # the client takes each out of there again, and fails if it cannot
+    accumulator.fail_all(ProducerClosed())
+    for batch in queued:
+        batch._drain_waiter.exception()  # retrieved, or each would be reported as never retrieved
     await producer.stop()
 
 

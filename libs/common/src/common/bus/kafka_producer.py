@@ -11,6 +11,9 @@ from common.bus.port import PUBLISH_TIMEOUT, BusUnavailableError, Record
 
 # A chat request may carry 4 MiB of conversation, and JSON may escape it; topics are created to take this much.
 MAX_RECORD_BYTES = 8 * 1024 * 1024
+# What gathers for a partition while a request is under way. Publishers that find it full wait in a crowd that is
+# woken as one, so it holds more than a crowd brings.
+BATCH_BYTES = 1024 * 1024
 
 
 class KafkaPublisher:
@@ -46,6 +49,7 @@ class KafkaPublisher:
             enable_idempotence=True,
             linger_ms=0,
             request_timeout_ms=int(PUBLISH_TIMEOUT * 1000),
+            max_batch_size=BATCH_BYTES,
             max_request_size=MAX_RECORD_BYTES,
         )
         try:

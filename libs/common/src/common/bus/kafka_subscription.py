@@ -62,12 +62,15 @@ class KafkaSubscription(ConsumerRebalanceListener):
         self._session_seconds = session_seconds
         self._rebalance_seconds = rebalance_seconds
         self._consumer: AIOKafkaConsumer | None = None
+        self._handover_error: BaseException | None = None
         self._rebalancing = True
         self._heard_at = 0.0
         self._moved_at = 0.0
 
     async def poll(self, max_records: int, timeout: float) -> Sequence[Received]:
         consumer = self._consumer or await self._join()
+        if self._handover_error is not None:
+            raise self._handover_error
         if max_records == 0:
             await asyncio.sleep(timeout)
             self._moved_at = time.monotonic()
@@ -174,8 +177,8 @@ class KafkaSubscription(ConsumerRebalanceListener):
             return None
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                ends = await consumer.end_offsets(list(consumer.assignment()))
-                behind = [end - await consumer.position(partition) for partition, end in ends.items()]
+                ends: Mapping[TopicPartition, int] = await consumer.end_offsets(list(consumer.assignment()))
+                behind: list[int] = [end - await consumer.position(partition) for partition, end in ends.items()]
                 return sum(behind)
         except FAILURES:
             return None
@@ -190,7 +193,10 @@ class KafkaSubscription(ConsumerRebalanceListener):
         self._rebalancing = True
         self._moved_at = time.monotonic()
         if revoked:
-            await self._revoked(frozenset(Partition(*partition) for partition in revoked))
+            # The client would swallow what fails in here; kept, it ends the next poll.
+            handover = asyncio.ensure_future(self._revoked(frozenset(Partition(*at) for at in revoked)))
+            await asyncio.wait([handover])
+            self._handover_error = handover.exception()
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         del assigned
