@@ -60,7 +60,7 @@ async def open_resources(settings: GatewaySettings, kernel: Kernel) -> AsyncIter
                 keys=keys,
                 limits=Limits(counting),
                 idempotency=Idempotency(kernel.redis),
-                models=Models(asker),
+                models=Models(asker, kernel.tasks),
             )
 
 

@@ -8,6 +8,7 @@ import structlog
 from common.bus.port import BusUnavailableError
 from common.events.chat import CHAT_MODELS_REQUESTED, ChatModelsRequested
 from common.kernel.asking import Asker
+from common.kernel.tasks import Tasks
 from gateway.errors import not_found, unavailable
 
 log = structlog.get_logger(__name__)
@@ -21,8 +22,9 @@ ASK_TIMEOUT = 3.0
 class Models:
     """The model aliases, refreshed by one question at a time; stale ones serve while llm-stream is away."""
 
-    def __init__(self, asker: Asker) -> None:
+    def __init__(self, asker: Asker, tasks: Tasks) -> None:
         self._asker = asker
+        self._tasks = tasks
         self._names: frozenset[str] | None = None
         self._asked_at = float("-inf")
         self._asking = asyncio.Lock()
@@ -32,8 +34,14 @@ class Models:
         return sorted(await self._known(FRESH_SECONDS))
 
     async def check(self, name: str) -> None:
-        """Raises ApiError 404 for a model that does not exist, 503 when nobody can tell."""
-        if self._names is not None and name in self._names and time.monotonic() - self._asked_at < FRESH_SECONDS:
+        """Raises ApiError 404 for a model that does not exist, 503 when nobody can tell.
+
+        A name that was there passes at once and is looked up again behind the request's back: llm-stream
+        refuses a model that has gone.
+        """
+        if self._names is not None and name in self._names:
+            if time.monotonic() - self._asked_at > FRESH_SECONDS and not self._asking.locked():
+                self._tasks.spawn(self._known(FRESH_SECONDS), "refresh-models")
             return
         if name not in await self._known(FRESH_SECONDS) and name not in await self._known(MISS_SECONDS):
             raise not_found(f"The model '{name}' does not exist.", "model", "model_not_found")

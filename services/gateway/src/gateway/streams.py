@@ -44,6 +44,10 @@ class Stream:
         self.stopped = True
         self.waiter.wake()
 
+    def is_stopped(self) -> bool:
+        """`stopped`, which changes while its reader waits."""
+        return self.stopped
+
     def told(self) -> dict[str, Any]:
         """What only this gateway knows: how much has left, and when."""
         return {"delivered": self.number, "last_byte_at": self.last_byte_at}
@@ -84,14 +88,14 @@ class Streams:
         Ends with the END or REPLY frame, or when the stream is stopped; raises TimeoutError at `deadline`
         (unix seconds). Frames lost on the way are asked for again.
         """
-        while not stream.stopped:
+        while not stream.is_stopped():
             left = deadline - time.time()
             if left <= 0:
                 raise TimeoutError("the deadline has passed")
             if stream.waiter.gap:
                 await self._attach(stream)
             batch = await stream.waiter.frames(min(left, ATTACH_SECONDS if stream.waiter.gap else pause))
-            if stream.stopped:
+            if stream.is_stopped():
                 return
             yield batch
             if batch and batch[-1].kind in (FrameKind.END, FrameKind.REPLY):

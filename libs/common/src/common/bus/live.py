@@ -208,7 +208,8 @@ class Waiter:
         self.last_number = after
         self.gap = False
         self._frames: list[Frame] = []
-        self._arrived = asyncio.Event()
+        self._woken = False
+        self._arrival: asyncio.Future[None] | None = None
 
     def push(self, frame: Frame) -> None:
         if 0 < frame.number <= self.last_number:
@@ -220,35 +221,51 @@ class Waiter:
             self.last_number = frame.number
             self.gap = False
         self._frames.append(frame)
-        self._arrived.set()
+        if self._arrival is not None:
+            _finish(self._arrival)
 
     def lost(self) -> None:
         """Frames may be missing; wakes the one who waits."""
         self.gap = True
-        self._arrived.set()
-
-    def wake(self) -> None:
-        """End the current wait without a frame."""
-        self._arrived.set()
+        self.wake()
 
     async def arrived(self, timeout: float) -> bool:
         """Whether a frame is there, or comes within `timeout` seconds; it stays to be taken by `frames`."""
-        self._arrived.clear()
-        if not self._frames:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await self._arrived.wait()
+        self._woken = False
+        await self._wait(timeout)
         return bool(self._frames)
 
-    async def frames(self, timeout: float | None = None) -> list[Frame]:
+    async def frames(self, timeout: float) -> list[Frame]:
         """All frames that have arrived, waiting for the first; empty after `timeout` seconds, `lost` or `wake`."""
-        if not self._frames:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await self._arrived.wait()
+        if not self._woken:
+            await self._wait(timeout)
         frames, self._frames = self._frames, []
-        self._arrived.clear()
+        self._woken = False
         return frames
+
+    async def _wait(self, timeout: float) -> None:
+        """Until a frame is there or somebody wakes us; a bare timer, since this runs once a chunk."""
+        if self._frames or self._woken:
+            return
+        loop = asyncio.get_running_loop()
+        self._arrival = arrival = loop.create_future()
+        timer = loop.call_later(timeout, _finish, arrival)
+        try:
+            await arrival
+        finally:
+            self._arrival = None
+            timer.cancel()
+
+    def wake(self) -> None:
+        """End the current wait, or the next one, at once."""
+        self._woken = True
+        if self._arrival is not None:
+            _finish(self._arrival)
+
+
+def _finish(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 OnSignal = Callable[[dict[str, Any]], None]

@@ -124,7 +124,7 @@ class ValkeyLog:
     def __init__(self, url: str, redis: Redis) -> None:
         self._url = url
         self._redis = redis
-        self._appending = Resp(url)
+        self._appending = Resp(url, timeout=PUBLISH_TIMEOUT)
         self._appends: Batcher[Record] = Batcher(self._append, name="log-append")
         self._retention: dict[str, Topic] = {}
         self._trimmed_at: dict[str, float] = {}
@@ -132,8 +132,8 @@ class ValkeyLog:
     async def publish(self, *records: Record) -> None:
         writes = [self._appends.put(record) for record in records]
         try:
-            async with asyncio.timeout(PUBLISH_TIMEOUT):
-                await asyncio.gather(*writes)
+            for write in writes:
+                await write
         except UNAVAILABLE as error:
             raise BusUnavailableError(f"the log did not acknowledge: {error}") from error
 

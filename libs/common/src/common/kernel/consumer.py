@@ -32,6 +32,8 @@ POLL_RECORDS = 200
 COMMIT_SECONDS = 0.1
 # While the engine is away: often enough to be back within a second, seldom enough not to spin.
 AWAY_SECONDS = 0.2
+# A bug is given a few tries, since it may have been a race; then the record is set aside, not the whole lane.
+BUG_TRIES = 5
 # Nothing came in or was finished for this long although work waits: wedged, not slow.
 STALL_SECONDS = 60.0
 
@@ -215,7 +217,7 @@ class Consumer:
             except Exception as error:
                 first_failure = first_failure or time.time()
                 self._note_failure(spec, event, error)
-                delay = spec.retry.delay(attempt)
+                delay = spec.retry.delay(attempt) if isinstance(error, Retry) or attempt < BUG_TRIES else None
                 if delay is None:
                     return await self._set_aside(record, spec, handler, event, error, attempt, first_failure)
                 await asyncio.sleep(delay)

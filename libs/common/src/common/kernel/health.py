@@ -23,6 +23,10 @@ class Health:
         """`starting`, `ready` or `stopping`: the process as a whole."""
         self._state = state
 
+    @property
+    def starting(self) -> bool:
+        return self._state == "starting"
+
     def complaints(self) -> dict[str, str]:
         found = {name: text for name, complain in self._components.items() if (text := complain())}
         return found if self._state == "ready" else {"process": self._state, **found}

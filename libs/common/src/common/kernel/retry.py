@@ -20,11 +20,11 @@ class Backoff:
         """Seconds to wait after failed try number `attempt` (from 1), or None when tries are used up."""
         if attempt > self.attempts:
             return None
-        backoff: float = min(self.ceiling, self.first * 2.0 ** (attempt - 1))
+        backoff: float = min(self.ceiling, self.first * 2.0 ** min(attempt - 1, 30))
         return random.uniform(0.5, 1.0) * backoff
 
 
 NEVER = Backoff(attempts=0)
 A_FEW_TIMES = Backoff(attempts=3, first=0.05, ceiling=1.0)
-# About ten minutes in all: long enough for a database failover, short enough to notice.
-PATIENTLY = Backoff(attempts=24, first=0.1, ceiling=30.0)
+# Transient failures say nothing about the record: go on until what is away is back.
+PATIENTLY = Backoff(attempts=1_000_000, first=0.1, ceiling=5.0)

@@ -207,21 +207,22 @@ async def write_stream(
     Until the first frame everything is still open: an error then is an HTTP error. Later ones travel in band.
     """
     response: web.StreamResponse | None = None
+    last = b""
     try:
         async for batch in deps.streams.frames(stream, deadline, deps.settings.keepalive_seconds):
             if response is None and batch:
                 response = await _begin(request, stream, batch[0], headers)
             if response is not None:
-                await _write(response, stream, batch)
+                last = await _write(response, stream, batch)
     except TimeoutError:
         if response is None:
             raise
         body = error_body("The answer was not complete before the deadline.", type="server_error", code="timeout")
-        await response.write(b"data: %b\n\n" % orjson.dumps(body))
+        last = b"data: %b\n\n" % orjson.dumps(body)
     if response is None:
         # Stopped before anything was said: an empty stream.
         response = await _prepare(request, stream, headers)
-    await response.write_eof()
+    await response.write_eof(last)
     return response
 
 
@@ -241,21 +242,25 @@ async def _prepare(request: web.Request, stream: Stream, headers: Mapping[str, s
     return response
 
 
-async def _write(response: web.StreamResponse, stream: Stream, batch: list[Frame]) -> None:
-    data = b"".join([frame.payload for frame in batch if frame.kind == FrameKind.DATA])
+async def _write(response: web.StreamResponse, stream: Stream, batch: list[Frame]) -> bytes:
+    """Write a batch; returns what is left to be written together with the end of the body."""
     if not batch:
         await response.write(KEEP_ALIVE)
-        return
-    for frame in batch:
-        if frame.kind == FrameKind.END:
-            stream.note_end(frame)
-        elif frame.kind == FrameKind.REPLY:
-            # The kernel could not handle the request at all.
-            data += b"data: %b\n\n" % orjson.dumps(orjson.loads(frame.payload)["body"])
+        return b""
+    data = b"".join([frame.payload for frame in batch if frame.kind == FrameKind.DATA])
+    last = batch[-1]
+    stream.number = max(stream.number, last.number)
+    if data:
+        stream.last_byte_at = time.time()
+    if last.kind == FrameKind.END:
+        stream.note_end(last)
+        return data
+    if last.kind == FrameKind.REPLY:
+        # The kernel could not handle the request at all.
+        return data + b"data: %b\n\n" % orjson.dumps(orjson.loads(last.payload)["body"])
     if data:
         await response.write(data)
-        stream.last_byte_at = time.time()
-    stream.number = max(stream.number, batch[-1].number)
+    return b""
 
 
 def _raise_failure(frame: Frame, headers: Mapping[str, str]) -> None:
