@@ -149,6 +149,8 @@ async def test_a_stream_passes_untouched_and_a_broken_one_never_ends_cleanly() -
         (b"[1]", {}, 400, "must be a JSON object"),
         (b"[" * 10_000 + b"]" * 10_000, {}, 400, "nested more than 64"),
         (b"[" * 10_000, {}, 400, "not valid JSON"),
+        (b'{"a":' + b"[" * 64 + b"]" * 64 + b"}", {}, 400, "nested more than 64"),
+        (b'{"a":[' + b",".join([b"[]"] * 260_000) + b"]}", {}, 400, "more than 250000 lists and objects"),
         (b" " * 1_000_000 + b"{}", {}, 413, "larger than 1000000 bytes"),
         (gzip.compress(b" " * 20_000_000), {"content-encoding": "gzip"}, 413, "larger than 1000000 bytes"),
         (b"no gzip", {"content-encoding": "gzip"}, 400, "could not be read"),
@@ -174,7 +176,8 @@ async def test_a_body_without_length_is_refused_while_it_arrives() -> None:
 
 
 async def test_good_bodies_arrive_packed_or_not() -> None:
-    document = {"a": [{"b": '[{"\\' * 100}] * 100, "ü": 1.5}
+    deepest: Any = json.loads("[" * 63 + "]" * 63)
+    document = {"a": [{"b": '[{"\\' * 100}] * 100, "ü": 1.5, "deep": deepest, "long": "[" * 300_000}
     raw = json.dumps(document).encode()
     async with serving() as (session, _):
         plain = await session.post("/echo", data=raw, expect100=True)
@@ -201,7 +204,8 @@ def depth_of(value: Any) -> int:
 )
 def test_depth_is_that_of_the_document_whatever_its_strings_hold(value: Any, bound: int) -> None:
     for text in (json.dumps(value), json.dumps(value, ensure_ascii=False, indent=1)):
-        assert middleware._too_deep(text.encode(errors="surrogatepass"), bound) == (depth_of(value) > bound)
+        assert middleware._nests_deeper(text.encode(errors="surrogatepass"), bound) == (depth_of(value) > bound)
+    assert middleware._is_deeper({"": value}, bound) == (depth_of({"": value}) > bound)
 
 
 class Inner(BaseModel):

@@ -27,6 +27,8 @@ M = TypeVar("M", bound=BaseModel)
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 # No honest request nests deeper; recursive code behind us stays far from its limits.
 MAX_DEPTH = 64
+# Bounds what parsing may cost: several times the largest conversation, a tenth of a second at worst.
+MAX_CONTAINERS = 250_000
 FORESEEN = (ApiError, web.HTTPException, BusUnavailableError, StoreUnavailableError)
 BAD_HTTP = "The request is not valid HTTP, or its headers are too large."
 # How long a refused body is still read, so that its sender gets to see the refusal.
@@ -178,14 +180,20 @@ async def read_json(request: web.Request, *, max_bytes: int, max_depth: int = MA
     Raises ApiError: 413 too large, 415 packed in an unknown way, 400 anything else that is wrong with it.
     """
     body = await read_body(request, max_bytes)
-    if _too_deep(body, max_depth):
-        raise errors.bad_request(f"The request body is nested more than {max_depth} levels deep.", code="too_deep")
+    brackets = body.count(b"[") + body.count(b"{")
+    if brackets > MAX_CONTAINERS and len(_structure(body)) > 2 * MAX_CONTAINERS:
+        raise errors.bad_request(
+            f"The request body holds more than {MAX_CONTAINERS} lists and objects.", code="too_many"
+        )
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise errors.bad_request(_why_not_json(body, error), code="invalid_json") from None
+        # The parser has a limit of its own, far above ours, and does not tell it from bad syntax.
+        raise _too_deep(max_depth) if _nests_deeper(body, max_depth) else _not_json(body, error) from None
     if not isinstance(value, dict):
         raise errors.bad_request("The request body must be a JSON object.", code="invalid_json")
+    if brackets > max_depth and _is_deeper(value, max_depth):
+        raise _too_deep(max_depth)
     return value
 
 
@@ -208,20 +216,46 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _too_deep(body: bytes, max_depth: int) -> bool:
-    """Whether well-formed JSON nests deeper than `max_depth`; text that is not JSON may pass.
+def _too_deep(max_depth: int) -> ApiError:
+    return errors.bad_request(f"The request body is nested more than {max_depth} levels deep.", code="too_deep")
+
+
+def _is_deeper(value: dict[str, Any], max_depth: int) -> bool:
+    """Whether a parsed document nests deeper than `max_depth`; one pass a level, no recursion."""
+    level: list[Any] = [value]
+    for _ in range(max_depth):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) in (dict, list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _nests_deeper(body: bytes, max_depth: int) -> bool:
+    """The same for text too deep to be parsed; text that is not JSON may pass.
 
     Peels one level a step by removing empty pairs, at the speed of `bytes.replace`.
     """
-    if body.count(b"[") + body.count(b"{") <= max_depth:
-        return False
-    structure = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_FOLD, _NOT_STRUCTURE)
-    brackets = b"".join(structure.split(b'"')[::2])
+    brackets = _structure(body)
     for _ in range(max_depth):
         before, brackets = len(brackets), brackets.replace(b"[]", b"")
         if len(brackets) == before:
             return False
     return bool(brackets)
+
+
+def _structure(body: bytes) -> bytes:
+    """The brackets of a JSON text, both kinds as one, without those inside its strings."""
+    bare = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_FOLD, _NOT_STRUCTURE)
+    return b"".join(bare.split(b'"')[::2])
+
+
+def _not_json(body: bytes, error: orjson.JSONDecodeError) -> ApiError:
+    return errors.bad_request(_why_not_json(body, error), code="invalid_json")
 
 
 def _why_not_json(body: bytes, error: orjson.JSONDecodeError) -> str:
