@@ -33,6 +33,7 @@ async def fail(request: web.Request) -> web.Response:
         "bus": BusUnavailableError("away"),
         "bug": ZeroDivisionError("sk-sonant-secret"),
         "http": web.HTTPUnsupportedMediaType(),
+        "redirect": web.HTTPFound("/elsewhere"),
     }[request.match_info["how"]]
 
 
@@ -128,6 +129,11 @@ async def test_malformed_http_gets_the_one_shape_too(head: bytes) -> None:
         assert b"x-request-id: req_" in answer.lower()
         assert b"aiohttp" not in answer
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "bad_http"
+
+
+async def test_a_redirection_is_no_error() -> None:
+    async with serving() as (session, _), session.get("/fail/redirect", allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["location"]) == (302, "/elsewhere")
 
 
 async def test_a_stream_passes_untouched_and_a_broken_one_never_ends_cleanly() -> None:

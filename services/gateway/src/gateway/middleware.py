@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import orjson
 import structlog
 from aiohttp import hdrs, web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
 from pydantic import BaseModel, ValidationError
 
 from common.bus.port import BusUnavailableError
@@ -27,7 +27,7 @@ M = TypeVar("M", bound=BaseModel)
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 # No honest request nests deeper; recursive code behind us stays far from its limits.
 MAX_DEPTH = 64
-# Bounds what parsing may cost: several times the largest conversation, a tenth of a second at worst.
+# Bounds what parsing may cost: several times the largest conversation, a fifth of a second at worst.
 MAX_CONTAINERS = 250_000
 FORESEEN = (ApiError, web.HTTPException, BusUnavailableError, StoreUnavailableError)
 BAD_HTTP = "The request is not valid HTTP, or its headers are too large."
@@ -69,7 +69,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except FORESEEN as error:
-        if _beyond_answering(request):
+        if _beyond_answering(request) or (isinstance(error, web.HTTPException) and error.status < 400):
             raise
         return describe(error, request).response()
     except Exception:
@@ -134,7 +134,7 @@ class _Protocol(web.RequestHandler):
     ) -> web.StreamResponse:
         if request.transport is None:
             raise ConnectionResetError("the caller left")
-        error = ApiError(status, BAD_HTTP, code="bad_http")
+        error = _unread(status, exc)
         if status >= 500:
             # Logs the error, and raises ConnectionError where an answer has begun.
             super().handle_error(request, status, exc, message)
@@ -145,6 +145,13 @@ class _Protocol(web.RequestHandler):
         response.headers[hdrs.SERVER] = "sonant"
         response.force_close()
         return response
+
+
+def _unread(status: int, why: BaseException | None) -> ApiError:
+    """What to say of a request the parser gave up on."""
+    if isinstance(why, ContentEncodingError):
+        return ApiError(415, "This Content-Encoding is not supported; use gzip.", code="unsupported_encoding")
+    return ApiError(status, BAD_HTTP, code="bad_http")
 
 
 class _Server(web.Server):
