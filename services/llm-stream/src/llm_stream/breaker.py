@@ -12,7 +12,7 @@ OPEN_SECONDS = 5.0
 
 
 class Breaker:
-    """Closed, open, or probing with a single caller."""
+    """Closed, open, or probing with a single caller; beside that, resting for as long as the upstream asked."""
 
     def __init__(
         self,
@@ -27,6 +27,7 @@ class Breaker:
         self._failures = 0
         self._open_until = 0.0
         self._probing = False
+        self._rests_until = 0.0
 
     @property
     def state(self) -> str:
@@ -37,6 +38,8 @@ class Breaker:
 
     def try_enter(self) -> bool:
         """Whether a call may go through; while recovering only one may."""
+        if self._clock() < self._rests_until:
+            return False
         if self._failures < self._threshold:
             return True
         if self._probing or self._clock() < self._open_until:
@@ -46,7 +49,12 @@ class Breaker:
 
     def opens_in(self) -> float:
         """Seconds until a call may go through, 0 if now."""
-        return 0.0 if self._failures < self._threshold else max(0.0, self._open_until - self._clock())
+        broken_for = 0.0 if self._failures < self._threshold else self._open_until - self._clock()
+        return max(0.0, broken_for, self.rests_for())
+
+    def rests_for(self) -> float:
+        """Seconds for which the upstream asked to be left alone."""
+        return max(0.0, self._rests_until - self._clock())
 
     def succeeded(self) -> None:
         self._failures, self._probing = 0, False
@@ -62,7 +70,6 @@ class Breaker:
         self._probing = False
 
     def rest(self, seconds: float) -> None:
-        """Stay away for as long as the upstream asked (Retry-After)."""
-        self._failures = max(self._failures, self._threshold)
-        self._open_until = self._clock() + seconds
+        """The upstream is busy, not broken: leave it alone for a while, then let everybody back."""
+        self._rests_until = max(self._rests_until, self._clock() + seconds)
         self._probing = False

@@ -1,6 +1,7 @@
 """Who is asked next, for how long, and what a failure means: the policy of every path, streaming or not."""
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -21,8 +22,12 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 BACKOFF = Backoff(attempts=5, first=0.2, ceiling=2.0)
-# Without a Retry-After a rate-limited upstream is left alone this long while others can answer.
-BUSY_REST_SECONDS = 1.0
+# A rate limit without a Retry-After: seconds are the scale of a provider's window.
+BUSY_BACKOFF = Backoff(attempts=5, first=1.0, ceiling=8.0)
+# Everybody who waited for a rate limit comes back at once; this share of the wait spreads them.
+CROWD_JITTER = 0.1
+# Whatever a Retry-After says, an upstream is asked again after this long.
+LONGEST_REST_SECONDS = 300.0
 # A caller would rather hear "try later" than wait longer than this for a rate limit.
 LONGEST_WAIT_SECONDS = 10.0
 # Kept back from the deadline, so that the error still reaches the caller in time.
@@ -55,78 +60,106 @@ class Breakers:
 
 
 @dataclass(slots=True)
+class _Candidate:
+    """An upstream as one turn sees it: how often it may still be asked, and not before when (monotonic seconds)."""
+
+    upstream: Upstream
+    breaker: Breaker
+    tries: int
+    made: int = 0
+    not_before: float = 0.0
+
+    def ready_in(self) -> float:
+        return max(0.0, self.not_before - time.monotonic(), self.breaker.rests_for())
+
+    def failed(self, failure: UpstreamError) -> None:
+        """Decide when this upstream may be asked again in this turn."""
+        self.made += 1
+        exhausted = isinstance(failure, UpstreamBusy) and failure.exhausted
+        self.tries = 0 if exhausted or failure.ours else self.tries - 1
+        self.not_before = time.monotonic() + (BACKOFF.delay(self.made) or 0.0)
+
+
+@dataclass(slots=True)
 class Attempts:
-    """The tries of one turn, in order; `try_one` is handed an upstream and its patience."""
+    """The tries of one turn, in order; `try_one` is handed an upstream and its patience.
+
+    The first upstream that may be asked is asked: after a failure that is another one at once, or, where there is
+    none, the same one after its backoff or the rest it asked for.
+    """
 
     alias: Alias
     deadline: float
     breakers: Breakers
     needs_tools: bool
+    streams: bool = True
     made: list[Attempt] = field(default_factory=list)
     may_continue: Callable[[], bool] = lambda: True
 
     async def run(self, try_one: Callable[[Upstream, Patience], Awaitable[T]]) -> T:
         """The first whole answer. Raises ReplyFailed, or TooLong."""
+        candidates = [
+            _Candidate(upstream, self.breakers.of(upstream), self.alias.tries)
+            for upstream in self.alias.upstreams
+            if not self.needs_tools or "tools" in upstream.capabilities
+        ]
         failure: UpstreamError | None = None
-        capable = [u for u in self.alias.upstreams if not self.needs_tools or "tools" in u.capabilities]
-        for position, upstream in enumerate(capable):
-            others = len(capable) - position - 1
-            for number in range(1, self.alias.tries + 1):
-                breaker = self.breakers.of(upstream)
-                patience = self._patience(self.alias.tries - number + others + 1)
-                if patience is None or not breaker.try_enter():
-                    break
-                try:
-                    return await self._attempt(upstream, patience, breaker, try_one)
-                except UpstreamRefused as refused:
-                    raise self._refused(refused) from refused
-                except UpstreamError as error:
-                    failure = error
-                if not self.may_continue():
-                    raise failed(failure) from failure
-                pause = self._pause(failure, number, others)
-                if pause is None:
-                    break
-                await asyncio.sleep(pause)
-        raise self._given_up(capable, failure) from failure
+        while (candidate := await self._next(candidates)) is not None:
+            try:
+                return await self._attempt(candidate, self._patience(candidates, candidate), try_one)
+            except UpstreamRefused as refused:
+                raise self._refused(refused) from refused
+            except UpstreamError as error:
+                candidate.failed(error)
+                # What another upstream met says more than that one is not set up.
+                failure = failure if failure is not None and error.ours else error
+            if not self.may_continue():
+                raise failed(failure) from failure
+        raise self._given_up(candidates, failure) from failure
 
-    def _patience(self, tries_left: int) -> Patience | None:
+    async def _next(self, candidates: list[_Candidate]) -> _Candidate | None:
+        """Whom to ask now, having waited where everybody rests; None when nobody is worth waiting for.
+
+        An open breaker is not waited for: that would turn an outage into a queue.
+        """
+        while self._left() >= SHORTEST_ATTEMPT_SECONDS:
+            usable = [candidate for candidate in candidates if candidate.tries > 0]
+            for candidate in usable:
+                if candidate.ready_in() <= 0 and candidate.breaker.try_enter():
+                    return candidate
+            waits = [candidate.ready_in() for candidate in usable if candidate.breaker.state == "closed"]
+            if not waits or min(waits) > min(LONGEST_WAIT_SECONDS, self._left()):
+                return None
+            await asyncio.sleep(min(waits) * random.uniform(1.0, 1.0 + CROWD_JITTER))
+        return None
+
+    def _left(self) -> float:
+        """Seconds left for attempts."""
+        return self.deadline - time.time() - RESERVE_SECONDS
+
+    def _patience(self, candidates: list[_Candidate], candidate: _Candidate) -> Patience:
         """An equal share of what is left of the deadline, within the alias's own limits."""
-        left = self.deadline - time.time() - RESERVE_SECONDS
-        share = left / max(1, tries_left)
-        if share < SHORTEST_ATTEMPT_SECONDS:
-            return None
+        others = sum(1 for other in candidates if other is not candidate and other.tries > 0)
+        share = max(SHORTEST_ATTEMPT_SECONDS, self._left() / (candidate.tries + others))
+        first = self.alias.first_byte_timeout if self.streams else self.alias.whole_timeout
         return Patience(
             connect=min(self.alias.connect_timeout, share),
-            first_byte=min(self.alias.first_byte_timeout, share),
-            idle=min(self.alias.idle_timeout, max(left, SHORTEST_ATTEMPT_SECONDS)),
+            first_byte=min(first, share),
+            idle=min(self.alias.idle_timeout, share),
         )
 
     async def _attempt(
-        self,
-        upstream: Upstream,
-        patience: Patience,
-        breaker: Breaker,
-        try_one: Callable[[Upstream, Patience], Awaitable[T]],
+        self, candidate: _Candidate, patience: Patience, try_one: Callable[[Upstream, Patience], Awaitable[T]]
     ) -> T:
-        async with self._recorded(upstream, breaker) as outcome:
+        breaker = candidate.breaker
+        async with self._recorded(candidate.upstream, breaker) as outcome:
             try:
-                answer = await try_one(upstream, patience)
-            except UpstreamBusy as busy:
-                outcome.name = "busy"
-                breaker.rest(busy.retry_after if busy.retry_after is not None else BUSY_REST_SECONDS)
-                raise
-            except UpstreamRefused:
-                outcome.name = "refused"
-                breaker.succeeded()
-                raise
-            except UpstreamBroken:
-                outcome.name = "broken"
-                breaker.failed()
+                answer = await try_one(candidate.upstream, patience)
+            except UpstreamError as error:
+                outcome.name = _judge(candidate, error)
                 raise
             except asyncio.CancelledError:
                 outcome.name = "stopped"
-                breaker.left()
                 raise
             outcome.name = "completed"
             breaker.succeeded()
@@ -143,6 +176,8 @@ class Attempts:
             error = raised
             raise
         finally:
+            if outcome.name in ("stopped", "bug"):
+                breaker.left()
             seconds = time.monotonic() - started
             ATTEMPTS.labels(upstream.name, outcome.name).inc()
             ATTEMPT_SECONDS.labels(upstream.name).observe(seconds)
@@ -161,21 +196,6 @@ class Attempts:
             if isinstance(error, UpstreamError):
                 log.warning("attempt failed", upstream=upstream.name, outcome=outcome.name, error=str(error))
 
-    def _pause(self, failure: UpstreamError, number: int, others: int) -> float | None:
-        """Seconds to wait before asking the same upstream again, or None to move on."""
-        if number >= self.alias.tries:
-            return None
-        if isinstance(failure, UpstreamBusy):
-            if others or failure.exhausted:
-                return None
-            wait = failure.retry_after if failure.retry_after is not None else BACKOFF.delay(number)
-            fits = wait is not None and wait <= min(LONGEST_WAIT_SECONDS, self.deadline - time.time() - RESERVE_SECONDS)
-            return wait if fits else None
-        if others and (failure.status is None or failure.code == "unconfigured"):
-            # Silence and broken streams cost the caller's time: rather ask somebody else at once.
-            return None
-        return BACKOFF.delay(number)
-
     def _refused(self, refused: UpstreamRefused) -> Exception:
         if refused.too_long and self.alias.larger is not None:
             return TooLong()
@@ -190,16 +210,17 @@ class Attempts:
             )
         )
 
-    def _given_up(self, capable: list[Upstream], failure: UpstreamError | None) -> ReplyFailed:
+    def _given_up(self, candidates: list[_Candidate], failure: UpstreamError | None) -> ReplyFailed:
+        soonest = min((candidate.breaker.opens_in() for candidate in candidates), default=0.0)
         if failure is not None:
-            return failed(failure)
-        if not capable:
+            return failed(failure, soonest)
+        if not candidates:
             message = "No upstream of this model can call tools."
             return ReplyFailed(ReplyError(status=400, message=message, type="invalid_request_error", param="tools"))
-        wait = min(self.breakers.of(upstream).opens_in() for upstream in capable)
-        message = "Every upstream of this model is resting after failures."
-        error = ReplyError(status=503, message=message, type="server_error", code="upstreams_unavailable")
-        return ReplyFailed(error, retry_after=max(1.0, wait))
+        if self._left() < SHORTEST_ATTEMPT_SECONDS:
+            message = "The answer was not complete before the deadline."
+            return ReplyFailed(ReplyError(status=504, message=message, type="server_error", code="deadline_exceeded"))
+        return _all_resting(candidates, max(1.0, soonest))
 
 
 @dataclass(slots=True)
@@ -207,22 +228,62 @@ class _Outcome:
     name: str = "bug"
 
 
-def failed(failure: UpstreamError) -> ReplyFailed:
-    """What the client is told about the last failure."""
+def _judge(candidate: _Candidate, error: UpstreamError) -> str:
+    """Tell the breaker about a failed attempt; returns the name of its outcome."""
+    if isinstance(error, UpstreamBusy):
+        _rest(candidate, error)
+        return "busy"
+    if isinstance(error, UpstreamRefused):
+        candidate.breaker.succeeded()
+        return "refused"
+    if error.code == "unconfigured":
+        # Nobody was asked.
+        candidate.breaker.left()
+    else:
+        candidate.breaker.failed()
+    return "broken"
+
+
+def _rest(candidate: _Candidate, busy: UpstreamBusy) -> None:
+    """Leave a busy upstream alone: as long as it asked, or with jitter."""
+    if busy.exhausted:
+        # No rest helps; like a broken upstream it is skipped after a while and probed.
+        candidate.breaker.failed()
+        return
+    told = busy.retry_after
+    seconds = told if told is not None else BUSY_BACKOFF.delay(candidate.made + 1) or 0.0
+    candidate.breaker.rest(min(seconds, LONGEST_REST_SECONDS))
+
+
+def _all_resting(candidates: list[_Candidate], soonest: float) -> ReplyFailed:
+    """Nobody was asked: they rest after a rate limit, or their breakers are open."""
+    if any(candidate.breaker.state == "closed" for candidate in candidates):
+        message = "Every upstream of this model is rate limited."
+        error = ReplyError(status=429, message=message, type="rate_limit_error", code="rate_limit_exceeded")
+    else:
+        message = "Every upstream of this model is resting after failures."
+        error = ReplyError(status=503, message=message, type="server_error", code="upstreams_unavailable")
+    return ReplyFailed(error, retry_after=soonest)
+
+
+def failed(failure: UpstreamError, soonest: float = 0.0) -> ReplyFailed:
+    """What the client is told about a failure; an upstream comes back in `soonest` seconds at the earliest."""
     if isinstance(failure, UpstreamBusy):
         code = failure.code or "rate_limit_exceeded"
-        error = ReplyError(status=429, message=str(failure), type="rate_limit_error", code=code)
-        return ReplyFailed(error, retry_after=failure.retry_after)
+        busy = ReplyError(status=429, message=str(failure), type="rate_limit_error", code=code)
+        return ReplyFailed(busy, retry_after=None if failure.exhausted else max(soonest, 0.001))
     if failure.code == "unconfigured":
         message = f"The provider of this model is not configured: {failure}."
         return ReplyFailed(
             ReplyError(status=503, message=message, type="server_error", code="provider_unconfigured"), retry_after=60.0
         )
+    # What a provider says about our key or our model name is for the operator, who finds it in the fact.
+    reason = "its provider refused this service's own settings" if failure.ours else str(failure)
     silent = isinstance(failure, UpstreamBroken) and failure.silent
     return ReplyFailed(
         ReplyError(
             status=504 if silent else 502,
-            message=f"The model could not answer: {failure}.",
+            message=f"The model could not answer: {reason}.",
             type="server_error",
             code="upstream_timeout" if silent else "upstream_error",
         )

@@ -52,7 +52,12 @@ class Upstream(_Section):
 
     def key(self, environment: Mapping[str, str] = os.environ) -> str | None:
         """The secret named by `key_env`; None where the upstream needs none. Raises KeyError when it is not set."""
-        return environment[self.key_env] if self.key_env else None
+        if self.key_env is None:
+            return None
+        # Compose files hand on variables that are not set as empty ones.
+        if not (key := environment.get(self.key_env, "").strip()):
+            raise KeyError(self.key_env)
+        return key
 
 
 class Alias(_Section):
@@ -65,6 +70,8 @@ class Alias(_Section):
     first_byte_timeout: Seconds = 10.0
     idle_timeout: Seconds = 10.0
     connect_timeout: Seconds = 3.0
+    # An answer that is not streamed says nothing until it is complete.
+    whole_timeout: Seconds = 60.0
     # Tries per upstream before the next one is asked.
     tries: int = Field(default=2, ge=1, le=5)
     # The alias that takes over when the conversation is too long for this one.
@@ -88,15 +95,30 @@ class Models(_Section):
                 raise ValueError(f"alias {name}: larger names {alias.larger}, which does not exist")
         return self
 
+    @model_validator(mode="after")
+    def _larger_ends(self) -> "Models":
+        for name, alias in self.aliases.items():
+            seen, larger = {name}, alias.larger
+            while larger is not None:
+                if larger in seen:
+                    raise ValueError(f"alias {name}: larger leads back to {larger}")
+                seen.add(larger)
+                larger = self.aliases[larger].larger
+        return self
+
 
 def load(file: Path | None, sandbox_url: str | None, environment: Mapping[str, str] = os.environ) -> Models:
     """The table of `file`, or the built-in one. Raises ModelsFileError."""
     if file is None:
         return _built_in(sandbox_url, environment)
     try:
-        return Models.model_validate(tomllib.loads(file.read_text()))
-    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
+        table = Models.model_validate(tomllib.loads(file.read_text()))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
         raise ModelsFileError(f"{file}: {error}") from error
+    if not table.aliases:
+        # A file that is just being written looks like this, and would take every model away.
+        raise ModelsFileError(f"{file}: no aliases")
+    return table
 
 
 def _built_in(sandbox_url: str | None, environment: Mapping[str, str]) -> Models:

@@ -7,6 +7,9 @@ from typing import Any, Protocol
 
 from llm_stream.models import Upstream
 
+# The statuses below 500 that the same upstream may take back.
+TRANSIENT = frozenset({408, 409, 425, 429})
+
 
 class UpstreamError(Exception):
     """An attempt failed; `status` is the upstream's HTTP status where it sent one."""
@@ -15,6 +18,11 @@ class UpstreamError(Exception):
         super().__init__(message)
         self.status = status
         self.code = code
+
+    @property
+    def ours(self) -> bool:
+        """Our own configuration is at fault (key, address, model): the same upstream would only say it again."""
+        return False
 
 
 class UpstreamBroken(UpstreamError):
@@ -25,6 +33,10 @@ class UpstreamBroken(UpstreamError):
     ) -> None:
         super().__init__(message, status=status, code=code)
         self.silent = silent
+
+    @property
+    def ours(self) -> bool:
+        return self.code == "unconfigured" or ((self.status or 500) < 500 and self.status not in TRANSIENT)
 
 
 class UpstreamBusy(UpstreamError):
@@ -50,7 +62,7 @@ class UpstreamRefused(UpstreamError):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long an attempt may be silent, in seconds."""
+    """How long an attempt may be silent, in seconds. Where an answer comes whole, `first_byte` is the wait for it."""
 
     connect: float
     first_byte: float

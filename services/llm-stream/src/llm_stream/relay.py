@@ -15,23 +15,27 @@ from llm_stream.sentences import SkipPrefix, releasable
 from llm_stream.turn import Turn
 
 DONE = b"[DONE]"
+SPOKEN = frozenset({"role", "content"})
 
 
 class Relay:
-    """Carries one attempt's stream into a turn."""
+    """Carries one attempt's stream into a turn. Nothing is said before there is something to say."""
 
     def __init__(self, turn: Turn, alias: Alias, upstream: Upstream, *, include_usage: bool, choices: int) -> None:
         self._turn = turn
         self._upstream = upstream
         self._include_usage = include_usage
         self._choices = choices
-        self._hold = alias.holds_sentences
+        # A continuation is always compared with what was released, whoever continues.
+        self._hold = alias.holds_sentences or bool(turn.released_text)
         self._skip = SkipPrefix(turn.released_text)
         self._held: dict[int, str] = {}
         self._held_tokens: dict[int, int] = {}
         self._tail: list[dict[str, Any]] = []
         self._last: dict[str, Any] = {}
+        self._opened: set[int] = {0} if turn.begun else set()
         self._finished: set[int] = set()
+        turn.attempt_tokens = 0
         self.ended = False
         self.model = upstream.model
         self.usage: dict[str, Any] | None = None
@@ -47,7 +51,7 @@ class Relay:
             return
         chunk = _parse(payload)
         usage = chunk.pop("usage", None)
-        if usage:
+        if usage and isinstance(usage, dict):
             self.usage = usage
         self.model = chunk.get("model") or self.model
         choices = chunk["choices"]
@@ -55,55 +59,47 @@ class Relay:
             self._take_choices(chunk, choices)
 
     def _take_choices(self, chunk: dict[str, Any], choices: list[dict[str, Any]]) -> None:
-        text, finished, plain = "", False, True
+        finished = False
         for choice in choices:
-            delta = choice.get("delta") or {}
-            content = delta.get("content")
-            if isinstance(content, str) and content:
-                text += content
-            plain = plain and not (delta.keys() - {"role", "content", "refusal"})
             if choice.get("finish_reason") is not None:
                 finished = True
                 self.finish_reason = choice["finish_reason"]
                 self._finished.add(choice.get("index", 0))
-        if text or not plain:
-            self.tokens += 1
-            self._turn.generated_tokens += 1
+        tokens = _tokens_of(choices)
+        self.tokens += tokens
+        self._turn.generated_tokens += tokens
+        self._turn.attempt_tokens = self.tokens
         if self._hold:
             self._hold_back(chunk, choices)
         elif finished:
             self._tail.append(chunk)
-        elif text or not plain or not self._turn.begun:
-            self._emit(chunk, text, tokens=1 if text or not plain else 0)
+        elif tokens:
+            self._emit(chunk, _text_of(choices), tokens=tokens)
 
     # -- holding back to sentence boundaries ----------------------------------------------------------------
 
     def _hold_back(self, chunk: dict[str, Any], choices: list[dict[str, Any]]) -> None:
         self._last = chunk
         for choice in choices:
-            delta = choice.get("delta") or {}
-            index = choice.get("index", 0)
-            content = delta.pop("content", None)
-            if delta.pop("role", None) is not None and not self._turn.begun:
-                self._emit_text(index, "", tokens=0, role=True)
-            if content:
-                self._release(index, self._skip.feed(content))
-            if delta or choice.get("finish_reason") is not None:
-                self._tail.append({**chunk, "choices": [{**choice, "delta": delta}]})
+            delta = choice["delta"]
+            if content := delta.get("content"):
+                self._release(choice.get("index", 0), self._skip.feed(content))
+            rest = _beside_text(delta)
+            if rest or choice.get("finish_reason") is not None:
+                self._tail.append({**chunk, "choices": [{**choice, "delta": rest}]})
 
     def _release(self, index: int, text: str) -> None:
         held = self._held.get(index, "") + text
         tokens = self._held_tokens.get(index, 0) + 1
         end = releasable(held)
         if end:
-            share = round(tokens * end / len(held))
+            share = max(1, round(tokens * end / len(held)))
             tokens -= share
             self._emit_text(index, held[:end], tokens=share)
         self._held[index], self._held_tokens[index] = held[end:], tokens
 
-    def _emit_text(self, index: int, text: str, *, tokens: int, role: bool = False) -> None:
-        delta = {"role": "assistant", "content": text} if role else {"content": text}
-        choice = {"index": index, "delta": delta, "finish_reason": None, "logprobs": None}
+    def _emit_text(self, index: int, text: str, *, tokens: int) -> None:
+        choice = {"index": index, "delta": {"content": text}, "finish_reason": None, "logprobs": None}
         self._emit({**self._last, "choices": [choice]}, text, tokens=tokens)
 
     # -- out ------------------------------------------------------------------------------------------------
@@ -116,21 +112,25 @@ class Relay:
         chunk.pop("system_fingerprint", None)
         if self._include_usage:
             chunk["usage"] = None
-        if not self._turn.begun:
-            # Node's client cannot finalise a message whose role it never heard.
-            for choice in chunk["choices"]:
-                choice["delta"] = {"role": "assistant", **(choice.get("delta") or {})}
+        for choice in chunk["choices"]:
+            index = choice.get("index", 0)
+            if index not in self._opened:
+                # Node's client cannot finalise a message whose role it never heard.
+                self._opened.add(index)
+                choice["delta"] = {"role": "assistant", **choice["delta"]}
         self._turn.start(provider_headers(self._upstream))
         self._turn.emit(orjson.dumps(chunk), tokens=tokens, text=text)
 
     def finish(self, usage: dict[str, Any]) -> None:
         """The stream is whole: release what was held, the finish chunk, usage if asked for, and `[DONE]`."""
         self._turn.defer()
+        if rest := self._skip.finish():
+            self._held[0] = self._held.get(0, "") + rest
         for index, text in self._held.items():
             if text:
                 self._emit_text(index, text, tokens=self._held_tokens[index])
         for chunk in self._tail:
-            self._emit(chunk, _text_of(chunk), tokens=0)
+            self._emit(chunk, _text_of(chunk["choices"]), tokens=_tokens_of(chunk["choices"]))
         if self._include_usage:
             last = {"id": self._turn.request.request_id, "object": "chat.completion.chunk", "model": self.model}
             created = int(self._turn.request.received_at)
@@ -155,13 +155,34 @@ def _parse(payload: bytes) -> dict[str, Any]:
         message = told.get("message") if isinstance(told, dict) else told
         raise UpstreamBroken(f"the upstream reported an error mid-stream: {str(message)[:500]}")
     choices = chunk.get("choices") if isinstance(chunk, dict) else None
-    if not isinstance(choices, list) or [choice for choice in choices if not isinstance(choice, dict)]:
+    if not isinstance(choices, list):
         raise UpstreamBroken("the upstream sent a chunk without choices")
+    for choice in choices:
+        _check(choice)
     return cast("dict[str, Any]", chunk)
 
 
-def _text_of(chunk: dict[str, Any]) -> str:
-    return "".join((choice.get("delta") or {}).get("content") or "" for choice in chunk["choices"])
+def _check(choice: Any) -> None:
+    """A choice always has a delta afterwards. Raises UpstreamBroken on one that is no choice."""
+    delta = choice.get("delta") if isinstance(choice, dict) else choice
+    if delta is None and isinstance(choice, dict):
+        delta = choice["delta"] = {}
+    if not isinstance(delta, dict) or not isinstance(delta.get("content") or "", str):
+        raise UpstreamBroken("the upstream sent a malformed choice")
+
+
+def _beside_text(delta: dict[str, Any]) -> dict[str, Any]:
+    """What a delta says other than text: tool calls, a refusal, reasoning. Servers send empty members too."""
+    return {name: value for name, value in delta.items() if value and name not in SPOKEN}
+
+
+def _tokens_of(choices: list[dict[str, Any]]) -> int:
+    """How many of these deltas say anything."""
+    return sum(1 for choice in choices if choice["delta"].get("content") or _beside_text(choice["delta"]))
+
+
+def _text_of(choices: list[dict[str, Any]]) -> str:
+    return "".join([choice["delta"].get("content") or "" for choice in choices])
 
 
 def provider_headers(upstream: Upstream) -> dict[str, str]:

@@ -143,6 +143,7 @@ async def _by_alias(turn: Turn, name: str, deps: Deps, made: list[chat.Attempt])
         deadline=turn.deadline,
         breakers=deps.breakers,
         needs_tools=bool(turn.request.body.get("tools")),
+        streams=turn.request.stream,
         made=made,
         may_continue=lambda: _may_continue(turn, alias),
     )
@@ -195,7 +196,7 @@ async def _whole(turn: Turn, alias: Alias, upstream: Upstream, patience: Patienc
     completion.pop("system_fingerprint", None)
     model = completion.get("model") or upstream.model
     usage = _usage(completion.get("usage"), turn.request.body, _said_tokens(completion))
-    turn.generated_tokens = usage.completion_tokens
+    turn.generated_tokens = turn.attempt_tokens = usage.completion_tokens
     turn.start(provider_headers(upstream))
     turn.emit_whole(orjson.dumps(completion), tokens=usage.completion_tokens)
     return Answered(upstream, model, usage, completion["choices"][0].get("finish_reason"))
@@ -306,8 +307,11 @@ def _completed(turn: Turn, common: dict[str, Any], answered: Answered) -> Event[
 
 
 def _interrupted(turn: Turn, common: dict[str, Any]) -> Event[Any]:
-    used = _usage(None, turn.request.body, turn.generated_tokens) if common["attempts"] else Usage()
     last = common["attempts"][-1] if common["attempts"] else None
+    if last is not None and last.outcome not in ("stopped", "completed"):
+        # Stopped between two attempts: the failed one is not billed.
+        last = None
+    used = _usage(None, turn.request.body, turn.attempt_tokens) if last else Usage()
     payload = chat.ChatReplyInterrupted(
         **common,
         upstream=last.upstream if last else None,

@@ -27,6 +27,7 @@ class SkipPrefix:
 
     def __init__(self, released: str) -> None:
         self._expected = released.strip()
+        self._gap = released[len(released.rstrip()) :]
         self._held = ""
         self._deciding = bool(self._expected)
 
@@ -36,9 +37,25 @@ class SkipPrefix:
             return text
         self._held += text
         said = self._held.lstrip()
-        if len(said) < len(self._expected) and self._expected.startswith(said):
+        if self._expected.startswith(said):
+            return ""
+        if not said.startswith(self._expected):
+            self._deciding = False
+            return self._joined(self._held)
+        rest = said[len(self._expected) :]
+        # White space alone does not tell yet where the repetition ends.
+        if not rest.strip():
             return ""
         self._deciding = False
-        if said.startswith(self._expected):
-            return said[len(self._expected) :].lstrip()
-        return said
+        return rest.removeprefix(self._gap) if rest.startswith(self._gap) else rest.lstrip()
+
+    def finish(self) -> str:
+        """What is still held when the fallback has ended and was not a repetition."""
+        if not self._deciding or self._held.strip() == self._expected:
+            return ""
+        self._deciding = False
+        return self._joined(self._held)
+
+    def _joined(self, text: str) -> str:
+        """Models like to begin with a space; where one was released they would make two. Lines keep their indent."""
+        return text.lstrip(" ") if self._gap.endswith(" ") else text

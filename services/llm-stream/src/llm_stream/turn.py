@@ -33,6 +33,7 @@ class Turn:
         self.last_byte_at: float | None = None
         self.frames: list[Frame] = []
         self.generated_tokens = 0
+        self.attempt_tokens = 0  # of the attempt under way: failed ones are not billed
         self.receipt: StopReceipt | None = None
         self.work: asyncio.Task[Any] | None = None
         self.answer: Answer | None = None

@@ -16,7 +16,11 @@ from llm_stream.ports import Patience, UpstreamBroken, UpstreamBusy, UpstreamRef
 
 # Statuses that say "the request itself is wrong"; 401, 403 and 404 mean that our own configuration is.
 REFUSALS = frozenset({400, 413, 422})
+# A refusal on grounds of content stays one whatever its status.
+FILTERED = frozenset({"content_filter", "content_policy_violation"})
 MAX_ERROR_BYTES = 64 * 1024
+# The status already says most; what else the upstream has to say must not cost the turn much.
+ERROR_BODY_SECONDS = 2.0
 READ_BUFFER = 256 * 1024
 
 # What a lost or refused connection looks like through the client.
@@ -67,7 +71,7 @@ class HttpAnswer:
             if b"\r" in data:
                 data = data.replace(b"\r\n", b"\n")
             *lines, rest = (rest + data).split(b"\n")
-            payloads = [line[5:].strip() for line in lines if line.startswith(b"data:")]
+            payloads = [payload for line in lines if line.startswith(b"data:") and (payload := line[5:].strip())]
             if payloads:
                 self._watch.alive()
                 yield payloads
@@ -140,7 +144,12 @@ class OpenAIHttp:
         try:
             async with asyncio.timeout(patience.first_byte):
                 return await self._session.post(
-                    f"{upstream.base_url}/chat/completions", data=orjson.dumps(body), headers=headers
+                    f"{upstream.base_url.rstrip('/')}/chat/completions",
+                    data=orjson.dumps(body),
+                    headers=headers,
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=patience.connect),
+                    # A conversation goes where the models file says and nowhere else.
+                    allow_redirects=False,
                 )
         except TimeoutError as error:
             raise UpstreamBroken("the upstream stayed silent", silent=True) from error
@@ -156,20 +165,21 @@ async def _refusal(response: aiohttp.ClientResponse) -> Exception:
     if response.status == 429:
         exhausted = code == "insufficient_quota" or response.headers.get("x-should-retry") == "false"
         return UpstreamBusy(message, retry_after=retry_after(response.headers), exhausted=exhausted, code=code)
-    if response.status in REFUSALS:
+    if response.status in REFUSALS or code in FILTERED:
         return UpstreamRefused(message, status=response.status, error=error)
     return UpstreamBroken(message, status=response.status, code=code)
 
 
 async def _error_object(response: aiohttp.ClientResponse) -> dict[str, Any]:
-    with contextlib.suppress(*LOST, TimeoutError, orjson.JSONDecodeError):
-        async with asyncio.timeout(2.0):
-            body = orjson.loads(await response.content.read(MAX_ERROR_BYTES))
-            error = body.get("error") if isinstance(body, dict) else None
-            if isinstance(error, dict):
-                return error
-            if isinstance(error, str):
-                return {"message": error}
+    data = b""
+    with contextlib.suppress(*LOST, TimeoutError):
+        async with asyncio.timeout(ERROR_BODY_SECONDS):
+            while len(data) < MAX_ERROR_BYTES and (more := await response.content.readany()):
+                data += more
+    with contextlib.suppress(orjson.JSONDecodeError):
+        body = orjson.loads(data)
+        error = body.get("error") if isinstance(body, dict) else None
+        return error if isinstance(error, dict) else {"message": error} if isinstance(error, str) else {}
     return {}
 
 
@@ -192,8 +202,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 async def open_chat_model(max_answer_bytes: int) -> AsyncIterator[OpenAIHttp]:
     """One session for all upstreams; the caller's deadline and our own watch bound every wait."""
     connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, keepalive_timeout=30)
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=5.0)
-    async with aiohttp.ClientSession(
-        connector=connector, timeout=timeout, read_bufsize=READ_BUFFER, auto_decompress=True
-    ) as session:
+    # Conversations of different callers share this session: nothing an upstream sets may travel between them.
+    cookies = aiohttp.DummyCookieJar()
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=cookies, read_bufsize=READ_BUFFER) as session:
         yield OpenAIHttp(session, max_answer_bytes)

@@ -1,0 +1,476 @@
+"""llm-stream as a process of its own beside the provider sandbox; the test plays the gateway."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import orjson
+import pytest
+
+from common.bus.live import Frame, FrameKind, LiveReader, LiveWriter, Waiter, open_writer
+from common.bus.valkey import ValkeyLog
+from common.events.chat import CHAT_EVENTS, CHAT_REPLY_REQUESTED, ChatReplyRequested
+from common.events.envelope import Event, open_event
+from common.events.registry import BY_NAME
+from common.storage.redis import open_redis
+from common.storage.resp import open_resp
+from sandbox import app as sandbox
+from tests.support.engines import free_port
+from tests.support.waiting import eventually
+
+# Other suites share the engine; the service keeps its position under fixed names, so it gets a number of its own.
+VALKEY_DATABASE = 8
+# Short, so that silence is over soon; long enough for a busy machine to answer within.
+PATIENCE = {"first_byte_timeout": 0.6, "idle_timeout": 0.6, "connect_timeout": 0.6, "whole_timeout": 0.6}
+HELLO = "Say: One is here. Two is here. Three is here. Four is here."
+HELLO_TEXT = HELLO.removeprefix("Say: ")
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A model alias of one test; `models` are the sandbox models behind it, in order."""
+
+    name: str
+    models: tuple[str, ...]
+    upstreams: tuple[str, ...]
+
+
+@dataclass
+class Heard:
+    """What the client of one turn was sent."""
+
+    frames: list[Frame] = field(default_factory=list)
+
+    def _of(self, kind: FrameKind) -> list[bytes]:
+        return [frame.payload for frame in self.frames if frame.kind == kind]
+
+    @property
+    def headers(self) -> dict[str, str] | None:
+        """The headers an answer began with; None where it never began."""
+        started = self._of(FrameKind.START)
+        return dict(orjson.loads(started[0])["headers"]) if started else None
+
+    @property
+    def messages(self) -> list[bytes]:
+        """The SSE messages, without their ids."""
+        found = []
+        for frame in self.frames:
+            if frame.kind == FrameKind.DATA:
+                head, _, data = frame.payload.partition(b"\n")
+                assert head == b"id: %d" % frame.number
+                assert data.startswith(b"data: ")
+                assert data.endswith(b"\n\n")
+                found.append(data[6:-2])
+        return found
+
+    @property
+    def done(self) -> bool:
+        """Whether the stream was closed as complete; `[DONE]` may only stand at its end."""
+        messages = self.messages
+        assert b"[DONE]" not in messages[:-1]
+        return bool(messages) and messages[-1] == b"[DONE]"
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [orjson.loads(message) for message in self.messages if message != b"[DONE]"]
+
+    @property
+    def chunks(self) -> list[dict[str, Any]]:
+        return [event for event in self.events if "error" not in event]
+
+    @property
+    def error(self) -> dict[str, Any] | None:
+        """The in-band error; it may only stand at the end."""
+        errors = [event["error"] for event in self.events if "error" in event]
+        assert len(errors) <= 1
+        assert not errors or "error" in self.events[-1]
+        return errors[0] if errors else None
+
+    def choices(self, index: int = 0) -> list[dict[str, Any]]:
+        return [choice for chunk in self.chunks for choice in chunk["choices"] if choice["index"] == index]
+
+    def text(self, index: int = 0) -> str:
+        """What was said: of a stream or of a whole answer."""
+        if self.whole is not None:
+            return str(self.whole["choices"][index]["message"]["content"])
+        return "".join(choice["delta"].get("content") or "" for choice in self.choices(index))
+
+    def finish_reasons(self) -> list[str]:
+        said = self.whole["choices"] if self.whole is not None else [c for e in self.chunks for c in e["choices"]]
+        return [choice["finish_reason"] for choice in said if choice["finish_reason"] is not None]
+
+    @property
+    def whole(self) -> dict[str, Any] | None:
+        """The body of an answer that was not streamed."""
+        data = self._of(FrameKind.DATA)
+        return dict(orjson.loads(data[0])) if data and not data[0].startswith(b"id: ") else None
+
+    @property
+    def end(self) -> dict[str, Any]:
+        """How it ended; END is the last frame and the only one of its kind."""
+        ends = self._of(FrameKind.END)
+        assert len(ends) == 1
+        assert self.frames[-1].kind == FrameKind.END
+        return dict(orjson.loads(ends[0]))
+
+
+class Turn:
+    """One request under way."""
+
+    def __init__(self, request_id: str, session_id: str, waiter: Waiter) -> None:
+        self.id = request_id
+        self.session_id = session_id
+        self.heard = Heard()
+        self._waiter = waiter
+
+    async def hears(self, frames: int) -> None:
+        """Wait until that many frames have come."""
+        while len(self.heard.frames) < frames:
+            await self._more()
+
+    async def ended(self) -> Heard:
+        """Wait for the end."""
+        while not self.heard.frames or self.heard.frames[-1].kind != FrameKind.END:
+            await self._more()
+        return self.heard
+
+    async def _more(self) -> None:
+        frames = await self._waiter.frames(30.0)
+        assert frames, f"no frame came after {self.heard.frames[-1:]}"
+        self.heard.frames += frames
+
+
+class World:
+    """The service, the sandbox it asks, and the gateway's side of the bus."""
+
+    def __init__(
+        self, log: ValkeyLog, live: LiveWriter, reader: LiveReader, http: aiohttp.ClientSession, models_file: Path
+    ) -> None:
+        self.log = log
+        self.live = live
+        self.reader = reader
+        self.http = http
+        self.models_file = models_file
+        self.sandbox = ""
+        self.ops = ""
+        self.process: asyncio.subprocess.Process | None = None
+        self.stderr: Path = models_file.with_name("llm-stream.log")
+        self._tables: dict[str, str] = {}
+        self._facts: dict[str, list[Event[Any]]] = {}
+        self._read_up_to: dict[int, str] | None = None
+        self._reading = asyncio.Lock()
+
+    # -- the models file ----------------------------------------------------------------------------------------
+
+    async def alias(self, *upstreams: str | dict[str, Any], name: str | None = None, **options: Any) -> Alias:
+        """Add an alias and have the service reload; an upstream is given by its sandbox faults or its own table."""
+        alias = name or f"alias-{uuid.uuid4().hex[:8]}"
+        tables = [self._upstream(alias, position, each) for position, each in enumerate(upstreams)]
+        self._tables[alias] = alias_table(alias, tables, {**PATIENCE, **options})
+        await self.reload()
+        names, models = tuple(t["name"] for t in tables), tuple(t["model"] for t in tables)
+        return Alias(alias, models, names)
+
+    def _upstream(self, alias: str, position: int, given: str | dict[str, Any]) -> dict[str, Any]:
+        table: dict[str, Any] = {
+            "name": f"{alias}-{'abcde'[position]}",
+            "base_url": f"{self.sandbox}/v1",
+            "model": f"sandbox-{alias}-{'abcde'[position]}",
+            "provider": "sandbox",
+        }
+        if isinstance(given, dict):
+            faults = given.get("faults", "")
+            table |= {key: value for key, value in given.items() if key != "faults"}
+        else:
+            faults = given
+        if faults:
+            table["model"] += f"+{faults}"
+        return table
+
+    async def reload(self, outcome: str = "done") -> None:
+        """Write the models file and wait until the service has judged it."""
+        await self.judged("\n".join(self._tables.values()), outcome)
+
+    async def judged(self, content: str, outcome: str) -> None:
+        """Put this content into the models file; the service must come to `outcome`."""
+        before = await self.metric("sonant_models_reloads_total", f'outcome="{outcome}"')
+        # In one step, as a careful operator does it: the service may reload at any moment.
+        draft = self.models_file.with_suffix(".new")
+        draft.write_text(content)
+        draft.rename(self.models_file)
+        assert self.process is not None
+        self.process.send_signal(signal.SIGHUP)
+
+        async def counted() -> bool:
+            return await self.metric("sonant_models_reloads_total", f'outcome="{outcome}"') > before
+
+        await eventually(counted)
+
+    # -- the gateway's side -------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def turn(
+        self,
+        model: Alias | str,
+        said: str = HELLO,
+        *,
+        stream: bool = True,
+        seconds: float = 20.0,
+        session_id: str | None = None,
+        **body: Any,
+    ) -> AsyncIterator[Turn]:
+        """Ask for an answer that must be complete within `seconds`; `body` is merged into the request."""
+        name = model if isinstance(model, str) else model.name
+        request_id = f"chatcmpl-{uuid.uuid4().hex}"
+        now = time.time()
+        asked = {"model": name, "stream": stream, "messages": [{"role": "user", "content": said}], **body}
+        payload = ChatReplyRequested(
+            request_id=request_id,
+            org_id="org-1",
+            key_id="key-1",
+            session_id=session_id or request_id,
+            model=name,
+            stream=stream,
+            body=asked,
+            received_at=now,
+        )
+        event = Event(
+            CHAT_REPLY_REQUESTED,
+            payload,
+            deadline=now + seconds,
+            reply_to=self.reader.mailbox,
+            request_id=request_id,
+        )
+        with self.reader.waiting(request_id) as waiter:
+            await self.log.publish(event.record())
+            yield Turn(request_id, payload.session_id, waiter)
+
+    async def ask(self, model: Alias | str, said: str = HELLO, **options: Any) -> tuple[Heard, Any]:
+        """The whole of one turn: what was heard, and the fact about it."""
+        async with self.turn(model, said, **options) as turn:
+            heard = await turn.ended()
+        return heard, await self.fact(turn.id)
+
+    async def stop(self, turn: Turn, reason: str = "client_closed", **fields: Any) -> float:
+        """Signal that a turn is to stop; returns when, in unix seconds."""
+        at = time.time()
+        await self.live.signal("stop", request_id=turn.id, reason=reason, at=at, mailbox=self.reader.mailbox, **fields)
+        return at
+
+    # -- what was left behind -----------------------------------------------------------------------------------
+
+    async def facts(self, request_id: str) -> list[Event[Any]]:
+        """Every fact published so far about a request."""
+        async with self._reading:
+            while records := await self.log.read(CHAT_EVENTS, limit=500, after=self._read_up_to):
+                for record in records:
+                    self._read_up_to = {record.partition.number: record.offset}
+                    event = open_event(record, BY_NAME[record.headers["event-type"]])
+                    self._facts.setdefault(event.payload.request_id, []).append(event)
+        return self._facts.get(request_id, [])
+
+    async def fact(self, request_id: str) -> Any:
+        """The payload of the one fact about a request."""
+        events = await eventually(lambda: self.facts(request_id))
+        assert len(events) == 1
+        return events[0].payload
+
+    async def calls(self, model: str) -> list[dict[str, Any]]:
+        """What the sandbox saw of one of its models."""
+        async with self.http.get(f"{self.sandbox}/sandbox/requests", params={"model": model}) as response:
+            return list(await response.json())
+
+    async def call_ended(self, model: str, end: str) -> dict[str, Any]:
+        """The last call of a model, once it has ended; it must have ended like that."""
+
+        async def ended() -> dict[str, Any] | None:
+            calls = await self.calls(model)
+            return calls[-1] if calls and calls[-1]["end"] is not None else None
+
+        call: dict[str, Any] | None = await eventually(ended)
+        assert call is not None
+        assert call["end"] == end
+        return call
+
+    async def metric(self, name: str, labels: str) -> float:
+        """One sample of the service's metrics, 0 where there is none yet."""
+        async with self.http.get(f"{self.ops}/metrics") as response:
+            lines = (await response.text()).splitlines()
+        return next((float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{name}{{{labels}}}")), 0.0)
+
+
+def alias_table(name: str, upstreams: Sequence[dict[str, Any]], options: dict[str, Any]) -> str:
+    """One alias in TOML."""
+    lines = [f'[aliases."{name}"]', *_assignments(options)]
+    for upstream in upstreams:
+        lines += [f'[[aliases."{name}".upstreams]]', *_assignments(upstream)]
+    return "\n".join(lines)
+
+
+def _assignments(values: dict[str, Any]) -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield f"{key} = {{ {', '.join(_assignments(value))} }}"
+        else:
+            yield f"{key} = {json.dumps(value)}"
+
+
+@asynccontextmanager
+async def serving(world: World, url: str) -> AsyncIterator[None]:
+    """Run the service until the block ends; it must then stop by itself, in good order."""
+    port = free_port()
+    world.ops = f"http://127.0.0.1:{port}"
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("SONANT_")},
+        "SONANT_LOG_URL": url,
+        "SONANT_REDIS_URL": url,
+        "SONANT_MODELS_FILE": str(world.models_file),
+        "SONANT_OPS_PORT": str(port),
+        "SONANT_INSTANCE": "llm-under-test",
+        "SONANT_DRAIN_SECONDS": "1",
+        "LLM_TEST_REFUSED_KEY": "sk-invalid",
+    }
+    with world.stderr.open("ab") as output:
+        world.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "llm_stream", env=environment, stdout=output, stderr=output
+        )
+    try:
+        await eventually(lambda: _ready(world), timeout=30)
+        yield
+        world.process.terminate()
+        assert await asyncio.wait_for(world.process.wait(), 15) == 0, world.stderr.read_text()[-2000:]
+    finally:
+        if world.process.returncode is None:
+            world.process.kill()
+            await world.process.wait()
+
+
+async def _ready(world: World) -> bool:
+    assert world.process is not None
+    assert world.process.returncode is None, world.stderr.read_text()[-2000:]
+    try:
+        async with world.http.get(f"{world.ops}/readyz") as response:
+            return response.status == 200
+    except aiohttp.ClientError:
+        return False
+
+
+@asynccontextmanager
+async def _listening(url: str) -> AsyncIterator[LiveReader]:
+    async with open_resp(url) as reading, open_resp(url) as beating:
+        reader = LiveReader(reading, beating, "gateway-under-test")
+        await reader.open()
+        tasks = [asyncio.create_task(reader.read()), asyncio.create_task(reader.beat())]
+        try:
+            yield reader
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            await reader.close()
+
+
+@pytest.fixture(scope="session")
+async def llm_world(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """One service for the session; tests keep apart by aliases of their own."""
+    url = urlsplit(valkey_url)._replace(path=f"/{VALKEY_DATABASE}").geturl()
+    models_file = tmp_path_factory.mktemp("llm-stream") / "models.toml"
+    async with open_redis(url) as redis, open_writer(url) as live, _listening(url) as reader:
+        async with aiohttp.ClientSession() as http, sandbox.serve() as address:
+            log = ValkeyLog(url, redis)
+            world = World(log, live, reader, http, models_file)
+            world.sandbox = address
+            world._tables["plain"] = alias_table("plain", [world._upstream("plain", 0, "")], PATIENCE)
+            models_file.write_text(world._tables["plain"])
+            async with serving(world, url):
+                yield world
+            await log.close()
+
+
+# -- an upstream that says exactly these bytes ----------------------------------------------------------------------
+
+
+class Scripted:
+    """An upstream that answers every connection's requests from a list of scripts, one after the other."""
+
+    def __init__(self, scripts: Sequence[Sequence[bytes | float]]) -> None:
+        self._scripts = list(scripts)
+        self.url = ""
+        self.connections = 0
+        self.requests: list[dict[str, Any]] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while (script := await self._asked(reader)) is not None:
+                for step in script:
+                    if isinstance(step, bytes):
+                        writer.write(step)
+                        await writer.drain()
+                    else:
+                        await asyncio.sleep(step)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            return
+        finally:
+            writer.close()
+
+    async def _asked(self, reader: asyncio.StreamReader) -> Sequence[bytes | float] | None:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
+        self.requests.append(orjson.loads(await reader.readexactly(length)))
+        return self._scripts.pop(0) if self._scripts else None
+
+
+@asynccontextmanager
+async def scripted(*scripts: Sequence[bytes | float]) -> AsyncIterator[Scripted]:
+    """Serve scripts of bytes and pauses (seconds); where they are used up the connection is closed."""
+    upstream = Scripted(scripts)
+    server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
+    upstream.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    async with server:
+        yield upstream
+
+
+def sse(*payloads: dict[str, Any] | bytes, close: bool = True) -> bytes:
+    """A whole streamed answer of an upstream: its head and these messages."""
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+    parts = [payload if isinstance(payload, bytes) else orjson.dumps(payload) for payload in payloads]
+    return (head if close else b"") + b"".join(b"data: " + part + b"\n\n" for part in parts)
+
+
+def chunk(content: str | None = None, finish: str | None = None, index: int = 0, **delta: Any) -> dict[str, Any]:
+    """A chunk of a streamed answer."""
+    said = delta if content is None else {"content": content, **delta}
+    choice = {"index": index, "delta": said, "finish_reason": finish}
+    return {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "scripted", "choices": [choice]}
+
+
+@contextmanager
+def blocked_port() -> Iterator[int]:
+    """A port whose connections are neither accepted nor refused."""
+    import socket
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port = int(listener.getsockname()[1])
+        fillers = [socket.socket() for _ in range(3)]
+        try:
+            for filler in fillers:
+                filler.setblocking(False)
+                filler.connect_ex(("127.0.0.1", port))
+            yield port
+        finally:
+            for filler in fillers:
+                filler.close()
