@@ -79,6 +79,11 @@ class Streams:
                 if self._open.get(request_id) is stream:
                     del self._open[request_id]
 
+    def foreign(self, request_id: str, org_id: str) -> bool:
+        """Whether another organisation reads this answer here: to open it would end that."""
+        stream = self._open.get(request_id)
+        return stream is not None and stream.org_id != org_id
+
     def __len__(self) -> int:
         return len(self._open)
 

@@ -1,6 +1,7 @@
 """Chat completions: publish the request, then write the frames as they come."""
 
 import asyncio
+import re
 import time
 import uuid
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from common.bus.port import BusUnavailableError
 from common.events.chat import CHAT_REPLY_REQUESTED, ChatReplyRequested
 from common.events.envelope import Event
 from common.kernel.replies import error_body
-from gateway.chat_request import ChatRequest
+from gateway.chat_request import ChatRequest, checked_id
 from gateway.deps import DEPS, Deps
 from gateway.errors import ApiError, bad_request, not_found, timed_out, unavailable
 from gateway.middleware import read_json, validate
@@ -26,7 +27,7 @@ SESSION_HEADER = "x-session-id"
 USER_HEADER = "x-user-id"
 INTERRUPTION_HEADER = "x-user-interruption"
 GRACE_HEADER = "x-sonant-resume-grace"
-MAX_ID = 200
+COMPLETION_ID = re.compile(r"chatcmpl-[0-9a-f]{32}")
 LONGEST_GRACE = 600.0
 # A stopped stream is told by llm-stream how many tokens it cost; its client does not wait for that.
 BOOKS_SECONDS = 2.0
@@ -85,30 +86,33 @@ async def _read(request: web.Request) -> Asked:
         message = f"Too many messages: {len(messages)}, at most {settings.max_messages} are accepted."
         raise bad_request(message, "messages", "too_many_messages")
     chat = validate(ChatRequest, body)
+    session_id = _session_id(request)
+    user_id = checked_id(request.headers[USER_HEADER], USER_HEADER) if USER_HEADER in request.headers else None
+    grace = _grace(request, settings.resume_grace)
     await deps.models.check(chat.model)
     request_id = f"chatcmpl-{uuid.uuid4().hex}"
-    session = request.query.get("custom_session_id") or request.headers.get(SESSION_HEADER) or request_id
-    interrupting = INTERRUPTION_HEADER in request.headers
-    if interrupting:
+    if session_id is not None and INTERRUPTION_HEADER in request.headers:
         # Everything of this session received before now gives way to this request.
-        await deps.streams.interrupt(request[CALLER].org_id, session, "newer_request", time.time())
+        await deps.streams.interrupt(request[CALLER].org_id, session_id, "newer_request", time.time())
     return Asked(
         deps=deps,
         caller=request[CALLER],
         body=body,
         chat=chat,
         request_id=request_id,
-        session_id=_bounded(session, "custom_session_id"),
-        user_id=_bounded(request.headers[USER_HEADER], USER_HEADER) if USER_HEADER in request.headers else None,
-        grace=_grace(request, settings.resume_grace),
+        session_id=session_id or request_id,
+        user_id=user_id,
+        grace=grace,
         received_at=time.time(),
     )
 
 
-def _bounded(value: str, param: str) -> str:
-    if not 0 < len(value) <= MAX_ID or not value.isprintable():
-        raise bad_request(f"Invalid '{param}': 1 to {MAX_ID} printable characters.", param, "invalid_value")
-    return value
+def _session_id(request: web.Request) -> str | None:
+    """What the caller calls the session: in the query as voice platforms do, else in the header."""
+    if given := request.query.get("custom_session_id"):
+        return checked_id(given, "custom_session_id")
+    given = request.headers.get(SESSION_HEADER)
+    return checked_id(given, SESSION_HEADER) if given else None
 
 
 def _grace(request: web.Request, default: float) -> float:
@@ -318,12 +322,15 @@ async def resume_completion(request: web.Request) -> web.StreamResponse:
     deps, caller = request.app[DEPS], request[CALLER]
     request_id = request.match_info["id"]
     after = _last_event_id(request)
+    missing = not_found(f"No answer '{request_id}' is in progress or kept.", "id", "completion_not_found")
+    if not COMPLETION_ID.fullmatch(request_id) or deps.streams.foreign(request_id, caller.org_id):
+        raise missing
     now = time.time()
     with deps.streams.open(request_id, caller.org_id, request_id, received_at=now, after=after) as stream:
         stream.waiter.lost()
         heard = deps.streams.heard(stream, now + RESUME_SECONDS)
         if not await heard:
-            raise not_found(f"No answer '{request_id}' is in progress or kept.", "id", "completion_not_found")
+            raise missing
         try:
             return await write_stream(request, deps, stream, now + deps.settings.chat_deadline, {})
         except (asyncio.CancelledError, ConnectionError):

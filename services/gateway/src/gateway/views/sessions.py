@@ -8,6 +8,7 @@ import orjson
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
+from gateway.chat_request import checked_id
 from gateway.deps import DEPS
 from gateway.errors import not_found
 from gateway.middleware import read_json, validate
@@ -60,7 +61,7 @@ async def interrupt(request: web.Request) -> web.Response:
     """`POST /v1/sessions/{session_id}/interrupt`: stop, and answer with the stop receipts."""
     at = time.time()
     deps, caller = request.app[DEPS], request[CALLER]
-    session_id = request.match_info["session_id"]
+    session_id = checked_id(request.match_info["session_id"], "session_id")
     body = await read_json(request, max_bytes=MAX_INTERRUPTION_BYTES)
     asked = validate(Interruption, body)
     ask_id = f"ask-{uuid.uuid4().hex}"

@@ -1,6 +1,6 @@
 """Usage: what an organisation spent, from telemetry."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Annotated, Literal
 
 import orjson
@@ -56,8 +56,9 @@ async def get_usage(request: web.Request) -> web.Response:
     """`GET /v1/usage`: turns, tokens and cost of the caller's organisation."""
     query = read_query(request, UsageQuery)
     until = query.until or datetime.now(UTC).date()
-    since = query.since or until - timedelta(days=DEFAULT_DAYS)
-    if not since <= until <= since + timedelta(days=LONGEST_DAYS):
+    # The calendar has a first day.
+    since = query.since or date.fromordinal(max(1, until.toordinal() - DEFAULT_DAYS))
+    if not 0 <= (until - since).days <= LONGEST_DAYS:
         raise bad_request(f"Invalid 'since': at most {LONGEST_DAYS} days up to 'until'.", "since", "invalid_value")
     asked = UsageRequested(
         org_id=request[CALLER].org_id, since=since, until=until, model=query.model, key_id=query.key_id
