@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from threading import Thread
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, TYPE_CHECKING, cast
 from urllib.parse import quote
 
 import typer
@@ -115,10 +115,10 @@ class Conversation:
         told = {"type": "user_interruption", "time": {"timestamp": int(time.time() * 1000)}}
         path = f"/sessions/{quote(self.session, safe='')}/interrupt"
         try:
-            receipt = await self._open().post(path, cast_to=object, body=told)
+            stopped = cast("dict[str, Any]", await self._open().post(path, cast_to=object, body=told))
         except APIError as error:
             return f"error: {error.message}"
-        return describe_receipt(receipt if isinstance(receipt, dict) else {})
+        return "\n".join(describe_receipt(receipt) for receipt in stopped["receipts"])
 
     def _open(self) -> "AsyncOpenAI":
         from openai import AsyncOpenAI
