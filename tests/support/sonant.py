@@ -26,7 +26,7 @@ STOP_SECONDS = 30.0
 MODELS: dict[str, str] = {
     "default": "sandbox",
     "slow": "sandbox+delay-50+chunks-100",
-    "brisk": "sandbox+first-ms-20+delay-5+chunks-20",
+    "brisk": "sandbox+first-20+delay-5+chunks-20",
     "stalling": "sandbox+stall-after-3",
     "silent": "sandbox+silence",
     "refusing": "sandbox+content-filter",
