@@ -2,7 +2,9 @@
 # ruff: noqa: SLF001 - each reach behind the client's surface is kept in this one file
 
 import asyncio
+from collections.abc import Coroutine
 from itertools import chain
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError, ProducerClosed
@@ -34,18 +36,25 @@ async def leave_group(consumer: AIOKafkaConsumer) -> None:
 
 async def stop(consumer: AIOKafkaConsumer) -> None:
     """Stop within a bounded time, remaining a static member of the group."""
-    try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            await consumer.stop()
-    except FAILURES:
+    if not await _ended_well(consumer.stop()):
         await _tear_down(consumer)
 
 
 async def _tear_down(consumer: AIOKafkaConsumer) -> None:
-    """What `stop` leaves behind when the coordinator has died or hangs."""
+    """What `stop` leaves behind when the coordinator has died or hangs, or the broker is away."""
     if consumer._coordinator is not None:
-        await consumer._coordinator._stop_heartbeat_task()
-        await consumer._coordinator._stop_commit_offsets_refresh_task()
+        await _ended_well(consumer._coordinator._stop_heartbeat_task())
+        await _ended_well(consumer._coordinator._stop_commit_offsets_refresh_task())
     if consumer._fetcher is not None:
-        await consumer._fetcher.close()
-    await consumer._client.close()
+        await _ended_well(consumer._fetcher.close())
+    await _ended_well(consumer._client.close())
+
+
+async def _ended_well(work: Coroutine[Any, Any, None]) -> bool:
+    """Run a step of closing down in a task of its own: some let the cancellation of their parts escape."""
+    task = asyncio.create_task(work)
+    _, late = await asyncio.wait([task], timeout=ANSWER_SECONDS)
+    if late:
+        task.cancel()
+        await asyncio.wait(late)
+    return not task.cancelled() and task.exception() is None

@@ -85,7 +85,6 @@ class KafkaSubscription(ConsumerRebalanceListener):
             await self._drop(consumer)
             raise BusUnavailableError("the Kafka client got stuck and was replaced") from error
         except FAILURES as error:
-            self._moved_at = time.monotonic()
             if not getattr(error, "retriable", True):
                 await self._drop(consumer)
             raise BusUnavailableError(f"the log cannot be read: {error!r}") from error
@@ -136,9 +135,7 @@ class KafkaSubscription(ConsumerRebalanceListener):
     async def _check(self, consumer: AIOKafkaConsumer) -> None:
         """After an empty poll: is the broker there, and is this client still part of it?"""
         if time.monotonic() - self._heard_at > PING_SECONDS:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await consumer.topics()
-            self._heard_at = time.monotonic()
+            await self._ping(consumer)
         still = time.monotonic() - self._moved_at
         if self._rebalancing:
             if still > self._rebalance_seconds + WEDGED_SECONDS:
@@ -147,6 +144,16 @@ class KafkaSubscription(ConsumerRebalanceListener):
             if await self.lag():
                 raise _WedgedError
             self._moved_at = time.monotonic()
+
+    async def _ping(self, consumer: AIOKafkaConsumer) -> None:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await consumer.topics()
+        except FAILURES as error:
+            # The client finds back by itself; whether it has is judged from when the broker is back.
+            self._moved_at = time.monotonic()
+            raise BusUnavailableError(f"the log does not answer: {error!r}") from error
+        self._heard_at = time.monotonic()
 
     async def _drop(self, consumer: AIOKafkaConsumer) -> None:
         """Give this client up; what it held will come again, from behind the committed offsets."""

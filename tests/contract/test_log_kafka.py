@@ -1,0 +1,210 @@
+"""Kafka keeps the log's promises, and those that come with partitions and several members."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from common.bus.kafka import KafkaLog
+from common.bus.live import LiveWriter
+from common.bus.port import BusUnavailableError, Log, Partition, Received, Subscription, TopicMismatchError
+from common.events.spec import Topic
+from deploy.kafka.broker import Broker
+from tests.contract.bus_contract import (
+    LogContract,
+    Worker,
+    a_process,
+    finished_work,
+    finishes,
+    nothing_to_hand_over,
+    take,
+    until,
+    works,
+)
+from tests.contract.bus_member import Member
+
+pytestmark = pytest.mark.kafka
+
+
+@asynccontextmanager
+async def connected(address: str) -> AsyncIterator[KafkaLog]:
+    log = KafkaLog(address)
+    try:
+        yield log
+    finally:
+        await log.close()
+
+
+def a_topic(partitions: int = 3) -> Topic:
+    return Topic(f"contract-{uuid.uuid4().hex}", partitions=partitions)
+
+
+class Handed(list[Partition]):
+    """Partitions that a member had to hand over."""
+
+    async def over(self, partitions: frozenset[Partition]) -> None:
+        self.extend(partitions)
+
+
+class TestKafkaLog(LogContract):
+    @pytest.fixture
+    def log_url(self, kafka_url: str) -> str:
+        return kafka_url
+
+    @pytest.fixture
+    def address(self, kafka_url: str) -> str:
+        return kafka_url.removeprefix("kafka://")
+
+    # -- topics -------------------------------------------------------------------------------------------
+
+    async def test_a_topic_is_created_as_declared_and_verified_ever_after(self, log: Log) -> None:
+        topic = replace(a_topic(partitions=5), retention=timedelta(hours=3))
+        await asyncio.gather(log.ensure([topic]), log.ensure([topic]))
+        await log.ensure([topic])
+        [status] = await log.status([topic])
+        assert (status.name, status.partitions, status.length) == (topic.name, 5, 0)
+
+    @pytest.mark.parametrize(
+        "more", [{"partitions": 6}, {"retention": timedelta(days=8)}], ids=["partitions", "retention"]
+    )
+    async def test_a_topic_that_promises_less_is_refused(self, log: Log, more: dict[str, int | timedelta]) -> None:
+        topic = a_topic()
+        await log.ensure([topic])
+        wanted = Topic(topic.name, **{"partitions": 3, "retention": timedelta(days=7), **more})  # type: ignore[arg-type]
+        with pytest.raises(TopicMismatchError, match=topic.name):
+            await log.ensure([wanted])
+
+    async def test_a_large_record_passes_and_a_huge_one_is_refused(self, log: Log, topic: Topic) -> None:
+        [record] = works(topic, [1])
+        await log.publish(replace(record, value=b"x" * 5_000_000))
+        assert len((await log.read(topic, limit=1))[0].value) == 5_000_000
+        with pytest.raises(ValueError, match="larger than"):
+            await log.publish(replace(record, value=b"x" * 9_000_000))
+        await log.publish(record)
+
+    # -- members ------------------------------------------------------------------------------------------
+
+    async def test_members_joining_and_leaving_under_load_lose_nothing(
+        self, log: Log, live: LiveWriter, topic: Topic, address: str
+    ) -> None:
+        """Order per key holds across owners as well: a partition is handed over only when its work is done."""
+        total = 1200
+        worker = Worker(seconds=0.002)
+
+        async def publish() -> None:
+            for record in works(topic, range(total), keys=40):
+                await log.publish(record)
+                await asyncio.sleep(0.004)
+
+        publishing = asyncio.create_task(publish())
+        async with AsyncExitStack() as members:
+            for name in ("one", "two", "three"):
+                own = await members.enter_async_context(connected(address))
+                stay = await members.enter_async_context(AsyncExitStack())
+                await stay.enter_async_context(self.consuming(own, live, topic, worker, instance=name))
+                await moves_on(worker, 100)
+                if name == "two":
+                    await stay.aclose()
+            await publishing
+            await self.settled(log, topic)
+        assert set(worker.numbers) == set(range(total))
+        for key in range(40):
+            first_times = list(dict.fromkeys(number for of, number in worker.finished if of == f"k{key}"))
+            assert first_times == sorted(first_times)
+
+    async def test_a_killed_member_returns_without_disturbing_the_others(
+        self, log: Log, log_url: str, valkey_url: str, tmp_path: Path
+    ) -> None:
+        """Static membership: whoever comes back under its name finds its partitions waiting."""
+        topic = a_topic(partitions=2)
+        await log.ensure([topic])
+        done = tmp_path / "done"
+        member = Member(log_url, valkey_url, topic.name, 2, "workers", "two", 0.0, str(done))
+        handed = Handed()
+        async with log.subscribe([topic], "workers", "one", handed.over) as subscription:
+            with a_process(member) as process:
+                await both_work(log, topic, subscription, done)
+                handed.clear()
+                process.kill()
+                process.wait()
+            done.unlink()
+            with a_process(member):
+                await both_work(log, topic, subscription, done)
+        assert handed == []
+
+    async def test_a_member_that_is_gone_for_good_is_replaced(
+        self, log: Log, topic: Topic, log_url: str, valkey_url: str, tmp_path: Path
+    ) -> None:
+        await log.publish(*works(topic, range(200)))
+        done = tmp_path / "done"
+        member = Member(log_url, valkey_url, topic.name, topic.partitions, "workers", "one", 0.05, str(done), 1.0)
+        with a_process(member) as process:
+            await finishes(done, 5)
+            process.kill()
+        async with log.subscribe([topic], "workers", "two", nothing_to_hand_over) as heir:
+            taken = await take(heir, 200 - len(finished_work(done)))
+        assert taken[-1].offset == (await log.read(topic, limit=200))[-1].offset
+
+    # -- outages ------------------------------------------------------------------------------------------
+
+    async def test_the_broker_goes_away_and_comes_back(self, kafka_broker: Broker, live: LiveWriter) -> None:
+        """kill -9 under load: publishes fail clearly, then work again by themselves; nothing acknowledged is lost."""
+        topic = a_topic()
+        worker = Worker()
+        acknowledged: list[int] = []
+        async with connected(kafka_broker.address) as log:
+            await log.ensure([topic, topic.dead_letters])
+            async with self.consuming(log, live, topic, worker) as consumer:
+                await publish_until(log, topic, acknowledged, lambda: len(worker.finished) >= 50)
+
+                kafka_broker.kill()
+                with pytest.raises(BusUnavailableError):
+                    await log.publish(*works(topic, [1_000_000]))
+                with pytest.raises(BusUnavailableError):
+                    await log.ping()
+                await until(lambda: consumer.complaint() is not None)
+
+                kafka_broker.start()
+                await kafka_broker.ready()
+                finished = len(worker.finished)
+                await publish_until(log, topic, acknowledged, lambda: len(worker.finished) >= finished + 50)
+                await self.settled(log, topic)
+                assert consumer.complaint() is None
+        assert set(acknowledged) <= set(worker.numbers)
+
+
+async def moves_on(worker: Worker, by: int) -> None:
+    before = len(worker.finished)
+    await until(lambda: len(worker.finished) >= before + by)
+
+
+async def publish_until(log: Log, topic: Topic, acknowledged: list[int], enough: Callable[[], bool]) -> None:
+    """Publish one after the other, noting what was acknowledged."""
+
+    async def one_more() -> bool:
+        number = acknowledged[-1] + 1 if acknowledged else 0
+        try:
+            await log.publish(*works(topic, [number], keys=number + 1))
+        except BusUnavailableError:
+            return False
+        acknowledged.append(number)
+        return enough()
+
+    await until(one_more)
+
+
+async def both_work(log: Log, topic: Topic, subscription: Subscription, done: Path) -> None:
+    """Publish until this process has received something and the other one has finished something."""
+    received: list[Received] = []
+
+    async def both() -> bool:
+        await log.publish(*works(topic, range(8), keys=8))
+        received.extend(await subscription.poll(100, 0.1))
+        return bool(received) and done.exists()
+
+    await until(both)
