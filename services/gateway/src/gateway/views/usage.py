@@ -1,11 +1,12 @@
 """Usage: what an organisation spent, from telemetry."""
 
+import re
 from datetime import UTC, date, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from common.events.telemetry import USAGE_REQUESTED, UsageRequested
 from gateway.deps import DEPS
@@ -18,13 +19,23 @@ DEFAULT_DAYS = 30
 LONGEST_DAYS = 366
 
 
+def _calendar(value: Any) -> Any:
+    """Only what is written as a day: a bare number would be taken for unix seconds."""
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+        raise ValueError("a day is written YYYY-MM-DD")
+    return value
+
+
+Day = Annotated[date, BeforeValidator(_calendar)]
+
+
 class UsageQuery(BaseModel):
     """Query of `GET /v1/usage`; days are UTC and inclusive."""
 
     model_config = ConfigDict(extra="forbid")
 
-    since: date | None = None
-    until: date | None = None
+    since: Day | None = None
+    until: Day | None = None
     model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     key_id: Annotated[str, Field(min_length=1, max_length=64)] | None = None
 
