@@ -1,6 +1,7 @@
 """Kafka keeps the log's promises, and those that come with partitions and several members."""
 
 import asyncio
+import signal
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -149,6 +150,27 @@ class TestKafkaLog(LogContract):
         async with log.subscribe([topic], "workers", "two", nothing_to_hand_over) as heir:
             taken = await take(heir, 200 - len(finished_work(done)))
         assert taken[-1].offset == (await log.read(topic, limit=200))[-1].offset
+
+    async def test_a_member_thrown_out_of_its_group_comes_back(
+        self, log: Log, topic: Topic, log_url: str, valkey_url: str, tmp_path: Path
+    ) -> None:
+        """A process that was frozen past its session finds that the group has forgotten it."""
+        done, sessions = tmp_path / "done", 1.0
+        member = Member(log_url, valkey_url, topic.name, topic.partitions, "workers", "one", 0.0, str(done), sessions)
+        await log.publish(*works(topic, range(10)))
+        with a_process(member) as process:
+            await finishes(done, 10)
+            process.send_signal(signal.SIGSTOP)
+            # The one way to see that its session has ended: somebody else gets its partitions.
+            await log.publish(*works(topic, range(10, 20)))
+            async with log.subscribe([topic], "workers", "two", nothing_to_hand_over) as heir:
+                taken = await take(heir, 10)
+                await heir.commit({record.partition: record.offset for record in taken})
+            process.send_signal(signal.SIGCONT)
+            await log.publish(*works(topic, range(20, 30)))
+            await finishes(done, 20)
+            await self.settled(log, topic)
+        assert {("k0", number) for number in range(20, 30)} <= finished_work(done)
 
     # -- outages ------------------------------------------------------------------------------------------
 

@@ -1,0 +1,60 @@
+"""The embedded log keeps the log's promises, and those that come with trimming and a single holder."""
+
+from pathlib import Path
+
+import pytest
+
+from common.bus.live import LiveWriter
+from common.bus.port import BusUnavailableError, Log
+from common.bus.valkey import ValkeyLog
+from common.events.spec import Topic
+from sonant_cli.engines import valkey
+from tests.contract.bus_contract import LogContract, Worker, nothing_to_hand_over, take, until, works
+from tests.support.engines import running
+
+
+class TestValkeyLog(LogContract):
+    @pytest.fixture
+    def log_url(self, valkey_url: str) -> str:
+        return valkey_url
+
+    async def test_retention_never_drops_what_a_group_has_not_acknowledged(self, log: Log, topic: Topic) -> None:
+        assert isinstance(log, ValkeyLog)
+        short = Topic(topic.name, embedded_max_records=10)
+        async with log.subscribe([short], "workers", "one", nothing_to_hand_over) as subscription:
+            await log.publish(*works(short, range(200)))
+            taken = await take(subscription, 200)
+            await subscription.commit({taken[49].partition: taken[49].offset})
+            await log.trim(short)
+            kept = [record.offset for record in await log.read(short, limit=300)]
+            assert kept[-150:] == [record.offset for record in taken[50:]]
+            await subscription.commit({taken[-1].partition: taken[-1].offset})
+            await log.trim(short)
+        # The last finished one may stay.
+        assert len(await log.read(short, limit=300)) <= 11
+
+    async def test_a_second_member_stands_by_until_the_first_has_left(self, log: Log, topic: Topic) -> None:
+        await log.publish(*works(topic, range(5)))
+        async with log.subscribe([topic], "workers", "two", nothing_to_hand_over) as standby:
+            async with log.subscribe([topic], "workers", "one", nothing_to_hand_over) as holder:
+                await take(holder, 5)
+                assert await standby.poll(10, 0.1) == []
+            await take(standby, 5)
+
+    async def test_the_engine_goes_away_and_comes_back(self, tmp_path: Path, live: LiveWriter) -> None:
+        """Publishes fail clearly, then work again by themselves; nothing acknowledged is lost."""
+        topic = Topic("outage")
+        worker = Worker()
+        async with running(valkey, tmp_path) as engine, self.opened(engine.url, engine.url) as log:
+            async with self.consuming(log, live, topic, worker) as consumer:
+                await log.publish(*works(topic, range(20)))
+                await until(lambda: len(worker.finished) == 20)
+                await engine.stop()
+                with pytest.raises(BusUnavailableError):
+                    await log.publish(*works(topic, [20]))
+                await until(lambda: consumer.complaint() is not None)
+                await engine.start()
+                await log.publish(*works(topic, range(21, 40)))
+                await until(lambda: 39 in worker.numbers)
+                await self.settled(log, topic)
+        assert set(worker.numbers) - {20} == set(range(20)) | set(range(21, 40))
