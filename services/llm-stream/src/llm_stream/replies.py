@@ -9,12 +9,11 @@ import orjson
 import structlog
 
 from common.bus.live import LiveWriter
-from common.bus.port import BusUnavailableError, Log
+from common.bus.port import BusUnavailableError, Log, Record
 from common.events import chat
 from common.events.chat import ChatReplyRequested, ReplyError, Usage
 from common.events.envelope import Event
-from common.kernel.replies import error_body
-from common.kernel.verdicts import Retry
+from common.kernel.replies import Reply, error_body, send_reply
 from llm_stream.failover import Attempts, Breakers, ReplyFailed, TooLong, merge_request
 from llm_stream.metrics import TOKENS, TURNS
 from llm_stream.models import Alias, Models, Upstream
@@ -27,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 # Rough but honest where an upstream reports nothing: English text has about four characters a token.
 CHARACTERS_PER_TOKEN = 4
+# While an engine is away: often enough to be back within a second, seldom enough not to spin.
+AWAY_SECONDS = 0.2
 
 
 @dataclass(slots=True)
@@ -52,11 +53,14 @@ class Answered:
 
 
 async def answer(event: Event[ChatReplyRequested], deps: Deps) -> None:
-    """Answer one request. Raises Retry while the live store is away before anything was done."""
-    try:
-        claim = await deps.turns.claim(event)
-    except BusUnavailableError as error:
-        raise Retry(str(error)) from error
+    """Answer one request, unless this process is at it already."""
+    with deps.turns.answering(event.payload.request_id) as first:
+        if first:
+            await _answer(event, deps)
+
+
+async def _answer(event: Event[ChatReplyRequested], deps: Deps) -> None:
+    claim = await _claim(event, deps)
     if claim == "taken":
         return
     if isinstance(claim, Ended):
@@ -65,9 +69,19 @@ async def answer(event: Event[ChatReplyRequested], deps: Deps) -> None:
     turn = Turn(event, deps.live, lambda: deps.turns.note_released(event.payload.request_id))
     with deps.turns.running(turn):
         if claim == "lost":
-            await _finish(turn, deps, [], _error(503, "The service restarted while it answered.", "worker_restarted"))
+            await _give_up(turn, deps)
             return
         await _run(turn, deps)
+
+
+async def _claim(event: Event[ChatReplyRequested], deps: Deps) -> Ended | str:
+    """However long the live store is away: the request was accepted, and the log keeps it meanwhile."""
+    while True:
+        try:
+            return await deps.turns.claim(event)
+        except BusUnavailableError as error:
+            log.warning("request waits for the live store", event_id=event.id, error=str(error))
+            await asyncio.sleep(AWAY_SECONDS)
 
 
 async def _tell_again(event: Event[ChatReplyRequested], ended: Ended, deps: Deps) -> None:
@@ -75,7 +89,16 @@ async def _tell_again(event: Event[ChatReplyRequested], ended: Ended, deps: Deps
     if event.reply_to is not None:
         for frame in ended.frames:
             deps.live.send(event.reply_to, frame)
-    await deps.log.publish(ended.fact)
+    await _publish(ended.fact, deps)
+
+
+async def _give_up(turn: Turn, deps: Deps) -> None:
+    """The answerer died after the client had heard something: say so, and begin nothing anew."""
+    failure = _error(503, "The service restarted while it answered.", "worker_restarted")
+    error = failure.error
+    # Outside the order: a numbered frame would be taken for a repetition of one the client has.
+    send_reply(deps.live, turn.event, Reply(error_body(error.message, type=error.type, code=error.code), error.status))
+    await _finish(turn, deps, [], failure)
 
 
 async def _run(turn: Turn, deps: Deps) -> None:
@@ -244,6 +267,7 @@ def prompt_tokens(body: dict[str, Any]) -> int:
 async def _finish(turn: Turn, deps: Deps, attempts: list[chat.Attempt], outcome: Answered | ReplyFailed | None) -> None:
     """Store how it ended, send the last frames, publish the one fact."""
     if turn.withdrawn:
+        deps.turns.note_withdrawn(turn.request.request_id)
         return
     turn.defer()
     common = _common(turn, attempts)
@@ -255,20 +279,21 @@ async def _finish(turn: Turn, deps: Deps, attempts: list[chat.Attempt], outcome:
     else:
         event = _interrupted(turn, common)
     turn.end(_summary(event, outcome))
-    deps.turns.note_ended(turn, event.record())
+    fact = event.record()
+    deps.turns.note_ended(turn, fact)
     turn.flush()
     TURNS.labels(turn.request.model, event.spec.type.rpartition(".")[2]).inc()
-    await _publish(event, deps)
+    await _publish(fact, deps)
 
 
-async def _publish(event: Event[Any], deps: Deps) -> None:
+async def _publish(fact: Record, deps: Deps) -> None:
     """The fact must get out, however long the log is away: the turn's key keeps it over a crash meanwhile."""
     while True:
         try:
-            await deps.log.publish(event.record())
+            await deps.log.publish(fact)
         except BusUnavailableError as error:
-            log.warning("fact waits for the log", event_id=event.id, error=str(error))
-            await asyncio.sleep(0.2)
+            log.warning("fact waits for the log", event_id=fact.headers["event-id"], error=str(error))
+            await asyncio.sleep(AWAY_SECONDS)
         else:
             return
 

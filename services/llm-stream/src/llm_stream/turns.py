@@ -65,6 +65,7 @@ class Turns:
     def __init__(self, live: LiveWriter, *, keep_seconds: int) -> None:
         self._live = live
         self._keep_seconds = keep_seconds
+        self._answering: set[str] = set()
         self._running: dict[str, Turn] = {}
         self._early: OrderedDict[str, Stop] = OrderedDict()
         self._sessions: OrderedDict[str, Stop] = OrderedDict()
@@ -73,6 +74,18 @@ class Turns:
         self.owner = ""
 
     # -- registry -------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def answering(self, request_id: str) -> Iterator[bool]:
+        """Whether this process is the first to take up a request, which it is then at while the block runs."""
+        if request_id in self._answering:
+            yield False
+            return
+        self._answering.add(request_id)
+        try:
+            yield True
+        finally:
+            self._answering.remove(request_id)
 
     @contextlib.contextmanager
     def running(self, turn: Turn) -> Iterator[None]:
@@ -152,14 +165,22 @@ class Turns:
             await asyncio.sleep(WATCH_SECONDS)
             mailboxes = {turn.mailbox for turn in self._running.values() if turn.abandonable}
             for mailbox in mailboxes:
-                try:
-                    gone = not await self._live.listening(mailbox)
-                except BusUnavailableError:
-                    # While the engine is away nobody can be heard; that says nothing about the gateway.
-                    self._grace_until = time.monotonic() + MAILBOX_TTL_MS / 1000
-                    continue
-                if gone and time.monotonic() > self._grace_until:
+                if await self._gone(mailbox):
                     self._gateway_lost(mailbox)
+
+    async def _gone(self, mailbox: str) -> bool:
+        """Whether nobody reads a mailbox although the engine answers, as it did for a while."""
+        asked = time.monotonic()
+        try:
+            gone = not await self._live.listening(mailbox)
+        except BusUnavailableError:
+            gone = True
+            asked = float("-inf")
+        now = time.monotonic()
+        # While the engine is away, or hangs, nobody can be heard; that says nothing about the gateway.
+        if now - asked > WATCH_SECONDS:
+            self._grace_until = now + MAILBOX_TTL_MS / 1000
+        return gone and now > self._grace_until
 
     def _gateway_lost(self, mailbox: str) -> None:
         for turn in list(self._running.values()):
@@ -174,10 +195,11 @@ class Turns:
     # -- the live store -------------------------------------------------------------------------------------
 
     async def claim(self, event: Event[Any]) -> Ended | str:
-        """Try to become the one who answers.
+        """Try to become the one who answers; to be called within `answering`.
 
-        Returns `mine`; `taken` when a living instance answers; `lost` when its answerer died after the
-        client had heard something; or how the turn ended.
+        Returns `mine`; `taken` when another instance answers or nobody is to; `lost` when its answerer died
+        after the client had heard something; or how the turn ended. Raises BusUnavailableError, and may then
+        be tried again: a claim of our own is one whose acknowledgement was lost.
         """
         key = TURN_PREFIX + event.payload.request_id
         lives = max(1, int((event.deadline or time.time()) - time.time())) + self._keep_seconds
@@ -190,7 +212,9 @@ class Turns:
             frames = await self._live.command("GET", ENDED_PREFIX + event.payload.request_id)
             fact = Record(**state["fact"] | {"value": state["fact"]["value"].encode()})
             return Ended(fact, unpack_ended(frames, event.payload.org_id) or [])
-        if state["owner"] == self.owner or await self._live.listening(state["owner"]):
+        if state.get("withdrawn"):
+            return "taken"
+        if state["owner"] != self.owner and await self._live.listening(state["owner"]):
             return "taken"
         if state.get("released"):
             return "lost"
@@ -200,6 +224,11 @@ class Turns:
     def note_released(self, request_id: str) -> None:
         """From here on a crash must not start the answer over. Precedes the first frame on the same connection."""
         state = orjson.dumps({"owner": self.owner, "released": True})
+        self._live.queue_command("SET", TURN_PREFIX + request_id, state, "XX", "KEEPTTL")
+
+    def note_withdrawn(self, request_id: str) -> None:
+        """The request was never accepted: whoever finds it again must not answer it."""
+        state = orjson.dumps({"owner": self.owner, "withdrawn": True})
         self._live.queue_command("SET", TURN_PREFIX + request_id, state, "XX", "KEEPTTL")
 
     def note_ended(self, turn: Turn, fact: Record) -> None:
