@@ -59,8 +59,8 @@ class Models:
             reply = await self._asker.ask(CHAT_MODELS_REQUESTED, ChatModelsRequested(), timeout=ASK_TIMEOUT)
         except (TimeoutError, BusUnavailableError) as error:
             log.warning("models not refreshed", error=str(error))
-            # Stale names serve; ask again only after a pause.
-            self._asked_at = time.monotonic() - FRESH_SECONDS + MISS_SECONDS if self._names else float("-inf")
+            # Stale names serve; whoever waits in line for a first answer must not ask and wait all over again.
+            self._asked_at = time.monotonic() - FRESH_SECONDS + MISS_SECONDS
             return
         self._names = frozenset(reply.body["models"])
         self._asked_at = time.monotonic()
