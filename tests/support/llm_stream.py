@@ -415,21 +415,31 @@ class Scripted:
         try:
             while (script := await self._asked(reader)) is not None:
                 for step in script:
-                    if isinstance(step, bytes):
-                        writer.write(step)
-                        await writer.drain()
-                    else:
-                        await asyncio.sleep(step)
+                    await self._take(step, writer)
+                if b"content-length" not in _head(script) and b"chunked" not in _head(script):
+                    # Only its end tells where such an answer ends.
+                    return
         except (ConnectionError, asyncio.IncompleteReadError):
-            return
+            return  # the service has left
         finally:
             writer.close()
+
+    async def _take(self, step: bytes | float, writer: asyncio.StreamWriter) -> None:
+        if isinstance(step, bytes):
+            writer.write(step)
+            await writer.drain()
+        else:
+            await asyncio.sleep(step)
 
     async def _asked(self, reader: asyncio.StreamReader) -> Sequence[bytes | float] | None:
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
         self.requests.append(orjson.loads(await reader.readexactly(length)))
         return self._scripts.pop(0) if self._scripts else None
+
+
+def _head(script: Sequence[bytes | float]) -> bytes:
+    return script[0] if isinstance(script[0], bytes) else b""
 
 
 @asynccontextmanager
@@ -442,11 +452,16 @@ async def scripted(*scripts: Sequence[bytes | float]) -> AsyncIterator[Scripted]
         yield upstream
 
 
-def sse(*payloads: dict[str, Any] | bytes, close: bool = True) -> bytes:
+def sse(*payloads: dict[str, Any] | bytes) -> bytes:
     """A whole streamed answer of an upstream: its head and these messages."""
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+    return head + messages(*payloads)
+
+
+def messages(*payloads: dict[str, Any] | bytes) -> bytes:
+    """Server-sent events with these data."""
     parts = [payload if isinstance(payload, bytes) else orjson.dumps(payload) for payload in payloads]
-    return (head if close else b"") + b"".join(b"data: " + part + b"\n\n" for part in parts)
+    return b"".join(b"data: " + part + b"\n\n" for part in parts)
 
 
 def chunk(content: str | None = None, finish: str | None = None, index: int = 0, **delta: Any) -> dict[str, Any]:

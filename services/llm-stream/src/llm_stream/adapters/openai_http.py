@@ -23,6 +23,10 @@ MAX_ERROR_BYTES = 64 * 1024
 ERROR_BODY_SECONDS = 2.0
 READ_BUFFER = 256 * 1024
 
+DONE = b"[DONE]"
+# The end of a body that follows its [DONE] is worth this wait in the background: a new connection costs more.
+DRAIN_SECONDS = 1.0
+
 # What a lost or refused connection looks like through the client.
 LOST = (aiohttp.ClientError, OSError)
 
@@ -59,7 +63,12 @@ class HttpAnswer:
         self._response = response
         self._max_bytes = max_bytes
         self._watch = _Watch(response, first, patience.idle)
-        self._first = True
+        self._done = False
+
+    @property
+    def drainable(self) -> bool:
+        """Whether only the end of the body is missing."""
+        return self._done and not self._response.content.at_eof()
 
     async def events(self) -> AsyncIterator[list[bytes]]:
         rest = b""
@@ -74,6 +83,7 @@ class HttpAnswer:
             payloads = [payload for line in lines if line.startswith(b"data:") and (payload := line[5:].strip())]
             if payloads:
                 self._watch.alive()
+                self._done = payloads[-1] == DONE
                 yield payloads
         if rest.startswith(b"data:"):
             yield [rest[5:].strip()]
@@ -108,6 +118,17 @@ class HttpAnswer:
         self._watch.stop()
         self._response.close()
 
+    async def drain(self) -> None:
+        """Read the end of the body, which gives the connection back."""
+        self._watch.stop()
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await self._response.content.readany()
+        except (*LOST, TimeoutError):
+            return
+        finally:
+            self._response.close()
+
 
 class OpenAIHttp:
     """The port `ChatModel` over one shared session; connections are kept alive between turns."""
@@ -115,23 +136,38 @@ class OpenAIHttp:
     def __init__(self, session: aiohttp.ClientSession, max_answer_bytes: int) -> None:
         self._session = session
         self._max_answer_bytes = max_answer_bytes
+        self._draining: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def ask(self, upstream: Upstream, body: dict[str, Any], patience: Patience) -> AsyncIterator[HttpAnswer]:
         started = time.monotonic()
         response = await self._post(upstream, body, patience)
-        answer: HttpAnswer | None = None
         try:
             if response.status >= 300:
                 raise await _refusal(response)
-            first = max(0.05, patience.first_byte - (time.monotonic() - started))
-            answer = HttpAnswer(response, patience, first, self._max_answer_bytes)
+        except BaseException:
+            response.close()
+            raise
+        first = max(0.05, patience.first_byte - (time.monotonic() - started))
+        answer = HttpAnswer(response, patience, first, self._max_answer_bytes)
+        try:
             yield answer
         finally:
-            if answer is not None:
-                answer._watch.stop()  # noqa: SLF001 - the pair lives in this module
-            # A body read to its end gave the connection back; anything else is closed, not drained.
-            response.close()
+            self._leave(answer)
+
+    def _leave(self, answer: HttpAnswer) -> None:
+        """A body read to its end gave the connection back; one that is not near its end is closed, not drained."""
+        if not answer.drainable:
+            answer.close()
+            return
+        task = asyncio.create_task(answer.drain(), name="drain")
+        self._draining.add(task)
+        task.add_done_callback(self._draining.discard)
+
+    async def close(self) -> None:
+        """Wait for the bodies that are being drained."""
+        if self._draining:
+            await asyncio.wait(self._draining)
 
     async def _post(self, upstream: Upstream, body: dict[str, Any], patience: Patience) -> aiohttp.ClientResponse:
         headers = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json"}
@@ -205,4 +241,6 @@ async def open_chat_model(max_answer_bytes: int) -> AsyncIterator[OpenAIHttp]:
     # Conversations of different callers share this session: nothing an upstream sets may travel between them.
     cookies = aiohttp.DummyCookieJar()
     async with aiohttp.ClientSession(connector=connector, cookie_jar=cookies, read_bufsize=READ_BUFFER) as session:
-        yield OpenAIHttp(session, max_answer_bytes)
+        chat_model = OpenAIHttp(session, max_answer_bytes)
+        yield chat_model
+        await chat_model.close()
