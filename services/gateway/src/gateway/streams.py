@@ -149,16 +149,15 @@ class Streams:
             ask_id=ask_id,
         )
 
-    async def stop(self, stream: Stream, reason: str, *, grace: float = 0.0, withdrawn: bool = False) -> None:
-        """Stop one answer; with `grace`, only if nobody takes it up within so many seconds."""
+    def stop(self, stream: Stream, reason: str, *, grace: float = 0.0, withdrawn: bool = False) -> None:
+        """Stop one answer; with `grace`, only if nobody takes it up within so many seconds.
+
+        Told for certain, if late: while the live channel is away, the work for a caller who has left goes on.
+        """
         if stream.displaced or stream.ended:
             return
         signal = {"reason": reason, "at": time.time(), "grace": grace, "withdrawn": withdrawn, **stream.told()}
-        try:
-            await self.live.signal("stop", request_id=stream.request_id, mailbox=self.reader.mailbox, **signal)
-        except BusUnavailableError as error:
-            # The answering side notices by itself that this mailbox is gone, or meets its deadline.
-            log.warning("stop signal lost", request_id=stream.request_id, error=str(error))
+        self.live.queue_signal("stop", request_id=stream.request_id, mailbox=self.reader.mailbox, **signal)
 
     async def rest(self, stream: Stream, seconds: float) -> None:
         """Await the END of a stopped stream, for the books only."""

@@ -282,6 +282,8 @@ async def _finish(turn: Turn, deps: Deps, attempts: list[chat.Attempt], outcome:
     fact = event.record()
     deps.turns.note_ended(turn, fact)
     turn.flush()
+    # Told before it is kept, the fact would be contradicted by whoever finds the turn unfinished after a crash.
+    await deps.live.settled()
     TURNS.labels(turn.request.model, event.spec.type.rpartition(".")[2]).inc()
     await _publish(fact, deps)
 

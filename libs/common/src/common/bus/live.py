@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import orjson
 import structlog
+from redis.exceptions import ResponseError
 
 from common.bus.port import BusUnavailableError
 from common.kernel.metrics import LIVE_FRAMES, LIVE_LATE_FRAMES, LIVE_RECONNECTS
@@ -108,6 +109,8 @@ class LiveWriter:
         self._connection = connection
         self._boxes: dict[str, list[Frame]] = {}
         self._commands: list[Command] = []
+        self._settling: list[asyncio.Future[None]] = []
+        self._closing = False
         self._writing = False
         self._recovery: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
@@ -123,10 +126,25 @@ class LiveWriter:
             self._start()
 
     def queue_command(self, *command: str | bytes | int | float) -> None:
-        """Queue any other command; it reaches the engine before every frame queued after it."""
+        """Queue any other command; it reaches the engine before every frame queued after it.
+
+        Unlike frames it outlasts any outage, so it must bear repeating.
+        """
         self._commands.append(command)
         if not self._writing:
             self._start()
+
+    def queue_signal(self, kind: str, **fields: Any) -> None:
+        """Tell every instance, as soon as the engine is there; where it is away, perhaps more than once."""
+        self.queue_command(*_signal(kind, fields))
+
+    async def settled(self) -> None:
+        """Wait until the engine has all that is queued now, however long it is away."""
+        future = asyncio.get_running_loop().create_future()
+        self._settling.append(future)
+        if not self._writing:
+            self._start()
+        await future
 
     def _start(self) -> None:
         self._writing = True
@@ -135,7 +153,9 @@ class LiveWriter:
 
     def _write(self) -> None:
         """Write all that is queued; the acknowledgement starts the next write."""
+        settling, self._settling = self._settling, []
         if not self._boxes and not self._commands:
+            _settle(settling)
             self._writing = False
             self._idle.set()
             return
@@ -146,21 +166,25 @@ class LiveWriter:
             commands.append(("XADD", mailbox, "NOMKSTREAM", "MAXLEN", "~", MAILBOX_ENTRIES, "*", "f", pack(frames)))
         sent = self._connection.try_send(commands)
         if sent is None:
-            self._recover(commands)
+            self._recover(commands, settling)
         else:
-            sent.add_done_callback(lambda last: self._written(last, commands))
+            sent.add_done_callback(lambda last: self._written(last, commands, settling))
 
-    def _written(self, last: "asyncio.Future[Any]", commands: list[Command]) -> None:
+    def _written(
+        self, last: "asyncio.Future[Any]", commands: list[Command], settling: "list[asyncio.Future[None]]"
+    ) -> None:
         error = asyncio.CancelledError() if last.cancelled() else last.exception()
-        if error is None:
+        # An engine that has just started refuses everything until it has read its file.
+        if error is None and not isinstance(last.result(), ResponseError):
+            _settle(settling)
             self._write()
         else:
-            self._recover(commands)
+            self._recover(commands, settling)
 
-    def _recover(self, commands: list[Command]) -> None:
-        self._recovery = asyncio.create_task(self._repeat(commands), name="live-recovery")
+    def _recover(self, commands: list[Command], settling: "list[asyncio.Future[None]]") -> None:
+        self._recovery = asyncio.create_task(self._repeat(commands, settling), name="live-recovery")
 
-    async def _repeat(self, commands: list[Command]) -> None:
+    async def _repeat(self, commands: list[Command], settling: "list[asyncio.Future[None]]") -> None:
         """Repeat until the engine has it: the reader drops what it has seen, so repeating is safe."""
         give_up = time.monotonic() + WRITE_PATIENCE
         while time.monotonic() < give_up:
@@ -170,10 +194,15 @@ class LiveWriter:
                 LIVE_RECONNECTS.inc()
                 await asyncio.sleep(RETRY_PAUSE)
             else:
+                _settle(settling)
                 self._write()
                 return
         # Readers see the gap once the engine is back and ask for what is missing.
         log.error("frames dropped, the live channel stayed away", writes=len(commands))
+        if not self._closing:
+            kept = [command for command in commands if command[0] != "XADD" or command[1] == SIGNALS]
+            self._commands = kept + self._commands
+            self._settling = settling + self._settling
         self._write()
 
     async def command(self, *command: str | bytes | int | float) -> Any:
@@ -185,8 +214,7 @@ class LiveWriter:
 
     async def signal(self, kind: str, **fields: Any) -> None:
         """Tell every instance; raises BusUnavailableError."""
-        body = orjson.dumps({"kind": kind, **fields})
-        await self.command("XADD", SIGNALS, "MAXLEN", "~", SIGNAL_ENTRIES, "*", "s", body)
+        await self.command(*_signal(kind, fields))
 
     async def listening(self, mailbox: str) -> bool:
         """Whether somebody reads this mailbox; raises BusUnavailableError."""
@@ -195,6 +223,21 @@ class LiveWriter:
     async def flush(self) -> None:
         """Wait until all that is queued is written."""
         await self._idle.wait()
+
+    async def close(self) -> None:
+        """Write what is queued; an engine that stays away is waited for no longer than for a frame."""
+        self._closing = True
+        await self.flush()
+
+
+def _signal(kind: str, fields: dict[str, Any]) -> Command:
+    return ("XADD", SIGNALS, "MAXLEN", "~", SIGNAL_ENTRIES, "*", "s", orjson.dumps({"kind": kind, **fields}))
+
+
+def _settle(settling: "list[asyncio.Future[None]]") -> None:
+    for future in settling:
+        if not future.done():
+            future.set_result(None)
 
 
 class Waiter:
@@ -375,5 +418,5 @@ async def open_writer(url: str) -> AsyncIterator[LiveWriter]:
     try:
         yield writer
     finally:
-        await writer.flush()
+        await writer.close()
         connection.close()

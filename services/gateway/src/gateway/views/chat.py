@@ -162,7 +162,7 @@ async def _answer(request: web.Request, asked: Asked, headers: Mapping[str, str]
             # llm-stream meets the same deadline by itself and says so in the fact.
             raise timed_out("The answer was not complete before the deadline.") from None
         except (asyncio.CancelledError, ConnectionError):
-            asked.deps.kernel.tasks.spawn(streams.stop(stream, "client_closed", grace=asked.grace), "client-left")
+            streams.stop(stream, "client_closed", grace=asked.grace)
             raise
         if stream.stopped and not stream.displaced:
             await streams.rest(stream, BOOKS_SECONDS)
@@ -195,8 +195,7 @@ async def _publish(asked: Asked, stream: Stream) -> None:
         await asked.deps.kernel.log.publish(event.record())
     except BusUnavailableError as error:
         # It may have been written all the same: whoever finds it must not start.
-        stop = asked.deps.streams.stop(stream, "client_closed", withdrawn=True)
-        asked.deps.kernel.tasks.spawn(stop, "withdraw")
+        asked.deps.streams.stop(stream, "client_closed", withdrawn=True)
         raise unavailable("The request could not be accepted: the log does not answer.") from error
 
 
@@ -272,7 +271,13 @@ def _raise_failure(frame: Frame, headers: Mapping[str, str]) -> None:
     content = orjson.loads(frame.payload)
     if frame.kind == FrameKind.REPLY:
         error = content["body"]["error"]
-        raise ApiError(content["status"], error["message"], error["type"], code=error["code"], headers=headers)
+        raise ApiError(
+            content["status"],
+            error["message"],
+            error["type"],
+            code=error["code"],
+            headers={**headers, **_retry_headers(content)},
+        )
     told = content.get("error")
     if told is not None:
         raise ApiError(
@@ -335,7 +340,7 @@ async def resume_completion(request: web.Request) -> web.StreamResponse:
             return await write_stream(request, deps, stream, now + deps.settings.chat_deadline, {})
         except (asyncio.CancelledError, ConnectionError):
             grace = _grace(request, deps.settings.resume_grace)
-            deps.kernel.tasks.spawn(deps.streams.stop(stream, "client_closed", grace=grace), "client-left")
+            deps.streams.stop(stream, "client_closed", grace=grace)
             raise
 
 
