@@ -31,6 +31,10 @@ MODELS: dict[str, str] = {
     "silent": "sandbox+silence",
     "refusing": "sandbox+content-filter",
     "breaking": "sandbox+reset-after-3",
+    "erring": "sandbox+error-after-3",
+    "filtering": "sandbox+content-filter-finish",
+    "steady": "sandbox+delay-15+chunks-80",
+    "failing": "sandbox+status-500",
 }
 
 
