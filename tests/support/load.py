@@ -115,8 +115,7 @@ class Load:
     deadline: float = 20.0
     outcomes: list[Outcome] = field(default_factory=list)
     running: bool = True
-    begun_streams: int = 0
-    _stop_asking: asyncio.Event = field(default_factory=asyncio.Event)
+    flowing: int = 0
 
     async def client(self, session: aiohttp.ClientSession) -> None:
         """One client after another of its requests."""
@@ -140,15 +139,25 @@ class Load:
                     status = response.status
                     if status != 200:
                         return _refusal(marker, begun, status, await response.read())
-                    self.begun_streams += 1
-                    async for line in response.content:
-                        stream.take(line)
+                    await self._read(response, stream)
         except TimeoutError:
             return Outcome(marker, End.WRONG, begun, time.monotonic(), status, detail="hangs past its deadline")
         except (aiohttp.ClientError, OSError) as error:
             end = End.WRONG if stream.disorder else End.CLOSED
             return Outcome(marker, end, begun, time.monotonic(), status, detail=stream.disorder or repr(error))
         return _judged(marker, begun, stream, text)
+
+    async def _read(self, response: aiohttp.ClientResponse, stream: _Stream) -> None:
+        self.flowing += 1
+        try:
+            async for line in response.content:
+                stream.take(line)
+        finally:
+            self.flowing -= 1
+
+    async def all_flow(self) -> None:
+        """Wait for the moment in which every client reads a stream."""
+        await eventually(lambda: self.flowing == self.clients, timeout=BACK_SECONDS)
 
     def _body(self, text: str) -> dict[str, Any]:
         return {"model": self.model, "stream": True, "messages": [{"role": "user", "content": f"Say: {text}"}]}

@@ -7,12 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-import structlog
 
 from common.bus.live import ENDED_PREFIX, Frame, FrameKind, LiveReader, LiveWriter, Waiter, unpack_ended
 from common.bus.port import BusUnavailableError
-
-log = structlog.get_logger(__name__)
 
 # While frames are missing: how often they are asked for again.
 ATTACH_SECONDS = 0.25
