@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import email.utils
+import math
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -221,16 +222,22 @@ async def _error_object(response: aiohttp.ClientResponse) -> dict[str, Any]:
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait by `retry-after-ms`, or `retry-after` in seconds or as an HTTP date (RFC 9110, 10.2.3)."""
-    with contextlib.suppress(ValueError):
-        if (millis := headers.get("retry-after-ms")) is not None:
-            return max(0.0, float(millis) / 1000)
+    millis = _number(headers.get("retry-after-ms"))
+    if millis is not None:
+        return max(0.0, millis / 1000)
     value = headers.get("retry-after")
-    if value is None:
-        return None
-    with contextlib.suppress(ValueError):
-        return max(0.0, float(value))
+    seconds = _number(value)
+    if seconds is not None or value is None:
+        return None if seconds is None else max(0.0, seconds)
     with contextlib.suppress(ValueError, TypeError):
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    return None
+
+
+def _number(value: str | None) -> float | None:
+    with contextlib.suppress(ValueError):
+        number = float(value or "")
+        return number if math.isfinite(number) else None
     return None
 
 

@@ -1,0 +1,196 @@
+"""From the bytes of an upstream to the client's messages: however they are cut, the client hears the same."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, cast
+
+import aiohttp
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.bus.live import Frame, FrameKind, LiveWriter
+from common.events.chat import CHAT_REPLY_REQUESTED, ChatReplyRequested
+from common.events.envelope import Event
+from llm_stream.adapters.openai_http import HttpAnswer
+from llm_stream.models import Alias, Upstream
+from llm_stream.ports import Patience, UpstreamBroken
+from llm_stream.relay import Relay
+from llm_stream.turn import Turn
+from tests.support.llm_stream import chunk, messages
+
+UPSTREAM = Upstream(name="a", base_url="http://h", model="m")
+TEXT = "Grüße. Zwei \u4f60\u597d\u3002 Drei \U0001f389 vier! Ende"
+
+
+class Wire:
+    """A response whose body arrives in given packets."""
+
+    def __init__(self, packets: Sequence[bytes]) -> None:
+        self._packets = list(packets)
+        self.content = self
+        self.closed = False
+
+    async def readany(self) -> bytes:
+        return self._packets.pop(0) if self._packets else b""
+
+    def at_eof(self) -> bool:
+        return not self._packets
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Mailbox:
+    """A live writer that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+
+    def send(self, mailbox: str, frame: Frame) -> None:
+        self.frames.append(frame)
+
+    def data(self) -> list[bytes]:
+        return [frame.payload.partition(b"data: ")[2][:-2] for frame in self.frames if frame.kind == FrameKind.DATA]
+
+
+def a_turn(mailbox: Mailbox) -> Turn:
+    request = ChatReplyRequested(
+        request_id="chatcmpl-1",
+        org_id="o",
+        key_id="k",
+        session_id="s",
+        model="alias",
+        stream=True,
+        body={"messages": []},
+        received_at=time.time(),
+    )
+    event = Event(CHAT_REPLY_REQUESTED, request, reply_to="mailbox")
+    return Turn(event, cast("LiveWriter", mailbox), lambda: None)
+
+
+async def payloads(packets: Sequence[bytes], limit: int = 1_000_000) -> list[bytes]:
+    response = cast("aiohttp.ClientResponse", Wire(packets))
+    answer = HttpAnswer(response, Patience(connect=1, first_byte=1, idle=1), 1.0, limit)
+    try:
+        return [payload async for each in answer.events() for payload in each]
+    finally:
+        answer.close()
+
+
+def said(packets: Sequence[bytes], release: str) -> list[bytes]:
+    """What a client hears of these packets."""
+
+    async def relayed() -> list[bytes]:
+        mailbox = Mailbox()
+        alias = Alias.model_validate({"upstreams": [UPSTREAM], "release": release})
+        relay = Relay(a_turn(mailbox), alias, UPSTREAM, include_usage=True, choices=1)
+        turn = relay._turn
+        for payload in await payloads(packets):
+            relay.take(payload)
+        relay.check_whole()
+        relay.finish({"total_tokens": 3})
+        turn.flush()
+        turn.close()
+        return mailbox.data()
+
+    return asyncio.run(relayed())
+
+
+def body(end: bytes = b"\n") -> bytes:
+    parts = [chunk("", role="assistant"), *(chunk(part) for part in TEXT.split(" ")), chunk(finish="stop")]
+    stream = b": a comment\n\nevent: message\n" + messages(*parts, b"[DONE]")
+    return stream.replace(b"\n", end)
+
+
+def cut(data: bytes, places: Sequence[int]) -> list[bytes]:
+    edges = [0, *sorted({place % len(data) for place in places} - {0}), len(data)]
+    return [data[a:b] for a, b in pairwise(edges)]
+
+
+@pytest.mark.parametrize("release", ["tokens", "sentences"])
+@settings(max_examples=60, deadline=None)
+@given(places=st.lists(st.integers(0, 10_000), max_size=30), end=st.sampled_from([b"\n", b"\r\n"]))
+def test_any_cut_into_packets_is_heard_the_same(release: str, places: list[int], end: bytes) -> None:
+    whole = said([body()], release)
+    assert said(cut(body(end), places), release) == whole
+    chunks = [orjson.loads(message) for message in whole[:-1]]
+    text = "".join(choice["delta"].get("content", "") for each in chunks for choice in each["choices"])
+    assert text == TEXT.replace(" ", "")
+    assert whole[-1] == b"[DONE]"
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+async def test_every_single_byte_may_come_alone(end: bytes) -> None:
+    data = body(end)
+    assert await payloads([bytes([byte]) for byte in data]) == await payloads([body()])
+
+
+async def test_a_last_line_without_an_end_is_heard() -> None:
+    assert await payloads([b"data: 1\n\nda", b"ta: 2"]) == [b"1", b"2"]
+
+
+async def test_an_answer_larger_than_allowed_is_broken() -> None:
+    with pytest.raises(UpstreamBroken, match="larger"):
+        await payloads([body()] * 3, limit=len(body()))
+
+
+def relay_on(mailbox: Mailbox, release: str, choices: int = 1) -> Relay:
+    alias = Alias.model_validate({"upstreams": [UPSTREAM], "release": release})
+    return Relay(a_turn(mailbox), alias, UPSTREAM, include_usage=False, choices=choices)
+
+
+def take(relay: Relay, *chunks: dict[str, Any]) -> None:
+    for each in chunks:
+        relay.take(orjson.dumps(each))
+
+
+@pytest.mark.parametrize("release", ["tokens", "sentences"])
+async def test_nothing_is_promised_before_something_is_said(release: str) -> None:
+    mailbox = Mailbox()
+    relay = relay_on(mailbox, release)
+    take(relay, chunk("", role="assistant"), chunk(""), {**chunk(), "choices": []}, chunk(tool_calls=[]))
+    assert mailbox.frames == []
+    take(relay, chunk("Hello. "))
+    assert [frame.kind for frame in mailbox.frames] == [FrameKind.START, FrameKind.DATA]
+
+
+async def test_held_text_counts_as_delivered_only_when_it_is_released() -> None:
+    relay = relay_on(Mailbox(), "sentences")
+    turn = relay._turn
+    for piece in ["A", " long", " sentence", " that", " ends.", " And"]:
+        take(relay, chunk(piece))
+    assert turn.released_text == "A long sentence that ends. "
+    assert turn.generated_tokens == 6
+    assert 1 <= turn.delivered_tokens <= 6
+    take(relay, chunk(" on. It"))
+    assert turn.generated_tokens == 7 >= turn.delivered_tokens
+
+
+async def test_the_smallest_release_counts_as_delivered() -> None:
+    relay = relay_on(Mailbox(), "sentences")
+    take(relay, chunk("A. But this goes on and on and on"))
+    assert relay._turn.delivered_tokens == 1
+
+
+@pytest.mark.parametrize("chunks", [[chunk("Hi")], [chunk("Hi"), chunk("x", "stop", index=1)]])
+async def test_a_stream_without_every_ending_is_broken(chunks: list[dict[str, Any]]) -> None:
+    relay = relay_on(Mailbox(), "tokens", choices=len(chunks))
+    take(relay, *chunks)
+    relay.take(b"[DONE]")
+    with pytest.raises(UpstreamBroken):
+        relay.check_whole()
+
+
+async def test_what_follows_done_is_not_heard() -> None:
+    mailbox = Mailbox()
+    relay = relay_on(mailbox, "tokens")
+    take(relay, chunk("Hi"), chunk(finish="stop"))
+    relay.take(b"[DONE]")
+    relay.take(b"nonsense")
+    take(relay, chunk("more"))
+    relay.check_whole()
+    assert len(mailbox.data()) == 1
