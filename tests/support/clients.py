@@ -110,9 +110,9 @@ def calls(sonant: Sonant, marker: str) -> list[dict[str, Any]]:
 async def upstream_end(sonant: Sonant, marker: str) -> str:
     """How the one upstream call of a request ended, as soon as it has."""
 
-    def ended() -> str | None:
+    def ended() -> str:
         (call,) = calls(sonant, marker) or [{"end": None}]
-        return str(call["end"]) if call["end"] else None
+        return call["end"] or ""
 
     return await eventually(ended)
 

@@ -1,0 +1,109 @@
+"""Node's official client, unmodified, works against the gateway (where npm is there)."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.clients import new_key
+from tests.support.sonant import Sonant
+
+SOURCE = Path(__file__).parent / "node"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sonant"
+# A first download on a slow line; later runs find it in the cache.
+INSTALL_SECONDS = 150
+SCRIPT_SECONDS = 60
+
+
+def installed() -> Path:
+    """The folder with the packages of the lock file, installed once per lock file."""
+    digest = hashlib.sha256((SOURCE / "package-lock.json").read_bytes()).hexdigest()[:16]
+    home = CACHE / f"node-{digest}"
+    if not home.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=CACHE, ignore_cleanup_errors=True) as draft:
+            _install(Path(draft) / "packages")
+            (Path(draft) / "packages").rename(home)
+    return home / "node_modules"
+
+
+def _install(directory: Path) -> None:
+    directory.mkdir()
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(SOURCE / name, directory)
+    command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def told(sonant: Sonant, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the script was told by the gateway."""
+    if not shutil.which("npm") or not shutil.which("node"):
+        pytest.skip("no npm: install Node.js 20 or newer to test its OpenAI client")
+    directory = tmp_path_factory.mktemp("node")
+    # Imports are resolved beside the script.
+    (directory / "node_modules").symlink_to(installed())
+    script = shutil.copy(SOURCE / "chat.mjs", directory)
+    env = {**os.environ, "OPENAI_BASE_URL": f"{sonant.url}/v1", "OPENAI_API_KEY": new_key(sonant).text}
+    done = subprocess.run(
+        ["node", script], env=env, capture_output=True, text=True, timeout=SCRIPT_SECONDS, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_models_are_listed(told: dict[str, Any]) -> None:
+    assert {"default", "slow"} <= set(told["models"])
+
+
+def test_a_whole_answer(told: dict[str, Any]) -> None:
+    assert told["whole"]["content"] == "all at once"
+    assert told["whole"]["request_id"]
+    assert told["whole"]["provider"] == "sandbox"
+
+
+def test_a_streamed_answer_with_usage_at_its_end(told: dict[str, Any]) -> None:
+    streamed = told["streamed"]
+    assert streamed["text"] == "bit by bit"
+    assert streamed["usages"][:-1] == [None] * (len(streamed["usages"]) - 1)
+    assert streamed["usages"][-1]["total_tokens"] > 0
+    assert streamed["choices"] == []
+
+
+def test_the_stream_helper_finalises_the_message(told: dict[str, Any]) -> None:
+    helper = told["helper"]
+    assert helper["heard"] == helper["message"]["content"] == "with the helper"
+    assert helper["message"]["role"] == "assistant"
+    assert helper["finish_reason"] == "stop"
+
+
+def test_tool_calls_arrive_in_deltas(told: dict[str, Any]) -> None:
+    deltas = told["toolDeltas"]
+    assert deltas["ids"][0]
+    assert set(deltas["ids"][1:]) == {None}
+    assert deltas["name"] == "get_weather"
+    assert json.loads(deltas["arguments"]) == {"city": "Lisbon"}
+    assert deltas["finish_reason"] == "tool_calls"
+
+
+def test_the_runner_calls_a_tool_and_speaks_of_its_result(told: dict[str, Any]) -> None:
+    assert told["runner"]["asked"] == ["Lisbon"]
+    assert told["runner"]["roles"] == ["user", "assistant", "tool", "assistant"]
+    assert "cloudless" in told["runner"]["final"]
+
+
+def test_errors_are_the_classes_of_the_client(told: dict[str, Any]) -> None:
+    unknown = told["unknownModel"]
+    assert (unknown["name"], unknown["status"], unknown["code"]) == ("NotFoundError", 404, "model_not_found")
+    assert told["wrongKey"]["name"] == "AuthenticationError"
+    assert told["broken"]["name"] == "APIError"
+    assert told["broken"]["type"] == "server_error"
+    assert told["broken"]["code"]
