@@ -247,11 +247,11 @@ async def test_silence_is_ended_and_another_upstream_asked(llm_world: World, fau
 async def test_silence_of_every_upstream_is_told_in_time(llm_world: World, fault: str, stream: bool) -> None:
     """Timeouts far longer than the deadline: the deadline is split over the tries."""
     alias = await llm_world.alias(fault, fault, first_byte_timeout=60.0, whole_timeout=60.0, idle_timeout=60.0, tries=1)
-    heard, fact = await llm_world.ask(alias, stream=stream, seconds=2.0)
+    heard, fact = await llm_world.ask(alias, stream=stream, seconds=1.6)
     refused(heard, fact, 504, "upstream_timeout")
     assert outcomes(fact) == ["broken", "broken"]
-    assert fact.finished_at < fact.received_at + 2.0
-    assert fact.attempts[0].duration_ms < 1_400
+    assert fact.finished_at < fact.received_at + 1.6
+    assert fact.attempts[0].duration_ms < 1_100
 
 
 async def test_keep_alive_comments_are_no_answer(llm_world: World) -> None:

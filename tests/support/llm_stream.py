@@ -198,9 +198,13 @@ class World:
             table["model"] += f"+{faults}"
         return table
 
-    async def reload(self, outcome: str = "done") -> None:
-        """Write the models file and wait until the service has judged it."""
-        await self.judged("\n".join(self._tables.values()), outcome)
+    async def reload(self) -> None:
+        """Write the models file and wait until the service has taken it over."""
+        await self.judged("\n".join(self._tables.values()), "done")
+
+    def forget(self) -> None:
+        """Leave the aliases so far out of the next models file."""
+        self._tables.clear()
 
     async def judged(self, content: str, outcome: str) -> None:
         """Put this content into the models file; the service must come to `outcome`."""
@@ -382,7 +386,7 @@ async def _listening(url: str) -> AsyncIterator[LiveReader]:
 
 
 @pytest.fixture(scope="session")
-async def llm_world(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+async def _llm_service(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     """One service for the session; tests keep apart by aliases of their own."""
     url = urlsplit(valkey_url)._replace(path=f"/{VALKEY_DATABASE}").geturl()
     models_file = tmp_path_factory.mktemp("llm-stream") / "models.toml"
@@ -391,11 +395,17 @@ async def llm_world(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -
             log = ValkeyLog(url, redis)
             world = World(log, live, reader, http, models_file)
             world.sandbox = address
-            world._tables["plain"] = alias_table("plain", [world._upstream("plain", 0, "")], PATIENCE)
-            models_file.write_text(world._tables["plain"])
+            models_file.write_text(alias_table("first", [world._upstream("first", 0, "")], PATIENCE))
             async with serving(world, url):
                 yield world
             await log.close()
+
+
+@pytest.fixture
+async def llm_world(_llm_service: World) -> AsyncIterator[World]:
+    """The service with aliases of this test alone."""
+    yield _llm_service
+    _llm_service.forget()
 
 
 # -- an upstream that says exactly these bytes ----------------------------------------------------------------------
