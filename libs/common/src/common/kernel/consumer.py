@@ -129,6 +129,9 @@ class Consumer:
             self._polled, self._away = True, False
             if records or room <= 0:
                 self._moved_at = time.monotonic()
+            if self._stopping.is_set():
+                # Taking more in would only lengthen the drain; they come again.
+                return
             for record in records:
                 self._take(record)
 
@@ -179,9 +182,10 @@ class Consumer:
     async def _run_lane(self, lane: deque[tuple[Received, Step]], first: Received) -> None:
         try:
             while lane:
-                await self._handle(*lane[0])
-                lane.popleft()
+                await self._handle(*lane.popleft())
         finally:
+            # Cancelled: what still queues is not in hand any more; it was not finished and comes again.
+            self._release(len(lane))
             del self._lanes[first.partition, first.key]
 
     # -- one record ---------------------------------------------------------------------------------------
@@ -189,12 +193,17 @@ class Consumer:
     async def _handle(self, record: Received, step: Step) -> None:
         spec, handler = self._handlers[record.headers["event-type"]]
         started = time.monotonic()
-        outcome = await self._outcome(record, spec, handler)
+        try:
+            outcome = await self._outcome(record, spec, handler)
+        finally:
+            self._release(1)
         metrics.EVENT_SECONDS.labels(spec.type).observe(time.monotonic() - started)
         self._brake.note(parked=outcome == "parked")
-        self._in_hand -= 1
-        metrics.EVENTS_IN_HAND.labels(self._group).set(self._in_hand)
         self._finish(record, step, outcome, spec)
+
+    def _release(self, records: int) -> None:
+        self._in_hand -= records
+        metrics.EVENTS_IN_HAND.labels(self._group).set(self._in_hand)
         self._freed.set()
 
     async def _outcome(self, record: Received, spec: EventSpec[Any], handler: Handler[Any]) -> str:
