@@ -1,0 +1,77 @@
+"""Killing Valkey, log and live channel of the embedded mode, under load: 503 while away, nothing accepted is lost."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from sonant_cli.engines import valkey
+from tests.support.engines import Running, running
+from tests.support.load import Account, End, Load, check_books, load, open_account
+from tests.support.sonant import Sonant, sonant_system
+from tests.support.waiting import eventually
+
+# Longer than a mailbox lives (4 s) and than frames are kept for an engine that is away (10 s).
+OUTAGES = (6.0, 12.0)
+# What the issue promises after the engine's return.
+BACK_SECONDS = 10.0
+
+
+async def test_requests_fail_clearly_while_valkey_restarts_and_nothing_accepted_is_lost() -> None:
+    with sonant_system(env={"SONANT_CHAT_DEADLINE": "20"}) as system:
+        account = open_account(system)
+        async with load(system, account.key, 16) as brisk, load(system, account.key, 8, "slow") as slow:
+            for _ in range(3):
+                await slow.all_flow()
+                killed_at = time.monotonic()
+                ready = await kill_valkey(system)
+                answered = await brisk.serves_again(killed_at)
+                print(f"valkey: services ready {ready:.2f} s after the kill, first answer after {answered:.2f} s")
+        await check_all(system, account, brisk, slow)
+
+
+async def kill_valkey(system: Sonant) -> float:
+    """Kill it; the supervisor brings it back. Seconds until the services are ready again."""
+    killed_at, former = time.monotonic(), system.kill("valkey")
+    await eventually(lambda: system.run()["processes"]["valkey"]["pid"] not in (None, former), timeout=30.0)
+    await eventually(lambda: system.ready("gateway", "llm-stream", "telemetry"), timeout=30.0)
+    return time.monotonic() - killed_at
+
+
+async def test_long_outages_of_valkey_are_survived(tmp_path: Path) -> None:
+    async with running(valkey, tmp_path) as engine, system_on(engine) as system:
+        account = open_account(system)
+        async with load(system, account.key, 16) as brisk, load(system, account.key, 8, "slow") as slow:
+            for outage in OUTAGES:
+                await slow.all_flow()
+                await engine.stop()
+                # Those in flight wait for its return, so others must come and be refused.
+                async with load(system, account.key, 4) as newcomers:
+                    await asyncio.sleep(outage)
+                    refused = newcomers.outcomes.copy()
+                    await engine.start()
+                    answered = await newcomers.serves_again(time.monotonic())
+                brisk.outcomes += newcomers.outcomes
+                assert refused
+                assert all(o.refused and o.status == 503 for o in refused), newcomers.summary()
+                slowest = max(o.ended - o.begun for o in refused)
+                print(f"valkey: away {outage} s, slowest 503 {slowest:.2f} s, back {answered:.2f} s after its return")
+                assert answered < BACK_SECONDS
+        await check_all(system, account, brisk, slow)
+
+
+@asynccontextmanager
+async def system_on(engine: Running) -> AsyncIterator[Sonant]:
+    env = {"SONANT_CHAT_DEADLINE": "25", "SONANT_LOG_URL": engine.url, "SONANT_REDIS_URL": engine.url}
+    with sonant_system(env=env) as system:
+        yield system
+
+
+async def check_all(system: Sonant, account: Account, brisk: Load, slow: Load) -> None:
+    print(f"brisk: {brisk.summary()}\nslow: {slow.summary()}")
+    for clients in (brisk, slow):
+        clients.check()
+        assert clients.of(End.COMPLETE)
+    assert any(o.refused for o in brisk.outcomes), "no request met the outage"
+    await check_books(system, account, brisk.outcomes + slow.outcomes)
