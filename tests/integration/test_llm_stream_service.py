@@ -162,7 +162,9 @@ def _table(**options: Any) -> str:
 )
 async def test_a_broken_models_file_changes_nothing(llm_world: World, content: str) -> None:
     alias = await llm_world.alias("")
+    refusals = await llm_world.metric("sonant_models_reloads_total", 'outcome="refused"')
     await llm_world.judged(content, "refused")
+    assert await llm_world.metric("sonant_models_reloads_total", 'outcome="refused"') == refusals + 1
     heard, _ = await llm_world.ask(alias)
     assert heard.text() == HELLO_TEXT
     await llm_world.reload()
