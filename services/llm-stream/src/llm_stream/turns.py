@@ -155,9 +155,11 @@ class Turns:
             self._live.send(signal["reply_to"], frame)
 
     def _on_attach(self, signal: dict[str, Any]) -> None:
+        """Whoever names a frame that was never sent is not answered: it would miss what comes until then."""
         turn = self._running.get(signal["request_id"])
-        if turn is not None and turn.request.org_id == signal["org_id"]:
-            turn.attach(signal["mailbox"], signal["after"])
+        if turn is None or turn.request.org_id != signal["org_id"] or signal["after"] > len(turn.frames):
+            return
+        turn.attach(signal["mailbox"], signal["after"])
 
     async def watch_gateways(self) -> None:
         """Stop turns whose gateway instance is gone; runs for good."""
