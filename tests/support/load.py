@@ -19,7 +19,7 @@ import httpx
 import orjson
 
 from common.bus.connect import open_log
-from common.bus.port import BusUnavailableError, Log, Received
+from common.bus.port import BusUnavailableError, Log, Received, TopicStatus
 from common.events.chat import CHAT_EVENTS, CHAT_REQUESTS
 from common.kernel.settings import CommonSettings
 from common.storage.redis import UNAVAILABLE, open_redis
@@ -305,16 +305,22 @@ def _fact(record: Received) -> Fact:
 
 async def quiet(log: Log) -> None:
     """Wait until every request was handled and every fact stored."""
+    seen: Sequence[TopicStatus] | Exception = []
 
     async def nothing_waits() -> bool:
+        nonlocal seen
         try:
-            status = await log.status([CHAT_REQUESTS, CHAT_EVENTS])
-        except (BusUnavailableError, *UNAVAILABLE):
+            seen = await log.status([CHAT_REQUESTS, CHAT_EVENTS])
+        except (BusUnavailableError, *UNAVAILABLE) as error:
+            seen = error
             return False
         # A group that has not committed anything is not listed: both must be there.
-        return len(status) == 2 and all(topic.lag and not any(topic.lag.values()) for topic in status)
+        return len(seen) == 2 and all(topic.lag and not any(topic.lag.values()) for topic in seen)
 
-    await eventually(nothing_waits, timeout=QUIET_SECONDS, interval=0.1)
+    try:
+        await eventually(nothing_waits, timeout=QUIET_SECONDS, interval=0.1)
+    except AssertionError as error:
+        raise AssertionError(f"work is left over: {seen}") from error
 
 
 def usage(system: Sonant, account: Account) -> Counter[str]:

@@ -1,0 +1,56 @@
+"""The main job on a real Kafka, with llm-stream and the broker killed under load."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from deploy.kafka.broker import Broker
+from tests.support.load import End, check_books, kill, load, open_account
+from tests.support.sonant import Sonant, sonant_system
+
+pytestmark = pytest.mark.kafka
+
+OUTAGE_SECONDS = 5.0
+# A publish waits three seconds for its acknowledgement; the rest is a machine under load.
+REFUSED_SECONDS = 6.0
+# What the issue promises after the broker's return.
+BACK_SECONDS = 10.0
+
+
+@contextmanager
+def system_on(broker: Broker) -> Iterator[Sonant]:
+    with sonant_system(env={"SONANT_CHAT_DEADLINE": "30", "SONANT_LOG_URL": broker.url}) as system:
+        yield system
+
+
+async def test_the_main_job_on_kafka_survives_kills_of_llm_stream_and_of_the_broker(kafka_broker: Broker) -> None:
+    with system_on(kafka_broker) as system:
+        account = open_account(system)
+        async with load(system, account.key, 12) as brisk, load(system, account.key, 6, "slow") as slow:
+            await slow.all_flow()
+            killed_at = time.monotonic()
+            ready = await kill(system, "llm-stream")
+            answered = await brisk.serves_again(killed_at)
+            print(f"llm-stream on Kafka: ready {ready:.2f} s after the kill, first answer after {answered:.2f} s")
+            await slow.all_flow()
+            kafka_broker.kill()
+            async with load(system, account.key, 4) as newcomers:
+                await asyncio.sleep(OUTAGE_SECONDS)
+                refused = newcomers.outcomes.copy()
+                kafka_broker.start()
+                await kafka_broker.ready()
+                back = await newcomers.serves_again(time.monotonic())
+            assert refused
+            assert all(o.refused and o.status == 503 for o in refused), newcomers.summary()
+            slowest = max(o.ended - o.begun for o in newcomers.outcomes if o.refused)
+            print(f"kafka: slowest 503 {slowest:.2f} s, first answer {back:.2f} s after its return")
+        print(f"brisk: {brisk.summary()}\nslow: {slow.summary()}\nnewcomers: {newcomers.summary()}")
+        assert slowest < REFUSED_SECONDS
+        assert back < BACK_SECONDS
+        for clients in (brisk, slow, newcomers):
+            clients.check()
+            assert clients.of(End.COMPLETE)
+        await check_books(system, account, brisk.outcomes + slow.outcomes + newcomers.outcomes)
