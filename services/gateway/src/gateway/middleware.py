@@ -30,6 +30,8 @@ MAX_DEPTH = 64
 # Bounds what parsing may cost: several times the largest conversation, a fifth of a second at worst.
 MAX_CONTAINERS = 250_000
 FORESEEN = (ApiError, web.HTTPException, BusUnavailableError, StoreUnavailableError)
+# What reading a body raises that is packed or sent wrongly.
+UNREADABLE = (web.RequestPayloadError, HttpProcessingError)
 BAD_HTTP = "The request is not valid HTTP, or its headers are too large."
 # How long a refused body is still read, so that its sender gets to see the refusal.
 LINGER_SECONDS = 2.0
@@ -71,7 +73,11 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     except FORESEEN as error:
         if _beyond_answering(request) or (isinstance(error, web.HTTPException) and error.status < 400):
             raise
-        return describe(error, request).response()
+        response = describe(error, request).response()
+        if request.content.exception() is not None:
+            # Where this body ends is not known, so nothing can follow it.
+            response.force_close()
+        return response
     except Exception:
         # The outermost frame of a request: a bug costs one answer, never the shape.
         if _beyond_answering(request):
@@ -124,6 +130,11 @@ class _Protocol(web.RequestHandler):
     """Answers what never reaches a route (malformed HTTP, oversized headers) in the one shape too."""
 
     __slots__ = ()
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Skip what the server meets again when it reads on behind a body that was refused as unreadable."""
+        if not isinstance(kw.get("exc_info"), UNREADABLE):
+            super().log_exception(*args, **kw)
 
     def handle_error(
         self,
@@ -218,7 +229,7 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
             if size > max_bytes:
                 raise errors.too_large(max_bytes)
             chunks.append(chunk)
-    except (web.RequestPayloadError, HttpProcessingError):
+    except UNREADABLE:
         raise errors.bad_request("The request body could not be read.", code="invalid_body") from None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
