@@ -20,7 +20,7 @@ from llm_stream.models import Alias, Models, Upstream
 from llm_stream.ports import ChatModel, Patience, UpstreamBroken
 from llm_stream.relay import Relay, provider_headers
 from llm_stream.turn import Turn
-from llm_stream.turns import Ended, Turns, apply_stop
+from llm_stream.turns import Ended, Turns
 
 log = structlog.get_logger(__name__)
 
@@ -103,8 +103,7 @@ async def _give_up(turn: Turn, deps: Deps) -> None:
 
 async def _run(turn: Turn, deps: Deps) -> None:
     attempts: list[chat.Attempt] = []
-    if (stop := deps.turns.early_stop(turn)) is not None:
-        apply_stop(turn, stop)
+    deps.turns.stop_early(turn)
     if turn.receipt is None:
         turn.work = asyncio.create_task(_converse(turn, deps, attempts), name=f"turn {turn.request.request_id}")
         try:

@@ -8,8 +8,8 @@ import asyncio
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -57,6 +57,9 @@ class Stop:
     last_byte_at: float | None = None
     # The request was never accepted: no turn, no fact.
     withdrawn: bool = False
+    # Who waits for the receipt, if anybody does.
+    reply_to: str | None = None
+    ask_id: str = ""
 
 
 class Turns:
@@ -99,14 +102,16 @@ class Turns:
             del self._running[turn.request.request_id]
             TURNS_RUNNING.set(len(self._running))
 
-    def early_stop(self, turn: Turn) -> Stop | None:
-        """A stop that was signalled before the turn began."""
+    def stop_early(self, turn: Turn) -> None:
+        """Stop a turn for which that was signalled before it began."""
         request = turn.request
         stop = self._early.pop(request.request_id, None)
         if stop is None:
             session = self._sessions.get(f"{request.org_id}/{request.session_id}")
             stop = session if session is not None and session.signal_at >= request.received_at else None
-        return stop
+        if stop is not None:
+            apply_stop(turn, stop)
+            self._tell(stop, [turn])
 
     # -- signals --------------------------------------------------------------------------------------------
 
@@ -139,20 +144,26 @@ class Turns:
     def _on_interrupt(self, signal: dict[str, Any]) -> None:
         """Stop every turn of a session that was received before the signal, and answer with the receipts."""
         session = f"{signal['org_id']}/{signal['session_id']}"
-        _remember(self._sessions, session, Stop(signal["reason"], signal["at"]))
-        stopped = signal.get("stopped", {})
-        receipts = []
+        asked = Stop(signal["reason"], signal["at"], reply_to=signal.get("reply_to"), ask_id=signal.get("ask_id") or "")
+        _remember(self._sessions, session, asked)
+        told = signal.get("stopped", {})
+        stopped = []
         for turn in [t for t in self._running.values() if f"{t.request.org_id}/{t.request.session_id}" == session]:
-            if turn.request.received_at > signal["at"] or turn.receipt is not None:
-                continue
-            told = stopped.get(turn.request.request_id, {})
-            stop = Stop(signal["reason"], signal["at"], told.get("delivered"), told.get("last_byte_at"))
-            receipt = apply_stop(turn, stop)
-            receipts.append({"id": turn.request.request_id, **receipt.model_dump(mode="json")})
-        if receipts and signal.get("reply_to"):
-            body = orjson.dumps({"status": 200, "body": receipts})
-            frame = Frame(signal["ask_id"], FrameKind.REPLY, 0, body)
-            self._live.send(signal["reply_to"], frame)
+            if turn.request.received_at <= asked.signal_at and turn.receipt is None:
+                apply_stop(turn, replace(asked, **told.get(turn.request.request_id, {})))
+                stopped.append(turn)
+        if stopped:
+            self._tell(asked, stopped)
+
+    def _tell(self, stop: Stop, stopped: Sequence[Turn]) -> None:
+        """Answer with the receipts of what a stop ended."""
+        if stop.reply_to is None:
+            return
+        receipts = [
+            {"id": turn.request.request_id, **turn.receipt.model_dump(mode="json")} for turn in stopped if turn.receipt
+        ]
+        body = orjson.dumps({"status": 200, "body": receipts})
+        self._live.send(stop.reply_to, Frame(stop.ask_id, FrameKind.REPLY, 0, body))
 
     def _on_attach(self, signal: dict[str, Any]) -> None:
         """Whoever names a frame that was never sent is not answered: it would miss what comes until then."""
