@@ -1,6 +1,7 @@
 """The main job: answer a chat request, streaming, and say exactly once how it ended."""
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,8 @@ log = structlog.get_logger(__name__)
 CHARACTERS_PER_TOKEN = 4
 # While an engine is away: often enough to be back within a second, seldom enough not to spin.
 AWAY_SECONDS = 0.2
+# How often a request delivered twice looks whether its other delivery has come to an end.
+TAKEN_SECONDS = 0.5
 
 
 @dataclass(slots=True)
@@ -53,25 +56,28 @@ class Answered:
 
 
 async def answer(event: Event[ChatReplyRequested], deps: Deps) -> None:
-    """Answer one request, unless this process is at it already."""
-    with deps.turns.answering(event.payload.request_id) as first:
-        if first:
-            await _answer(event, deps)
+    """Answer one request, or see to it that whoever is at it already comes to an end.
+
+    Returning earlier would let the log forget a request whose answerer may still die.
+    """
+    while True:
+        with deps.turns.answering(event.payload.request_id) as first:
+            if first and await _answer(event, deps):
+                return
+        await asyncio.sleep(TAKEN_SECONDS)
 
 
-async def _answer(event: Event[ChatReplyRequested], deps: Deps) -> None:
+async def _answer(event: Event[ChatReplyRequested], deps: Deps) -> bool:
+    """Whether the request is done with; False while another instance answers it."""
     claim = await _claim(event, deps)
-    if claim == "taken":
-        return
     if isinstance(claim, Ended):
         await _tell_again(event, claim, deps)
-        return
-    turn = Turn(event, deps.live, lambda: deps.turns.note_released(event.payload.request_id))
-    with deps.turns.running(turn):
-        if claim == "lost":
-            await _give_up(turn, deps)
-            return
-        await _run(turn, deps)
+    elif claim in ("mine", "lost"):
+        turn = Turn(event, deps.live, lambda: deps.turns.note_released(event.payload.request_id))
+        work = _run if claim == "mine" else _give_up
+        with deps.turns.running(turn):
+            await work(turn, deps)
+    return claim != "taken"
 
 
 async def _claim(event: Event[ChatReplyRequested], deps: Deps) -> Ended | str:
@@ -114,7 +120,7 @@ async def _run(turn: Turn, deps: Deps) -> None:
             await asyncio.wait({turn.work})
             await _finish(turn, deps, attempts, _outcome(turn))
             raise
-    if turn.receipt is not None and turn.receipt.reason != "deadline":
+    if turn.receipt is not None and not turn.over and turn.receipt.reason != "deadline":
         await _finish(turn, deps, attempts, None)
         return
     await _finish(turn, deps, attempts, _outcome(turn))
@@ -168,6 +174,7 @@ async def _by_alias(turn: Turn, name: str, deps: Deps, made: list[chat.Attempt])
         streams=turn.request.stream,
         made=made,
         may_continue=lambda: _may_continue(turn, alias),
+        first_byte_at=lambda: turn.first_byte_at,
     )
     ask = _stream if turn.request.stream else _whole
     try:
@@ -208,10 +215,13 @@ async def _stream(turn: Turn, alias: Alias, upstream: Upstream, patience: Patien
 async def _whole(turn: Turn, alias: Alias, upstream: Upstream, patience: Patience, deps: Deps) -> Answered:
     del alias
     request = merge_request(turn.request.body, upstream, stream=False, released="")
+    turn.upstream, turn.attempt_tokens, turn.first_byte_at = upstream, 0, None
     async with deps.chat_model.ask(upstream, request, patience) as incoming:
         turn.answer = incoming
         try:
-            completion = _parse_completion(await incoming.whole())
+            body = await incoming.whole()
+            turn.first_byte_at = time.time()
+            completion = _parse_completion(body)
         finally:
             turn.answer = None
     completion["id"] = turn.request.request_id
@@ -244,7 +254,7 @@ def _said_tokens(completion: dict[str, Any]) -> int:
 
 def _usage(reported: dict[str, Any] | None, body: dict[str, Any], completion_tokens: int) -> Usage:
     if reported:
-        prompt, completion = int(reported.get("prompt_tokens") or 0), int(reported.get("completion_tokens") or 0)
+        prompt, completion = _count(reported.get("prompt_tokens")), _count(reported.get("completion_tokens"))
         return Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
     prompt = prompt_tokens(body)
     return Usage(
@@ -253,6 +263,11 @@ def _usage(reported: dict[str, Any] | None, body: dict[str, Any], completion_tok
         total_tokens=prompt + completion_tokens,
         estimated=True,
     )
+
+
+def _count(reported: Any) -> int:
+    """A number of tokens as an upstream reports it; what is no number is none."""
+    return max(0, int(reported)) if isinstance(reported, (int, float)) and math.isfinite(reported) else 0
 
 
 def prompt_tokens(body: dict[str, Any]) -> int:

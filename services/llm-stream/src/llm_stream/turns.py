@@ -149,7 +149,7 @@ class Turns:
         told = signal.get("stopped", {})
         stopped = []
         for turn in [t for t in self._running.values() if f"{t.request.org_id}/{t.request.session_id}" == session]:
-            if turn.request.received_at <= asked.signal_at and turn.receipt is None:
+            if turn.request.received_at <= asked.signal_at and turn.receipt is None and not turn.over:
                 apply_stop(turn, replace(asked, **told.get(turn.request.request_id, {})))
                 stopped.append(turn)
         if stopped:
@@ -210,9 +210,9 @@ class Turns:
     async def claim(self, event: Event[Any]) -> Ended | str:
         """Try to become the one who answers; to be called within `answering`.
 
-        Returns `mine`; `taken` when another instance answers or nobody is to; `lost` when its answerer died
-        after the client had heard something; or how the turn ended. Raises BusUnavailableError, and may then
-        be tried again: a claim of our own is one whose acknowledgement was lost.
+        Returns `mine`; `taken` while another instance answers; `withdrawn` when nobody is to; `lost` when its
+        answerer died after the client had heard something; or how the turn ended. Raises BusUnavailableError,
+        and may then be tried again: a claim of our own is one whose acknowledgement was lost.
         """
         key = TURN_PREFIX + event.payload.request_id
         lives = max(1, int((event.deadline or time.time()) - time.time())) + self._keep_seconds
@@ -226,7 +226,7 @@ class Turns:
             fact = Record(**state["fact"] | {"value": state["fact"]["value"].encode()})
             return Ended(fact, unpack_ended(frames, event.payload.org_id) or [])
         if state.get("withdrawn"):
-            return "taken"
+            return "withdrawn"
         if state["owner"] != self.owner and await self._live.listening(state["owner"]):
             return "taken"
         if state.get("released"):
@@ -261,10 +261,10 @@ class Turns:
         self._live.queue_command("SET", ENDED_PREFIX + request.request_id, stored, *keep)
 
 
-def apply_stop(turn: Turn, stop: Stop) -> StopReceipt:
+def apply_stop(turn: Turn, stop: Stop) -> None:
     """Hand a stop to a turn."""
     turn.withdrawn = stop.withdrawn
-    return turn.stop(stop.reason, stop.signal_at, delivered=stop.delivered, last_byte_at=stop.last_byte_at)
+    turn.stop(stop.reason, stop.signal_at, delivered=stop.delivered, last_byte_at=stop.last_byte_at)
 
 
 def _remember(stops: OrderedDict[str, Stop], key: str, stop: Stop) -> None:
