@@ -95,6 +95,8 @@ class Attempts:
     streams: bool = True
     made: list[Attempt] = field(default_factory=list)
     may_continue: Callable[[], bool] = lambda: True
+    # Unix seconds at which the attempt under way heard something, None until then.
+    first_byte_at: Callable[[], float | None] = lambda: None
 
     async def run(self, try_one: Callable[[Upstream, Patience], Awaitable[T]]) -> T:
         """The first whole answer. Raises ReplyFailed, or TooLong."""
@@ -179,6 +181,7 @@ class Attempts:
             if outcome.name in ("stopped", "bug"):
                 breaker.left()
             seconds = time.monotonic() - started
+            heard_at = self.first_byte_at()
             ATTEMPTS.labels(upstream.name, outcome.name).inc()
             ATTEMPT_SECONDS.labels(upstream.name).observe(seconds)
             BREAKER_OPEN.labels(upstream.name).set(breaker.state != "closed")
@@ -191,6 +194,7 @@ class Attempts:
                     error=str(error)[:500] if isinstance(error, UpstreamError) else None,
                     started_at=started_at,
                     duration_ms=round(seconds * 1000, 3),
+                    first_byte_ms=None if heard_at is None else round((heard_at - started_at) * 1000, 3),
                 )
             )
             if isinstance(error, UpstreamError):

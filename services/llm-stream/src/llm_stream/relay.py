@@ -5,6 +5,7 @@ would take it for a session id). The finish chunk is held until the upstream has
 that breaks is never passed off as complete.
 """
 
+import time
 from typing import Any, cast
 
 import orjson
@@ -35,7 +36,7 @@ class Relay:
         self._last: dict[str, Any] = {}
         self._opened: set[int] = {0} if turn.begun else set()
         self._finished: set[int] = set()
-        turn.attempt_tokens = 0
+        turn.upstream, turn.attempt_tokens, turn.first_byte_at = upstream, 0, None
         self.ended = False
         self.model = upstream.model
         self.usage: dict[str, Any] | None = None
@@ -49,14 +50,25 @@ class Relay:
         if payload == DONE:
             self.ended = True
             return
+        if self._turn.first_byte_at is None:
+            self._turn.first_byte_at = time.time()
         chunk = _parse(payload)
         usage = chunk.pop("usage", None)
         if usage and isinstance(usage, dict):
             self.usage = usage
         self.model = chunk.get("model") or self.model
         choices = chunk["choices"]
-        if choices:
+        if len(choices) == 1 and not self._hold and _is_plain(choices[0]):
+            self._take_plain(chunk, choices[0]["delta"]["content"])
+        elif choices:
             self._take_choices(chunk, choices)
+
+    def _take_plain(self, chunk: dict[str, Any], text: str) -> None:
+        """What nearly every chunk is: a piece of text of the only choice."""
+        self.tokens += 1
+        self._turn.generated_tokens += 1
+        self._turn.attempt_tokens = self.tokens
+        self._emit(chunk, text, tokens=1)
 
     def _take_choices(self, chunk: dict[str, Any], choices: list[dict[str, Any]]) -> None:
         finished = False
@@ -169,6 +181,12 @@ def _check(choice: Any) -> None:
         delta = choice["delta"] = {}
     if not isinstance(delta, dict) or not isinstance(delta.get("content") or "", str):
         raise UpstreamBroken("the upstream sent a malformed choice")
+
+
+def _is_plain(choice: dict[str, Any]) -> bool:
+    """Whether a choice is text and nothing else."""
+    delta = choice["delta"]
+    return len(delta) == 1 and bool(delta.get("content")) and choice.get("finish_reason") is None
 
 
 def _beside_text(delta: dict[str, Any]) -> dict[str, Any]:

@@ -120,18 +120,17 @@ async def _run(turn: Turn, deps: Deps) -> None:
             await asyncio.wait({turn.work})
             await _finish(turn, deps, attempts, _outcome(turn))
             raise
-    if turn.receipt is not None and not turn.over and turn.receipt.reason != "deadline":
-        await _finish(turn, deps, attempts, None)
-        return
     await _finish(turn, deps, attempts, _outcome(turn))
 
 
-def _outcome(turn: Turn) -> Answered | ReplyFailed:
-    """What the work of a turn came to. Raises what no verdict foresaw."""
-    if turn.receipt is not None or turn.work is None:
-        return _error(504, "The answer was not complete before the deadline.", "deadline_exceeded")
-    if turn.work.cancelled():
-        return _error(503, "The service is shutting down.", "shutting_down")
+def _outcome(turn: Turn) -> Answered | ReplyFailed | None:
+    """What the work of a turn came to; None when it was stopped."""
+    if turn.work is None or not turn.over:
+        if turn.receipt is None:
+            return _error(503, "The service is shutting down.", "shutting_down")
+        if turn.receipt.reason == "deadline":
+            return _error(504, "The answer was not complete before the deadline.", "deadline_exceeded")
+        return None
     error = turn.work.exception()
     if isinstance(error, ReplyFailed):
         return error
@@ -358,6 +357,7 @@ def _interrupted(turn: Turn, common: dict[str, Any]) -> Event[Any]:
         upstream=last.upstream if last else None,
         upstream_model=last.model if last else None,
         usage=used,
+        cost_usd=turn.upstream.price.cost(used.prompt_tokens, used.completion_tokens) if turn.upstream else 0.0,
         receipt=turn.receipt,
     )
     return _fact(chat.CHAT_REPLY_INTERRUPTED, turn, payload)

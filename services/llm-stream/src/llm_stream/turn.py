@@ -11,6 +11,7 @@ from common.bus.live import Frame, FrameKind, LiveWriter
 from common.events.chat import ChatReplyRequested, StopReceipt
 from common.events.envelope import Event
 from llm_stream.metrics import FIRST_TOKEN, STOP_SECONDS
+from llm_stream.models import Upstream
 from llm_stream.ports import Answer
 
 StopReason = Literal["user_interruption", "newer_request", "client_closed", "gateway_lost", "deadline"]
@@ -37,6 +38,8 @@ class Turn:
         self.receipt: StopReceipt | None = None
         self.work: asyncio.Task[Any] | None = None
         self.answer: Answer | None = None
+        self.upstream: Upstream | None = None  # of the attempt under way
+        self.first_byte_at: float | None = None  # of the attempt under way
         self._live = live
         self._on_release = on_release
         self._released: list[str] = []
@@ -55,9 +58,14 @@ class Turn:
         return bool(self.frames)
 
     @property
+    def over(self) -> bool:
+        """Whether the answer has ended by itself, whole or failed."""
+        return self.work is not None and self.work.done() and not self.work.cancelled()
+
+    @property
     def abandonable(self) -> bool:
         """Whether a gateway is supposed to be listening."""
-        return bool(self.mailbox) and not self._detached and self.receipt is None
+        return bool(self.mailbox) and not self._detached and self.receipt is None and not self.over
 
     @property
     def released_text(self) -> str:
@@ -150,13 +158,14 @@ class Turn:
 
     def stop(
         self, reason: StopReason, signal_at: float, *, delivered: int | None = None, last_byte_at: float | None = None
-    ) -> StopReceipt:
+    ) -> None:
         """Stop the answer now: the upstream connection is closed before this returns.
 
-        `delivered` is the number of the last frame that left the gateway, where the gateway told.
+        `delivered` is the number of the last frame that left the gateway, where the gateway told. A turn that is
+        `over` ended by itself; there is nothing to stop.
         """
-        if self.receipt is not None:
-            return self.receipt
+        if self.receipt is not None or self.over:
+            return
         if self.answer is not None:
             self.answer.close()
         closed_at = time.time()
@@ -173,7 +182,6 @@ class Turn:
         self._cancel_grace()
         if self.work is not None:
             self.work.cancel()
-        return self.receipt
 
     def close(self) -> None:
         """Drop the timer of a turn that ended."""

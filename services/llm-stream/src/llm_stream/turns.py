@@ -27,7 +27,6 @@ from common.bus.live import (
     unpack_ended,
 )
 from common.bus.port import BusUnavailableError, Record
-from common.events.chat import StopReceipt
 from common.events.envelope import Event
 from llm_stream.metrics import TURNS_RUNNING
 from llm_stream.turn import StopReason, Turn
