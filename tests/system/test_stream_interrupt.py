@@ -1,8 +1,12 @@
 """An interruption stops what is being said in a session: nothing after it, the upstream closed, the next turn clean."""
 
 import asyncio
+import os
+import signal
 import time
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -58,6 +62,10 @@ class Listener:
     async def hears(self, count: int) -> None:
         await eventually(lambda: len(self.received) >= count or self._task.done())
         assert len(self.received) >= count, self.received
+
+    async def ends_within(self, seconds: float) -> bool:
+        await asyncio.wait({self._task}, timeout=seconds)
+        return self._task.done()
 
     async def ended(self) -> list[Sse]:
         await asyncio.wait_for(self._task, 20)
@@ -132,6 +140,41 @@ async def test_an_answer_is_stopped_before_its_first_token(
         assert response.json()["error"]["code"] == "interrupted"
         assert response.headers["x-should-retry"] == "false"
     assert await upstream_end(sonant, marker) == "client_closed"
+
+
+async def test_an_answer_is_stopped_before_it_was_even_begun(sonant: Sonant, http: httpx.AsyncClient) -> None:
+    """The request waits in the log: the interruption overtakes it and is answered all the same."""
+    # A machine that sleeps for a second misses the time in which receipts are awaited.
+    (receipt,) = await eventually(lambda: overtake(sonant, http), timeout=30)
+    assert (receipt["generated_tokens"], receipt["delivered_tokens"]) == (0, 0)
+    assert calls(sonant, "overtaken") == []
+
+
+async def overtake(sonant: Sonant, http: httpx.AsyncClient) -> list[dict[str, Any]]:
+    """Interrupt an answer while llm-stream is suspended; returns the receipts."""
+    session = f"overtaken-{uuid.uuid4().hex}"
+    stopping = []
+    with suspended(sonant.pid("llm-stream")):
+        listener = Listener(http, session, "Say: overtaken", "steady")
+
+        async def stopped() -> bool:
+            # Whichever reaches the gateway first: an interruption before its request stops nothing.
+            stopping.append(asyncio.create_task(interrupt(http, session)))
+            return await listener.ends_within(0.3)
+
+        await eventually(stopped)
+    answers = [await each for each in stopping]
+    assert listener.received == []
+    return [receipt for answer in answers if answer.status_code == 200 for receipt in answer.json()["receipts"]]
+
+
+@contextmanager
+def suspended(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 async def test_a_session_in_which_nothing_is_said_has_nothing_to_stop(http: httpx.AsyncClient) -> None:
