@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
@@ -239,3 +240,22 @@ def test_a_refused_parameter_is_named(data: dict[str, Any], param: str, code: st
         validate(Outer, data)
     assert (refused.value.status, refused.value.param, refused.value.code) == (400, param, code)
     assert param in refused.value.message
+
+
+async def test_a_body_that_trickles_in_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(middleware, "BODY_SECONDS", 0.05)
+
+    async def read(request: web.Request) -> web.Response:
+        return web.Response(body=await middleware.read_body(request, 1000))
+
+    app = web.Application()
+    middleware.install(app)
+    app.router.add_post("/", read)
+    async with TestServer(app) as server:
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(b"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 10\r\n\r\nab")
+        answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        writer.close()
+        await writer.wait_closed()
+    assert b" 408 " in answer.splitlines()[0]
+    assert b"close" in answer.lower()

@@ -1,5 +1,6 @@
 """What surrounds every handler: request ids, the one error shape, bounded JSON bodies."""
 
+import asyncio
 import re
 import secrets
 import time
@@ -35,6 +36,8 @@ UNREADABLE = (web.RequestPayloadError, HttpProcessingError)
 BAD_HTTP = "The request is not valid HTTP, or its headers are too large."
 # How long a refused body is still read, so that its sender gets to see the refusal.
 LINGER_SECONDS = 2.0
+# A body of the largest size takes this long on a slow line (about 1 Mbit/s); a client that trickles is cut off.
+BODY_SECONDS = 30.0
 # What the HTTP server can unpack without further packages.
 ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
 
@@ -74,7 +77,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         if _beyond_answering(request) or (isinstance(error, web.HTTPException) and error.status < 400):
             raise
         response = describe(error, request).response()
-        if request.content.exception() is not None:
+        if request.content.exception() is not None or not request.content.is_eof():
             # Where this body ends is not known, so nothing can follow it.
             response.force_close()
         return response
@@ -216,21 +219,31 @@ async def read_json(request: web.Request, *, max_bytes: int, max_depth: int = MA
 
 
 async def read_body(request: web.Request, max_bytes: int) -> bytes:
-    """The body, unpacked; raises ApiError 413, 415 or 400."""
+    """The body, unpacked; raises ApiError 413, 415, 408 or 400."""
     encoding = request.headers.get(hdrs.CONTENT_ENCODING, "").lower()
     if encoding not in ENCODINGS:
         raise ApiError(415, f"Content-Encoding {encoding!r} is not supported; use gzip.", code="unsupported_encoding")
     if (request.content_length or 0) > max_bytes:
         raise errors.too_large(max_bytes)
-    chunks, size = [], 0
     try:
-        while chunk := await request.content.readany():
-            size += len(chunk)
-            if size > max_bytes:
-                raise errors.too_large(max_bytes)
-            chunks.append(chunk)
+        if request.content.is_eof():
+            # The common case: it came together with the head, and needs no timer.
+            return await _read_all(request, max_bytes)
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _read_all(request, max_bytes)
     except UNREADABLE:
         raise errors.bad_request("The request body could not be read.", code="invalid_body") from None
+    except TimeoutError:
+        raise ApiError(408, "The request body did not arrive in time.", code="request_timeout") from None
+
+
+async def _read_all(request: web.Request, max_bytes: int) -> bytes:
+    chunks, size = [], 0
+    while chunk := await request.content.readany():
+        size += len(chunk)
+        if size > max_bytes:
+            raise errors.too_large(max_bytes)
+        chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 

@@ -23,6 +23,7 @@ ERRORS = {
     403: "The API key does not allow this.",
     404: "There is no such thing, or not for this caller.",
     405: "The path does not answer this method.",
+    408: "The request body did not arrive in time.",
     409: "It clashes with something that has happened or is under way.",
     413: "The request body is too large.",
     415: "The request body is packed in an unknown way.",
@@ -158,7 +159,7 @@ def error_statuses(route: Route) -> list[int]:
     if route.scope:
         statuses |= {401, 403, 503}
     if route.request:
-        statuses |= {400, 413, 415}
+        statuses |= {400, 408, 413, 415}
     if route.query or route.headers:
         statuses |= {400}
     if route.idempotent:
