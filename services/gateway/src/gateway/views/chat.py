@@ -132,7 +132,12 @@ async def _limited(request: web.Request, asked: Asked) -> web.StreamResponse:
     """Run within the limits of the key; what was reserved is settled when the answer is over."""
     limits, reserved = asked.deps.limits, asked.chat.reserved_tokens()
     lifetime = asked.deadline - time.time()
-    headers = await limits.admit(asked.caller, asked.request_id, reserved, lifetime)
+    try:
+        headers = await limits.admit(asked.caller, asked.request_id, reserved, lifetime)
+    except asyncio.CancelledError:
+        # Nobody knows whether it was admitted: a slot is freed, tokens that may never have been taken stay as they are.
+        asked.deps.kernel.tasks.spawn(limits.settle(asked.caller, asked.request_id, 0, 0), "settle")
+        raise
     used = _Used()
     try:
         return await _answer(request, asked, headers, used)
@@ -152,8 +157,8 @@ class _Used:
 async def _answer(request: web.Request, asked: Asked, headers: Mapping[str, str], used: _Used) -> web.StreamResponse:
     streams = asked.deps.streams
     with streams.open(asked.request_id, asked.caller.org_id, asked.session_id, received_at=asked.received_at) as stream:
-        await _publish(asked, stream)
         try:
+            await _publish(asked, stream)
             if asked.chat.stream:
                 response = await write_stream(request, asked.deps, stream, asked.deadline, headers)
             else:
