@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from tests.support.clients import (
@@ -20,8 +22,12 @@ from tests.support.clients import (
     upstream_end,
 )
 from tests.support.sonant import Sonant
+from tests.support.waiting import eventually
 
 PATH = "/v1/chat/completions"
+# Enough to meet every step of taking a request in; the last ones leave in the middle of their answer.
+LEAVERS = 40
+LEAVING_STEP_SECONDS = 0.0004
 GRACE = {"x-sonant-resume-grace": "10"}
 
 
@@ -207,3 +213,41 @@ async def drop_when_asked(sonant: Sonant, http: httpx.AsyncClient, body: dict[st
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
+
+
+async def test_wherever_a_client_leaves_nothing_goes_on(sonant: Sonant) -> None:
+    """Each leaves a little later, from before its request was read to after its first words."""
+    free, limited = new_key(sonant), new_key(sonant, limits={"concurrent_streams": LEAVERS})
+    for number in range(LEAVERS):
+        for key in (free, limited):
+            body = chat(f"Say: leaver {number}.", "slow", stream=number % 2 == 0)
+            await leave(sonant, raw_post(key, body), number * LEAVING_STEP_SECONDS)
+
+    def left() -> list[str]:
+        ends = [call["end"] for call in calls(sonant, "leaver")]
+        return ends if all(ends) else []
+
+    assert set(await eventually(left)) == {"client_closed"}
+    # Every slot is free again: all of them can be taken at once.
+    async with client(sonant.url, limited.headers) as http:
+        await eventually(lambda: all_admitted(http))
+
+
+async def all_admitted(http: httpx.AsyncClient) -> bool:
+    responses = await asyncio.gather(*(http.post(PATH, json=chat("Say: hi", "brisk")) for _ in range(LEAVERS)))
+    return all(response.status_code == 200 for response in responses)
+
+
+def raw_post(key: Key, body: dict[str, Any]) -> bytes:
+    content = orjson.dumps(body)
+    head = f"POST {PATH} HTTP/1.1\r\nHost: sonant\r\nAuthorization: Bearer {key.text}\r\n"
+    return f"{head}Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content
+
+
+async def leave(sonant: Sonant, request: bytes, seconds: float) -> None:
+    """Send a request and reset the connection after so many seconds."""
+    host, _, port = sonant.url.removeprefix("http://").partition(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(request)
+    await asyncio.sleep(seconds)
+    writer.transport.abort()
