@@ -138,7 +138,7 @@ class Load:
                 ) as response:
                     status = response.status
                     if status != 200:
-                        return _refusal(marker, begun, status, await response.read())
+                        return _refusal(marker, begun, response, await response.read())
                     await self._read(response, stream)
         except TimeoutError:
             return Outcome(marker, End.WRONG, begun, time.monotonic(), status, detail="hangs past its deadline")
@@ -198,14 +198,15 @@ class Load:
         assert closed or not self.of(End.CLOSED), f"closed: {self.of(End.CLOSED)[0]}; {self.summary()}"
 
 
-def _refusal(marker: str, begun: float, status: int, body: bytes) -> Outcome:
-    """An HTTP error, which must have the one shape."""
+def _refusal(marker: str, begun: float, response: aiohttp.ClientResponse, body: bytes) -> Outcome:
+    """An HTTP error, which must have the one shape, and say when to come back where that is right."""
+    status, comes_back = response.status, "retry-after" in response.headers
     try:
         error = orjson.loads(body)["error"]
         right = set(error) == {"message", "type", "param", "code"} and bool(error["message"])
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return Outcome(marker, End.WRONG, begun, time.monotonic(), status, detail=f"not the error shape: {body!r}")
-    end = End.ERROR if right else End.WRONG
+    end = End.ERROR if right and (comes_back or status not in (429, 503)) else End.WRONG
     return Outcome(marker, end, begun, time.monotonic(), status, error["code"], error["message"])
 
 
