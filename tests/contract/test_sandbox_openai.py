@@ -8,7 +8,7 @@ import signal
 import struct
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -353,8 +353,7 @@ class TestFaultsBeforeTheAnswer:
             except openai.InternalServerError:
                 return False
 
-        check: Callable[[], bool | Awaitable[bool]] = answered
-        assert await eventually(check)
+        assert await eventually(answered)
 
 
 async def _ended(http: aiohttp.ClientSession, model: str, *, timeout: float = 10.0) -> dict[str, Any]:
@@ -363,8 +362,7 @@ async def _ended(http: aiohttp.ClientSession, model: str, *, timeout: float = 10
     async def ended() -> list[dict[str, Any]]:
         return [record for record in await _records(http, model) if record["end"]]
 
-    check: Callable[[], list[dict[str, Any]] | Awaitable[list[dict[str, Any]]]] = ended
-    return (await eventually(check, timeout=timeout, interval=0.005))[0]
+    return (await eventually(ended, timeout=timeout, interval=0.005))[0]
 
 
 class TestFaultsDuringTheAnswer:
