@@ -362,7 +362,8 @@ async def _ended(http: aiohttp.ClientSession, model: str, *, timeout: float = 10
     async def ended() -> list[dict[str, Any]]:
         return [record for record in await _records(http, model) if record["end"]]
 
-    return (await eventually(ended, timeout=timeout, interval=0.005))[0]
+    records: list[dict[str, Any]] = await eventually(ended, timeout=timeout, interval=0.005)
+    return records[0]
 
 
 class TestFaultsDuringTheAnswer:
