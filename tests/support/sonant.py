@@ -34,6 +34,7 @@ MODELS: dict[str, str] = {
     "erring": "sandbox+error-after-3",
     "filtering": "sandbox+content-filter-finish",
     "steady": "sandbox+delay-15+chunks-80",
+    "pausing": "sandbox+delay-3500+chunks-2",
     "failing": "sandbox+status-500",
 }
 

@@ -42,9 +42,11 @@ async def http(sonant: Sonant, key: Key) -> AsyncIterator[httpx.AsyncClient]:
         yield opened
 
 
-async def begin(http: httpx.AsyncClient, text: str, count: int, headers: dict[str, str]) -> tuple[str, list[Sse]]:
+async def begin(
+    http: httpx.AsyncClient, text: str, count: int, headers: dict[str, str], model: str = "steady"
+) -> tuple[str, list[Sse]]:
     """Ask, receive `count` events and drop the connection; returns the completion id and the events."""
-    async with http.stream("POST", PATH, json=chat(text, "steady", stream=True), headers=headers) as response:
+    async with http.stream("POST", PATH, json=chat(text, model, stream=True), headers=headers) as response:
         assert response.status_code == 200, await response.aread()
         return response.headers["x-sonant-completion-id"], await some(response, count)
 
@@ -95,6 +97,25 @@ async def test_several_drops_in_a_row(http: httpx.AsyncClient) -> None:
         received += await resume(http, completion, last_id(received), count)
     received += await resume(http, completion, last_id(received))
     check_whole(received)
+
+
+async def test_an_answer_that_is_silent_for_a_while_is_taken_up(sonant: Sonant, http: httpx.AsyncClient) -> None:
+    """There is nothing to repeat and nothing new: the resumed stream begins all the same."""
+    completion, received = await begin(http, "Say: silent for a while", 1, GRACE, "pausing")
+    async with http.stream("GET", f"{PATH}/{completion}/stream", headers={"Last-Event-ID": "2"}) as response:
+        assert response.status_code == 200, await response.aread()
+        assert [call["end"] for call in calls(sonant, "silent for a while")] == [None]
+        received += await all_events(response)
+    check_whole(received)
+
+
+async def test_a_drop_while_resuming_a_silent_answer_closes_the_upstream(
+    sonant: Sonant, http: httpx.AsyncClient
+) -> None:
+    completion, _ = await begin(http, "Say: silent and left", 1, GRACE, "pausing")
+    async with http.stream("GET", f"{PATH}/{completion}/stream", headers={"Last-Event-ID": "2"}) as response:
+        assert response.status_code == 200, await response.aread()
+    assert await upstream_end(sonant, "silent and left") == "client_closed"
 
 
 async def test_an_ended_answer_can_be_read_again(http: httpx.AsyncClient) -> None:

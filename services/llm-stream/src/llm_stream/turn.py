@@ -14,6 +14,9 @@ from llm_stream.metrics import FIRST_TOKEN, STOP_SECONDS
 from llm_stream.models import Upstream
 from llm_stream.ports import Answer
 
+# An SSE comment: clients pass over it.
+ATTACHED = b": attached\n\n"
+
 StopReason = Literal["user_interruption", "newer_request", "client_closed", "gateway_lost", "deadline"]
 
 
@@ -142,6 +145,9 @@ class Turn:
         self._cancel_grace()
         for frame in self.frames[after:]:
             self._deliver(frame)
+        if self.request.stream and self.begun and after == len(self.frames):
+            # Nothing to repeat: the reader learns all the same that the answer goes on.
+            self._deliver(Frame(self.request.request_id, FrameKind.DATA, 0, ATTACHED))
 
     def detach(self, grace: float, stop: Callable[[], object]) -> None:
         """The client is gone; go on without it for `grace` seconds, then `stop`."""

@@ -331,20 +331,17 @@ async def resume_completion(request: web.Request) -> web.StreamResponse:
     """`GET /v1/chat/completions/{id}/stream`: what follows `Last-Event-ID`, from whichever instance answers."""
     deps, caller = request.app[DEPS], request[CALLER]
     request_id = request.match_info["id"]
-    after = _last_event_id(request)
+    after, grace = _last_event_id(request), _grace(request, deps.settings.resume_grace)
     missing = not_found(f"No answer '{request_id}' is in progress or kept.", "id", "completion_not_found")
     if not COMPLETION_ID.fullmatch(request_id) or deps.streams.foreign(request_id, caller.org_id):
         raise missing
     now = time.time()
     with deps.streams.open(request_id, caller.org_id, request_id, received_at=now, after=after) as stream:
-        stream.waiter.lost()
-        heard = deps.streams.heard(stream, now + RESUME_SECONDS)
-        if not await heard:
-            raise missing
         try:
+            if not await deps.streams.heard(stream, now + RESUME_SECONDS):
+                raise missing
             return await write_stream(request, deps, stream, now + deps.settings.chat_deadline, {})
         except (asyncio.CancelledError, ConnectionError):
-            grace = _grace(request, deps.settings.resume_grace)
             deps.streams.stop(stream, "client_closed", grace=grace)
             raise
 
