@@ -192,7 +192,8 @@ class Broker:
     def _format(self, classpath: str, properties: Path) -> None:
         if (self.data / "logs" / "meta.properties").exists():
             return
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # An id that began with a dash would be taken for an option.
+        cluster = "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
         tool = ["java", *JVM_FLAGS, QUIET, "-cp", classpath, "kafka.tools.StorageTool"]
         command = [*tool, "format", "--cluster-id", cluster, "--config", str(properties)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=READY_SECONDS, check=False)
