@@ -272,3 +272,11 @@ async def leave(sonant: Sonant, request: bytes, seconds: float) -> None:
     writer.write(request)
     await asyncio.sleep(seconds)
     writer.transport.abort()
+
+
+async def test_an_answer_that_was_not_streamed_cannot_be_taken_up(sonant: Sonant) -> None:
+    async with client(sonant.url, sonant.headers) as http:
+        whole = (await http.post("/v1/chat/completions", json=chat("Say: all at once"))).json()
+        response = await http.get(f"/v1/chat/completions/{whole['id']}/stream")
+    assert response.status_code == 404
+    assert response.json()["error"]["code"] == "completion_not_found"

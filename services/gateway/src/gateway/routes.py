@@ -47,7 +47,10 @@ ROUTES: list[Route] = [
         chat.resume_completion,
         "Continue a stream behind Last-Event-ID",
         scope=Scope.CHAT,
-        headers={"Last-Event-ID": "The id of the last event received; everything behind it follows."},
+        headers={
+            "Last-Event-ID": "The id of the last event received; everything behind it follows.",
+            chat.GRACE_HEADER: CHAT_HEADERS[chat.GRACE_HEADER],
+        },
         errors=(404, 503, 504),
         streaming=True,
         tags=("chat",),

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from common.bus.live import ENDED_PREFIX, Frame, FrameKind, LiveReader, LiveWriter, Waiter, unpack_ended
+from common.bus.live import ENDED_PREFIX, Frame, FrameKind, LiveReader, LiveWriter, Waiter, audience_of, unpack_ended
 from common.bus.port import BusUnavailableError
 
 # While frames are missing: how often they are asked for again.
@@ -24,12 +24,18 @@ class Stream:
     session_id: str
     waiter: Waiter
     received_at: float
+    streamed: bool = True
     number: int = 0
     last_byte_at: float | None = None
     stopped: bool = False
     displaced: bool = False
     ended: bool = False
     used_tokens: int = 0
+
+    @property
+    def audience(self) -> str:
+        """Who may take this answer up."""
+        return audience_of(self.org_id, stream=self.streamed)
 
     def note_end(self, frame: Frame) -> None:
         """Take from the last frame what the answer cost."""
@@ -60,11 +66,18 @@ class Streams:
 
     @contextlib.contextmanager
     def open(
-        self, request_id: str, org_id: str, session_id: str, *, received_at: float, after: int = 0
+        self,
+        request_id: str,
+        org_id: str,
+        session_id: str,
+        *,
+        received_at: float,
+        streamed: bool = True,
+        after: int = 0,
     ) -> Iterator[Stream]:
         """Receive the frames of an answer behind number `after`; an older stream of it ends."""
         with self.reader.waiting(request_id, after=after) as waiter:
-            stream = Stream(request_id, org_id, session_id, waiter, received_at, number=after)
+            stream = Stream(request_id, org_id, session_id, waiter, received_at, streamed, number=after)
             former = self._open.get(request_id)
             if former is not None:
                 former.displaced = True
@@ -77,9 +90,9 @@ class Streams:
                     del self._open[request_id]
 
     def foreign(self, request_id: str, org_id: str) -> bool:
-        """Whether another organisation reads this answer here: to open it would end that."""
+        """Whether this answer is read here and not for the organisation to take up: to open it would end that."""
         stream = self._open.get(request_id)
-        return stream is not None and stream.org_id != org_id
+        return stream is not None and stream.audience != audience_of(org_id, stream=True)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -111,12 +124,12 @@ class Streams:
             await self.live.signal(
                 "attach",
                 request_id=stream.request_id,
-                org_id=stream.org_id,
+                audience=stream.audience,
                 mailbox=self.reader.mailbox,
                 after=after,
             )
             stored = await self.live.command("GET", ENDED_PREFIX + stream.request_id)
-            for frame in (unpack_ended(stored, stream.org_id) or [])[after:]:
+            for frame in (unpack_ended(stored, stream.audience) or [])[after:]:
                 stream.waiter.push(frame)
 
     # -- stopping -------------------------------------------------------------------------------------------

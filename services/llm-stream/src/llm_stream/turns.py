@@ -23,6 +23,7 @@ from common.bus.live import (
     Frame,
     FrameKind,
     LiveWriter,
+    audience_of,
     pack_ended,
     unpack_ended,
 )
@@ -167,7 +168,9 @@ class Turns:
     def _on_attach(self, signal: dict[str, Any]) -> None:
         """Whoever names a frame that was never sent is not answered: it would miss what comes until then."""
         turn = self._running.get(signal["request_id"])
-        if turn is None or turn.request.org_id != signal["org_id"] or signal["after"] > len(turn.frames):
+        if turn is None or signal["after"] > len(turn.frames):
+            return
+        if signal["audience"] != audience_of(turn.request.org_id, stream=turn.request.stream):
             return
         turn.attach(signal["mailbox"], signal["after"])
 
@@ -223,7 +226,9 @@ class Turns:
         if "fact" in state:
             frames = await self._live.command("GET", ENDED_PREFIX + event.payload.request_id)
             fact = Record(**state["fact"] | {"value": state["fact"]["value"].encode()})
-            return Ended(fact, unpack_ended(frames, event.payload.org_id) or [])
+            return Ended(
+                fact, unpack_ended(frames, audience_of(event.payload.org_id, stream=event.payload.stream)) or []
+            )
         if state.get("withdrawn"):
             return "withdrawn"
         if state["owner"] != self.owner and await self._live.listening(state["owner"]):
@@ -256,7 +261,7 @@ class Turns:
         }
         keep = ("EX", self._keep_seconds)
         self._live.queue_command("SET", TURN_PREFIX + request.request_id, orjson.dumps(state), *keep)
-        stored = pack_ended(turn.frames, request.org_id)
+        stored = pack_ended(turn.frames, audience_of(request.org_id, stream=request.stream))
         self._live.queue_command("SET", ENDED_PREFIX + request.request_id, stored, *keep)
 
 

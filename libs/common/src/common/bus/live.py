@@ -87,15 +87,20 @@ def unpack(data: bytes) -> Iterator[Frame]:
         at = name_end + length
 
 
-def pack_ended(frames: Sequence[Frame], org_id: str) -> bytes:
+def audience_of(org_id: str, *, stream: bool) -> str:
+    """Who may take an answer up: a stream its organisation, one that is not streamed only who asked for it."""
+    return org_id if stream else f"{org_id}/whole"
+
+
+def pack_ended(frames: Sequence[Frame], audience: str) -> bytes:
     """A finished answer as it is kept for reading again."""
-    return org_id.encode() + b"\n" + pack(frames)
+    return audience.encode() + b"\n" + pack(frames)
 
 
-def unpack_ended(stored: bytes | None, org_id: str) -> list[Frame] | None:
-    """The frames of a finished answer, or None where there is none or it belongs to somebody else."""
+def unpack_ended(stored: bytes | None, audience: str) -> list[Frame] | None:
+    """The frames of a finished answer, or None where there is none or it is not for this audience."""
     owner, _, frames = (stored or b"").partition(b"\n")
-    return list(unpack(frames)) if stored and owner == org_id.encode() else None
+    return list(unpack(frames)) if stored and owner == audience.encode() else None
 
 
 class LiveWriter:

@@ -27,13 +27,14 @@ P = TypeVar("P", bound=Payload)
 class Topic:
     """A stream of the log.
 
-    `partitions` counts for Kafka; the embedded log keeps one partition a topic, since its
-    consumers run one instance each and concurrency lives inside the partition.
+    `partitions` is the least there must be on Kafka: each costs its reader about 0.25 ms a fetch, so they are few,
+    and an operator with more than four instances of a service adds some. The embedded log keeps one a topic, since
+    its consumers run one instance each and concurrency lives inside the partition.
     `retention` is how long a finished record stays readable for replay.
     """
 
     name: str
-    partitions: int = 12
+    partitions: int = 4
     retention: timedelta = timedelta(days=7)
     embedded_max_records: int = 20_000  # the embedded log lives in memory: finished records past this go first
 

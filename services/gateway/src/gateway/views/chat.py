@@ -18,7 +18,7 @@ from common.events.envelope import Event
 from common.kernel.replies import error_body
 from gateway.chat_request import ChatRequest, checked_id
 from gateway.deps import DEPS, Deps
-from gateway.errors import ApiError, bad_request, not_found, timed_out, unavailable
+from gateway.errors import ApiError, bad_request, come_back, not_found, timed_out, unavailable
 from gateway.middleware import read_json, validate
 from gateway.ports import CALLER, Caller
 from gateway.streams import Stream
@@ -156,7 +156,13 @@ class _Used:
 
 async def _answer(request: web.Request, asked: Asked, headers: Mapping[str, str], used: _Used) -> web.StreamResponse:
     streams = asked.deps.streams
-    with streams.open(asked.request_id, asked.caller.org_id, asked.session_id, received_at=asked.received_at) as stream:
+    with streams.open(
+        asked.request_id,
+        asked.caller.org_id,
+        asked.session_id,
+        received_at=asked.received_at,
+        streamed=bool(asked.chat.stream),
+    ) as stream:
         try:
             await _publish(asked, stream)
             if asked.chat.stream:
@@ -300,7 +306,7 @@ def _retry_headers(told: Mapping[str, Any]) -> dict[str, str]:
     if seconds is None and told["status"] not in (429, 503):
         return {}
     seconds = max(1.0, float(seconds or 1.0))
-    return {"retry-after": str(round(seconds)), "retry-after-ms": str(round(seconds * 1000))}
+    return come_back(seconds)
 
 
 # -- not streaming --------------------------------------------------------------------------------------------------
