@@ -205,6 +205,9 @@ async def _publish(asked: Asked, stream: Stream) -> None:
     try:
         await asked.deps.kernel.log.publish(event.record())
     except BusUnavailableError as error:
+        if await stream.waiter.arrived(0):
+            # It was written and is being answered: only the acknowledgement is missing.
+            return
         # It may have been written all the same: whoever finds it must not start.
         asked.deps.streams.stop(stream, "client_closed", withdrawn=True)
         raise unavailable("The request could not be accepted: the log does not answer.") from error
