@@ -66,6 +66,8 @@ class KafkaSubscription(ConsumerRebalanceListener):
         self._rebalancing = True
         self._heard_at = 0.0
         self._moved_at = 0.0
+        # Since when commits have been failing without one success between; None while they work.
+        self._refused_since: float | None = None
 
     async def poll(self, max_records: int, timeout: float) -> Sequence[Received]:
         consumer = self._consumer or await self._join()
@@ -75,6 +77,10 @@ class KafkaSubscription(ConsumerRebalanceListener):
             await asyncio.sleep(timeout)
             self._moved_at = time.monotonic()
             return []
+        if self._refused_since is not None and time.monotonic() - self._refused_since > WEDGED_SECONDS:
+            self._refused_since = None
+            await self._drop(consumer)
+            raise BusUnavailableError("the Kafka client could not commit any more and was replaced")
         try:
             # Nothing may be awaited between the client handing records out and our returning them: a
             # rebalance that starts in between would not know that they are in hand.
@@ -172,10 +178,12 @@ class KafkaSubscription(ConsumerRebalanceListener):
             async with asyncio.timeout(ANSWER_SECONDS):
                 if finished:
                     await consumer.commit(finished)
+            self._refused_since = None
         except (CommitFailedError, IllegalStateError):
             # The partitions have moved on meanwhile; their next owner starts behind the last commit.
             return
         except FAILURES as error:
+            self._refused_since = self._refused_since or time.monotonic()
             raise BusUnavailableError(f"the log did not take the commit: {error!r}") from error
 
     async def lag(self) -> int | None:
