@@ -77,7 +77,7 @@ def test_an_operation_tells_its_parameters() -> None:
 
 def test_an_operation_tells_every_answer() -> None:
     told = operation()
-    statuses = {201, 400, 401, 403, 404, 409, 413, 415, 422, 429, 503, 504}
+    statuses = {201, 400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503, 504}
     assert {int(status) for status in told["responses"]} == statuses
     assert set(told["responses"]["201"]["content"]) == {"application/json", "text/event-stream"}
     assert "x-ratelimit-limit-tokens" in told["responses"]["201"]["headers"]
