@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from common.bus.port import BusUnavailableError
 
 # While frames are missing: how often they are asked for again.
 ATTACH_SECONDS = 0.25
+LAST_KINDS = (FrameKind.END, FrameKind.REPLY)
 
 
 @dataclass(slots=True)
@@ -97,25 +98,24 @@ class Streams:
     def __len__(self) -> int:
         return len(self._open)
 
-    async def frames(self, stream: Stream, deadline: float, pause: float) -> AsyncIterator[list[Frame]]:
-        """Batches of frames as they arrive, an empty one every `pause` seconds of silence.
+    async def next(self, stream: Stream, deadline: float, pause: float) -> list[Frame] | None:
+        """The frames that arrived, an empty list after `pause` seconds of silence, None when it is over.
 
-        Ends with the END or REPLY frame, or when the stream is stopped; raises TimeoutError at `deadline`
+        Over is a stream after its END or REPLY frame, or when it was stopped. Raises TimeoutError at `deadline`
         (unix seconds). Frames lost on the way are asked for again.
         """
-        while not stream.is_stopped():
-            left = deadline - time.time()
-            if left <= 0:
-                raise TimeoutError("the deadline has passed")
-            if stream.waiter.gap:
-                await self._attach(stream)
-            batch = await stream.waiter.frames(min(left, ATTACH_SECONDS if stream.waiter.gap else pause))
-            if stream.is_stopped():
-                return
-            yield batch
-            if batch and batch[-1].kind in (FrameKind.END, FrameKind.REPLY):
-                stream.ended = True
-                return
+        if stream.ended or stream.stopped:
+            return None
+        left = deadline - time.time()
+        if left <= 0:
+            raise TimeoutError("the deadline has passed")
+        if stream.waiter.gap:
+            await self._attach(stream)
+        batch = await stream.waiter.frames(min(left, ATTACH_SECONDS if stream.waiter.gap else pause))
+        if stream.is_stopped():
+            return None
+        stream.ended = bool(batch) and batch[-1].kind in LAST_KINDS
+        return batch
 
     async def _attach(self, stream: Stream) -> None:
         """Ask the answering instance for what is missing, and look whether the answer is over already."""

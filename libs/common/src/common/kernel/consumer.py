@@ -134,6 +134,8 @@ class Consumer:
                 return
             for record in records:
                 self._take(record)
+            # The handlers begin before more is asked for.
+            await asyncio.sleep(0)
 
     async def _wait_out(self, error: BusUnavailableError) -> None:
         metrics.LOG_UNAVAILABLE.labels("poll").inc()

@@ -226,7 +226,7 @@ async def write_stream(
     response: web.StreamResponse | None = None
     last = b""
     try:
-        async for batch in deps.streams.frames(stream, deadline, deps.settings.keepalive_seconds):
+        while (batch := await deps.streams.next(stream, deadline, deps.settings.keepalive_seconds)) is not None:
             if response is None and batch:
                 response = await _begin(request, stream, batch[0], headers)
             if response is not None:
@@ -318,7 +318,8 @@ def _retry_headers(told: Mapping[str, Any]) -> dict[str, str]:
 async def _whole(asked: Asked, stream: Stream, headers: Mapping[str, str]) -> web.Response:
     extra: dict[str, str] = {}
     body: bytes | None = None
-    async for batch in asked.deps.streams.frames(stream, asked.deadline, asked.deps.settings.keepalive_seconds):
+    streams, pause = asked.deps.streams, asked.deps.settings.keepalive_seconds
+    while (batch := await streams.next(stream, asked.deadline, pause)) is not None:
         for frame in batch:
             if frame.kind == FrameKind.START:
                 extra = orjson.loads(frame.payload)["headers"]

@@ -74,7 +74,7 @@ class HttpAnswer:
     async def events(self) -> AsyncIterator[list[bytes]]:
         rest = b""
         total = 0
-        async for data in self._chunks():
+        while data := await self._read():
             total += len(data)
             if total > self._max_bytes:
                 raise UpstreamBroken("the answer is larger than allowed")
@@ -89,16 +89,12 @@ class HttpAnswer:
         if rest.startswith(b"data:"):
             yield [rest[5:].strip()]
 
-    async def _chunks(self) -> AsyncIterator[bytes]:
-        content = self._response.content
-        while True:
-            try:
-                data = await content.readany()
-            except LOST as error:
-                raise self._verdict(error) from error
-            if not data:
-                return
-            yield data
+    async def _read(self) -> bytes:
+        """What has arrived, empty at the end. Raises UpstreamBroken."""
+        try:
+            return await self._response.content.readany()
+        except LOST as error:
+            raise self._verdict(error) from error
 
     def _verdict(self, error: Exception) -> UpstreamBroken:
         if self._watch.tripped:
@@ -107,7 +103,7 @@ class HttpAnswer:
 
     async def whole(self) -> bytes:
         parts, total = [], 0
-        async for data in self._chunks():
+        while data := await self._read():
             self._watch.alive()
             total += len(data)
             if total > self._max_bytes:
