@@ -12,35 +12,27 @@ CHAT_HEADERS = {
     chat.GRACE_HEADER: "Seconds the answer goes on after this connection dropped, to be resumed; 0 to 600.",
 }
 
+
+def _completions(path: str, summary: str) -> Route:
+    return Route(
+        "POST",
+        path,
+        chat.create_completion,
+        summary,
+        scope=Scope.CHAT,
+        request=ChatRequest,
+        headers=CHAT_HEADERS,
+        errors=(404, 409, 413, 422, 429, 502, 503, 504),
+        streaming=True,
+        idempotent=True,
+        limited=True,
+        tags=("chat",),
+    )
+
+
 ROUTES: list[Route] = [
-    Route(
-        "POST",
-        "/v1/chat/completions",
-        chat.create_completion,
-        "Answer a conversation, streaming or not",
-        scope=Scope.CHAT,
-        request=ChatRequest,
-        headers=CHAT_HEADERS,
-        errors=(404, 409, 413, 422, 429, 502, 503, 504),
-        streaming=True,
-        idempotent=True,
-        limited=True,
-        tags=("chat",),
-    ),
-    Route(
-        "POST",
-        "/chat/completions",
-        chat.create_completion,
-        "The same for voice platforms: `custom_session_id` names the session",
-        scope=Scope.CHAT,
-        request=ChatRequest,
-        headers=CHAT_HEADERS,
-        errors=(404, 409, 413, 422, 429, 502, 503, 504),
-        streaming=True,
-        idempotent=True,
-        limited=True,
-        tags=("chat",),
-    ),
+    _completions("/v1/chat/completions", "Answer a conversation, streaming or not"),
+    _completions("/chat/completions", "The same for voice platforms: `custom_session_id` names the session"),
     Route(
         "GET",
         "/v1/chat/completions/{id}/stream",

@@ -1,6 +1,7 @@
 """Chat: one request, and exactly one of three facts about how its answer ended."""
 
-from typing import Any, Literal
+import builtins
+from typing import Any, Literal, TypeVar
 
 from common.events.spec import EventSpec, Payload, Topic
 from common.kernel.retry import NEVER, PATIENTLY
@@ -115,6 +116,9 @@ class ChatReplyFailed(ChatReplyEnded):
     error: ReplyError
 
 
+E = TypeVar("E", bound=ChatReplyEnded)
+
+
 def _session(payload: ChatReplyRequested | ChatReplyEnded) -> str:
     return f"{payload.org_id}/{payload.session_id}"
 
@@ -142,33 +146,26 @@ CHAT_MODELS_REQUESTED = EventSpec(
     ordered=False,
     expires=True,
 )
-CHAT_REPLY_COMPLETED = EventSpec(
-    type="chat.reply.completed",
-    version=1,
-    payload=ChatReplyCompleted,
-    topic=CHAT_EVENTS,
-    key=_session,
-    summary="A turn ended with its whole answer handed over.",
-    retry=PATIENTLY,
-    ordered=False,
+
+
+def _end(type: str, payload: builtins.type[E], summary: str) -> EventSpec[E]:
+    """One of the three ends of a turn; which one comes is all that differs."""
+    return EventSpec(
+        type=type,
+        version=1,
+        payload=payload,
+        topic=CHAT_EVENTS,
+        key=_session,
+        summary=summary,
+        retry=PATIENTLY,
+        ordered=False,
+    )
+
+
+CHAT_REPLY_COMPLETED = _end(
+    "chat.reply.completed", ChatReplyCompleted, "A turn ended with its whole answer handed over."
 )
-CHAT_REPLY_INTERRUPTED = EventSpec(
-    type="chat.reply.interrupted",
-    version=1,
-    payload=ChatReplyInterrupted,
-    topic=CHAT_EVENTS,
-    key=_session,
-    summary="A turn was stopped by its caller; carries the stop receipt.",
-    retry=PATIENTLY,
-    ordered=False,
+CHAT_REPLY_INTERRUPTED = _end(
+    "chat.reply.interrupted", ChatReplyInterrupted, "A turn was stopped by its caller; carries the stop receipt."
 )
-CHAT_REPLY_FAILED = EventSpec(
-    type="chat.reply.failed",
-    version=1,
-    payload=ChatReplyFailed,
-    topic=CHAT_EVENTS,
-    key=_session,
-    summary="A turn ended in an error; carries every attempt.",
-    retry=PATIENTLY,
-    ordered=False,
-)
+CHAT_REPLY_FAILED = _end("chat.reply.failed", ChatReplyFailed, "A turn ended in an error; carries every attempt.")
