@@ -1,7 +1,6 @@
 """From the bytes of an upstream to the client's messages: however they are cut, the client hears the same."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, cast
@@ -66,7 +65,7 @@ def a_turn(mailbox: Mailbox) -> Turn:
         model="alias",
         stream=True,
         body={"messages": []},
-        received_at=time.time(),
+        received_at=1_795_000_000.0,
     )
     event = Event(CHAT_REPLY_REQUESTED, request, reply_to="mailbox")
     return Turn(event, cast("LiveWriter", mailbox), lambda: None)
