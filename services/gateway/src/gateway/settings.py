@@ -33,6 +33,3 @@ class GatewaySettings(CommonSettings):
     keepalive_seconds: float = Field(
         default=15.0, gt=0, description="A silent stream gets an SSE comment this often, so that proxies keep it open."
     )
-    stream_buffer_bytes: int = Field(
-        default=1024 * 1024, ge=65536, description="Unsent bytes after which a client that does not read is cut off."
-    )
