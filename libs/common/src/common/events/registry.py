@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from common.events import chat, telemetry
+from common.events import audit, chat, resources, telemetry, webhooks
 from common.events.spec import EventSpec, Topic
 
 EVENTS: tuple[EventSpec[Any], ...] = (
@@ -12,6 +12,30 @@ EVENTS: tuple[EventSpec[Any], ...] = (
     chat.CHAT_REPLY_INTERRUPTED,
     chat.CHAT_REPLY_FAILED,
     telemetry.USAGE_REQUESTED,
+    resources.RESOURCE_CREATE,
+    resources.RESOURCE_VERSION,
+    resources.RESOURCE_EDIT,
+    resources.RESOURCE_DELETE,
+    resources.ACTIVE_SWITCH,
+    resources.ACTIVE_TOOL,
+    resources.ACTIVE_ROLLBACK,
+    resources.ACTIVE_ROLLOUT,
+    resources.ACTIVE_CLEAR,
+    resources.TOOL_DRAFT,
+    resources.TOOL_STATUS,
+    resources.RESOURCE_LIST,
+    resources.RESOURCE_VERSIONS,
+    resources.RESOURCE_GET,
+    resources.ACTIVE_RESOLVE,
+    resources.ACTIVE_HISTORY,
+    resources.ACTIVE_DIFF,
+    resources.ACTIVE_AT,
+    resources.AUDIT_LIST,
+    resources.HUME_TOKEN,
+    resources.RESOURCE_CHANGED,
+    resources.ACTIVE_SWITCHED,
+    audit.AUDIT_RECORDED,
+    webhooks.WEBHOOK_RECEIVED,
 )
 
 BY_NAME = {spec.name: spec for spec in EVENTS}

@@ -1,0 +1,321 @@
+"""Resources: versioned prompts, configs, tools and voices, and the active set of a user and project."""
+
+from typing import Any, Literal
+
+from common.events.spec import EventSpec, Payload, Topic
+from common.kernel.retry import A_FEW_TIMES, NEVER, PATIENTLY
+
+RESOURCE_COMMANDS = Topic("resource-commands")
+RESOURCE_QUERIES = Topic("resource-queries")
+RESOURCE_EVENTS = Topic("resource-events")
+
+Kind = Literal["prompt", "config", "tool", "voice"]
+# Whose active set: a user's in a project, a project's default, the organisation's default.
+Layer = Literal["user", "project", "organization"]
+DEFAULT_PROJECT = "default"
+
+
+class Asked(Payload):
+    """Who asks: the organisation and key of the caller, and the end user it acts for."""
+
+    org_id: str
+    key_id: str
+    user_id: str
+
+
+class Pin(Payload):
+    """A resource in an active set; `version` None follows the latest."""
+
+    id: str
+    version: int | None = None
+
+
+class Pins(Payload):
+    """What an active set consists of."""
+
+    config: Pin
+    prompt: Pin
+    voice: Pin | None = None
+    tools: tuple[Pin, ...] = ()
+
+
+class Place(Payload):
+    """Which active set is meant: `project_id` is empty for the organisation's, `user_id` for a default."""
+
+    layer: Layer = "user"
+    project_id: str = DEFAULT_PROJECT
+    user_id: str = ""
+
+
+# -- commands: they change something, and answer with the result ----------------------------------------------
+
+
+class ResourceCreateRequested(Asked):
+    """A new resource with its version 0. `activate` names the set it goes into in the same step."""
+
+    kind: Kind
+    body: dict[str, Any]
+    activate: Place | None = None
+
+
+class ResourceVersionRequested(Asked):
+    """A new version of a resource."""
+
+    kind: Kind
+    id: str
+    body: dict[str, Any]
+
+
+class ResourceEditRequested(Asked):
+    """A new name for a resource, or a new description of one of its versions; one of them is given."""
+
+    kind: Kind
+    id: str
+    name: str | None = None
+    version: int | None = None
+    version_description: str | None = None
+
+
+class ResourceDeleteRequested(Asked):
+    """Delete one version, or with `version` None the resource."""
+
+    kind: Kind
+    id: str
+    version: int | None = None
+
+
+class ActiveSwitchRequested(Asked):
+    """Make this the active set. `if_match` is the revision the caller saw last (0: none yet)."""
+
+    place: Place
+    pins: Pins
+    if_match: int | None = None
+    note: str = ""
+
+
+class ActiveToolRequested(Asked):
+    """Add a tool to the active set (or move its pin), or take it out."""
+
+    place: Place
+    action: Literal["add", "remove"]
+    tool: Pin
+    if_match: int | None = None
+
+
+class ActiveRollbackRequested(Asked):
+    """Make an earlier revision's set active again, as a new revision; None is the one before the current."""
+
+    place: Place
+    revision: int | None = None
+    if_match: int | None = None
+
+
+class ActiveRolloutRequested(Asked):
+    """Give `percent` of the users another set than the current one; 0 is the kill switch, 100 completes it.
+
+    `pins` describes the candidate when the rollout starts; later steps leave it out.
+    """
+
+    place: Place
+    percent: float
+    pins: Pins | None = None
+    if_match: int | None = None
+
+
+class ActiveClearRequested(Asked):
+    """Take the set of this place away, so that the next layer shows through."""
+
+    place: Place
+    if_match: int | None = None
+
+
+class ToolDraftRequested(Asked):
+    """A model drafts a tool from a description; it is stored in quarantine."""
+
+    description: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+class ToolStatusRequested(Asked):
+    """Make a quarantined tool usable, or take a tool out everywhere at once."""
+
+    id: str
+    status: Literal["usable", "disabled"]
+
+
+# -- queries: they change nothing ------------------------------------------------------------------------------
+
+
+class ResourceListRequested(Asked):
+    """A page of resources of a kind, newest first; `name` is a filter. Pages count from 0."""
+
+    kind: Kind
+    name: str | None = None
+    page_number: int = 0
+    page_size: int = 10
+
+
+class ResourceVersionsRequested(Asked):
+    """A page of the versions of one resource, newest first."""
+
+    kind: Kind
+    id: str
+    page_number: int = 0
+    page_size: int = 10
+
+
+class ResourceGetRequested(Asked):
+    """One version of a resource; None is the latest."""
+
+    kind: Kind
+    id: str
+    version: int | None = None
+
+
+class ActiveResolveRequested(Asked):
+    """Fill the cache with the sets that apply to this user and project, and answer with them."""
+
+    project_id: str
+
+
+class ActiveHistoryRequested(Asked):
+    """The revisions of a place, newest first, behind revision `before`."""
+
+    place: Place
+    limit: int = 50
+    before: int | None = None
+
+
+class ActiveDiffRequested(Asked):
+    """What differs between two revisions of a place."""
+
+    place: Place
+    old: int
+    new: int
+
+
+class ActiveAtRequested(Asked):
+    """What was live for the user at a moment, in unix seconds."""
+
+    project_id: str
+    time: float
+
+
+class AuditListRequested(Asked):
+    """What was done, newest first, behind the entry `before`."""
+
+    limit: int = 50
+    before: int | None = None
+    target: str | None = None
+
+
+class HumeTokenRequested(Asked):
+    """A short-lived access token of the voice provider."""
+
+
+# -- facts -----------------------------------------------------------------------------------------------------
+
+
+class ResourceChanged(Payload):
+    """A resource was created, got a version or name, was deleted, or changed its status."""
+
+    org_id: str
+    kind: Kind
+    id: str
+    version: int | None = None
+    action: Literal["created", "versioned", "renamed", "described", "deleted", "promoted", "disabled", "quarantined"]
+    # The organisation's clock: whatever is cached with a smaller one is out of date.
+    clock: int
+    at: float
+
+
+class ActiveSwitched(Payload):
+    """The active set of a place is another one now, or gone (`revision` None)."""
+
+    org_id: str
+    place: Place
+    revision: int | None
+    percent: float = 0.0
+    clock: int
+    at: float
+
+
+def _by_org(asked: Asked) -> str:
+    return asked.org_id
+
+
+def _command(type: str, payload: type[Any], summary: str) -> EventSpec[Any]:
+    return EventSpec(
+        type=type,
+        version=1,
+        payload=payload,
+        topic=RESOURCE_COMMANDS,
+        key=_by_org,
+        summary=summary,
+        retry=A_FEW_TIMES,
+        expires=True,
+    )
+
+
+def _query(type: str, payload: type[Any], summary: str) -> EventSpec[Any]:
+    return EventSpec(
+        type=type,
+        version=1,
+        payload=payload,
+        topic=RESOURCE_QUERIES,
+        # A stampede of one reader's kind lands on one instance, which can answer it with one look.
+        key=_by_org,
+        summary=summary,
+        retry=NEVER,
+        park=False,
+        ordered=False,
+        expires=True,
+    )
+
+
+RESOURCE_CREATE = _command("resource.create.requested", ResourceCreateRequested, "Create a resource.")
+RESOURCE_VERSION = _command("resource.version.requested", ResourceVersionRequested, "Add a version to a resource.")
+RESOURCE_EDIT = _command("resource.edit.requested", ResourceEditRequested, "Rename a resource or describe a version.")
+RESOURCE_DELETE = _command("resource.delete.requested", ResourceDeleteRequested, "Delete a resource or a version.")
+ACTIVE_SWITCH = _command("active.switch.requested", ActiveSwitchRequested, "Switch an active set.")
+ACTIVE_TOOL = _command("active.tool.requested", ActiveToolRequested, "Add or remove one tool of an active set.")
+ACTIVE_ROLLBACK = _command("active.rollback.requested", ActiveRollbackRequested, "Go back to an earlier revision.")
+ACTIVE_ROLLOUT = _command("active.rollout.requested", ActiveRolloutRequested, "Give a share of the users another set.")
+ACTIVE_CLEAR = _command("active.clear.requested", ActiveClearRequested, "Take an active set away.")
+TOOL_DRAFT = _command("tool.draft.requested", ToolDraftRequested, "Have a model draft a tool.")
+TOOL_STATUS = _command("tool.status.requested", ToolStatusRequested, "Promote or disable a drafted tool.")
+
+RESOURCE_LIST = _query("resource.list.requested", ResourceListRequested, "List resources.")
+RESOURCE_VERSIONS = _query("resource.versions.requested", ResourceVersionsRequested, "List versions of a resource.")
+RESOURCE_GET = _query("resource.get.requested", ResourceGetRequested, "Get one version of a resource.")
+ACTIVE_RESOLVE = _query("active.resolve.requested", ActiveResolveRequested, "Resolve and cache active sets.")
+ACTIVE_HISTORY = _query("active.history.requested", ActiveHistoryRequested, "List revisions of an active set.")
+ACTIVE_DIFF = _query("active.diff.requested", ActiveDiffRequested, "Compare two revisions.")
+ACTIVE_AT = _query("active.at.requested", ActiveAtRequested, "Tell what was live at a moment.")
+AUDIT_LIST = _query("audit.list.requested", AuditListRequested, "List what was done.")
+HUME_TOKEN = _query("hume.token.requested", HumeTokenRequested, "Get a short-lived access token.")
+
+
+def _place_key(switched: ActiveSwitched) -> str:
+    return f"{switched.org_id}:{switched.place.user_id}:{switched.place.project_id}"
+
+
+RESOURCE_CHANGED = EventSpec(
+    type="resource.changed",
+    version=1,
+    payload=ResourceChanged,
+    topic=RESOURCE_EVENTS,
+    key=lambda changed: f"{changed.org_id}:{changed.id}",
+    summary="A resource changed; caches drop what is older than its clock.",
+    retry=PATIENTLY,
+)
+ACTIVE_SWITCHED = EventSpec(
+    type="active.switched",
+    version=1,
+    payload=ActiveSwitched,
+    topic=RESOURCE_EVENTS,
+    key=_place_key,
+    summary="Another active set applies to a place; caches drop what is older than its clock.",
+    retry=PATIENTLY,
+)

@@ -1,0 +1,1 @@
+"""Resources: versioned prompts, configs, tools and voices, and which of them are active."""

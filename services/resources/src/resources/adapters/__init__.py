@@ -1,0 +1,1 @@
+"""Where resources meets the outside."""
