@@ -48,10 +48,18 @@ class Place(Payload):
 
 
 # -- commands: they change something, and answer with the result ----------------------------------------------
+#
+# Answers are what the caller of the HTTP route gets. A resource is answered as {"prompt": {…}} under its kind, a page
+# as {"prompts": […], "page_number", "page_size", "total_pages"} under its kind's plural, and an active set as
+# {"place": {…}, "layer", "revision", "percent", "clock", "config": {…}, "prompt": {…}, "voice": {…} | null,
+# "tools": […], "pins": {…}} with whole resources.
 
 
 class ResourceCreateRequested(Asked):
-    """A new resource with its version 0. `activate` names the set it goes into in the same step."""
+    """A new resource with its version 0, answered with 201.
+
+    `activate` names the set it goes into in the same step; the answer is the resource all the same.
+    """
 
     kind: Kind
     body: dict[str, Any]
@@ -59,7 +67,7 @@ class ResourceCreateRequested(Asked):
 
 
 class ResourceVersionRequested(Asked):
-    """A new version of a resource."""
+    """A new version of a resource, answered with the resource."""
 
     kind: Kind
     id: str
@@ -77,7 +85,7 @@ class ResourceEditRequested(Asked):
 
 
 class ResourceDeleteRequested(Asked):
-    """Delete one version, or with `version` None the resource."""
+    """Delete one version, or with `version` None the resource. Answer: {"id", "version" | null, "deleted": true}."""
 
     kind: Kind
     id: str
@@ -123,7 +131,7 @@ class ActiveRolloutRequested(Asked):
 
 
 class ActiveClearRequested(Asked):
-    """Take the set of this place away, so that the next layer shows through."""
+    """Take the set of this place away, so that the next layer shows through. Answer: {"revision": null}."""
 
     place: Place
     if_match: int | None = None
@@ -180,7 +188,7 @@ class ActiveResolveRequested(Asked):
 
 
 class ActiveHistoryRequested(Asked):
-    """The revisions of a place, newest first, behind revision `before`."""
+    """The revisions of a place, newest first, behind revision `before`. Answer: {"data": […], "has_more"}."""
 
     place: Place
     limit: int = 50
@@ -203,7 +211,7 @@ class ActiveAtRequested(Asked):
 
 
 class AuditListRequested(Asked):
-    """What was done, newest first, behind the entry `before`."""
+    """What was done, newest first, behind the entry `before`. Answer: {"data": […], "has_more"}."""
 
     limit: int = 50
     before: int | None = None
@@ -211,7 +219,7 @@ class AuditListRequested(Asked):
 
 
 class HumeTokenRequested(Asked):
-    """A short-lived access token of the voice provider."""
+    """A short-lived access token of the voice provider. Answer: {"accessToken"}."""
 
 
 # -- facts -----------------------------------------------------------------------------------------------------

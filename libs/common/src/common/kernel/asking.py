@@ -20,14 +20,20 @@ class Asker:
         self._log = log
         self._reader = reader
 
-    async def ask(self, spec: EventSpec[P], payload: P, *, timeout: float) -> Reply:
+    async def ask(self, spec: EventSpec[P], payload: P, *, timeout: float, event_id: str | None = None) -> Reply:
         """The reply within `timeout` seconds; after that nobody works on the question any more.
 
+        `event_id` is that of the first try where this repeats a command: what was done then is not done again.
         Raises TimeoutError, and BusUnavailableError when the question could not be published.
         """
         request_id = f"ask-{uuid.uuid4().hex}"
         event: Event[Any] = Event(
-            spec, payload, deadline=time.time() + timeout, reply_to=self._reader.mailbox, request_id=request_id
+            spec,
+            payload,
+            id=event_id or str(uuid.uuid4()),
+            deadline=time.time() + timeout,
+            reply_to=self._reader.mailbox,
+            request_id=request_id,
         )
         with self._reader.waiting(request_id) as waiter:
             await self._log.publish(event.record())
