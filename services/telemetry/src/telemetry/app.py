@@ -6,7 +6,8 @@ from pathlib import Path
 
 from common.kernel.service import Kernel, Service
 from common.storage.postgres import open_postgres
-from telemetry.adapters.postgres import DatabaseWatch, PostgresTurns, PostgresUsage
+from common.storage.watch import DatabaseWatch
+from telemetry.adapters.postgres import PostgresTurns, PostgresUsage
 from telemetry.handlers import HANDLERS, Deps
 from telemetry.settings import TelemetrySettings
 

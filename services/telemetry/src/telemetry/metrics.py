@@ -1,6 +1,6 @@
 """Metrics of telemetry."""
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Histogram
 
 from common.kernel.metrics import SECONDS
 
@@ -11,4 +11,3 @@ TURN_WRITE_SECONDS = Histogram("sonant_turn_write_seconds", "Time of one write o
 TURNS_PER_WRITE = Histogram(
     "sonant_turns_per_write", "Turns gathered into one write.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500)
 )
-DATABASE_UP = Gauge("sonant_database_up", "Whether the database answered when last asked.")

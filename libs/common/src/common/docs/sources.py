@@ -11,12 +11,15 @@ SETTINGS = (
     ("every service", "common.kernel.settings"),
     ("gateway", "gateway.settings"),
     ("llm-stream", "llm_stream.settings"),
+    ("resources", "resources.settings"),
     ("telemetry", "telemetry.settings"),
 )
 METRICS = (
     ("every service", "common.kernel.metrics"),
+    ("services that write to the database", "common.storage.watch"),
     ("gateway", "gateway.metrics"),
     ("llm-stream", "llm_stream.metrics"),
+    ("resources", "resources.metrics"),
     ("telemetry", "telemetry.metrics"),
 )
 

@@ -1,6 +1,5 @@
-"""PostgreSQL: turns written many at a time, sums read by day, and whether the database answers."""
+"""PostgreSQL: turns written many at a time, and sums read by day."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +11,12 @@ from common.bus.batching import Batcher
 from common.events.chat import ChatReplyEnded
 from common.events.telemetry import UsageRequested
 from common.kernel.verdicts import Park
-from common.storage.postgres import UNAVAILABLE, Pool, transient
+from common.storage.postgres import Pool, transient
 from telemetry import metrics
 from telemetry.ports import Outcome, UsageRow
 
 # A few hundred rows use up what batching can gain; more only lengthens the wait of the first.
 ROWS_PER_WRITE = 500
-ASK_EVERY_SECONDS = 1.0
-ANSWER_SECONDS = 2.0
 
 # What PostgreSQL says when a value, and not the server, is the trouble: out of range, missing, too long to index.
 UNHOLDABLE = (
@@ -158,30 +155,3 @@ class PostgresUsage:
         async with transient():
             rows = await self._pool.fetch(USAGE, *texts, query.since, query.until, limit)
         return [UsageRow(**row) for row in rows]
-
-
-class DatabaseWatch:
-    """Knows whether the database answered when it was last asked."""
-
-    def __init__(self) -> None:
-        self._complaint: str | None = "not reached yet"
-
-    def complaint(self) -> str | None:
-        """Why the database is of no use at the moment, or None."""
-        return self._complaint
-
-    async def run(self, pool: Pool) -> None:
-        """Ask for good."""
-        while True:
-            self._complaint = await _trouble(pool)
-            metrics.DATABASE_UP.set(self._complaint is None)
-            await asyncio.sleep(ASK_EVERY_SECONDS)
-
-
-async def _trouble(pool: Pool) -> str | None:
-    try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            await pool.execute("SELECT 1")
-    except UNAVAILABLE as error:
-        return f"the database does not answer: {error or type(error).__name__}"
-    return None

@@ -1,0 +1,39 @@
+"""Whether the database answers, for readiness and a gauge."""
+
+import asyncio
+
+from prometheus_client import Gauge
+
+from common.storage.postgres import UNAVAILABLE, Pool
+
+DATABASE_UP = Gauge("sonant_database_up", "Whether the database answered when last asked.")
+
+ASK_EVERY_SECONDS = 1.0
+ANSWER_SECONDS = 2.0
+
+
+class DatabaseWatch:
+    """Knows whether the database answered when it was last asked."""
+
+    def __init__(self) -> None:
+        self._complaint: str | None = "not reached yet"
+
+    def complaint(self) -> str | None:
+        """Why the database is of no use at the moment, or None."""
+        return self._complaint
+
+    async def run(self, pool: Pool) -> None:
+        """Ask for good."""
+        while True:
+            self._complaint = await _trouble(pool)
+            DATABASE_UP.set(self._complaint is None)
+            await asyncio.sleep(ASK_EVERY_SECONDS)
+
+
+async def _trouble(pool: Pool) -> str | None:
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await pool.execute("SELECT 1")
+    except UNAVAILABLE as error:
+        return f"the database does not answer: {error or type(error).__name__}"
+    return None

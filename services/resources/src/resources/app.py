@@ -1,0 +1,42 @@
+"""Composition root: which adapters resources runs on."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from common.kernel.service import Kernel, Service
+from common.storage.postgres import open_postgres
+from common.storage.watch import DatabaseWatch
+from resources.adapters.postgres import LocalCatalogue
+from resources.deps import Catalogues, Deps
+from resources.handlers import HANDLERS
+from resources.outbox import Relay
+from resources.settings import ResourcesSettings
+from resources.work import Works
+
+MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+
+
+@asynccontextmanager
+async def open_resources(settings: ResourcesSettings, kernel: Kernel) -> AsyncIterator[Deps]:
+    """The database, migrated, and the relay of what is committed there."""
+    watch = DatabaseWatch()
+    kernel.health.watch("database", watch.complaint)
+    async with open_postgres(
+        settings.database_url, size=settings.database_pool, migrations=MIGRATIONS, schema="resources"
+    ) as pool:
+        relay = Relay(pool, kernel.log, keep_answers_seconds=settings.resource_answers_seconds)
+        tasks = [
+            kernel.tasks.spawn(watch.run(pool), "watch-database"),
+            kernel.tasks.spawn(relay.run(), "relay-outbox"),
+        ]
+        catalogues = Catalogues(LocalCatalogue(pool), {})
+        try:
+            yield Deps(settings, pool, Works(pool, relay.wake), catalogues, kernel.redis, kernel.log, kernel.live)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+def build(settings: ResourcesSettings) -> Service[ResourcesSettings, Deps]:
+    return Service("resources", settings, resources=open_resources, consumes=HANDLERS)

@@ -1,0 +1,26 @@
+"""The audit trail: what was done, read back."""
+
+from common.events.envelope import Event
+from common.events.resources import AuditListRequested
+from common.kernel.replies import Reply
+from common.storage.postgres import transient
+from resources.deps import Deps
+
+MOST_ENTRIES = 500
+
+
+async def list_entries(event: Event[AuditListRequested], deps: Deps) -> Reply:
+    """200 `{"object": "list", "data": [entry, ...], "has_more": bool}`, newest first."""
+    asked = event.payload
+    limit = max(1, min(asked.limit, MOST_ENTRIES))
+    async with transient():
+        rows = await deps.pool.fetch(
+            "SELECT id, key_id, user_id, action, target, before, after, event_id, extract(epoch FROM at)::float8 AS at"
+            " FROM resources.audit WHERE org_id = $1 AND ($2::bigint IS NULL OR id < $2)"
+            " AND ($3::text IS NULL OR target = $3) ORDER BY id DESC LIMIT $4",
+            asked.org_id,
+            asked.before,
+            asked.target,
+            limit + 1,
+        )
+    return Reply({"object": "list", "data": [dict(row) for row in rows[:limit]], "has_more": len(rows) > limit})

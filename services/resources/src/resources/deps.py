@@ -1,0 +1,37 @@
+"""What the handlers of resources work with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+
+from common.bus.live import LiveWriter
+from common.bus.port import Log
+from common.storage.postgres import Pool
+from resources.ports import Catalogue
+from resources.settings import ResourcesSettings
+from resources.work import Works
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogues:
+    """Which catalogue an organisation has: the one it is named for in `chosen`, else our own."""
+
+    local: Catalogue
+    chosen: Mapping[str, Catalogue]
+
+    def of(self, org_id: str) -> Catalogue:
+        return self.chosen.get(org_id, self.local)
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """Everything a use case may ask for."""
+
+    settings: ResourcesSettings
+    pool: Pool
+    works: Works
+    catalogues: Catalogues
+    redis: Redis
+    log: Log
+    live: LiveWriter
