@@ -14,16 +14,22 @@ INTRO = (
 )
 
 
-class _FieldNames:
-    """Stands in for a payload: every field is its own name in braces."""
+class _FieldName:
+    """Stands in for a payload and its parts: every field is its own path in braces."""
 
-    def __getattr__(self, name: str) -> str:
-        return f"{{{name}}}"
+    def __init__(self, path: str = "") -> None:
+        self._path = path
+
+    def __getattr__(self, name: str) -> "_FieldName":
+        return _FieldName(f"{self._path}.{name}" if self._path else name)
+
+    def __str__(self) -> str:
+        return f"{{{self._path}}}"
 
 
 def describe_key(spec: EventSpec[Any]) -> str:
     """How the record key is made, by field names: `{org_id}/{session_id}`."""
-    return spec.key(_FieldNames())
+    return str(spec.key(_FieldName()))
 
 
 def carried(topic: Topic) -> list[EventSpec[Any]]:

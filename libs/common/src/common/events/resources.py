@@ -243,7 +243,7 @@ class ActiveSwitched(Payload):
 
     org_id: str
     place: Place
-    revision: int | None
+    revision: int | None = None
     percent: float = 0.0
     clock: int
     at: float
