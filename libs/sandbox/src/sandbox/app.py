@@ -7,6 +7,8 @@ from aiohttp import web
 
 from sandbox import observation
 from sandbox.faults import GATES, Gates
+from sandbox.hume import routes as hume_routes
+from sandbox.hume.accounts import ACCOUNTS, Accounts
 from sandbox.openai import routes as openai_routes
 from sandbox.recorder import RECORDER, Recorder
 
@@ -24,11 +26,14 @@ def build_app() -> web.Application:
     It must run with `handler_cancellation=True` (as `serve` and aiohttp's TestServer do): that is how a caller
     who leaves is noticed while an answer waits.
     """
-    app = web.Application(client_max_size=BODY_MAX_BYTES, middlewares=[openai_routes.provider_errors])
+    provider_errors = [openai_routes.provider_errors, hume_routes.provider_errors]
+    app = web.Application(client_max_size=BODY_MAX_BYTES, middlewares=provider_errors)
     app[RECORDER] = Recorder()
     app[GATES] = Gates()
+    app[ACCOUNTS] = Accounts()
     app.add_routes(observation.routes())
     app.add_routes(openai_routes.routes())
+    app.add_routes(hume_routes.routes())
     return app
 
 

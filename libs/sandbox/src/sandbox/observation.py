@@ -4,6 +4,7 @@ import orjson
 from aiohttp import web
 
 from sandbox.faults import GATES
+from sandbox.hume.accounts import ACCOUNTS
 from sandbox.recorder import RECORDER, RING_SIZE
 
 
@@ -36,9 +37,10 @@ async def requests(request: web.Request) -> web.Response:
 
 
 async def reset(request: web.Request) -> web.Response:
-    """Forget calls, totals, outages and flaky counts."""
+    """Forget calls, totals, outages, flaky counts and provider accounts."""
     request.app[RECORDER].reset()
     request.app[GATES].reset()
+    request.app[ACCOUNTS].reset()
     return _json({"status": "reset"})
 
 

@@ -14,7 +14,7 @@ BODY_CAP_BYTES = 65_536
 # Model names come from callers, so their number is bounded.
 MODELS_CAP = 1_000
 OTHER_MODELS = "(other)"
-SECRET_HEADERS = {"authorization", "api-key", "x-api-key", "cookie"}
+SECRET_HEADERS = {"authorization", "api-key", "x-api-key", "x-hume-api-key", "cookie"}
 
 End = Literal["completed", "client_closed", "fault", "rejected"]
 
@@ -61,15 +61,19 @@ class Exchange:
         "ended_at",
         "headers",
         "id",
+        "method",
         "model",
         "path",
         "status",
         "stream",
     )
 
-    def __init__(self, call_id: str, path: str, headers: CIMultiDictProxy[str], body: bytes) -> None:
+    def __init__(
+        self, call_id: str, path: str, headers: CIMultiDictProxy[str], body: bytes, method: str = "POST"
+    ) -> None:
         self.id = call_id
         self.at = time.time()
+        self.method = method
         self.path = path
         self.headers = headers
         self.body = body
@@ -105,6 +109,7 @@ class Exchange:
         return {
             "id": self.id,
             "at": self.at,
+            "method": self.method,
             "path": self.path,
             "model": self.model,
             "stream": self.stream,

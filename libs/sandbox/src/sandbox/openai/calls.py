@@ -2,8 +2,6 @@
 
 import asyncio
 import secrets
-import socket
-import struct
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,9 +14,8 @@ from sandbox.faults import GATES, Failure, Pace, UnknownDirective, parse, split_
 from sandbox.openai.errors import ApiError, error_response, invalid, no_such_model
 from sandbox.openai.models import exists
 from sandbox.recorder import RECORDER, Exchange
+from sandbox.sockets import abort
 
-# Close with unsent data discarded: the peer gets a TCP RST rather than a FIN.
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 # A reset overtakes what the peer has received and not yet read, so what was sent gets time to be read.
 FLUSH_SECONDS = 0.02
 FOREVER_SECONDS = 86_400.0
@@ -208,13 +205,3 @@ def context_too_long(limit: int, used: int) -> ApiError:
         "messages",
         "context_length_exceeded",
     )
-
-
-def abort(request: web.Request) -> None:
-    """Close the connection with a TCP reset."""
-    transport = request.transport
-    if transport is None:
-        return
-    connection = transport.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-    transport.abort()

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from sandbox.openai.calls import FLUSH_SECONDS, Call, Ended, abort
+from sandbox.openai.calls import FLUSH_SECONDS, Call, Ended
 from sandbox.openai.wire import COMMENT, DONE, MALFORMED, STREAM_ERROR
+from sandbox.sockets import abort
 
 # Long enough for the first half of a cut character to leave as its own segment.
 _SPLIT_SECONDS = 0.002
