@@ -264,7 +264,10 @@ async def test_a_token_stands_for_its_account(
 ) -> None:
     await Resources(hume, "prompt").new("mine")
     basic = base64.b64encode(f"{key}:secret".encode()).decode()
-    grant: dict[str, Any] = {"data": {"grant_type": "client_credentials"}, "headers": {"Authorization": f"Basic {basic}"}}
+    grant: dict[str, Any] = {
+        "data": {"grant_type": "client_credentials"},
+        "headers": {"Authorization": f"Basic {basic}"},
+    }
     async with http.post("/oauth2-cc/token", **grant) as response:
         answer = await response.json()
     assert (answer["token_type"], answer["expires_in"]) == ("bearer", 1800)
