@@ -1,12 +1,14 @@
 """How a use case becomes a handler: what it raises turns into the answer of the caller."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any
 
 from common.events.envelope import Event
+from common.events.resources import RESOURCE_COMMANDS
 from common.kernel.consumer import Handler
 from common.kernel.replies import Reply, error_body
 from common.kernel.verdicts import Retry
@@ -19,63 +21,67 @@ UseCase = Callable[[Event[Any], Deps], Awaitable[Reply]]
 
 
 def answered(use_case: UseCase) -> Handler[Deps]:
-    """The handler of a question or command: somebody waits, so every outcome that is no bug is an answer."""
+    """The handler of a question or command: somebody waits, so every outcome that is no bug is an answer.
+
+    While the database is away it is tried again, as often as the event allows and the caller waits; that is safe,
+    since a repetition has the same event id. Without a caller to tell, the verdict goes to the kernel.
+    """
 
     @wraps(use_case)
     async def handler(event: Event[Any], deps: Deps) -> Reply:
-        try:
-            return await _patiently(use_case, event, deps)
-        except Repeated as repeated:
-            return repeated.reply
-        except Refused as refused:
-            metrics.RESOURCE_REFUSALS.labels(refused.code).inc()
-            return refusal(refused)
-        except ProviderDown as down:
-            metrics.RESOURCE_REFUSALS.labels("provider_unavailable").inc()
-            return provider_down(down)
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await _outcome(use_case, event, deps)
+            except Retry:
+                if event.reply_to is None:
+                    raise
+                delay = event.spec.retry.delay(attempt)
+                if delay is None or _too_late(event, delay):
+                    return database_away()
+                await asyncio.sleep(delay)
 
     return handler
 
 
-async def _patiently(use_case: UseCase, event: Event[Any], deps: Deps) -> Reply:
-    """Try again while the database is away, as often as the event allows and somebody waits.
-
-    A repetition is safe: it has the same event id. Without anybody to tell, the verdict goes to the kernel.
-    """
-    attempt = 0
-    while True:
-        attempt += 1
-        try:
-            return await use_case(event, deps)
-        except Retry:
-            if event.reply_to is None:
-                raise
-            delay = event.spec.retry.delay(attempt)
-            if delay is None or _past(event, delay):
-                return database_away()
-            await asyncio.sleep(delay)
-
-
-def _past(event: Event[Any], delay: float) -> bool:
+def _too_late(event: Event[Any], delay: float) -> bool:
     return event.deadline is not None and time.time() + delay >= event.deadline
+
+
+async def _outcome(use_case: UseCase, event: Event[Any], deps: Deps) -> Reply:
+    try:
+        return await use_case(event, deps)
+    except Repeated as repeated:
+        return repeated.reply
+    except Refused as refused:
+        # A command that was done may be refused now because it was: its name is taken, its subject gone.
+        done = await deps.works.answer_to(event.id) if event.spec.topic == RESOURCE_COMMANDS else None
+        return done or refusal(refused)
+    except ProviderDown as down:
+        return provider_down(down)
 
 
 def refusal(refused: Refused) -> Reply:
     """The error shape, with the details beside its four members."""
+    metrics.RESOURCE_REFUSALS.labels(refused.code).inc()
     body = error_body(refused.message, type=refused.type, code=refused.code, param=refused.param)
     return Reply({"error": {**refused.details, **body["error"]}}, status=refused.status)
 
 
 def provider_down(down: ProviderDown) -> Reply:
-    """502 for a provider that failed us, with its status; 503 for one that says or shows that it is away."""
+    """502 with the provider's status where it answered; 503 where it did not, or says when to come back."""
+    metrics.RESOURCE_REFUSALS.labels("provider_unavailable").inc()
     body = error_body(down.message, type="api_error", code="provider_unavailable")
+    if down.status is not None:
+        body["error"]["provider_status"] = down.status
     away = down.status is None or down.retry_after is not None
-    known = {"provider_status": down.status, "retry_after": down.retry_after}
-    body["error"].update({name: value for name, value in known.items() if value is not None})
-    return Reply(body, status=503 if away else 502)
+    headers = {} if down.retry_after is None else {"retry-after": str(math.ceil(down.retry_after))}
+    return Reply(body, 503 if away else 502, headers)
 
 
 def database_away() -> Reply:
     """503: nothing can be read or changed at the moment."""
     message = "Resources cannot be reached at the moment."
-    return Reply(error_body(message, type="server_error", code="database_unavailable"), status=503)
+    body = error_body(message, type="server_error", code="database_unavailable")
+    return Reply(body, 503, {"retry-after": "1"})

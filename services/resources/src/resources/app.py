@@ -4,13 +4,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from common.bus.outbox import Relay
 from common.kernel.service import Kernel, Service
 from common.storage.postgres import open_postgres
 from common.storage.watch import DatabaseWatch
 from resources.adapters.postgres import LocalCatalogue
 from resources.deps import Catalogues, Deps
 from resources.handlers import HANDLERS
-from resources.outbox import Relay
+from resources.pruning import prune_answers
 from resources.settings import ResourcesSettings
 from resources.work import Works
 
@@ -25,10 +26,11 @@ async def open_resources(settings: ResourcesSettings, kernel: Kernel) -> AsyncIt
     async with open_postgres(
         settings.database_url, size=settings.database_pool, migrations=MIGRATIONS, schema="resources"
     ) as pool:
-        relay = Relay(pool, kernel.log, keep_answers_seconds=settings.resource_answers_seconds)
+        relay = Relay(pool, kernel.log, "resources.outbox")
         tasks = [
             kernel.tasks.spawn(watch.run(pool), "watch-database"),
             kernel.tasks.spawn(relay.run(), "relay-outbox"),
+            kernel.tasks.spawn(prune_answers(pool, settings.resource_answers_seconds), "prune-answers"),
         ]
         catalogues = Catalogues(LocalCatalogue(pool), {})
         try:

@@ -17,6 +17,7 @@ from common.events.resources import Asked
 from common.events.spec import EventSpec, Payload
 from common.kernel.replies import Reply
 from common.storage.postgres import Pool, transient
+from resources import metrics
 
 # Quoted: the class is generic for the type checker only.
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[Any]"
@@ -109,13 +110,21 @@ class Works:
         async with transient(), self._pool.acquire() as connection:
             async with connection.transaction():
                 clock = await _advance(connection, event.payload.org_id)
-                done = await connection.fetchrow(
-                    "SELECT status, body FROM resources.answers WHERE event_id = $1", event.id
-                )
-                if done is not None:
-                    raise Repeated(Reply(orjson.loads(done["body"]), done["status"]))
+                if done := await _answer(connection, event.id):
+                    raise Repeated(done)
                 yield Work(connection, event.id, event.payload, clock, time.time())
+        metrics.RESOURCE_WRITES.labels(event.spec.type).inc()
         self._told()
+
+    async def answer_to(self, event_id: str) -> Reply | None:
+        """What a command was answered with when it was done, if it was; raises `Retry`."""
+        async with transient():
+            return await _answer(self._pool, event_id)
+
+
+async def _answer(reader: Connection | Pool, event_id: str) -> Reply | None:
+    row = await reader.fetchrow("SELECT status, body FROM resources.answers WHERE event_id = $1", event_id)
+    return None if row is None else Reply(orjson.loads(row["body"]), row["status"])
 
 
 async def _advance(connection: Connection, org_id: str) -> int:

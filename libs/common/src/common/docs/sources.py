@@ -17,6 +17,7 @@ SETTINGS = (
 METRICS = (
     ("every service", "common.kernel.metrics"),
     ("services that write to the database", "common.storage.watch"),
+    ("services with an outbox", "common.bus.outbox"),
     ("gateway", "gateway.metrics"),
     ("llm-stream", "llm_stream.metrics"),
     ("resources", "resources.metrics"),

@@ -1,0 +1,104 @@
+"""The outbox relay: facts committed with a change go onto the log in order, and leave the table once it has them."""
+
+import asyncio
+import contextlib
+import time
+import zlib
+
+import asyncpg
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+from common.bus.port import BusUnavailableError, Log, Record
+from common.events.envelope import Event
+from common.events.registry import BY_NAME
+from common.kernel.metrics import SECONDS
+from common.storage.postgres import UNAVAILABLE, Pool
+
+log = structlog.get_logger(__name__)
+
+OUTBOX_WAITING = Gauge("sonant_outbox_waiting", "Facts that are committed and not published yet.")
+OUTBOX_RELAYED = Counter("sonant_outbox_relayed_total", "Facts published from the outbox.")
+OUTBOX_FAILURES = Counter("sonant_outbox_failures_total", "Attempts to relay that failed; the facts stay.", ["engine"])
+OUTBOX_SECONDS = Histogram(
+    "sonant_outbox_seconds", "From the write of a fact to its acknowledgement by the log.", buckets=SECONDS
+)
+
+COLUMNS = "id, event_id, name, payload, extract(epoch FROM created_at)::float8 AS at"
+# What another instance committed and did not live to relay is found by looking.
+LOOK_SECONDS = 1.0
+# Few enough that one publication stays far below its time limit, many enough to catch up quickly.
+FACTS_PER_PUBLICATION = 200
+AWAY_SECONDS = 0.5
+
+
+class Relay:
+    """Relays one outbox, a table `(id, event_id, name, payload, created_at)`, in the order of `id`.
+
+    Instances take turns, so the order of a key holds across them. A fact may be published twice after a crash, with
+    the same event id: readers recognise it.
+    """
+
+    def __init__(self, pool: Pool, log: Log, table: str) -> None:
+        self._pool = pool
+        self._log = log
+        self._turn = zlib.crc32(table.encode())
+        self._waiting = f"SELECT count(*) FROM {table}"  # noqa: S608  (a constant of the service)
+        self._oldest = f"SELECT {COLUMNS} FROM {table} WHERE name = ANY($1) ORDER BY id LIMIT $2"  # noqa: S608
+        self._remove = f"DELETE FROM {table} WHERE id = ANY($1)"  # noqa: S608
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """There is something new: do not wait for the next look."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Relay for good."""
+        away = False
+        while True:
+            try:
+                await self._empty()
+            except (BusUnavailableError, *UNAVAILABLE) as error:
+                OUTBOX_FAILURES.labels("log" if isinstance(error, BusUnavailableError) else "database").inc()
+                if not away:
+                    log.warning("facts wait in the outbox", error=str(error) or type(error).__name__)
+                away = True
+                await asyncio.sleep(AWAY_SECONDS)
+            else:
+                away = False
+                await self._next_look()
+
+    async def _next_look(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                await self._woken.wait()
+        self._woken.clear()
+
+    async def _empty(self) -> None:
+        while waiting := await self._pool.fetchval(self._waiting):
+            OUTBOX_WAITING.set(waiting)
+            if not await self._relay_some():
+                # What is left belongs to a newer release, which knows it.
+                return
+        OUTBOX_WAITING.set(0)
+
+    async def _relay_some(self) -> int:
+        """Publish the oldest facts and remove them; returns how many."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            # Held until the removal is committed: nobody overtakes a publication under way.
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", self._turn)
+            rows = await connection.fetch(self._oldest, list(BY_NAME), FACTS_PER_PUBLICATION)
+            if rows:
+                await self._log.publish(*map(_record, rows))
+                await connection.execute(self._remove, [row["id"] for row in rows])
+        for row in rows:
+            OUTBOX_SECONDS.observe(max(0.0, time.time() - row["at"]))
+        OUTBOX_RELAYED.inc(len(rows))
+        return len(rows)
+
+
+def _record(row: asyncpg.Record) -> Record:
+    spec = BY_NAME[row["name"]]
+    payload = spec.payload.model_validate_json(row["payload"])
+    # One command leaves several facts: its id alone would not tell them apart.
+    return Event(spec, payload, id=f"{row['event_id']}/{row['id']}", time=row["at"]).record()
