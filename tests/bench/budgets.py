@@ -10,7 +10,7 @@ from tests.bench.measure import MEBIBYTE
 # The processes whose CPU the budget counts: gateway, llm-stream and the live store.
 BUDGETED = ("gateway", "llm-stream", "valkey")
 # The memory aim is for what we wrote; the engines are sized by their own settings.
-SERVICES = ("gateway", "llm-stream", "telemetry", "sandbox")
+SERVICES = ("gateway", "llm-stream", "resources", "telemetry", "sandbox")
 # Milliseconds we may add to the first chunk; a round trip through Kafka costs a little more.
 ADDED = {"embedded": 3.0, "kafka": 5.0}
 

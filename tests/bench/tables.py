@@ -78,7 +78,7 @@ def memory_table(at_rest: dict[str, Usage], rows: Sequence[Row]) -> str:
 
 
 def _process_order(name: str) -> tuple[int, str]:
-    order = [*BUDGETED, "telemetry", "postgres", "sandbox", "kafka", "supervisor", "upstream", "generator"]
+    order = [*BUDGETED, "resources", "telemetry", "postgres", "sandbox", "kafka", "supervisor", "upstream", "generator"]
     return (order.index(name) if name in order else len(order), name)
 
 

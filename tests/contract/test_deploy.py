@@ -19,6 +19,7 @@ import yaml
 from aiohttp import web
 from prometheus_client import REGISTRY
 
+from common.docs.sources import METRICS, load
 from common.kernel.health import Health, ops_routes
 from common.kernel.settings import CommonSettings
 
@@ -345,8 +346,7 @@ async def check_health(port: int) -> int:
 
 def metrics_in_code() -> dict[str, set[str]]:
     """Every name a scrape can show, with its labels."""
-    for module in ("common.kernel", *map(module_of, SERVICES)):
-        importlib.import_module(f"{module}.metrics")
+    load(METRICS)
     found: dict[str, set[str]] = {"up": set()}
     for collector, names in REGISTRY._collector_to_names.items():
         labels = set(getattr(collector, "_labelnames", ()))

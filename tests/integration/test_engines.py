@@ -178,14 +178,14 @@ def names(table: Table) -> list[list[str]]:
 def test_without_settings_engines_and_sandbox_run_here(data: DataDir) -> None:
     data.create()
     table = build(data, {})
-    assert names(table) == [["valkey", "postgres", "sandbox"], ["telemetry", "llm-stream", "gateway"]]
+    assert names(table) == [["valkey", "postgres", "sandbox"], ["telemetry", "resources", "llm-stream", "gateway"]]
     assert table.url == "http://127.0.0.1:8080"
     told = {process.name: process.env for process in table.stages[1]}
     assert told["gateway"]["SONANT_INSTANCE"] == "gateway-0"
     assert told["gateway"]["SONANT_ADMIN_KEY_FILE"] == str(data.admin_key)
     assert told["llm-stream"]["SONANT_SANDBOX_URL"].startswith("http://127.0.0.1:")
     assert told["llm-stream"]["SONANT_LOG_URL"] == told["llm-stream"]["SONANT_REDIS_URL"] == table.urls["log"]
-    assert len({env["SONANT_OPS_PORT"] for env in told.values()}) == 3
+    assert len({env["SONANT_OPS_PORT"] for env in told.values()}) == 4
 
 
 def test_urls_and_a_provider_key_replace_what_would_run_here(data: DataDir) -> None:
@@ -293,13 +293,18 @@ async def sonant(engine: Engine, *arguments: str) -> str:
     return output.decode()
 
 
+def squeezed(text: str) -> str:
+    """A table without its widths, which follow the longest name."""
+    return " ".join(text.split())
+
+
 async def test_topics_and_dead_letters_are_shown_as_they_lie_on_the_log(tmp_path: Path) -> None:
     engine = engine_in(tmp_path, valkey)
     async with kept_alive(engine, tmp_path):
-        assert "chat-requests-dlq  0" in await sonant(engine, "dlq", "list")
+        assert "chat-requests-dlq 0" in squeezed(await sonant(engine, "dlq", "list"))
         await park(engine, "e-1", "e-2")
-        assert "chat-events-dlq  1           2       -" in await sonant(engine, "topics")
-        assert "chat-events-dlq    2" in await sonant(engine, "dlq", "list")
+        assert "chat-events-dlq 1 2 -" in squeezed(await sonant(engine, "topics"))
+        assert "chat-events-dlq 2" in squeezed(await sonant(engine, "dlq", "list"))
         shown = await sonant(engine, "dlq", "show", "chat-events", "--json", "--limit", "1")
         assert json.loads(shown)["id"] == "e-1"
         assert json.loads(shown)["message"] == "unusable"

@@ -60,7 +60,7 @@ async def test_the_documents_are_served_without_the_internet(sonant: Sonant) -> 
 
 
 async def test_health_readiness_and_metrics_answer(sonant: Sonant) -> None:
-    for name in ("gateway", "llm-stream", "telemetry"):
+    for name in ("gateway", "llm-stream", "resources", "telemetry"):
         assert sonant.ops(name, "/healthz").status_code == 200
         assert sonant.ops(name, "/readyz").json()["status"] == "ready"
         assert "sonant_live_frames_total" in sonant.ops(name, "/metrics").text

@@ -30,6 +30,7 @@ SANDBOX = Service("sandbox", "sandbox")
 # Ended from the last to the first: the gateway stops taking work while the others still finish it.
 SERVICES = (
     Service("telemetry", "telemetry"),
+    Service("resources", "resources"),
     Service("llm-stream", "llm_stream"),
     Service("gateway", "gateway"),
 )

@@ -78,7 +78,7 @@ def _identifier(value: str) -> str:
 Stored = AfterValidator(_storable)
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable), Stored]
 # What models accept as the name of a function.
-ToolName = Annotated[str, Field(pattern=r"\A[A-Za-z_][A-Za-z0-9_\-]{0,63}\Z")]
+ToolName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_\-]{0,63}$")]
 Id = Annotated[str, AfterValidator(_identifier)]
 Version = Annotated[int, Field(ge=0, le=LARGEST_VERSION, strict=True)]
 Line = Annotated[str, Field(max_length=1000), Stored]

@@ -122,7 +122,7 @@ class Works:
             return await _answer(self._pool, event_id)
 
 
-async def _answer(reader: Connection | Pool, event_id: str) -> Reply | None:
+async def _answer(reader: "Connection | Pool", event_id: str) -> Reply | None:
     row = await reader.fetchrow("SELECT status, body FROM resources.answers WHERE event_id = $1", event_id)
     return None if row is None else Reply(orjson.loads(row["body"]), row["status"])
 
