@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.kernel.retry import Backoff
-from llm_stream.adapters.openai_http import retry_after
-from llm_stream.breaker import Breaker
+from common.kernel.breaker import Breaker
+from common.kernel.retry import Backoff, retry_after
 from llm_stream.failover import BACKOFF, BUSY_BACKOFF, failed, merge_request
 from llm_stream.models import OPENAI_URL, ModelsFileError, Upstream, load
 from llm_stream.ports import UpstreamBroken, UpstreamBusy

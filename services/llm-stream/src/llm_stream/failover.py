@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import structlog
 
 from common.events.chat import Attempt, ReplyError
+from common.kernel.breaker import Breaker
 from common.kernel.retry import Backoff
-from llm_stream.breaker import Breaker
 from llm_stream.metrics import ATTEMPT_SECONDS, ATTEMPTS, BREAKER_OPEN
 from llm_stream.models import Alias, Upstream
 from llm_stream.ports import Patience, UpstreamBroken, UpstreamBusy, UpstreamError, UpstreamRefused

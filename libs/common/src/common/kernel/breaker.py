@@ -1,4 +1,4 @@
-"""The circuit breaker of one upstream, scored when a stream ends rather than when it opens.
+"""The circuit breaker of one upstream or provider, scored when a call or stream ends rather than when it opens.
 
 Several libraries were tried (see the decision record): they count an opened stream as success, let every
 caller through while probing, or take a client's cancel for a verdict.
