@@ -13,6 +13,7 @@ from common.docs import asyncapi
 from common.kernel.asking import Asker
 from common.kernel.health import ops_routes
 from common.kernel.service import Kernel, Service
+from common.resources.reader import open_reader
 from common.storage.postgres import open_postgres
 from common.storage.resp import open_resp
 from gateway import middleware
@@ -28,6 +29,7 @@ from gateway.routing import add_routes
 from gateway.settings import GatewaySettings
 from gateway.streams import Streams
 from gateway.views.docs import docs_routes
+from gateway.webhooks import Replays
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 # Header bombs end here with a 400; real clients stay far below.
@@ -52,16 +54,19 @@ async def open_resources(settings: GatewaySettings, kernel: Kernel) -> AsyncIter
             asker = Asker(kernel.log, reader)
             if settings.admin_key_file is not None:
                 await keys.ensure_admin(settings.admin_key_file)
-            yield Deps(
-                settings=settings,
-                kernel=kernel,
-                streams=streams,
-                asker=asker,
-                keys=keys,
-                limits=Limits(counting),
-                idempotency=Idempotency(kernel.redis),
-                models=Models(asker, kernel.tasks),
-            )
+            async with open_reader(settings.redis_url, asker, kernel.tasks) as resources:
+                yield Deps(
+                    settings=settings,
+                    kernel=kernel,
+                    streams=streams,
+                    asker=asker,
+                    keys=keys,
+                    limits=Limits(counting),
+                    idempotency=Idempotency(kernel.redis),
+                    models=Models(asker, kernel.tasks),
+                    resources=resources,
+                    replays=Replays(kernel.redis),
+                )
 
 
 class Signals:

@@ -6,12 +6,14 @@ from aiohttp import web
 
 from common.kernel.asking import Asker
 from common.kernel.service import Kernel
+from common.resources.reader import Reader
 from gateway.idempotency import Idempotency
 from gateway.keys import Keys
 from gateway.limits import Limits
 from gateway.models import Models
 from gateway.settings import GatewaySettings
 from gateway.streams import Streams
+from gateway.webhooks import Replays
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class Deps:
     limits: Limits
     idempotency: Idempotency
     models: Models
+    resources: Reader
+    replays: Replays
 
 
 DEPS: web.AppKey[Deps] = web.AppKey("deps", Deps)

@@ -18,6 +18,11 @@ KEY_LOOKUPS = Counter(
 KEYS_REFUSED = Counter("sonant_keys_refused_total", "Requests without a valid API key.")
 LIMITS_REFUSED = Counter("sonant_limits_refused_total", "Requests refused by a limit of their key.", ["limit"])
 LIMITS_UNAVAILABLE = Counter("sonant_limits_unavailable_total", "Times the store of the limits did not answer.")
+WEBHOOKS_RECEIVED = Counter(
+    "sonant_webhooks_received_total",
+    "Webhooks by provider and what became of them: published, duplicate, or the code of the refusal.",
+    ["provider", "outcome"],
+)
 IDEMPOTENCY_OUTCOMES = Counter(
     "sonant_idempotency_outcomes_total",
     "What became of requests with an Idempotency-Key (first, replayed, busy, reused).",

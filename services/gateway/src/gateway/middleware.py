@@ -200,7 +200,11 @@ async def read_json(request: web.Request, *, max_bytes: int, max_depth: int = MA
 
     Raises ApiError: 413 too large, 415 packed in an unknown way, 400 anything else that is wrong with it.
     """
-    body = await read_body(request, max_bytes)
+    return parse_json(await read_body(request, max_bytes), max_depth=max_depth)
+
+
+def parse_json(body: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
+    """The JSON object that `body` is, at most `max_depth` levels deep; raises ApiError 400."""
     brackets = body.count(b"[") + body.count(b"{")
     if brackets > MAX_CONTAINERS and len(_structure(body)) > 2 * MAX_CONTAINERS:
         raise errors.bad_request(

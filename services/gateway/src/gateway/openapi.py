@@ -25,9 +25,10 @@ ERRORS = {
     405: "The path does not answer this method.",
     408: "The request body did not arrive in time.",
     409: "It clashes with something that has happened or is under way.",
+    412: "The active set is another one by now than the request builds on.",
     413: "The request body is too large.",
     415: "The request body is packed in an unknown way.",
-    422: "The idempotency key was used with another request.",
+    422: "The idempotency key was used with another request, or what was asked for could not be made.",
     429: "A limit of the API key is reached; `retry-after` says when to come back.",
     500: "A bug of the server.",
     502: "No upstream gave a whole answer.",
@@ -80,7 +81,8 @@ _ERROR: Json = {
         "error": {
             "type": "object",
             "required": ["message", "type", "param", "code"],
-            "additionalProperties": False,
+            # Some errors tell more: who uses a version, what status a provider gave.
+            "additionalProperties": True,
             "properties": {
                 "message": {"type": "string"},
                 "type": {"type": "string"},
@@ -138,7 +140,7 @@ def _operation(route: Route, references: Mapping[tuple[type[BaseModel], JsonSche
         "tags": list(route.tags),
         "parameters": list(_parameters(route)),
         "responses": {
-            str(route.status): _success(route, references),
+            **{str(status): _success(route, references) for status in (route.status, *route.also)},
             **{str(status): {"$ref": f"#/components/responses/{status}"} for status in error_statuses(route)},
         },
     }
@@ -204,7 +206,7 @@ def _parameters(route: Route) -> Iterator[Json]:
 
 def _query_parameters(model: type[BaseModel]) -> Iterator[Json]:
     schema = model.model_json_schema()
-    for name, described in schema["properties"].items():
+    for name, described in schema.get("properties", {}).items():
         required = name in schema.get("required", ())
         yield {"name": name, "in": "query", "required": required, "schema": _without_null(described)}
 

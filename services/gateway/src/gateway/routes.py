@@ -3,7 +3,7 @@
 from gateway.chat_request import ChatRequest
 from gateway.ports import Scope
 from gateway.routing import Route
-from gateway.views import admin, chat, models, sessions, usage
+from gateway.views import active, admin, audit, chat, hume_auth, models, resources, sessions, tools, usage, webhooks
 
 CHAT_HEADERS = {
     chat.SESSION_HEADER: "Names the session where the query does not.",
@@ -89,5 +89,11 @@ ROUTES: list[Route] = [
         errors=(503, 504),
         tags=("telemetry",),
     ),
+    *resources.ROUTES,
+    *tools.ROUTES,
+    *hume_auth.ROUTES,
+    *active.ROUTES,
+    *audit.ROUTES,
+    *webhooks.ROUTES,
     *admin.ROUTES,
 ]

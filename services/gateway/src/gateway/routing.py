@@ -23,8 +23,9 @@ class Route:
     parameters, `headers` further request headers by name with their meaning, `errors` the statuses the
     handler itself can answer beyond what every route of its kind can (see `gateway.openapi`). A
     `streaming` route answers with server-sent events: always, or where it has a `request`, when that asks for it.
-    `idempotent` and `limited` routes honour `Idempotency-Key` and the limits of the key. `content_type` is that of
-    a success that does not stream; without a `response` model only its kind is documented.
+    `status` is that of a success, `also` of others with the same body. `idempotent` and `limited` routes honour
+    `Idempotency-Key` and the limits of the key. `content_type` is that of a success that does not stream; without a
+    `response` model only its kind is documented.
     """
 
     method: str
@@ -37,6 +38,7 @@ class Route:
     query: type[BaseModel] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     status: int = 200
+    also: Sequence[int] = ()
     errors: Sequence[int] = ()
     streaming: bool = False
     idempotent: bool = False

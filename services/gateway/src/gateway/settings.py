@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from common.kernel.settings import CommonSettings
 
@@ -33,3 +33,13 @@ class GatewaySettings(CommonSettings):
     keepalive_seconds: float = Field(
         default=15.0, gt=0, description="A silent stream gets an SSE comment this often, so that proxies keep it open."
     )
+    hume_webhook_keys: SecretStr = Field(
+        default=SecretStr(""),
+        description="Comma list of the keys that may sign webhooks of Hume, several while one replaces another; "
+        "without any they are refused.",
+    )
+
+    @property
+    def hume_webhook_secrets(self) -> list[str]:
+        """The keys that may sign webhooks of Hume."""
+        return [key for part in self.hume_webhook_keys.get_secret_value().split(",") if (key := part.strip())]

@@ -6,10 +6,11 @@ from typing import Annotated, Any
 
 import structlog
 from aiohttp import web
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from gateway.deps import DEPS
 from gateway.errors import ApiError
+from gateway.fields import LARGEST_INT, Name, Query, Strict, Whole
 from gateway.keys import KEY_ID, OPERATOR, IssuedKey, Keys
 from gateway.middleware import read_json, read_query, validate
 from gateway.ports import CALLER, Caller, KeyLimits, KeyRecord, Scope
@@ -20,28 +21,13 @@ log = structlog.get_logger(__name__)
 MAX_BODY_BYTES = 16 * 1024
 TEN_YEARS = 10 * 366 * 24 * 3600
 THIRTY_DAYS = 30 * 24 * 3600
-LARGEST_LIMIT = 2**31 - 1  # what the database column holds
 
-
-def _whole(value: Any) -> Any:
-    """JSON knows one kind of number: 60.0 is the integer 60."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Limit = Annotated[int, Field(ge=1, le=LARGEST_LIMIT), BeforeValidator(_whole)]
+Limit = Annotated[int, Field(ge=1, le=LARGEST_INT), Whole]
 # It becomes part of keys and labels everywhere.
 Organization = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-# Anything one can read.
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
-class _Strict(BaseModel):
-    """A wrong type or an unknown name is an error, never a guess."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class LimitsBody(_Strict):
+class LimitsBody(Strict):
     """Limits of a key; null is no limit."""
 
     requests_per_minute: Limit | None = None
@@ -49,28 +35,26 @@ class LimitsBody(_Strict):
     concurrent_streams: Limit | None = None
 
 
-class NewKey(_Strict):
+class NewKey(Strict):
     """A key to be made. `organization` is the caller's own if left out; `expires_in` is in seconds."""
 
     name: Name
     organization: Organization | None = None
-    scopes: Annotated[list[Annotated[Scope, Field(strict=False)]], Field(min_length=1, max_length=len(Scope))] = [
-        Scope.CHAT
-    ]
+    scopes: list[Annotated[Scope, Field(strict=False)]] = Field(
+        default=[Scope.CHAT], min_length=1, max_length=len(Scope)
+    )
     limits: LimitsBody = LimitsBody()
-    expires_in: Annotated[int, Field(ge=1, le=TEN_YEARS), BeforeValidator(_whole)] | None = None
+    expires_in: Annotated[int, Field(ge=1, le=TEN_YEARS), Whole] | None = None
 
 
-class Rotation(_Strict):
+class Rotation(Strict):
     """How long the old key stays valid beside the new one, in seconds."""
 
-    overlap: Annotated[int, Field(ge=0, le=THIRTY_DAYS), BeforeValidator(_whole)] = 3600
+    overlap: Annotated[int, Field(ge=0, le=THIRTY_DAYS), Whole] = 3600
 
 
-class KeysQuery(BaseModel):
+class KeysQuery(Query):
     """Which keys to list: newest first, behind the key with the id `after`."""
-
-    model_config = ConfigDict(extra="forbid")
 
     organization: Organization | None = None
     limit: Annotated[int, Field(ge=1, le=1000)] = 100

@@ -4,17 +4,15 @@ import re
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
-import orjson
 from aiohttp import web
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from common.events.telemetry import USAGE_REQUESTED, UsageRequested
-from gateway.deps import DEPS
-from gateway.errors import bad_request, timed_out
+from gateway.errors import bad_request
 from gateway.middleware import read_query
 from gateway.ports import CALLER
+from gateway.questions import question
 
-ASK_TIMEOUT = 5.0
 DEFAULT_DAYS = 30
 LONGEST_DAYS = 366
 
@@ -74,8 +72,4 @@ async def get_usage(request: web.Request) -> web.Response:
     asked = UsageRequested(
         org_id=request[CALLER].org_id, since=since, until=until, model=query.model, key_id=query.key_id
     )
-    try:
-        reply = await request.app[DEPS].asker.ask(USAGE_REQUESTED, asked, timeout=ASK_TIMEOUT)
-    except TimeoutError:
-        raise timed_out("Telemetry did not answer in time.") from None
-    return web.Response(status=reply.status, body=orjson.dumps(reply.body), content_type="application/json")
+    return await question(request, USAGE_REQUESTED, asked)
