@@ -22,8 +22,7 @@ def code_of(keys: list[str], body: bytes, headers: dict[str, str], now: float = 
     try:
         verify(keys, body, headers, now)
     except ApiError as error:
-        assert error.status == 401
-        return error.code
+        return error.code if error.status == 401 else f"status {error.status}"
     return None
 
 
