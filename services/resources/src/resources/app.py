@@ -7,11 +7,13 @@ from pathlib import Path
 from common.bus.outbox import Relay
 from common.kernel.service import Kernel, Service
 from common.storage.postgres import open_postgres
+from common.storage.resp import Resp
 from common.storage.watch import DatabaseWatch
 from resources.adapters.postgres import LocalCatalogue
 from resources.deps import Catalogues, Deps
 from resources.handlers import HANDLERS
 from resources.pruning import prune_answers
+from resources.resolver import CACHE_SECONDS, Resolver
 from resources.settings import ResourcesSettings
 from resources.work import Works
 
@@ -33,9 +35,13 @@ async def open_resources(settings: ResourcesSettings, kernel: Kernel) -> AsyncIt
             kernel.tasks.spawn(prune_answers(pool, settings.resource_answers_seconds), "prune-answers"),
         ]
         catalogues = Catalogues(LocalCatalogue(pool), {})
+        cache = Resp(settings.redis_url, timeout=CACHE_SECONDS)
+        resolver = Resolver(pool, catalogues.of, cache, fresh_seconds=settings.resource_cache_seconds)
+        works = Works(pool, relay.wake, resolver.apply)
         try:
-            yield Deps(settings, pool, Works(pool, relay.wake), catalogues, kernel.redis, kernel.log, kernel.live)
+            yield Deps(settings, pool, works, catalogues, resolver, kernel.redis, kernel.log, kernel.live)
         finally:
+            cache.close()
             for task in tasks:
                 task.cancel()
 

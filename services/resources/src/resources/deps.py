@@ -9,6 +9,7 @@ from common.bus.live import LiveWriter
 from common.bus.port import Log
 from common.storage.postgres import Pool
 from resources.ports import Catalogue
+from resources.resolver import Resolver
 from resources.settings import ResourcesSettings
 from resources.work import Works
 
@@ -32,6 +33,7 @@ class Deps:
     pool: Pool
     works: Works
     catalogues: Catalogues
+    resolver: Resolver
     redis: Redis
     log: Log
     live: LiveWriter

@@ -3,7 +3,18 @@
 from typing import Any
 
 from common.events.resources import (
+    ACTIVE_AT,
+    ACTIVE_CLEAR,
+    ACTIVE_DIFF,
+    ACTIVE_HISTORY,
+    ACTIVE_RESOLVE,
+    ACTIVE_ROLLBACK,
+    ACTIVE_ROLLOUT,
+    ACTIVE_SWITCH,
+    ACTIVE_SWITCHED,
+    ACTIVE_TOOL,
     AUDIT_LIST,
+    RESOURCE_CHANGED,
     RESOURCE_CREATE,
     RESOURCE_DELETE,
     RESOURCE_EDIT,
@@ -14,7 +25,7 @@ from common.events.resources import (
 )
 from common.events.spec import EventSpec
 from common.kernel.consumer import Handler
-from resources import audits, catalogue
+from resources import active, audits, catalogue, reading
 from resources.answering import answered
 from resources.deps import Deps
 
@@ -26,6 +37,17 @@ HANDLERS: dict[EventSpec[Any], Handler[Deps]] = {
     RESOURCE_DELETE: answered(catalogue.delete),
     RESOURCE_LIST: answered(catalogue.list_latest),
     RESOURCE_VERSIONS: answered(catalogue.list_versions),
-    RESOURCE_GET: answered(catalogue.get),
+    RESOURCE_GET: answered(reading.get),
+    ACTIVE_SWITCH: answered(active.on_switch),
+    ACTIVE_TOOL: answered(active.on_tool),
+    ACTIVE_ROLLBACK: answered(active.on_rollback),
+    ACTIVE_ROLLOUT: answered(active.on_rollout),
+    ACTIVE_CLEAR: answered(active.on_clear),
+    ACTIVE_RESOLVE: answered(reading.resolve),
+    ACTIVE_HISTORY: answered(reading.history),
+    ACTIVE_DIFF: answered(reading.diff),
+    ACTIVE_AT: answered(reading.at),
     AUDIT_LIST: answered(audits.list_entries),
+    ACTIVE_SWITCHED: reading.on_switched,
+    RESOURCE_CHANGED: reading.on_changed,
 }

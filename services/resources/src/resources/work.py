@@ -2,9 +2,9 @@
 
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -40,6 +40,7 @@ class Work:
     asked: Asked
     clock: int
     at: float
+    facts: list[Payload] = field(default_factory=list)
 
     @property
     def org_id(self) -> str:
@@ -51,6 +52,7 @@ class Work:
 
     async def publish(self, spec: EventSpec[Any], payload: Payload) -> None:
         """Tell a fact, once this write is committed."""
+        self.facts.append(payload)
         await self.connection.execute(
             "INSERT INTO resources.outbox (event_id, name, payload) VALUES ($1, $2, $3)",
             self.event_id,
@@ -95,11 +97,18 @@ class Work:
 
 
 class Works:
-    """Where writes begin. `told` is called after each commit: there may be facts to relay."""
+    """Where writes begin.
 
-    def __init__(self, pool: Pool, told: Callable[[], None]) -> None:
+    After each commit `told` is called, since there are facts to relay, and `apply` with the facts themselves: what
+    other processes read is brought up to them before the command is answered.
+    """
+
+    def __init__(
+        self, pool: Pool, told: Callable[[], None], apply: Callable[[Sequence[Payload]], Awaitable[None]]
+    ) -> None:
         self._pool = pool
         self._told = told
+        self._apply = apply
 
     @asynccontextmanager
     async def begin(self, event: Event[Any]) -> AsyncIterator[Work]:
@@ -112,9 +121,11 @@ class Works:
                 clock = await _advance(connection, event.payload.org_id)
                 if done := await _answer(connection, event.id):
                     raise Repeated(done)
-                yield Work(connection, event.id, event.payload, clock, time.time())
+                work = Work(connection, event.id, event.payload, clock, time.time())
+                yield work
         metrics.RESOURCE_WRITES.labels(event.spec.type).inc()
         self._told()
+        await self._apply(work.facts)
 
     async def answer_to(self, event_id: str) -> Reply | None:
         """What a command was answered with when it was done, if it was; raises `Retry`."""

@@ -1,0 +1,169 @@
+"""What the cache of resources holds: keys, values, and the scripts by which nothing old comes back.
+
+A place is one string: `clock`, a line of facts about the entry, the set that applies, the candidate of a rollout.
+A resource is one hash: its versions as they were asked for, and the clock below which none of them counts.
+The clock is the organisation's: every write advances it, so of two entries the one with the larger clock is newer.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import orjson
+
+from common.events.resources import Kind
+from common.storage.resp import Command
+
+PREFIX = "sonant:resources:"
+# Long enough to answer from while the catalogue is away over a weekend night; memory frees itself after that.
+KEEP_SECONDS = 86_400
+# "Nothing here" is believed this long, and kept long enough that no fill in flight can be older than it.
+NEGATIVE_FRESH_SECONDS = 10.0
+NEGATIVE_KEEP_SECONDS = 3_600
+LATEST = "latest"
+FLOOR = "floor"
+
+# KEYS: place. ARGV: clock, value, seconds to keep. Returns what is there if that is newer, else nil.
+PUT_PLACE = """
+local there = redis.call('GETRANGE', KEYS[1], 0, 19)
+local clock = string.match(there, '^%d+')
+if clock and tonumber(clock) > tonumber(ARGV[1]) then return redis.call('GET', KEYS[1]) end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+return false
+"""
+
+# KEYS: resource. ARGV: clock, field, value, seconds to keep, most fields. Returns 1 where the value was taken.
+PUT_VERSION = """
+local function clock(value) return tonumber(string.match(value, '^%d+')) end
+local floor = redis.call('HGET', KEYS[1], 'floor')
+if floor and tonumber(floor) > tonumber(ARGV[1]) then return 0 end
+local there = redis.call('HGET', KEYS[1], ARGV[2])
+if there and clock(there) > tonumber(ARGV[1]) then return 0 end
+if not there and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[5]) then return 0 end
+redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
+if redis.call('TTL', KEYS[1]) < tonumber(ARGV[4]) then redis.call('EXPIRE', KEYS[1], ARGV[4]) end
+return 1
+"""
+
+# KEYS: resource. ARGV: clock, seconds to keep. Drops every version older than the clock, and bars older ones.
+RAISE_FLOOR = """
+local floor = redis.call('HGET', KEYS[1], 'floor')
+if floor and tonumber(floor) >= tonumber(ARGV[1]) then return 0 end
+local all = redis.call('HGETALL', KEYS[1])
+for i = 1, #all, 2 do
+  if all[i] ~= 'floor' and tonumber(string.match(all[i + 1], '^%d+')) < tonumber(ARGV[1]) then
+    redis.call('HDEL', KEYS[1], all[i])
+  end
+end
+redis.call('HSET', KEYS[1], 'floor', ARGV[1])
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return 1
+"""
+
+# Whoever asks for versions that do not exist must not fill the engine with them.
+MOST_VERSIONS = 1_000
+
+
+def place_key(org_id: str, project_id: str, user_id: str) -> str:
+    """The key of a place; all keys of an organisation share a slot of a cluster."""
+    return f"{PREFIX}{{{quote(org_id, safe='')}}}:set:{quote(project_id, safe='')}:{quote(user_id, safe='')}"
+
+
+def place_keys(org_id: str, project_id: str, user_id: str) -> list[str]:
+    """The places that apply to a user in a project, the first that has a set wins."""
+    spots = [(project_id, user_id), (project_id, ""), ("", "")]
+    return [place_key(org_id, *spot) for spot in (spots if user_id else spots[1:])]
+
+
+def version_key(org_id: str, kind: Kind, id: str) -> str:
+    """The key of a resource with its versions."""
+    return f"{PREFIX}{{{quote(org_id, safe='')}}}:{kind}:{quote(id, safe='')}"
+
+
+def version_field(version: int | None) -> str:
+    return LATEST if version is None else str(version)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One place as it stood at `clock`. Times are unix seconds; sets are JSON, ready to be sent.
+
+    Without a `current` set the place is empty, and the next layer shows through. `problem` says why a set that
+    is switched on cannot be served.
+    """
+
+    clock: int
+    fresh_until: float
+    changed_at: float = 0.0
+    revision: int | None = None
+    candidate_revision: int | None = None
+    percent: float = 0.0
+    problem: str | None = None
+    current: bytes = b""
+    candidate: bytes = b""
+
+    @property
+    def empty(self) -> bool:
+        return self.revision is None
+
+    @property
+    def keep_seconds(self) -> int:
+        return NEGATIVE_KEEP_SECONDS if self.empty else KEEP_SECONDS
+
+    def pack(self) -> bytes:
+        rollout = (self.revision, self.candidate_revision, self.percent)
+        facts = (self.fresh_until, self.changed_at, *rollout, self.problem)
+        return b"%d\n%b\n%b\n%b" % (self.clock, orjson.dumps(facts), self.current, self.candidate)
+
+    @classmethod
+    def unpack(cls, value: bytes) -> "Entry":
+        clock, facts, current, candidate = value.split(b"\n", 3)
+        fresh_until, changed_at, revision, candidate_revision, percent, problem = orjson.loads(facts)
+        rollout = (revision, candidate_revision, percent)
+        return cls(int(clock), fresh_until, changed_at, *rollout, problem, current, candidate)
+
+    def put(self, key: str) -> Command:
+        """The command that caches this entry unless a newer one is there."""
+        return ("EVAL", PUT_PLACE, 1, key, self.clock, self.pack(), self.keep_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of a resource at `clock`, or with another status than 200 the reason why there is none."""
+
+    clock: int
+    fresh_until: float
+    status: int
+    body: bytes
+
+    def pack(self) -> bytes:
+        return b"%d\n%b\n%b" % (self.clock, orjson.dumps((self.fresh_until, self.status)), self.body)
+
+    @classmethod
+    def unpack(cls, value: bytes) -> "Version":
+        clock, facts, body = value.split(b"\n", 2)
+        fresh_until, status = orjson.loads(facts)
+        return cls(int(clock), fresh_until, status, body)
+
+    def put(self, key: str, version: int | None) -> Command:
+        """The command that caches this version unless the resource has changed since its clock."""
+        keep = KEEP_SECONDS if self.status == 200 else NEGATIVE_KEEP_SECONDS
+        field = version_field(version)
+        return ("EVAL", PUT_VERSION, 1, key, self.clock, field, self.pack(), keep, MOST_VERSIONS)
+
+
+def raise_floor(key: str, clock: int) -> Command:
+    """The command that drops what is cached of a resource from before its change at `clock`."""
+    return ("EVAL", RAISE_FLOOR, 1, key, clock, KEEP_SECONDS)
+
+
+def in_candidate(org_id: str, project_id: str, user_id: str, percent: float) -> bool:
+    """Whether a rollout of `percent` (0 to 100) has reached a user.
+
+    The same for good: a user once reached stays so while the share grows. Nobody in particular is reached last.
+    """
+    if percent <= 0 or percent >= 100 or not user_id:
+        return percent >= 100
+    named = "\0".join((org_id, project_id, user_id)).encode()
+    draw = int.from_bytes(hashlib.blake2b(named, digest_size=8).digest())
+    return draw < percent / 100 * 2**64

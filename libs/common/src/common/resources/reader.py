@@ -1,0 +1,290 @@
+"""Reading active sets and resource versions through the shared cache.
+
+A read is one command to the engine. What is missing is asked for once, at the service resources, which puts it
+into the cache; what is no longer fresh is served all the same while nobody answers there. Nothing is kept in the
+process but the clocks it has seen, so that a cache that lost its last writes cannot take a reader back in time.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from common.bus.port import BusUnavailableError
+from common.events.resources import (
+    ACTIVE_RESOLVE,
+    RESOURCE_GET,
+    ActiveResolveRequested,
+    Kind,
+    Layer,
+    ResourceGetRequested,
+)
+from common.kernel.asking import Asker
+from common.kernel.tasks import Tasks
+from common.resources.entries import Entry, Version, in_candidate, place_keys, version_field, version_key
+from common.resources.fills import Fills
+from common.resources.metrics import CACHE_READS, PROPAGATION_SECONDS, RESOLVE_SECONDS
+from common.storage.redis import UNAVAILABLE
+from common.storage.resp import Resp
+
+# How long a question may take where there is nothing to answer from meanwhile.
+FILL_SECONDS = 5.0
+# With something stale at hand a refresh is worth this wait: a healthy service needs a hundredth of it.
+STALE_WAIT_SECONDS = 0.5
+# An engine that does not answer a read within this is away.
+CACHE_SECONDS = 1.0
+# A fill may have been under way when what it read changed; the next one was not.
+FILL_TRIES = 3
+# Places whose clock is remembered; about 200 bytes each.
+MOST_SEEN = 20_000
+# A set read less often than this does not tell how long a switch took to arrive.
+WATCHED_SECONDS = 1.0
+
+LAYERS: tuple[Layer, ...] = ("user", "project", "organization")
+
+
+class BrokenSetError(Exception):
+    """A set is switched on but cannot be served, since something in it is gone; the message says what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The set that applies. `body` is its JSON, ready to be sent.
+
+    `layer` is where it was found, `candidate` whether it is the one of a rollout, `stale` whether it could not be
+    refreshed although it is due.
+    """
+
+    layer: Layer
+    revision: int
+    candidate: bool
+    stale: bool
+    clock: int
+    body: bytes
+
+    def json(self) -> dict[str, Any]:
+        parsed: dict[str, Any] = orjson.loads(self.body)
+        return parsed
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A version of a resource as the service answers it, or with another status than 200 the error."""
+
+    status: int
+    body: bytes
+    stale: bool
+
+    def json(self) -> dict[str, Any]:
+        parsed: dict[str, Any] = orjson.loads(self.body)
+        return parsed
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the entries of the places say: the first set, or with `entry` None that there is none."""
+
+    entry: Entry | None
+    layer: Layer
+    fresh: bool
+
+
+class _Seen:
+    """The newest clock this process has met, by key."""
+
+    def __init__(self) -> None:
+        self._seen: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def passes(self, key: str, clock: int, changed_at: float) -> bool:
+        """Whether an entry is not older than one met before; it is the one to beat from now on."""
+        before, read_at = self._seen.get(key, (0, 0.0))
+        if clock < before:
+            return False
+        now = time.time()
+        if clock > before and read_at < changed_at and now - read_at < WATCHED_SECONDS:
+            PROPAGATION_SECONDS.observe(max(0.0, now - changed_at))
+        self._seen[key] = (clock, now)
+        self._seen.move_to_end(key)
+        if len(self._seen) > MOST_SEEN:
+            self._seen.popitem(last=False)
+        return True
+
+
+class ActiveSets:
+    """Which set applies to a user in a project."""
+
+    def __init__(self, cache: Resp, asker: Asker, tasks: Tasks) -> None:
+        self._cache = cache
+        self._asker = asker
+        self._fills = Fills(tasks, "set")
+        self._seen = _Seen()
+
+    async def resolve(
+        self, org_id: str, project_id: str, user_id: str = "", *, wait: float = FILL_SECONDS
+    ) -> Resolved | None:
+        """The set that applies, None where no layer has one. `wait` bounds a read of what is not cached (seconds).
+
+        Raises BusUnavailableError while the cache is away, or what is not in it cannot be had; BrokenSetError.
+        """
+        with RESOLVE_SECONDS.labels("set").time():
+            keys = place_keys(org_id, project_id, user_id)
+            look = self._look(keys, await _read(self._cache, "MGET", *keys))
+            stale = False
+            if look is None:
+                _count("set", "miss")
+                look = await self._fill(keys, org_id, project_id, user_id, wait)
+            elif look.fresh:
+                _count("set", "hit")
+            else:
+                look, stale = await self._refresh(look, keys, org_id, project_id, user_id)
+            return _chosen(look, org_id, project_id, user_id, stale=stale)
+
+    def _look(self, keys: Sequence[str], values: Sequence[bytes | None]) -> _Look | None:
+        """What the places say; None where one that matters is unknown."""
+        now, fresh = time.time(), True
+        for key, value, layer in zip(keys, values, LAYERS[-len(keys) :], strict=True):
+            if value is None:
+                return None
+            entry = Entry.unpack(value)
+            if not self._seen.passes(key, entry.clock, entry.changed_at):
+                return None
+            fresh = fresh and now < entry.fresh_until
+            if not entry.empty:
+                return _Look(entry, layer, fresh)
+        return _Look(None, LAYERS[-1], fresh)
+
+    async def _fill(self, keys: Sequence[str], org_id: str, project_id: str, user_id: str, wait: float) -> _Look:
+        until = time.monotonic() + wait
+        for _ in range(FILL_TRIES):
+            left = max(0.0, until - time.monotonic())
+            values = await self._fills.get(
+                (org_id, project_id, user_id), org_id, lambda: self._ask(org_id, project_id, user_id), left
+            )
+            if values is None:
+                break
+            look = self._look(keys, values)
+            if look is not None:
+                return look
+        raise BusUnavailableError("the active set cannot be read at the moment: nobody answers for what is not cached")
+
+    async def _refresh(
+        self, look: _Look, keys: Sequence[str], org_id: str, project_id: str, user_id: str
+    ) -> tuple[_Look, bool]:
+        name = (org_id, project_id, user_id)
+        values = None
+        if self._fills.failing(org_id):
+            self._fills.retry(name, org_id, lambda: self._ask(org_id, project_id, user_id))
+        else:
+            values = await self._fills.get(
+                name, org_id, lambda: self._ask(org_id, project_id, user_id), STALE_WAIT_SECONDS
+            )
+        refreshed = None if values is None else self._look(keys, values)
+        _count("set", "stale" if refreshed is None else "miss")
+        return refreshed or look, refreshed is None
+
+    async def _ask(self, org_id: str, project_id: str, user_id: str) -> list[bytes] | None:
+        """The entries of the places as they are in the cache now, in the order of their keys."""
+        question = ActiveResolveRequested(org_id=org_id, key_id="", user_id=user_id, project_id=project_id)
+        reply = await self._asker.ask(ACTIVE_RESOLVE, question, timeout=FILL_SECONDS)
+        return [entry.encode() for entry in reply.body["entries"]] if reply.status == 200 else None
+
+
+class Versions:
+    """Single versions of resources."""
+
+    def __init__(self, cache: Resp, asker: Asker, tasks: Tasks) -> None:
+        self._cache = cache
+        self._asker = asker
+        self._fills = Fills(tasks, "version")
+
+    async def get(
+        self, org_id: str, kind: Kind, id: str, version: int | None = None, *, wait: float = FILL_SECONDS
+    ) -> Found:
+        """One version, None the latest; what there is not is a `Found` with its error and status.
+
+        Raises BusUnavailableError while the cache is away, or what is not in it cannot be had.
+        """
+        with RESOLVE_SECONDS.labels("version").time():
+            cached = await self._cached(org_id, kind, id, version)
+            if cached is not None and time.time() < cached.fresh_until:
+                _count("version", "hit")
+                return Found(cached.status, cached.body, stale=False)
+            return await self._fill(cached, org_id, kind, id, version, wait)
+
+    async def _cached(self, org_id: str, kind: Kind, id: str, version: int | None) -> Version | None:
+        value = await _read(self._cache, "HGET", version_key(org_id, kind, id), version_field(version))
+        return None if value is None else Version.unpack(value)
+
+    async def _fill(
+        self, cached: Version | None, org_id: str, kind: Kind, id: str, version: int | None, wait: float
+    ) -> Found:
+        name = (org_id, kind, id, version)
+        until = time.monotonic() + (wait if cached is None else STALE_WAIT_SECONDS)
+        if cached is not None and self._fills.failing(org_id):
+            self._fills.retry(name, org_id, lambda: self._ask(org_id, kind, id, version))
+            _count("version", "stale")
+            return Found(cached.status, cached.body, stale=True)
+        for _ in range(FILL_TRIES):
+            left = max(0.0, until - time.monotonic())
+            found = await self._fills.get(name, org_id, lambda: self._ask(org_id, kind, id, version), left)
+            if found is None:
+                break
+            # An answer that the cache did not take was overtaken by a change on its way.
+            taken = await self._cached(org_id, kind, id, version)
+            if taken is not None and time.time() < taken.fresh_until:
+                _count("version", "miss")
+                return Found(taken.status, taken.body, stale=False)
+        if cached is None:
+            raise BusUnavailableError(f"the {kind} cannot be read at the moment: nobody answers for what is not cached")
+        _count("version", "stale")
+        return Found(cached.status, cached.body, stale=True)
+
+    async def _ask(self, org_id: str, kind: Kind, id: str, version: int | None) -> Found | None:
+        question = ResourceGetRequested(org_id=org_id, key_id="", user_id="", kind=kind, id=id, version=version)
+        reply = await self._asker.ask(RESOURCE_GET, question, timeout=FILL_SECONDS)
+        return None if reply.status >= 500 else Found(reply.status, orjson.dumps(reply.body), stale=False)
+
+
+def _chosen(look: _Look, org_id: str, project_id: str, user_id: str, *, stale: bool) -> Resolved | None:
+    """The current set of the place, or its candidate for those whom the rollout has reached."""
+    entry = look.entry
+    if entry is None:
+        return None
+    if entry.problem is not None:
+        raise BrokenSetError(entry.problem)
+    if entry.candidate_revision is not None and in_candidate(org_id, project_id, user_id, entry.percent):
+        return Resolved(look.layer, entry.candidate_revision, True, stale, entry.clock, entry.candidate)
+    return Resolved(look.layer, entry.revision or 0, False, stale, entry.clock, entry.current)
+
+
+def _count(kind: str, outcome: str) -> None:
+    CACHE_READS.labels(kind, outcome).inc()
+
+
+async def _read(cache: Resp, *command: str) -> Any:
+    try:
+        return await cache.execute(*command)
+    except UNAVAILABLE as error:
+        raise BusUnavailableError(f"the cache does not answer: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """What a process that reads resources holds."""
+
+    sets: ActiveSets
+    versions: Versions
+
+
+@asynccontextmanager
+async def open_reader(redis_url: str, asker: Asker, tasks: Tasks) -> AsyncIterator[Reader]:
+    """Active sets and versions over one connection of their own, dialled with the first read."""
+    cache = Resp(redis_url, timeout=CACHE_SECONDS)
+    try:
+        yield Reader(ActiveSets(cache, asker, tasks), Versions(cache, asker, tasks))
+    finally:
+        cache.close()
