@@ -1,0 +1,227 @@
+"""Resources as a process of its own on engines of the test; the test plays the gateway and the other teams."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import orjson
+import pytest
+
+from common.bus.live import LiveReader
+from common.bus.valkey import ValkeyLog
+from common.events.envelope import Event, open_event
+from common.events.registry import BY_NAME
+from common.events.resources import RESOURCE_COMMANDS
+from common.events.spec import EventSpec, Topic
+from common.kernel.replies import Reply
+from common.storage.redis import open_redis
+from common.storage.resp import open_resp
+from sonant_cli.probes import http_ready
+from tests.support.engines import free_port
+from tests.support.waiting import eventually
+
+# Other suites share the engine; the service keeps its position under fixed names, so it gets a number of its own.
+VALKEY_DATABASE = 10
+ANSWER_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class World:
+    """The engines of one test."""
+
+    redis_url: str
+    database_url: str
+    log: ValkeyLog
+    output: Path
+
+    async def fetch(self, query: str, *values: Any) -> list[dict[str, Any]]:
+        """Rows of the database as it is now."""
+        connection = await asyncpg.connect(self.database_url)
+        try:
+            return [dict(row) for row in await connection.fetch(query, *values)]
+        finally:
+            await connection.close()
+
+    async def told(self, topic: Topic) -> list[Event[Any]]:
+        """Every event on a topic, oldest first."""
+        records = await self.log.read(topic, limit=10_000)
+        return [open_event(record, BY_NAME[record.headers["event-type"]]) for record in records]
+
+
+@asynccontextmanager
+async def world_on(redis_url: str, database_url: str, output: Path) -> AsyncIterator[World]:
+    """An empty log beside the database."""
+    url = urlsplit(redis_url)._replace(path=f"/{VALKEY_DATABASE}").geturl()
+    async with open_redis(url) as redis:
+        await redis.flushdb()
+        log = ValkeyLog(url, redis)
+        try:
+            yield World(url, database_url, log, output)
+        finally:
+            await log.close()
+
+
+@asynccontextmanager
+async def new_database(postgres_url: str, prefix: str) -> AsyncIterator[str]:
+    """The address of an empty database that is dropped afterwards."""
+    name = f"{prefix}_{uuid.uuid4().hex[:12]}"
+    admin = await asyncpg.connect(postgres_url)
+    try:
+        await admin.execute(f"CREATE DATABASE {name}")
+        yield urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await admin.close()
+
+
+@pytest.fixture
+async def resources_world(valkey_url: str, postgres_url: str, tmp_path: Path) -> AsyncIterator[World]:
+    """Shared engines, with a log and a database of this test's own."""
+    async with new_database(postgres_url, "resources") as database_url:
+        async with world_on(valkey_url, database_url, tmp_path) as world:
+            yield world
+
+
+@dataclass(frozen=True)
+class Resources:
+    """The service as a process."""
+
+    process: asyncio.subprocess.Process
+    ops_url: str
+
+    async def trouble(self) -> str:
+        return await http_ready(f"{self.ops_url}/readyz")
+
+    async def ready(self) -> None:
+        async def check() -> bool:
+            return not await self.trouble()
+
+        await eventually(check, timeout=30)
+
+    async def kill(self) -> None:
+        self.process.kill()
+        await self.process.wait()
+
+
+@asynccontextmanager
+async def started(
+    world: World, *, instance: str = "resources-0", settings: Mapping[str, str] | None = None
+) -> AsyncIterator[Resources]:
+    """`python -m resources`, not necessarily ready; ended by SIGTERM, after which it must have ended well."""
+    port = free_port()
+    own = {
+        "SONANT_LOG_URL": world.redis_url,
+        "SONANT_REDIS_URL": world.redis_url,
+        "SONANT_DATABASE_URL": world.database_url,
+        "SONANT_INSTANCE": instance,
+        "SONANT_OPS_PORT": str(port),
+        "SONANT_DRAIN_SECONDS": "1",
+        **(settings or {}),
+    }
+    with (world.output / f"{instance}.log").open("ab") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "resources", env={**os.environ, **own}, stdout=output, stderr=output
+        )
+    try:
+        yield Resources(process, f"http://127.0.0.1:{port}")
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(20):
+                assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Asks as a gateway would, on behalf of one organisation and user. Everything is delivered twice."""
+
+    world: World
+    reader: LiveReader
+    org_id: str = "org-1"
+    key_id: str = "key-1"
+    user_id: str = "user-1"
+    asked: list[Event[Any]] = field(default_factory=list)
+
+    def of(self, org_id: str, user_id: str = "user-1") -> "Caller":
+        """The same gateway on behalf of somebody else."""
+        return Caller(self.world, self.reader, org_id, f"key-of-{org_id}", user_id, self.asked)
+
+    async def ask(self, spec: EventSpec[Any], /, *, seconds: float = ANSWER_SECONDS, **fields: Any) -> Reply:
+        """The answer, the same to both deliveries of a command."""
+        event = self.event(spec, seconds, **fields)
+        self.asked.append(event)
+        first, second = await self.deliver(event, event)
+        if spec.topic == RESOURCE_COMMANDS:
+            assert (first.status, first.body) == (second.status, second.body)
+        return first
+
+    def event(self, spec: EventSpec[Any], seconds: float = ANSWER_SECONDS, /, **fields: Any) -> Event[Any]:
+        payload = spec.payload(org_id=self.org_id, key_id=self.key_id, user_id=self.user_id, **fields)
+        return Event(spec, payload, deadline=time.time() + seconds)
+
+    async def deliver(self, *events: Event[Any]) -> list[Reply]:
+        """One answer for each delivery; the events keep their ids."""
+        ids = [uuid.uuid4().hex for _ in events]
+        with ExitStack() as open_waiters:
+            waiters = [open_waiters.enter_context(self.reader.waiting(id)) for id in ids]
+            await self.world.log.publish(*(self._addressed(*pair).record() for pair in zip(events, ids, strict=True)))
+            answers = [await waiter.frames(ANSWER_SECONDS) for waiter in waiters]
+        assert all(answers), "no answer"
+        return [Reply(**orjson.loads(frames[0].payload)) for frames in answers]
+
+    def _addressed(self, event: Event[Any], request_id: str) -> Event[Any]:
+        return Event(
+            event.spec,
+            event.payload,
+            id=event.id,
+            time=event.time,
+            deadline=event.deadline,
+            reply_to=self.reader.mailbox,
+            request_id=request_id,
+        )
+
+
+@asynccontextmanager
+async def asking(world: World) -> AsyncIterator[Caller]:
+    """A mailbox, open and read."""
+    async with open_resp(world.redis_url) as reading, open_resp(world.redis_url) as beating:
+        reader = LiveReader(reading, beating, "test-gateway")
+        await reader.open()
+        tasks = [asyncio.create_task(reader.read()), asyncio.create_task(reader.beat())]
+        try:
+            yield Caller(world, reader)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            await reader.close()
+
+
+async def relayed(world: World) -> None:
+    """Wait until the outbox is empty."""
+
+    async def check() -> bool:
+        return await world.fetch("SELECT 1 FROM resources.outbox LIMIT 1") == []
+
+    await eventually(check, timeout=30)
+
+
+@asynccontextmanager
+async def service(world: World) -> AsyncIterator[Caller]:
+    """The service, ready, and somebody who asks it."""
+    async with started(world) as running, asking(world) as caller:
+        await running.ready()
+        yield caller
