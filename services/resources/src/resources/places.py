@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import asyncpg
 
 from common.events.resources import Asked, Kind, Layer, Pin, Pins, Place
+from common.resources import entries
 from resources.ports import Item, Refused
 from resources.store import COLUMNS, Reader, item
 from resources.work import Work
@@ -107,8 +108,7 @@ def _checked(id: str, param: str) -> str:
 
 def layers(project_id: str, user_id: str) -> list[Spot]:
     """The places that apply to a user in a project, the first that has a set wins."""
-    spots = [Spot(project_id, user_id), Spot(project_id, ""), Spot("", "")]
-    return spots if user_id else spots[1:]
+    return [Spot(*spot) for spot in entries.layers(project_id, user_id)]
 
 
 def pinned(pins: Pins) -> list[Pinned]:

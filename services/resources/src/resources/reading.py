@@ -34,10 +34,16 @@ LATEST_TIME = 253_370_764_800.0
 async def resolve(event: Event[ActiveResolveRequested], deps: Deps) -> Reply:
     """200 `{"entries": [text, ...]}`: the places that apply as they are in the cache now."""
     asked = event.payload
-    user_id = asked.user_id
-    spot = places.spot_of(Place(layer="user" if user_id else "project", project_id=asked.project_id), asked)
-    entries = await deps.resolver.resolve(asked.org_id, spot.project_id, user_id)
+    spot = places.spot_of(_asked_for(asked.project_id, asked.user_id), asked)
+    entries = await deps.resolver.resolve(asked.org_id, *spot)
     return Reply({"entries": [entry.decode() for entry in entries]})
+
+
+def _asked_for(project_id: str, user_id: str) -> Place:
+    """The place where the search for a set begins."""
+    if not project_id:
+        return Place(layer="organization")
+    return Place(layer="user" if user_id else "project", project_id=project_id, user_id=user_id)
 
 
 async def get(event: Event[ResourceGetRequested], deps: Deps) -> Reply:
@@ -125,11 +131,10 @@ async def at(event: Event[ActiveAtRequested], deps: Deps) -> Reply:
     asked = event.payload
     if not 0 <= asked.time <= LATEST_TIME:
         raise Refused(400, "'time' must be a moment in unix seconds.", "invalid_value", "time")
-    place = Place(layer="user" if asked.user_id else "project", project_id=asked.project_id)
-    spot = places.spot_of(place, asked)
+    spot = places.spot_of(_asked_for(asked.project_id, asked.user_id), asked)
     moment = datetime.fromtimestamp(asked.time, UTC)
     async with transient():
-        for layer in places.layers(spot.project_id, asked.user_id):
+        for layer in places.layers(*spot):
             live = await places.live_at(deps.pool, asked.org_id, layer, moment)
             if live is not None and live["revision"] is not None:
                 return Reply(await _live(deps.pool, asked, layer, live, moment))

@@ -70,9 +70,17 @@ def place_key(org_id: str, project_id: str, user_id: str) -> str:
 
 
 def place_keys(org_id: str, project_id: str, user_id: str) -> list[str]:
-    """The places that apply to a user in a project, the first that has a set wins."""
+    """The keys of `layers`, in that order."""
+    return [place_key(org_id, *spot) for spot in layers(project_id, user_id)]
+
+
+def layers(project_id: str, user_id: str) -> list[tuple[str, str]]:
+    """The places that apply to a user in a project, as project and user; the first that has a set wins.
+
+    Without a user these are the defaults, without a project the organisation's alone.
+    """
     spots = [(project_id, user_id), (project_id, ""), ("", "")]
-    return [place_key(org_id, *spot) for spot in (spots if user_id else spots[1:])]
+    return list(dict.fromkeys(spots)) if project_id else spots[2:]
 
 
 def version_key(org_id: str, kind: Kind, id: str) -> str:

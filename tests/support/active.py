@@ -1,0 +1,100 @@
+"""Active sets in tests: an organisation with resources to pin, and a reader of the cache as every process has one."""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from common.events.resources import (
+    ACTIVE_CLEAR,
+    ACTIVE_ROLLBACK,
+    ACTIVE_ROLLOUT,
+    ACTIVE_SWITCH,
+    ACTIVE_TOOL,
+    RESOURCE_CREATE,
+    RESOURCE_VERSION,
+    Kind,
+    Pin,
+    Pins,
+    Place,
+)
+from common.kernel.asking import Asker
+from common.kernel.replies import Reply
+from common.kernel.tasks import Tasks
+from common.resources.reader import Reader, open_reader
+from tests.support.resources import Caller
+
+PROJECT = "project-1"
+SCHEMA = {"type": "object", "properties": {"location": {"type": "string"}}, "required": ["location"]}
+BODIES: dict[Kind, dict[str, Any]] = {
+    "prompt": {"text": "Greet the caller.\nBe brief."},
+    "config": {"evi_version": "3"},
+    "tool": {"parameters": SCHEMA, "description": "Tells the weather."},
+    "voice": {"description": "calm"},
+}
+
+
+@dataclass(frozen=True)
+class Team:
+    """One organisation's user in a project, and what it asks the service for."""
+
+    caller: Caller
+
+    @property
+    def org_id(self) -> str:
+        return self.caller.org_id
+
+    @property
+    def place(self) -> Place:
+        return Place(layer="user", project_id=PROJECT, user_id=self.caller.user_id)
+
+    async def create(self, kind: Kind, **changes: Any) -> str:
+        """The id of a new resource."""
+        body = {"name": f"{kind}_{uuid.uuid4().hex[:8]}", **BODIES[kind], **changes}
+        answer = await self.caller.ask(RESOURCE_CREATE, kind=kind, body=body)
+        assert answer.status == 201, answer.body
+        return str(answer.body[kind]["id"])
+
+    async def version(self, kind: Kind, id: str, **changes: Any) -> int:
+        """The number of a new version."""
+        answer = await self.caller.ask(RESOURCE_VERSION, kind=kind, id=id, body={**BODIES[kind], **changes})
+        assert answer.status == 200, answer.body
+        return int(answer.body[kind]["version"])
+
+    async def pins(self, *tools: str) -> Pins:
+        """A new config and prompt, both pinned to their first version, with these tools following the latest."""
+        config, prompt = Pin(id=await self.create("config"), version=0), Pin(id=await self.create("prompt"), version=0)
+        return Pins(config=config, prompt=prompt, tools=tuple(Pin(id=tool) for tool in tools))
+
+    async def switch(self, pins: Pins, place: Place | None = None, **fields: Any) -> Reply:
+        return await self.caller.ask(ACTIVE_SWITCH, place=place or self.place, pins=pins, **fields)
+
+    async def tool(self, action: str, id: str, version: int | None = None, **fields: Any) -> Reply:
+        pin = Pin(id=id, version=version)
+        return await self.caller.ask(ACTIVE_TOOL, place=self.place, action=action, tool=pin, **fields)
+
+    async def roll_back(self, revision: int | None = None, **fields: Any) -> Reply:
+        return await self.caller.ask(ACTIVE_ROLLBACK, place=self.place, revision=revision, **fields)
+
+    async def roll_out(
+        self, percent: float, pins: Pins | None = None, place: Place | None = None, **fields: Any
+    ) -> Reply:
+        return await self.caller.ask(ACTIVE_ROLLOUT, place=place or self.place, percent=percent, pins=pins, **fields)
+
+    async def clear(self, place: Place | None = None, **fields: Any) -> Reply:
+        return await self.caller.ask(ACTIVE_CLEAR, place=place or self.place, **fields)
+
+
+def new_team(caller: Caller, user_id: str = "user-1") -> Team:
+    """An organisation that nobody else has."""
+    return Team(caller.of(f"org-{uuid.uuid4().hex[:10]}", user_id))
+
+
+@asynccontextmanager
+async def reading(caller: Caller) -> AsyncIterator[Reader]:
+    """What a gateway or llm-stream reads with."""
+    tasks = Tasks()
+    async with open_reader(caller.world.redis_url, Asker(caller.world.log, caller.reader), tasks) as reader:
+        yield reader
+    await tasks.close()
