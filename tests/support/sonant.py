@@ -37,6 +37,8 @@ MODELS: dict[str, str] = {
     "pausing": "sandbox+delay-3500+chunks-2",
     "failing": "sandbox+status-500",
 }
+# What the shared system takes webhooks by: a new key and the one it replaces.
+WEBHOOK_KEYS = ("webhook-key-new", "webhook-key-old")
 
 
 def free_port() -> int:
@@ -174,5 +176,5 @@ def _end(process: subprocess.Popen[str]) -> None:
 @pytest.fixture(scope="session")
 def sonant() -> Iterator[Sonant]:
     """The system that tests share; those that break it start their own."""
-    with sonant_system() as system:
+    with sonant_system(env={"SONANT_HUME_WEBHOOK_KEYS": ",".join(WEBHOOK_KEYS)}) as system:
         yield system

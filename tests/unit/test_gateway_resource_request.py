@@ -115,7 +115,7 @@ def test_without_a_version_the_latest_is_followed() -> None:
         ({"configVersion": "2"}, "configVersion"),
         ({"configVersion": 2**31}, "configVersion"),
         ({"promptId": None}, "promptId"),
-        ({"tools": [{"toolId": "a"}] * 129}, "tools"),
+        ({"tools": [{"toolId": "a"}] * 65}, "tools"),
         ({"tools": [{"toolVersion": 1}]}, "tools.0.toolId"),
         ({"projectId": "a:b"}, "projectId"),
         ({"note": "a\x00b"}, "note"),

@@ -16,8 +16,8 @@ USER_HEADER = "x-user-id"
 IF_MATCH = "If-Match"
 ETAG = re.compile(r'"(0|[1-9][0-9]{0,9})"')
 MAX_BODY_BYTES = 1024 * 1024
-# What a model can still choose from; the same as in a chat request.
-MAX_TOOLS = 128
+# What a model can still choose from: it is offered all of them with every turn.
+MAX_TOOLS = 64
 MAX_PAGE = 1_000_000
 
 

@@ -95,11 +95,9 @@ def etag(told: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _headers(found: Resolved, layer: Layer) -> dict[str, str]:
-    headers = _staleness(found)
-    if not found.candidate:
-        # Where another layer shows through, the place asked for has no revision of its own.
-        headers |= etag({"revision": found.revision if layer in (found.layer, "organization") else 0})
-    return headers
+    # Where another layer shows through, the place asked for has no revision of its own.
+    revision = found.revision if layer in (found.layer, "organization") else 0
+    return {**_staleness(found), **etag({"revision": revision})}
 
 
 def _staleness(found: Resolved | Found) -> dict[str, str]:
