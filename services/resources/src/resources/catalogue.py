@@ -7,6 +7,8 @@ from common.events.envelope import Event
 from common.events.resources import (
     RESOURCE_CHANGED,
     Kind,
+    Pin,
+    Place,
     ResourceChanged,
     ResourceCreateRequested,
     ResourceDeleteRequested,
@@ -17,7 +19,7 @@ from common.events.resources import (
     ResourceVersionsRequested,
 )
 from common.kernel.replies import Reply
-from resources import store, validation
+from resources import active, store, validation
 from resources.deps import Deps
 from resources.ports import Catalogue, Item, Page, Refused, not_found
 from resources.work import Work
@@ -79,7 +81,7 @@ def _id(kind: Kind, id: str, version: int | None = None) -> str:
 
 
 async def create(event: Event[ResourceCreateRequested], deps: Deps) -> Reply:
-    """201 with the resource and its version 0; 400, 409 `name_taken`."""
+    """201 with the resource and its version 0, active if that was asked for; 400, 409 `name_taken`."""
     asked = event.payload
     catalogue = deps.catalogues.of(asked.org_id)
     body = validation.new_resource(asked.kind, asked.body)
@@ -87,7 +89,28 @@ async def create(event: Event[ResourceCreateRequested], deps: Deps) -> Reply:
     async with deps.works.begin(event) as work:
         item = await catalogue.create(work, asked.kind, body)
         await changed(work, "created", item, before=None)
+        if asked.activate is not None:
+            await _activate(work, asked.activate, item)
         return await work.answer(Reply(_one(item), status=201))
+
+
+async def _activate(work: Work, place: Place, item: Item) -> None:
+    """Put a new resource into the set of a place; raises `Refused` (409 `no_active_set`) where there is none.
+
+    A config that names its prompt makes a first set together with it.
+    """
+    pin = Pin(id=item.id, version=item.version)
+    if item.kind == "tool":
+        await active.add_tool(work, place, pin)
+        return
+    part: dict[str, Any] = {item.kind: pin}
+    try:
+        await active.replace(work, place, **part)
+    except Refused as refused:
+        own = item.content.get("prompt") or {}
+        if refused.code != "no_active_set" or "id" not in own:
+            raise
+        await active.replace(work, place, config=pin, prompt=Pin(id=own["id"], version=own.get("version")))
 
 
 async def create_version(event: Event[ResourceVersionRequested], deps: Deps) -> Reply:
