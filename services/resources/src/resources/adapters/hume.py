@@ -1,0 +1,302 @@
+"""The catalogue at Hume, with a copy here of everything seen, which answers while the provider is away."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from common.events.resources import Kind
+from common.storage.postgres import Pool, transient
+from resources import metrics, store
+from resources.adapters import hume_copy
+from resources.adapters.hume_api import LARGEST_PAGE, HumeApi, Shown, all_of
+from resources.adapters.hume_policy import PROVIDER, WRITE_BACKOFF, Budget
+from resources.adapters.hume_shapes import is_marked, item, marked
+from resources.ports import Item, Page, ProviderDown, Refused, not_found
+from resources.work import Work
+
+T = TypeVar("T", Item, Page)
+Look = Callable[[], Awaitable[Shown | None]]
+
+CUSTOM, LIBRARY = "CUSTOM_VOICE", "HUME_AI"
+
+
+class HumeCatalogue:
+    """The port `Catalogue` on the provider's API.
+
+    Creations are looked up before every try, so one whose answer was lost is found rather than done twice, by this
+    or a later call: resources by name, all by the mark of the command in their description. A voice has no
+    description; one of that name that was never seen here is taken for the work of a lost answer.
+    """
+
+    name = hume_copy.CATALOGUE
+
+    def __init__(self, pool: Pool, api: HumeApi) -> None:
+        self._pool = pool
+        self._api = api
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    async def list(self, org_id: str, kind: Kind, *, name: str | None, page: int, size: int) -> Page:
+        """Of voices the custom ones; the library's are found by id."""
+
+        async def ask(budget: Budget) -> Page:
+            if kind == "voice" and name is not None:
+                named = await self._voice(budget, CUSTOM, lambda voice: getattr(voice, "name", None) == name)
+                return _cut([] if named is None else [item(kind, named, "LATEST")], page, size)
+            if kind == "voice":
+                shown, pages = await self._api.voices(budget, CUSTOM, page=page, size=size)
+            else:
+                shown, pages = await self._api.page(budget, kind, name=name, page=page, size=size)
+            return _page([item(kind, each, "LATEST") for each in shown], pages, page, size)
+
+        async def recall() -> Page | None:
+            known = await store.latest_page(self._pool, org_id, kind, name, page, size)
+            return known if known.total else None
+
+        return await self._read(org_id, ask, recall)
+
+    async def versions(self, org_id: str, kind: Kind, id: str, *, page: int, size: int) -> Page:
+        if kind == "voice":
+            return _cut([await self.get(org_id, kind, id, 0)], page, size)
+
+        async def ask(budget: Budget) -> Page:
+            shown, pages = await self._api.versions(budget, kind, id, page=page, size=size)
+            newest_first = sorted((item(kind, each) for each in shown), key=lambda each: -each.version)
+            if not newest_first and not pages:
+                raise not_found(kind, id)
+            return _page(newest_first, pages, page, size)
+
+        async def recall() -> Page | None:
+            known = await store.versions_page(self._pool, org_id, kind, id, page, size)
+            return known if known.total else None
+
+        return await self._read(org_id, ask, recall)
+
+    async def get(self, org_id: str, kind: Kind, id: str, version: int | None) -> Item:
+        if kind == "voice" and version:
+            raise not_found(kind, id, version)
+
+        async def ask(budget: Budget) -> Item:
+            if kind == "voice":
+                return await self._any_voice(budget, id, version)
+            if version is None:
+                return await self._latest(budget, kind, id)
+            return item(kind, await self._api.version(budget, kind, id, version))
+
+        async def recall() -> Item | None:
+            return await store.get(self._pool, org_id, kind, id, version)
+
+        return await self._read(org_id, ask, recall)
+
+    async def _read(
+        self, org_id: str, ask: Callable[[Budget], Awaitable[T]], recall: Callable[[], Awaitable[T | None]]
+    ) -> T:
+        """What the provider says, kept; while it is away, or our account there, what was last known.
+
+        That something is not there any more is not kept: a service that is switched off says so of everything.
+        """
+        seen = await hume_copy.clock(self._pool, org_id)
+        try:
+            found = await ask(self._api.begin())
+        except (ProviderDown, Refused) as failure:
+            known = await self._recalled(failure, recall)
+            if known is None:
+                raise
+            return known
+        await hume_copy.remember(self._pool, org_id, [found] if isinstance(found, Item) else found.items, seen)
+        return found
+
+    async def _recalled(self, failure: ProviderDown | Refused, recall: Callable[[], Awaitable[T | None]]) -> T | None:
+        if isinstance(failure, Refused) and failure.status < 500:
+            return None
+        async with transient():
+            known = await recall()
+        if known is not None:
+            metrics.API_FALLBACKS.labels(PROVIDER).inc()
+        return known
+
+    async def _latest(self, budget: Budget, kind: Kind, id: str) -> Item:
+        shown, _ = await self._api.versions(budget, kind, id, page=0, size=LARGEST_PAGE, latest=True)
+        if not shown:
+            raise not_found(kind, id)
+        return max((item(kind, each, "LATEST") for each in shown), key=lambda each: each.version)
+
+    async def _any_voice(self, budget: Budget, id: str, version: int | None) -> Item:
+        for provider in (CUSTOM, LIBRARY):
+            voice = await self._voice(budget, provider, lambda voice: getattr(voice, "id", None) == id)
+            if voice is not None:
+                return item("voice", voice, "LATEST" if version is None else "FIXED")
+        raise not_found("voice", id)
+
+    async def _voice(self, budget: Budget, provider: str, wanted: Callable[[Shown], bool]) -> Shown | None:
+        async for voice in all_of(lambda page: self._api.voices(budget, provider, page=page, size=LARGEST_PAGE)):
+            if wanted(voice):
+                return voice
+        return None
+
+    # -- creating --------------------------------------------------------------------------------------------------
+
+    async def create(self, work: Work, kind: Kind, body: Mapping[str, Any]) -> Item:
+        budget = self._api.begin()
+        if kind == "voice":
+            sent = _voice_body(body)
+            made = await self._once(
+                budget,
+                lambda: self._lost_voice(work, budget, body["name"]),
+                lambda: self._api.create(budget, kind, sent),
+            )
+            return await _kept(work, item(kind, made))
+        sent = _with_mark(body, work)
+        made = await self._once(
+            budget,
+            lambda: self._lost(work, budget, kind, body["name"]),
+            lambda: self._api.create(budget, kind, sent),
+        )
+        return await _kept(work, item(kind, made))
+
+    async def create_version(self, work: Work, kind: Kind, id: str, body: Mapping[str, Any]) -> Item:
+        _supported(kind)
+        budget, sent = self._api.begin(), _with_mark(body, work)
+        made = await self._once(
+            budget,
+            lambda: self._lost_version(work, budget, kind, id),
+            lambda: self._api.create_version(budget, kind, id, sent),
+        )
+        return await _kept(work, item(kind, made))
+
+    async def _once(self, budget: Budget, look: Look, send: Callable[[], Awaitable[Shown]]) -> Shown:
+        """What `send` makes, or what it made when its answer was lost; `look` tells."""
+        attempt = 0
+        while True:
+            attempt += 1
+            if (made := await look()) is not None:
+                return made
+            try:
+                return await send()
+            except ProviderDown as down:
+                await budget.pause(WRITE_BACKOFF, attempt, down)
+
+    async def _lost(self, work: Work, budget: Budget, kind: Kind, name: str) -> Shown | None:
+        """What this command created under the name; raises `Refused` (409) when somebody else did."""
+        for id in await self._named(budget, kind, name):
+            first = await self._first(budget, kind, id)
+            if first is None or not is_marked(first, work.event_id):
+                raise _taken(kind, name, id)
+            return first
+        return None
+
+    async def _named(self, budget: Budget, kind: Kind, name: str) -> Sequence[str]:
+        """The ids of the resources with exactly this name; the provider's filter may be a looser one."""
+        turn = lambda page: self._api.page(budget, kind, name=name, page=page, size=LARGEST_PAGE)  # noqa: E731
+        found = [item(kind, each) async for each in all_of(turn)]
+        return [each.id for each in found if each.name == name]
+
+    async def _first(self, budget: Budget, kind: Kind, id: str) -> Shown | None:
+        try:
+            return await self._api.version(budget, kind, id, 0)
+        except Refused as refused:
+            if refused.status != 404:
+                raise
+            return None
+
+    async def _lost_version(self, work: Work, budget: Budget, kind: Kind, id: str) -> Shown | None:
+        turn = lambda page: self._api.versions(budget, kind, id, page=page, size=LARGEST_PAGE)  # noqa: E731
+        async for version in all_of(turn):
+            if is_marked(version, work.event_id):
+                return version
+        return None
+
+    async def _lost_voice(self, work: Work, budget: Budget, name: str) -> Shown | None:
+        voice = await self._voice(budget, CUSTOM, lambda voice: getattr(voice, "name", None) == name)
+        if voice is None:
+            return None
+        id = item("voice", voice).id
+        if await store.get(work.connection, work.org_id, "voice", id, None) is not None:
+            raise _taken("voice", name, id)
+        return voice
+
+    # -- changing --------------------------------------------------------------------------------------------------
+
+    async def rename(self, work: Work, kind: Kind, id: str, name: str) -> Item:
+        _supported(kind)
+        budget = self._api.begin()
+        for other in await self._named(budget, kind, name):
+            if other != id:
+                raise _taken(kind, name, other)
+        await self._api.rename(budget, kind, id, name)
+        return await _kept(work, await self._latest(budget, kind, id))
+
+    async def describe(self, work: Work, kind: Kind, id: str, version: int, description: str) -> Item:
+        _supported(kind)
+        shown = await self._api.describe(self._api.begin(), kind, id, version, description)
+        return await _kept(work, item(kind, shown))
+
+    async def delete_version(self, work: Work, kind: Kind, id: str, version: int) -> None:
+        _supported(kind)
+        await _gone(work, kind, id, version, self._api.delete_version(self._api.begin(), kind, id, version))
+        await store.remove_version(work, kind, id, version)
+
+    async def delete(self, work: Work, kind: Kind, id: str) -> None:
+        budget = self._api.begin()
+        if kind == "voice":
+            await _gone(work, kind, id, None, self._delete_voice(budget, id))
+        else:
+            await _gone(work, kind, id, None, self._api.delete(budget, kind, id))
+        await store.remove(work, kind, id)
+
+    async def _delete_voice(self, budget: Budget, id: str) -> None:
+        voice = await self._voice(budget, CUSTOM, lambda voice: getattr(voice, "id", None) == id)
+        if voice is None:
+            raise not_found("voice", id)
+        await self._api.delete_voice(budget, item("voice", voice).name)
+
+
+# -- what a change leaves in the copy ------------------------------------------------------------------------------
+
+
+async def _kept(work: Work, made: Item) -> Item:
+    await hume_copy.keep(work.connection, work.org_id, [made])
+    return made
+
+
+async def _gone(work: Work, kind: Kind, id: str, version: int | None, deletion: Awaitable[None]) -> None:
+    """Delete at the provider. What is gone there and still known here was deleted by a try whose answer was lost."""
+    try:
+        await deletion
+    except Refused as refused:
+        known = await store.get(work.connection, work.org_id, kind, id, version)
+        if refused.status != 404 or known is None:
+            raise
+
+
+# -- bodies, pages and refusals ------------------------------------------------------------------------------------
+
+
+def _with_mark(body: Mapping[str, Any], work: Work) -> dict[str, Any]:
+    return {**body, "version_description": marked(body.get("version_description", ""), work.event_id)}
+
+
+def _voice_body(body: Mapping[str, Any]) -> dict[str, Any]:
+    if "generation_id" not in body:
+        message = "A voice is made from speech: give the 'generation_id' it was made with."
+        raise Refused(400, message, "missing_field", "generation_id")
+    return {"generation_id": body["generation_id"], "name": body["name"]}
+
+
+def _page(items: Sequence[Item], pages: int, page: int, size: int) -> Page:
+    """A page of the provider's, which counts pages and not items: before the last the total is rounded up."""
+    total = page * size + len(items) if page + 1 == pages else pages * size
+    return Page(items, page, size, total)
+
+
+def _cut(items: Sequence[Item], page: int, size: int) -> Page:
+    return Page(items[page * size : (page + 1) * size], page, size, len(items))
+
+
+def _taken(kind: Kind, name: str, id: str) -> Refused:
+    return Refused(409, f"The name '{name}' belongs to another {kind}.", "name_taken", "name", details={"id": id})
+
+
+def _supported(kind: Kind) -> None:
+    if kind == "voice":
+        message = "Voices have no versions and keep their name at the provider: create another one."
+        raise Refused(409, message, "not_supported")
