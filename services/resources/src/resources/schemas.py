@@ -49,13 +49,12 @@ def _nodes(schema: object) -> Iterator[dict[str, Any]]:
     waiting: list[tuple[object, int]] = [(schema, 1)]
     while waiting:
         node, depth = waiting.pop()
-        if depth > DEEPEST_SCHEMA:
+        children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+        if depth > DEEPEST_SCHEMA and isinstance(node, dict | list):
             raise ValueError(f"must not be nested deeper than {DEEPEST_SCHEMA}")
         if isinstance(node, dict):
             yield node
-            waiting.extend((child, depth + 1) for child in node.values())
-        elif isinstance(node, list):
-            waiting.extend((child, depth + 1) for child in node)
+        waiting.extend((child, depth + 1) for child in children)
 
 
 def _self_contained(node: dict[str, Any]) -> None:

@@ -86,7 +86,7 @@ Line = Annotated[str, Field(max_length=1000), Stored]
 PromptText = Annotated[str, Field(min_length=1, max_length=100_000), Stored]
 Url = Annotated[str, Field(max_length=2000), AfterValidator(_https), Stored]
 Milliseconds = Annotated[int, Field(strict=True)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Flag = Annotated[bool, Field(strict=True)]
 
 

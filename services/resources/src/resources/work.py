@@ -1,5 +1,6 @@
 """One write: a transaction that holds the change, its audit entry, its facts and its answer, or none of them."""
 
+import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -21,6 +22,9 @@ from resources import metrics
 
 # Quoted: the class is generic for the type checker only.
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[Any]"
+
+# Questions, the relay and the watch over the database: each is done with one in a moment.
+CONNECTIONS_FOR_READS = 3
 
 
 class Repeated(Exception):
@@ -107,6 +111,8 @@ class Works:
         self, pool: Pool, told: Callable[[], None], apply: Callable[[Sequence[Payload]], Awaitable[None]]
     ) -> None:
         self._pool = pool
+        # A write may wait for its provider, and holds its connection meanwhile; reads go on beside it.
+        self._slots = asyncio.Semaphore(max(1, pool.get_max_size() - CONNECTIONS_FOR_READS))
         self._told = told
         self._apply = apply
 
@@ -116,7 +122,7 @@ class Works:
 
         Raises `Repeated` for a command that was done, and `Retry` while the database is away.
         """
-        async with transient(), self._pool.acquire() as connection:
+        async with self._slots, transient(), self._pool.acquire() as connection:
             async with connection.transaction():
                 clock = await _advance(connection, event.payload.org_id)
                 if done := await _answer(connection, event.id):
