@@ -33,6 +33,7 @@ from tests.support.waiting import eventually
 # Other suites share the engine; the service keeps its position under fixed names, so it gets a number of its own.
 VALKEY_DATABASE = 10
 ANSWER_SECONDS = 15.0
+START_SECONDS = 90.0
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class Resources:
         async def check() -> bool:
             return not await self.trouble()
 
-        await eventually(check, timeout=30)
+        await eventually(check, timeout=START_SECONDS)
 
     async def kill(self) -> None:
         self.process.kill()
