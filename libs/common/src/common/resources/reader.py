@@ -143,6 +143,10 @@ class ActiveSets:
                 look, stale = await self._refresh(look, keys, org_id, project_id, user_id)
             return _chosen(look, org_id, project_id, user_id, stale=stale)
 
+    def failing(self, org_id: str) -> bool:
+        """Whether the service did not answer the last question about an organisation."""
+        return self._fills.failing(org_id)
+
     def _look(self, keys: Sequence[str], values: Sequence[bytes | None]) -> _Look | None:
         """What the places say; None where one that matters is unknown."""
         now, fresh = time.time(), True

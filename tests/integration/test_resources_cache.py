@@ -1,0 +1,449 @@
+"""What the cache of resources promises: nothing mixed, nothing older after newer, nothing that is gone, one fill."""
+
+import asyncio
+import os
+import random
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from common.bus.port import BusUnavailableError
+from common.events.envelope import Event
+from common.events.resources import (
+    ACTIVE_RESOLVE,
+    ACTIVE_SWITCH,
+    RESOURCE_CHANGED,
+    RESOURCE_EDIT,
+    RESOURCE_EVENTS,
+    RESOURCE_GET,
+    RESOURCE_QUERIES,
+    Pin,
+    Pins,
+    Place,
+    ResourceChanged,
+)
+from common.kernel.asking import Asker
+from common.kernel.tasks import Tasks
+from common.resources.entries import Entry, Version, place_key, raise_floor, version_key
+from common.resources.reader import BrokenSetError, Reader, open_reader
+from common.storage.resp import Resp, open_resp
+from sonant_cli.engines import valkey
+from tests.support.active import PROJECT, Team, new_team, reading
+from tests.support.engines import running
+from tests.support.resources import Caller, Resources, World, asking, new_database, relayed, started, world_on
+from tests.support.waiting import eventually
+
+READERS = 1_000
+SWITCHES = 100
+STAMPEDE = 500
+
+
+@pytest.fixture(scope="module")
+async def world(valkey_url: str, postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    output: Path = tmp_path_factory.mktemp("cache")
+    async with new_database(postgres_url, "cache") as url, world_on(valkey_url, url, output) as world:
+        yield world
+
+
+@pytest.fixture
+async def caller(world: World) -> AsyncIterator[Caller]:
+    """Somebody who asks, whether or not anybody answers."""
+    async with asking(world) as caller:
+        yield caller
+
+
+@asynccontextmanager
+async def serving(world: World, **settings: str) -> AsyncIterator[Resources]:
+    async with started(world, settings=settings) as resources:
+        await resources.ready()
+        yield resources
+
+
+@pytest.fixture
+async def redis(world: World) -> AsyncIterator[Resp]:
+    async with open_resp(world.redis_url) as redis:
+        yield redis
+
+
+async def resolve(reader: Reader, team: Team, user_id: str | None = None) -> Any:
+    found = await reader.sets.resolve(team.org_id, PROJECT, team.caller.user_id if user_id is None else user_id)
+    return found and found.json()
+
+
+async def questions(world: World, team: Team, spec: Any) -> int:
+    """How often the service was asked about an organisation."""
+    return sum(e.spec == spec and e.payload.org_id == team.org_id for e in await world.told(RESOURCE_QUERIES))
+
+
+async def settled(world: World) -> None:
+    """Wait until every fact so far has reached the cache."""
+    await relayed(world)
+
+    async def handled() -> bool:
+        [status] = await world.log.status([RESOURCE_EVENTS])
+        return status.lag == {"resources": 0}
+
+    await until(handled)
+
+
+async def until(check: Callable[[], Awaitable[bool]]) -> None:
+    await eventually(check, timeout=30)
+
+
+# -- many readers, many switches --------------------------------------------------------------------------------------
+
+
+async def marked(team: Team, mark: str) -> Pins:
+    """A set of which every part bears the mark."""
+    config = Pin(id=await team.create("config", version_description=mark), version=0)
+    prompt = Pin(id=await team.create("prompt", text=mark), version=0)
+    tool = Pin(id=await team.create("tool", description=mark))
+    return Pins(config=config, prompt=prompt, tools=(tool,))
+
+
+def marks(told: dict[str, Any]) -> set[str]:
+    return {
+        told["config"]["version_description"],
+        told["prompt"]["text"],
+        *(tool["description"] for tool in told["tools"]),
+    }
+
+
+async def session(reader: Reader, team: Team, over: asyncio.Event) -> list[int]:
+    """Read until all is switched, and once more; the revisions read, each checked to be of one piece."""
+    revisions, last = [], b""
+    while True:
+        done = over.is_set()
+        found = await reader.sets.resolve(team.org_id, PROJECT, team.caller.user_id)
+        assert found is not None
+        revisions.append(found.revision)
+        if found.body != last:
+            last = found.body
+            told = found.json()
+            assert len(marks(told)) == 1
+            assert told["revision"] == found.revision
+        if done:
+            return revisions
+        await asyncio.sleep(random.random() * 0.05)
+
+
+async def test_readers_see_whole_sets_and_never_an_older_one_while_sets_are_switched(
+    world: World, caller: Caller
+) -> None:
+    team, over = new_team(caller), asyncio.Event()
+    async with serving(world), reading(caller) as one, reading(caller) as other:
+        sets = [await marked(team, f"mark-{number}") for number in range(5)]
+        await team.switch(sets[0])
+        sessions = [asyncio.create_task(session((one, other)[n % 2], team, over)) for n in range(READERS)]
+        for number in range(1, SWITCHES):
+            answer = await team.switch(sets[number % 5], if_match=number)
+            assert answer.status == 200, answer.body
+        over.set()
+        for revisions in await asyncio.gather(*sessions):
+            assert revisions == sorted(revisions)
+            assert revisions[-1] == SWITCHES
+
+
+async def test_a_cold_stampede_asks_once(world: World, caller: Caller) -> None:
+    team = new_team(caller)
+    async with serving(world), reading(caller) as reader, open_resp(world.redis_url) as redis:
+        await team.switch(await team.pins())
+        await settled(world)
+        await redis.execute("DEL", place_key(team.org_id, PROJECT, team.caller.user_id))
+        found = await asyncio.gather(*(resolve(reader, team) for _ in range(STAMPEDE)))
+        assert {each["revision"] for each in found} == {1}
+        assert await questions(world, team, ACTIVE_RESOLVE) == 1
+
+
+async def test_an_empty_place_is_asked_about_once(world: World, caller: Caller) -> None:
+    team = new_team(caller)
+    async with serving(world), reading(caller) as reader:
+        assert await asyncio.gather(*(resolve(reader, team) for _ in range(STAMPEDE))) == [None] * STAMPEDE
+        assert await resolve(reader, team) is None
+        assert await questions(world, team, ACTIVE_RESOLVE) == 1
+        switched = await team.switch(await team.pins())
+        assert await resolve(reader, team) == switched.body
+        assert await questions(world, team, ACTIVE_RESOLVE) == 1
+
+
+async def test_versions_are_read_through_the_cache(world: World, caller: Caller) -> None:
+    team = new_team(caller)
+    async with serving(world), reading(caller) as reader:
+        id = await team.create("prompt", text="first")
+        found = await asyncio.gather(*(reader.versions.get(team.org_id, "prompt", id) for _ in range(STAMPEDE)))
+        assert {each.json()["prompt"]["text"] for each in found} == {"first"}
+        assert await questions(world, team, RESOURCE_GET) == 1
+        await team.version("prompt", id, text="second")
+        assert (await reader.versions.get(team.org_id, "prompt", id)).json()["prompt"]["text"] == "second"
+        assert (await reader.versions.get(team.org_id, "prompt", id, 0)).json()["prompt"]["text"] == "first"
+        await team.caller.ask(RESOURCE_EDIT, kind="prompt", id=id, name="another name")
+        for version in (None, 0, 1):
+            told = (await reader.versions.get(team.org_id, "prompt", id, version)).json()["prompt"]
+            assert told["name"] == "another name"
+        missing = await reader.versions.get(team.org_id, "prompt", id, 7)
+        assert (missing.status, missing.json()["error"]["code"]) == (404, "not_found")
+        asked = await questions(world, team, RESOURCE_GET)
+        assert (await reader.versions.get(team.org_id, "prompt", id, 7)).status == 404
+        assert await questions(world, team, RESOURCE_GET) == asked
+        assert (await reader.versions.get(new_team(caller).org_id, "prompt", id)).status == 404
+
+
+# -- what is gone -----------------------------------------------------------------------------------------------------
+
+
+async def disable(world: World, team: Team, tool: str) -> None:
+    """What the service leaves behind when a tool is disabled: its status, and the fact."""
+    now = time.time()
+    [row] = await world.fetch(
+        "UPDATE resources.organizations SET clock = clock + 1 WHERE org_id = $1 RETURNING clock", team.org_id
+    )
+    await world.fetch("UPDATE resources.resources SET status = 'disabled' WHERE id = $1", tool)
+    fact = ResourceChanged(org_id=team.org_id, kind="tool", id=tool, action="disabled", clock=row["clock"], at=now)
+    await world.log.publish(Event(RESOURCE_CHANGED, fact).record())
+
+
+async def test_a_disabled_tool_leaves_every_set_and_can_be_pinned_nowhere(world: World, caller: Caller) -> None:
+    team, default = new_team(caller), Place(layer="project", project_id=PROJECT)
+    async with serving(world), reading(caller) as reader:
+        kept, bad = await team.create("tool"), await team.create("tool")
+        await team.switch(await team.pins(kept, bad))
+        await team.switch(await team.pins(bad), default)
+        await team.roll_out(50, await team.pins(kept, bad), default)
+        assert (await reader.versions.get(team.org_id, "tool", bad)).json()["tool"].get("status") is None
+        users = [team.caller.user_id, *(f"other-{number}" for number in range(10))]
+        await disable(world, team, bad)
+
+        async def gone() -> bool:
+            found = [await resolve(reader, team, user) for user in users]
+            return not any(tool["id"] == bad for each in found for tool in each["tools"])
+
+        await until(gone)
+        shown = (await reader.versions.get(team.org_id, "tool", bad)).json()["tool"]
+        assert shown["status"] == "disabled"
+        refused = await team.switch(await team.pins(bad))
+        assert (refused.status, refused.body["error"]["code"]) == (409, "not_usable")
+        # It stands in the pins still, and is in the way of nothing else.
+        assert (await team.tool("add", await team.create("tool"))).status == 200
+        removed = await team.tool("remove", bad)
+        assert bad not in [pin["id"] for pin in removed.body["pins"]["tools"]]
+
+
+async def test_a_late_fill_brings_nothing_back(world: World, caller: Caller, redis: Resp) -> None:
+    team = new_team(caller)
+    key = place_key(team.org_id, PROJECT, team.caller.user_id)
+    async with serving(world), reading(caller) as reader:
+        await team.switch(await team.pins())
+        old = Entry.unpack(await redis.execute("GET", key))
+        await team.clear()
+        async with open_resp(world.redis_url) as cache:
+            newer = await cache.execute(*old.put(key))
+        assert Entry.unpack(newer).empty
+        assert await resolve(reader, team) is None
+
+
+# -- races ------------------------------------------------------------------------------------------------------------
+
+
+async def test_of_entries_written_in_any_order_the_newest_stays(world: World) -> None:
+    clocks, key = list(range(300)), place_key(uuid.uuid4().hex, "p", "u")
+    random.shuffle(clocks)
+    async with open_resp(world.redis_url) as one, open_resp(world.redis_url) as other:
+        entries = [Entry(clock, 0.0, revision=clock, current=b"{}") for clock in clocks]
+        told = await asyncio.gather(*((one, other)[n % 2].execute(*entry.put(key)) for n, entry in enumerate(entries)))
+        assert Entry.unpack(await one.execute("GET", key)).clock == 299
+        refused = [Entry.unpack(newer).clock > entry.clock for entry, newer in zip(entries, told, strict=True) if newer]
+        assert refused
+        assert all(refused)
+
+
+async def test_no_version_from_before_a_change_is_taken(world: World) -> None:
+    key = version_key(uuid.uuid4().hex, "prompt", "p")
+
+    def version(clock: int) -> Version:
+        return Version(clock, 0.0, 200, b'{"clock":%d}' % clock)
+
+    async with open_resp(world.redis_url) as cache:
+        for number in range(5):
+            await cache.execute(*version(number).put(key, number))
+        await cache.execute(*raise_floor(key, 3))
+        # The change itself was written by a fill that already knew of it.
+        assert sorted(await cache.execute("HKEYS", key)) == [b"3", b"4", b"floor"]
+        assert await cache.execute(*version(2).put(key, None)) == 0
+        assert await cache.execute(*version(3).put(key, None)) == 1
+        assert await cache.execute(*version(5).put(key, None)) == 1
+        assert await cache.execute(*version(4).put(key, None)) == 0
+        assert await cache.execute(*raise_floor(key, 2)) == 0
+        assert Version.unpack(await cache.execute("HGET", key, "latest")).clock == 5
+        assert await cache.execute("TTL", key) > 0
+
+
+async def test_versions_that_are_not_there_do_not_fill_the_cache(world: World) -> None:
+    key = version_key(uuid.uuid4().hex, "prompt", "p")
+    async with open_resp(world.redis_url) as cache:
+        await cache.pipeline([Version(1, 0.0, 404, b"{}").put(key, number) for number in range(1_500)])
+        assert await cache.execute("HLEN", key) == 1_000
+
+
+async def test_a_cache_that_lost_its_last_writes_takes_no_reader_back(
+    world: World, caller: Caller, redis: Resp
+) -> None:
+    team = new_team(caller)
+    key = place_key(team.org_id, PROJECT, team.caller.user_id)
+    async with serving(world), reading(caller) as reader:
+        await team.switch(await team.pins())
+        await settled(world)
+        old = await redis.execute("GET", key)
+        await team.switch(await team.pins())
+        assert (await resolve(reader, team))["revision"] == 2
+        await redis.execute("SET", key, old)
+        assert (await resolve(reader, team))["revision"] == 2
+        assert Entry.unpack(await redis.execute("GET", key)).revision == 2
+
+
+# -- what is away -----------------------------------------------------------------------------------------------------
+
+
+async def test_what_was_read_is_served_stale_while_the_service_is_away(world: World, caller: Caller) -> None:
+    team, lonely = new_team(caller), new_team(caller)
+    async with reading(caller) as reader:
+        async with serving(world, SONANT_RESOURCE_CACHE_SECONDS="1") as resources:
+            told = (await team.switch(await team.pins())).body
+            await settled(world)
+            prompt = await reader.versions.get(team.org_id, "prompt", told["prompt"]["id"], 0)
+            await resolve(reader, team)
+            await resources.kill()
+
+        async def stale() -> bool:
+            found = await reader.sets.resolve(team.org_id, PROJECT, team.caller.user_id)
+            version = await reader.versions.get(team.org_id, "prompt", told["prompt"]["id"], 0)
+            assert found is not None
+            assert found.json() == told
+            assert version.body == prompt.body
+            return bool(found.stale and version.stale)
+
+        await until(stale)
+        with pytest.raises(BusUnavailableError):
+            await reader.sets.resolve(lonely.org_id, PROJECT, "nobody", wait=0.2)
+        with pytest.raises(BusUnavailableError):
+            await reader.versions.get(lonely.org_id, "prompt", "nothing", wait=0.2)
+        async with serving(world):
+
+            async def fresh() -> bool:
+                return not await stale()
+
+            await until(fresh)
+
+
+async def test_nobody_waits_for_a_refresh_that_is_known_to_fail(world: World, caller: Caller, redis: Resp) -> None:
+    """With a reader that would wait for good, only not waiting answers."""
+    team = new_team(caller)
+    key = place_key(team.org_id, PROJECT, team.caller.user_id)
+    async with serving(world) as resources:
+        await team.switch(await team.pins())
+        await settled(world)
+        await resources.kill()
+    entry = Entry.unpack(await redis.execute("GET", key))
+    await redis.execute("SET", key, replace(entry, fresh_until=0.0).pack())
+    async with reading(caller) as reader:
+        first = await reader.sets.resolve(team.org_id, PROJECT, team.caller.user_id)
+        assert first is not None
+        assert first.stale
+
+        async def given_up() -> bool:
+            return reader.sets.failing(team.org_id)
+
+        await until(given_up)
+        asked = await questions(world, team, ACTIVE_RESOLVE)
+        found = await asyncio.gather(*(resolve(reader, team) for _ in range(STAMPEDE)))
+        assert {each["revision"] for each in found} == {1}
+        assert await questions(world, team, ACTIVE_RESOLVE) <= asked + 1
+
+
+async def test_a_crash_between_commit_and_cache_is_healed_by_the_fact(
+    world: World, caller: Caller, redis: Resp
+) -> None:
+    team = new_team(caller)
+    key = place_key(team.org_id, PROJECT, team.caller.user_id)
+    async with reading(caller) as reader:
+        async with serving(world) as resources:
+            await team.switch(await team.pins())
+            pins = await team.pins()
+            async with cache_held_at_commit(world, team, redis):
+                event = team.caller.event(ACTIVE_SWITCH, place=team.place, pins=pins)
+                await world.log.publish(event.record())
+            committed = "SELECT 1 FROM resources.places WHERE org_id = $1 AND revision = 2"
+
+            async def is_committed() -> bool:
+                return bool(await world.fetch(committed, team.org_id))
+
+            await until(is_committed)
+            os.kill(resources.process.pid, 9)
+            await resources.process.wait()
+            await redis.execute("CLIENT", "UNPAUSE")
+        assert Entry.unpack(await redis.execute("GET", key)).revision == 1
+        assert (await resolve(reader, team))["revision"] == 1
+        async with serving(world):
+
+            async def healed() -> bool:
+                return (await resolve(reader, team))["pins"] == pins.model_dump(mode="json")
+
+            await until(healed)
+
+
+@asynccontextmanager
+async def cache_held_at_commit(world: World, team: Team, redis: Resp) -> AsyncIterator[None]:
+    """A command published inside goes as far as the database; when it goes on from there, the cache takes nothing."""
+    connection = await asyncpg.connect(world.database_url)
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT FROM resources.organizations WHERE org_id = $1 FOR UPDATE", team.org_id)
+            yield
+            await until(lambda: _waits(world))
+            await redis.execute("CLIENT", "PAUSE", 30_000, "WRITE")
+    finally:
+        await connection.close()
+
+
+async def _waits(world: World) -> bool:
+    return bool(
+        await world.fetch(
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+    )
+
+
+async def test_without_the_cache_a_read_fails_clearly_and_comes_back(
+    world: World, caller: Caller, tmp_path: Path
+) -> None:
+    tasks = Tasks()
+    async with running(valkey, tmp_path) as engine:
+        async with open_reader(engine.url, Asker(world.log, caller.reader), tasks) as reader, serving(world):
+            assert await reader.sets.resolve("org", "p", "u") is None
+            await engine.stop()
+            with pytest.raises(BusUnavailableError):
+                await reader.sets.resolve("org", "p", "u")
+            with pytest.raises(BusUnavailableError):
+                await reader.versions.get("org", "prompt", "p")
+            await engine.start()
+            assert await reader.sets.resolve("org", "p", "u") is None
+    await tasks.close()
+
+
+async def test_what_cannot_be_served_whole_is_not_served(world: World, caller: Caller) -> None:
+    """A provider's own console may delete what is pinned."""
+    team = new_team(caller)
+    async with serving(world), reading(caller) as reader, open_resp(world.redis_url) as redis:
+        pins = await team.pins()
+        await team.switch(pins)
+        await settled(world)
+        await world.fetch("DELETE FROM resources.resources WHERE id = $1", pins.prompt.id)
+        await redis.execute("DEL", place_key(team.org_id, PROJECT, team.caller.user_id))
+        with pytest.raises(BrokenSetError, match=f"version 0 of prompt '{pins.prompt.id}'"):
+            await resolve(reader, team)
