@@ -7,7 +7,8 @@ from typing import Any
 
 import orjson
 
-from sandbox.openai import answers, conversation, tools
+from sandbox.faults import split_model
+from sandbox.openai import answers, conversation, drafts, tools
 from sandbox.openai.calls import Call, context_too_long
 from sandbox.openai.text import count_tokens, pieces, regroup
 
@@ -94,19 +95,20 @@ def _choice(call: Call, read: conversation.Conversation, seed: int) -> Choice:
     calls = tools.choose(call.body, read, call.exchange.id + str(seed))
     if calls:
         return Choice([], calls, "tool_calls")
-    whole = _in_format(call.body.get("response_format"), answers.answer(read, seed), read)
+    whole = _in_format(call, answers.answer(read, seed), read)
     text = answers.remainder(whole, read.prefix)
     if call.pace.chunks is not None:
         text = _lengthened(text, call.pace.chunks, seed)
     return _limited(call, text)
 
 
-def _in_format(wanted: dict[str, Any] | None, text: str, read: conversation.Conversation) -> str:
+def _in_format(call: Call, text: str, read: conversation.Conversation) -> str:
+    wanted = call.body.get("response_format")
     kind = (wanted or {}).get("type", "text")
     if wanted is None or kind == "text":
         return text
     if kind == "json_object":
-        return orjson.dumps({"answer": text}).decode()
+        return drafts.draft(read, split_model(call.model)[0]) or orjson.dumps({"answer": text}).decode()
     return orjson.dumps(tools.fill(wanted["json_schema"]["schema"], read.last)).decode()
 
 
