@@ -253,7 +253,8 @@ def _by_org(asked: Asked) -> str:
     return asked.org_id
 
 
-def _command(type: str, payload: type[Any], summary: str) -> EventSpec[Any]:
+def _command(type: str, payload: type[Any], summary: str, *, ordered: bool = True) -> EventSpec[Any]:
+    """Unordered is what waits for a model before it writes: the organisation's other commands go on meanwhile."""
     return EventSpec(
         type=type,
         version=1,
@@ -262,6 +263,7 @@ def _command(type: str, payload: type[Any], summary: str) -> EventSpec[Any]:
         key=_by_org,
         summary=summary,
         retry=A_FEW_TIMES,
+        ordered=ordered,
         expires=True,
     )
 
@@ -291,7 +293,7 @@ ACTIVE_TOOL = _command("active.tool.requested", ActiveToolRequested, "Add or rem
 ACTIVE_ROLLBACK = _command("active.rollback.requested", ActiveRollbackRequested, "Go back to an earlier revision.")
 ACTIVE_ROLLOUT = _command("active.rollout.requested", ActiveRolloutRequested, "Give a share of the users another set.")
 ACTIVE_CLEAR = _command("active.clear.requested", ActiveClearRequested, "Take an active set away.")
-TOOL_DRAFT = _command("tool.draft.requested", ToolDraftRequested, "Have a model draft a tool.")
+TOOL_DRAFT = _command("tool.draft.requested", ToolDraftRequested, "Have a model draft a tool.", ordered=False)
 TOOL_STATUS = _command("tool.status.requested", ToolStatusRequested, "Promote or disable a drafted tool.")
 
 RESOURCE_LIST = _query("resource.list.requested", ResourceListRequested, "List resources.")
