@@ -13,8 +13,9 @@ from common.events.resources import Kind
 from common.kernel.breaker import Breaker
 from common.storage.postgres import Pool, open_postgres
 from resources.adapters.hume import HumeCatalogue
-from resources.adapters.hume_api import Account, open_hume_api
+from resources.adapters.hume_api import Account, hume_api, open_transport
 from resources.adapters.hume_policy import Policy
+from resources.adapters.postgres import LocalCatalogue
 from resources.app import MIGRATIONS
 from resources.ports import Item, ProviderDown
 from sandbox.app import serve
@@ -59,8 +60,8 @@ async def arrange(url: str, key: str) -> AsyncIterator[Arrange]:
 async def hume(pool: Pool, url: str, key: str, **policy: Any) -> AsyncIterator[World]:
     """A world whose provider never gets its breaker, unless a test brings one."""
     policy.setdefault("breaker", Breaker(failures=10**9))
-    async with open_hume_api(Account(url, key), Policy(**policy)) as api:
-        yield World(HumeCatalogue(pool, api), works(pool))
+    async with open_transport() as transport:
+        yield World(HumeCatalogue(pool, hume_api(transport, Account(url, key), Policy(**policy))), works(pool))
 
 
 class TestHumeCatalogue(CatalogueContract):
@@ -238,6 +239,37 @@ async def test_a_name_that_moves_to_another_resource_there_moves_here(
     await arrange({"do": "status-503", "times": None})
     known = await world.catalogue.list(world.org_id, "prompt", name="n", page=0, size=10)
     assert [each.id for each in known.items] == [other]
+
+
+async def test_without_a_key_nothing_is_asked_and_the_copy_answers(
+    pool: Pool, world: World, url: str, key: str, arrange: Arrange
+) -> None:
+    made = await world.create("prompt", "n")
+    asked = (await arrange())["requests"]
+    async with hume(pool, url, key, configured=False) as keyless:
+        keyless.org_id = world.org_id
+        assert (await keyless.get("prompt", made.id, 0)).name == "n"
+        assert (await refused(503, keyless.create("prompt", "m"))).code == "unconfigured"
+    assert (await arrange())["requests"] == asked
+
+
+async def test_a_tool_that_was_disabled_here_is_disabled_whatever_the_provider_says(pool: Pool, world: World) -> None:
+    made = await world.create("tool", "n")
+    await pool.execute("UPDATE resources.resources SET status = 'disabled' WHERE id = $1", made.id)
+    assert (await world.get("tool", made.id)).status == "disabled"
+    assert (await world.create_version("tool", made.id)).status == "disabled"
+    page = await world.catalogue.list(world.org_id, "tool", name=None, page=0, size=10)
+    assert [each.status for each in page.items] == ["disabled"]
+
+
+async def test_a_draft_in_quarantine_is_known_here_alone(pool: Pool, world: World) -> None:
+    local = World(LocalCatalogue(pool), world.works, world.org_id)
+    draft = await local.create("tool", "draft")
+    await pool.execute("UPDATE resources.resources SET status = 'quarantined' WHERE id = $1", draft.id)
+    assert (await world.get("tool", draft.id)).status == "quarantined"
+    assert await world.numbers("tool", draft.id) == [0]
+    await world.write(lambda work: world.catalogue.delete(work, "tool", draft.id))
+    await refused(404, world.get("tool", draft.id))
 
 
 # -- patience ----------------------------------------------------------------------------------------------------------

@@ -42,7 +42,6 @@ WHERE r.org_id = $1 AND r.kind = $2 AND r.id = $3
 
 def item(row: asyncpg.Record, version_type: str = "FIXED") -> Item:
     """A row of `COLUMNS` as the item it is."""
-    provenance = row["provenance"]
     return Item(
         kind=row["kind"],
         id=row["id"],
@@ -53,9 +52,13 @@ def item(row: asyncpg.Record, version_type: str = "FIXED") -> Item:
         content=orjson.loads(row["content"]),
         version_description=row["version_description"],
         status=row["status"],
-        provenance=None if provenance is None else orjson.loads(provenance),
+        provenance=_parsed(row["provenance"]),
         version_type=version_type,
     )
+
+
+def _parsed(document: str | None) -> Any:
+    return None if document is None else orjson.loads(document)
 
 
 def _milliseconds(moment: datetime) -> int:
@@ -72,6 +75,17 @@ async def get(reader: Reader, org_id: str, kind: Kind, id: str, version: int | N
         return row and item(row, "LATEST")
     row = await reader.fetchrow(f"{FIXED} AND v.version = $4", org_id, kind, id, version)
     return row and item(row)
+
+
+async def standing(reader: Reader, org_id: str, tools: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+    """`status` and `provenance` of those of these tools that have more to say than that they are usable."""
+    rows = await reader.fetch(
+        "SELECT id, status, provenance FROM resources.resources WHERE org_id = $1 AND kind = 'tool' AND id = ANY($2)"
+        " AND (status <> 'usable' OR provenance IS NOT NULL)",
+        org_id,
+        tools,
+    )
+    return {row["id"]: {"status": row["status"], "provenance": _parsed(row["provenance"])} for row in rows}
 
 
 async def latest_page(reader: Reader, org_id: str, kind: Kind, name: str | None, page: int, size: int) -> Page:

@@ -1,6 +1,7 @@
 """The catalogue at Hume, with a copy here of everything seen, which answers while the provider is away."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from common.events.resources import Kind
@@ -102,15 +103,20 @@ class HumeCatalogue:
             if known is None:
                 raise
             return known
-        await hume_copy.remember(self._pool, org_id, [found] if isinstance(found, Item) else found.items, seen)
-        return found
+        await hume_copy.remember(self._pool, org_id, _items(found), seen)
+        async with transient():
+            return await _standing(self._pool, org_id, found)
 
     async def _recalled(self, failure: ProviderDown | Refused, recall: Callable[[], Awaitable[T | None]]) -> T | None:
-        if isinstance(failure, Refused) and failure.status < 500:
+        """What was last known; of what the provider has never seen, a draft that waits here in quarantine."""
+        missing = isinstance(failure, Refused) and failure.status == 404
+        if isinstance(failure, Refused) and failure.status < 500 and not missing:
             return None
         async with transient():
             known = await recall()
-        if known is not None:
+        if known is None or (missing and any(each.status != "quarantined" for each in _items(known))):
+            return None
+        if not missing:
             metrics.API_FALLBACKS.labels(PROVIDER).inc()
         return known
 
@@ -255,7 +261,21 @@ class HumeCatalogue:
 
 async def _kept(work: Work, made: Item) -> Item:
     await hume_copy.keep(work.connection, work.org_id, [made])
-    return made
+    return await _standing(work.connection, work.org_id, made)
+
+
+async def _standing(reader: store.Reader, org_id: str, found: T) -> T:
+    """With what only we know of a tool: whether it may be used, and where it came from."""
+    tools = [each.id for each in _items(found) if each.kind == "tool"]
+    if not tools:
+        return found
+    standing = await store.standing(reader, org_id, tools)
+    items = [replace(each, **standing.get(each.id, {})) for each in _items(found)]
+    return items[0] if isinstance(found, Item) else replace(found, items=items)
+
+
+def _items(found: Item | Page) -> Sequence[Item]:
+    return [found] if isinstance(found, Item) else found.items
 
 
 async def _gone(work: Work, kind: Kind, id: str, version: int | None, deletion: Awaitable[None]) -> None:

@@ -13,7 +13,7 @@ from hume.core.pydantic_utilities import UniversalBaseModel
 from hume.core.request_options import RequestOptions
 
 from common.events.resources import Kind
-from resources.adapters.hume_policy import TIMEOUT, Budget, Policy
+from resources.adapters.hume_policy import PROVIDER, TIMEOUT, Budget, Policy
 from resources.adapters.hume_shapes import whole
 from resources.ports import ProviderDown, not_found
 
@@ -30,10 +30,12 @@ Shelf = tuple[Sequence[Shown], int]
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Where the provider is and as whom we speak to it."""
+    """Where the provider is and as whom we speak to it; without a key nothing is asked of it."""
 
     base_url: str
     api_key: str
+    secret_key: str = ""
+    provider: str = PROVIDER
 
 
 class HumeApi:
@@ -176,14 +178,16 @@ def _checked(kind: Kind, shown: Shown) -> Shown:
 
 
 @asynccontextmanager
-async def open_hume_api(account: Account, policy: Policy) -> AsyncIterator[HumeApi]:
-    """The API over one connection pool."""
+async def open_transport() -> AsyncIterator[httpx.AsyncClient]:
+    """One connection pool for everything asked of the provider."""
     # Redirects would carry the key to wherever they point.
     async with httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False) as transport:
-        client = AsyncHumeClient(
-            base_url=account.base_url.rstrip("/"),
-            api_key=account.api_key,
-            httpx_client=transport,
-            follow_redirects=False,
-        )
-        yield HumeApi(client, policy)
+        yield transport
+
+
+def hume_api(transport: httpx.AsyncClient, account: Account, policy: Policy) -> HumeApi:
+    """The API as this account sees it."""
+    client = AsyncHumeClient(
+        base_url=account.base_url.rstrip("/"), api_key=account.api_key, httpx_client=transport, follow_redirects=False
+    )
+    return HumeApi(client, policy)

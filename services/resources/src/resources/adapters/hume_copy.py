@@ -12,10 +12,6 @@ from resources.work import Connection
 CATALOGUE = "hume"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-_CLOCK = """
-WITH new AS (INSERT INTO resources.organizations (org_id, clock) VALUES ($1, 0) ON CONFLICT DO NOTHING RETURNING clock)
-SELECT clock FROM new UNION ALL SELECT clock FROM resources.organizations WHERE org_id = $1 LIMIT 1
-"""
 # Names are unique here and perhaps not there; the one seen last has it.
 _STEP_ASIDE = """
 UPDATE resources.resources SET name = name || ' (' || id || ')'
@@ -42,7 +38,13 @@ WHERE (v.content, v.version_description) IS DISTINCT FROM (excluded.content, exc
 async def clock(pool: Pool, org_id: str) -> int:
     """The organisation's clock before a question to the provider; raises `Retry` while the database is away."""
     async with transient():
-        return int(await pool.fetchval(_CLOCK, org_id))
+        now = await pool.fetchval("SELECT clock FROM resources.organizations WHERE org_id = $1", org_id)
+        if now is None:
+            # The row is what `remember` locks. Whoever inserts it at the same time has moved on from 0.
+            await pool.execute(
+                "INSERT INTO resources.organizations (org_id, clock) VALUES ($1, 0) ON CONFLICT DO NOTHING", org_id
+            )
+        return now or 0
 
 
 async def remember(pool: Pool, org_id: str, items: Sequence[Item], seen: int) -> None:

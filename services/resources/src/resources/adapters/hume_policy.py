@@ -60,11 +60,17 @@ class Budget:
 
 
 class Policy:
-    """Every call to the provider goes through here."""
+    """Every call to the provider goes through here; with `configured` False none leaves."""
 
     def __init__(
-        self, *, total_seconds: float = TOTAL_SECONDS, concurrency: int = CONCURRENCY, breaker: Breaker | None = None
+        self,
+        *,
+        configured: bool = True,
+        total_seconds: float = TOTAL_SECONDS,
+        concurrency: int = CONCURRENCY,
+        breaker: Breaker | None = None,
     ) -> None:
+        self._configured = configured
         self._total_seconds = total_seconds
         self._slots = asyncio.Semaphore(concurrency)
         self._breaker = breaker or Breaker()
@@ -109,6 +115,9 @@ class Policy:
         return answer
 
     def _enter(self) -> None:
+        if not self._configured:
+            message = "The provider needs a key: SONANT_HUME_API_KEY."
+            raise Refused(503, message, "unconfigured", type="api_error")
         if not self._breaker.try_enter():
             # At least a moment: while a single caller probes there is no time to name.
             wait = max(1.0, self._breaker.opens_in())

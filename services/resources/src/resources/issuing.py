@@ -1,0 +1,13 @@
+"""Answering for access tokens of the voice provider."""
+
+from common.events.envelope import Event
+from common.events.resources import HumeTokenRequested
+from common.kernel.replies import Reply
+from resources.deps import Deps
+
+
+async def issue(event: Event[HumeTokenRequested], deps: Deps) -> Reply:
+    """200 `{"accessToken", "expiresAt"}`, in unix seconds; 502 with the provider's status, 503 `unconfigured`."""
+    token = await deps.tokens.get()
+    headers = {"x-sonant-provider": deps.tokens.provider}
+    return Reply({"accessToken": token.value, "expiresAt": int(token.expires_at)}, headers=headers)

@@ -1,0 +1,77 @@
+"""Short-lived access tokens of the voice provider: fetched once for all who ask, and again before they end."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from resources.ports import ProviderDown, Refused
+
+# A token handed out is good for at least this long, so that a chat can begin with it.
+EARLY_SECONDS = 120.0
+# While no other can be had, one that ends soon is better than none; this much is needed to use it at all.
+LAST_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An access token and when it was had and ends, in unix seconds."""
+
+    value: str
+    issued_at: float
+    expires_at: float
+
+    @property
+    def renew_at(self) -> float:
+        return self.expires_at - min(EARLY_SECONDS, (self.expires_at - self.issued_at) / 2)
+
+
+class TokenSource(Protocol):
+    """Where tokens come from; `provider` names it to callers."""
+
+    provider: str
+
+    async def fetch(self) -> Token:
+        """A fresh token. Raises `Refused` (502, 503) and `ProviderDown`."""
+
+
+class Tokens:
+    """The token in hand; however many ask, one request at a time is made for another."""
+
+    def __init__(self, source: TokenSource, *, clock: Callable[[], float] = time.time) -> None:
+        self.provider = source.provider
+        self._source = source
+        self._clock = clock
+        self._token: Token | None = None
+        self._fetching: asyncio.Task[Token] | None = None
+
+    async def get(self) -> Token:
+        """A token that is good for a while. Raises `Refused` (502, 503) and `ProviderDown`."""
+        token, now = self._token, self._clock()
+        if token is not None and now < token.renew_at:
+            return token
+        try:
+            return await self._fetched()
+        except (Refused, ProviderDown):
+            if token is None or now > token.expires_at - LAST_SECONDS:
+                raise
+            return token
+
+    async def _fetched(self) -> Token:
+        if self._fetching is None:
+            self._fetching = asyncio.create_task(self._source.fetch(), name="fetch-token")
+            self._fetching.add_done_callback(self._arrived)
+        # Shielded: a caller who leaves must not take the token away from the others.
+        return await asyncio.shield(self._fetching)
+
+    def _arrived(self, fetching: asyncio.Task[Token]) -> None:
+        self._fetching = None
+        if not fetching.cancelled() and fetching.exception() is None:
+            self._token = fetching.result()
+
+    async def close(self) -> None:
+        """End a request under way."""
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.wait([self._fetching])
