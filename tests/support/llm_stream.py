@@ -233,6 +233,8 @@ class World:
         stream: bool = True,
         seconds: float = 20.0,
         session_id: str | None = None,
+        user_id: str | None = None,
+        project_id: str | None = None,
         **body: Any,
     ) -> AsyncIterator[Turn]:
         """Ask for an answer that must be complete within `seconds`; `body` is merged into the request."""
@@ -245,6 +247,8 @@ class World:
             org_id="org-1",
             key_id="key-1",
             session_id=session_id or request_id,
+            user_id=user_id,
+            project_id=project_id,
             model=name,
             stream=stream,
             body=asked,

@@ -7,7 +7,8 @@ from gateway.views import active, admin, audit, chat, hume_auth, models, resourc
 
 CHAT_HEADERS = {
     chat.SESSION_HEADER: "Names the session where the query does not.",
-    chat.USER_HEADER: "The end user inside the organisation.",
+    chat.USER_HEADER: "The end user inside the organisation, whose active set the answer uses.",
+    chat.PROJECT_HEADER: "The project whose active set the answer uses; `default` where only the user is named.",
     chat.INTERRUPTION_HEADER: "Present: this request interrupts what is being said in its session.",
     chat.GRACE_HEADER: "Seconds the answer goes on after this connection dropped, to be resumed; 0 to 600.",
 }

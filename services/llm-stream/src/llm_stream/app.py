@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 
 import structlog
 
+from common.kernel.asking import Asker
 from common.kernel.service import Kernel, Service
+from common.resources.reader import open_reader
 from llm_stream import models
 from llm_stream.adapters.openai_http import open_chat_model
 from llm_stream.failover import Breakers
@@ -26,9 +28,12 @@ async def open_resources(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIt
     turns = Turns(kernel.live, keep_seconds=settings.resume_seconds)
     table = models.load(settings.models_file, settings.sandbox_url)
     async with open_chat_model(settings.max_answer_bytes) as chat_model:
-        async with kernel.read_live(f"llm-stream:{settings.instance}", turns.on_signal) as reader:
+        async with (
+            kernel.read_live(f"llm-stream:{settings.instance}", turns.on_signal) as reader,
+            open_reader(settings.redis_url, Asker(kernel.log, reader), kernel.tasks) as resources,
+        ):
             turns.owner = reader.mailbox
-            deps = Deps(kernel.log, kernel.live, turns, chat_model, Breakers(), table)
+            deps = Deps(kernel.log, kernel.live, turns, chat_model, Breakers(), table, resources.sets)
             kernel.tasks.spawn(turns.watch_gateways(), "watch-gateways")
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, settings, deps)
             yield deps

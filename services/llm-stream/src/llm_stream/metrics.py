@@ -23,4 +23,9 @@ TOKENS = Counter("sonant_chat_tokens_total", "Tokens of completed answers, by mo
 STOP_SECONDS = Histogram(
     "sonant_chat_stop_seconds", "From the stop signal to the upstream connection closed.", buckets=SECONDS
 )
+ACTIVE_SETS = Counter(
+    "sonant_chat_active_sets_total",
+    "Requests that name a user or project, by what came of the active set (used, stale, none, broken, away).",
+    ["outcome"],
+)
 MODELS_RELOADS = Counter("sonant_models_reloads_total", "Reloads of the models file, by outcome.", ["outcome"])

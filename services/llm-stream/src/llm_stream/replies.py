@@ -15,6 +15,8 @@ from common.events import chat
 from common.events.chat import ChatReplyRequested, ReplyError, Usage
 from common.events.envelope import Event
 from common.kernel.replies import Reply, error_body, send_reply
+from common.resources.reader import ActiveSets
+from llm_stream.active import with_active_set
 from llm_stream.failover import Attempts, Breakers, ReplyFailed, TooLong, merge_request
 from llm_stream.metrics import TOKENS, TURNS
 from llm_stream.models import Alias, Models, Upstream
@@ -43,6 +45,7 @@ class Deps:
     chat_model: ChatModel
     breakers: Breakers
     models: Models
+    active_sets: ActiveSets
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +168,7 @@ async def _by_alias(turn: Turn, name: str, deps: Deps, made: list[chat.Attempt])
         raise ReplyFailed(
             ReplyError(status=404, message=message, type="invalid_request_error", param="model", code="model_not_found")
         )
+    turn.request = await with_active_set(turn.event.payload, alias, deps.active_sets)
     attempts = Attempts(
         alias=alias,
         deadline=turn.deadline,

@@ -18,6 +18,7 @@ METRICS = (
     ("every service", "common.kernel.metrics"),
     ("services that write to the database", "common.storage.watch"),
     ("services with an outbox", "common.bus.outbox"),
+    ("services that read resources", "common.resources.metrics"),
     ("gateway", "gateway.metrics"),
     ("llm-stream", "llm_stream.metrics"),
     ("resources", "resources.metrics"),

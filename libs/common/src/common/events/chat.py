@@ -11,13 +11,17 @@ CHAT_EVENTS = Topic("chat-events")
 
 
 class ChatReplyRequested(Payload):
-    """A chat completion is wanted. `body` is the OpenAI request as received, already validated."""
+    """A chat completion is wanted. `body` is the OpenAI request as received, already validated.
+
+    Where a user or a project is named, their active set goes into the answer.
+    """
 
     request_id: str
     org_id: str
     key_id: str
     session_id: str
     user_id: str | None = None
+    project_id: str | None = None
     model: str
     stream: bool
     body: dict[str, Any]

@@ -25,6 +25,7 @@ from gateway.streams import Stream
 
 SESSION_HEADER = "x-session-id"
 USER_HEADER = "x-user-id"
+PROJECT_HEADER = "x-project-id"
 INTERRUPTION_HEADER = "x-user-interruption"
 GRACE_HEADER = "x-sonant-resume-grace"
 COMPLETION_ID = re.compile(r"chatcmpl-[0-9a-f]{32}")
@@ -53,6 +54,7 @@ class Asked:
     request_id: str
     session_id: str
     user_id: str | None
+    project_id: str | None
     grace: float
     received_at: float
 
@@ -87,7 +89,7 @@ async def _read(request: web.Request) -> Asked:
         raise bad_request(message, "messages", "too_many_messages")
     chat = validate(ChatRequest, body)
     session_id = _session_id(request)
-    user_id = checked_id(request.headers[USER_HEADER], USER_HEADER) if USER_HEADER in request.headers else None
+    user_id, project_id = _optional_id(request, USER_HEADER), _optional_id(request, PROJECT_HEADER)
     grace = _grace(request, settings.resume_grace)
     await deps.models.check(chat.model)
     request_id = f"chatcmpl-{uuid.uuid4().hex}"
@@ -102,9 +104,14 @@ async def _read(request: web.Request) -> Asked:
         request_id=request_id,
         session_id=session_id or request_id,
         user_id=user_id,
+        project_id=project_id,
         grace=grace,
         received_at=time.time(),
     )
+
+
+def _optional_id(request: web.Request, header: str) -> str | None:
+    return checked_id(request.headers[header], header) if header in request.headers else None
 
 
 def _session_id(request: web.Request) -> str | None:
@@ -188,6 +195,7 @@ async def _publish(asked: Asked, stream: Stream) -> None:
         key_id=asked.caller.key_id,
         session_id=asked.session_id,
         user_id=asked.user_id,
+        project_id=asked.project_id,
         model=asked.chat.model,
         stream=bool(asked.chat.stream),
         body=asked.body,

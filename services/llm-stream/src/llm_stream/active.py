@@ -1,0 +1,77 @@
+"""The active set of the one who asks, put into the request: the prompt, the tools, the temperature."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from common.bus.port import BusUnavailableError
+from common.events.chat import ChatReplyRequested
+from common.events.resources import DEFAULT_PROJECT
+from common.resources.reader import ActiveSets, BrokenSetError, Resolved
+from llm_stream.metrics import ACTIVE_SETS
+from llm_stream.models import Alias
+
+# A caller would rather have an answer without the set than wait longer for it.
+RESOLVE_SECONDS = 1.0
+
+
+async def with_active_set(request: ChatReplyRequested, alias: Alias, sets: ActiveSets) -> ChatReplyRequested:
+    """The request as the active set would have it; itself where it names no user and no project, or there is no set.
+
+    What cannot be resolved in `RESOLVE_SECONDS` is left out, and counted.
+    """
+    if request.user_id is None and request.project_id is None:
+        return request
+    found = await _resolved(request, sets)
+    if found is None:
+        return request
+    return request.model_copy(update={"body": merged(request.body, found.json(), offers_tools=_offers_tools(alias))})
+
+
+async def _resolved(request: ChatReplyRequested, sets: ActiveSets) -> Resolved | None:
+    outcome = "away"
+    found: Resolved | None = None
+    try:
+        async with asyncio.timeout(RESOLVE_SECONDS):
+            found = await sets.resolve(request.org_id, request.project_id or DEFAULT_PROJECT, request.user_id or "")
+        outcome = "none" if found is None else "stale" if found.stale else "used"
+    except BrokenSetError:
+        outcome = "broken"
+    except (BusUnavailableError, TimeoutError):
+        outcome = "away"
+    ACTIVE_SETS.labels(outcome).inc()
+    return found
+
+
+def _offers_tools(alias: Alias) -> bool:
+    """Whether tools narrow the choice of upstreams in no way: a set must not cost an answer its failover."""
+    return all("tools" in upstream.capabilities for upstream in alias.upstreams)
+
+
+def merged(body: Mapping[str, Any], active: Mapping[str, Any], *, offers_tools: bool) -> dict[str, Any]:
+    """A chat request with the set in it: what the caller says itself stands, and stands behind the prompt."""
+    request = dict(body)
+    if text := active["prompt"].get("text"):
+        request["messages"] = [{"role": "system", "content": text}, *body["messages"]]
+    temperature = (active["config"].get("language_model") or {}).get("temperature")
+    if temperature is not None and body.get("temperature") is None:
+        request["temperature"] = temperature
+    if offers_tools and "functions" not in body and (tools := _tools(body, active)):
+        request["tools"] = tools
+    return request
+
+
+def _tools(body: Mapping[str, Any], active: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The caller's tools, and of the set's those whose names the caller has not taken."""
+    own = list(body.get("tools") or [])
+    taken = {(tool.get("function") or {}).get("name") for tool in own}
+    return own + [_function(tool) for tool in active["tools"] if tool["name"] not in taken]
+
+
+def _function(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """A tool of the catalogue as an OpenAI function; its parameters are JSON Schema in a string."""
+    known = {"name": tool["name"], "description": tool.get("description")}
+    function = {name: value for name, value in known.items() if value}
+    return {"type": "function", "function": {**function, "parameters": orjson.loads(tool["parameters"])}}
