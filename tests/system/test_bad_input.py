@@ -7,6 +7,7 @@ import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,9 +21,30 @@ from tests.support.waiting import eventually
 MIB = 1024 * 1024
 CHAT, PLATFORM = "/v1/chat/completions", "/chat/completions"
 INTERRUPT, KEYS, ROTATE = "/v1/sessions/nobody/interrupt", "/v1/admin/keys", "/v1/admin/keys/OWN/rotate"
+PROMPTS, CONFIGS, TOOLS, VOICES = KINDS = tuple(f"/api/hume/{kind}s" for kind in ("prompt", "config", "tool", "voice"))
+ACTIVE, DYNAMIC, AUDIT = "/v1/active", f"{TOOLS}/dynamic", "/v1/audit"
+RESOURCE_WRITES = (
+    *((method, path) for path in KINDS for method in ("POST", "PUT", "PATCH")),
+    ("POST", DYNAMIC),
+    ("PUT", ACTIVE),
+    ("POST", f"{ACTIVE}/rollback"),
+    ("POST", f"{ACTIVE}/rollout"),
+    ("POST", f"{ACTIVE}/tools"),
+)
 # What each write route accepts at most, in bytes.
-WRITES = {CHAT: 4 * MIB, PLATFORM: 4 * MIB, INTERRUPT: 4096, KEYS: 16 * 1024, ROTATE: 16 * 1024}
-READS = ("/v1/models", "/v1/models/default", "/v1/usage", KEYS, f"{CHAT}/chatcmpl-{'0' * 32}/stream")
+WRITES = {
+    ("POST", CHAT): 4 * MIB,
+    ("POST", PLATFORM): 4 * MIB,
+    ("POST", INTERRUPT): 4096,
+    ("POST", KEYS): 16 * 1024,
+    ("POST", ROTATE): 16 * 1024,
+    **dict.fromkeys(RESOURCE_WRITES, MIB),
+}
+# What is tried in one go: resources are many routes over one way to read a body.
+TOGETHER = [*([write] for write in WRITES if write not in RESOURCE_WRITES), list(RESOURCE_WRITES)]
+NAMES = ["chat", "platform", "interrupt", "keys", "rotate", "resources"]
+RESOURCE_READS = (*KINDS, "/api/hume/auth", ACTIVE, f"{ACTIVE}/history", f"{ACTIVE}/diff?old=1&new=2", AUDIT)
+READS = ("/v1/models", "/v1/models/default", "/v1/usage", KEYS, f"{CHAT}/chatcmpl-{'0' * 32}/stream", *RESOURCE_READS)
 GOOD: dict[str, Any] = {"messages": [{"role": "user", "content": "Say: still here"}]}
 # What the gateway may keep in the end, after every bomb has gone off ten more times: room for its allocator to hold on
 # to a few bodies of 4 MiB. If only one body a round were leaked, it would be 40 MiB.
@@ -67,7 +89,11 @@ class Stage:
 
     def send(self, method: str, path: str, content: Any = None, **headers: str) -> Answer:
         """One request as the organisation's admin; a header `authorization` overrides who asks."""
-        given = {"authorization": f"Bearer {self.admin}", "content-type": "application/json"}
+        given = {
+            "authorization": f"Bearer {self.admin}",
+            "content-type": "application/json",
+            "x-user-id": "bad-input",
+        }
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.ask(method, path, given | named, content)
 
@@ -95,10 +121,12 @@ class Stage:
     def head(self, line: bytes, *fields: bytes) -> bytes:
         """The head of a request as the organisation's admin."""
         own = (b"host: gateway", b"authorization: Bearer " + self.admin.encode(), b"connection: close")
-        return b"\r\n".join([line, *own, *fields, b"", b""])
+        return b"\r\n".join([line, *own, b"x-user-id: bad-input", *fields, b"", b""])
 
     def state(self) -> dict[str, Any]:
-        """Everything a request could have changed: records handled, calls to the upstream, turns, keys, usage."""
+        """Everything a request could have changed: records handled, calls to the upstream, turns, keys, usage,
+        resources and what was done to them.
+        """
         totals: dict[str, float] = {}
         for service in ("llm-stream", "telemetry"):
             page = self.client.get(self.sonant.run()["processes"][service]["ops_url"] + "/metrics").text
@@ -116,6 +144,7 @@ class Stage:
             "calls": self.client.get(f"{self.sonant.sandbox_url}/sandbox/stats").json()["requests"],
             "keys": [{**key, "last_used_at": None} for key in keys["data"]],
             "usage": usage["data"],
+            "resources": [json.loads(self.send("GET", path).body) for path in (*KINDS, f"{ACTIVE}/history", AUDIT)],
         }
 
     async def settled(self) -> dict[str, Any]:
@@ -157,6 +186,7 @@ class Stage:
         assert after["calls"] == before["calls"] + 1
         assert after["keys"] == before["keys"]
         assert after["usage"] == before["usage"]
+        assert after["resources"] == before["resources"]
         good = {
             'llm-stream sonant_events_handled_total{event="chat.reply.requested",outcome="done"}': 1,
             'llm-stream sonant_chat_turns_total{model="default",outcome="completed"}': 1,
@@ -204,12 +234,12 @@ def staged(sonant: Sonant, client: httpx.Client) -> Stage:
         issued = client.post(KEYS, headers=sonant.headers, json=body).json()
         return str(issued["key"])
 
-    revoked = issue("bad-input", "chat", "admin")
+    revoked = issue("bad-input", "chat", "admin", "resources")
     client.delete(f"{KEYS}/{key_id(revoked)}", headers=sonant.headers)
     return Stage(
         sonant,
         client,
-        admin=issue("bad-input", "chat", "admin"),
+        admin=issue("bad-input", "chat", "admin", "resources"),
         chat=issue("bad-input", "chat"),
         revoked=revoked,
         stranger=issue("stranger", "chat", "admin"),
@@ -271,27 +301,30 @@ BODIES = [
 ]
 
 
-@pytest.mark.parametrize("path", WRITES)
-async def test_a_body_that_is_none_is_refused_with_its_reason(stage: Stage, path: str) -> None:
+@pytest.mark.parametrize("writes", TOGETHER, ids=NAMES)
+async def test_a_body_that_is_none_is_refused_with_its_reason(stage: Stage, writes: list[tuple[str, str]]) -> None:
     async with stage.nothing_changes():
-        for body in BODIES:
-            answer = stage.send("POST", path, body.content, **body.headers)
-            if max(body.size, len(body.content) * (not body.headers)) > WRITES[path]:
+        for (method, path), body in product(writes, BODIES):
+            answer = stage.send(method, path, body.content, **body.headers)
+            if max(body.size, len(body.content) * (not body.headers)) > WRITES[method, path]:
                 answer.error(413, "larger than", code="request_too_large")
             else:
                 answer.error(body.status, body.told)
 
 
-@pytest.mark.parametrize("path", WRITES)
-async def test_a_body_without_a_length_is_refused_where_it_grows_too_large(stage: Stage, path: str) -> None:
+@pytest.mark.parametrize("writes", TOGETHER, ids=NAMES)
+async def test_a_body_without_a_length_is_refused_where_it_grows_too_large(
+    stage: Stage, writes: list[tuple[str, str]]
+) -> None:
     chunk = b"%x\r\n" % MIB + b" " * MIB + b"\r\n"
-    target = path.replace("OWN", key_id(stage.chat)).encode()
     async with stage.nothing_changes():
-        with stage.connected() as connection:
-            connection.sendall(stage.head(b"POST %b HTTP/1.1" % target, b"transfer-encoding: chunked"))
-            # More than any route takes, and never an end.
-            connection.sendall(chunk * 5)
-            parsed(connection.recv(65536)).error(413, "larger than", code="request_too_large")
+        for method, path in writes:
+            line = f"{method} {path.replace('OWN', key_id(stage.chat))} HTTP/1.1".encode()
+            with stage.connected() as connection:
+                connection.sendall(stage.head(line, b"transfer-encoding: chunked"))
+                # More than any route takes, and never an end.
+                connection.sendall(chunk * 5)
+                parsed(connection.recv(65536)).error(413, "larger than", code="request_too_large")
 
 
 def messages(count: int) -> dict[str, Any]:
@@ -388,6 +421,98 @@ async def test_both_chat_paths_check_alike(stage: Stage) -> None:
                 stage.post(PLATFORM, body).error(status, code=code, param=param)
 
 
+SET: dict[str, Any] = {"configId": "a", "promptId": "a"}
+NEW_TOOL: dict[str, Any] = {"name": "a", "parameters": "{}"}
+# method, path, body, status, parameter named
+RESOURCE_FIELDS: list[tuple[str, str, Any, int, str | None]] = [
+    ("POST", PROMPTS, {}, 400, "text"),
+    ("POST", PROMPTS, {"text": "a"}, 400, "name"),
+    ("POST", PROMPTS, {"name": "a", "text": 5}, 400, "text"),
+    ("POST", PROMPTS, {"name": "a", "text": ""}, 400, "text"),
+    ("POST", PROMPTS, {"name": "", "text": "a"}, 400, "name"),
+    ("POST", PROMPTS, {"name": "n" * 10_000, "text": "a"}, 400, "name"),
+    ("POST", PROMPTS, {"name": "a\x00b", "text": "a"}, 400, "name"),
+    ("POST", PROMPTS, {"name": "a", "text": "a\x00b"}, 400, "text"),
+    ("POST", PROMPTS, {"name": "a", "text": "t" * 200_000}, 400, "text"),
+    ("POST", PROMPTS, {"name": "a", "text": "a", "more": 1}, 400, "more"),
+    ("POST", PROMPTS, {"name": "a", "text": "a", "id": "mine"}, 400, "id"),
+    ("POST", PROMPTS, {"name": "a", "text": "a", "version_description": 5}, 400, "version_description"),
+    ("POST", f"{PROMPTS}?setActive=yes", {"name": "a", "text": "a"}, 400, "setActive"),
+    ("POST", f"{PROMPTS}?set_active=true", {"name": "a", "text": "a"}, 400, "set_active"),
+    ("POST", f"{PROMPTS}?projectId=p", {"name": "a", "text": "a"}, 400, "projectId"),
+    ("POST", f"{PROMPTS}?setActive=true&projectId=p", {"name": "a", "text": "a", "projectId": "q"}, 400, "projectId"),
+    ("POST", f"{PROMPTS}?setActive=true", {"name": "a", "text": "a", "projectId": "../p"}, 400, "projectId"),
+    ("POST", f"{PROMPTS}?setActive=true", {"name": "a", "text": "a"}, 409, None),
+    ("PUT", PROMPTS, {"text": "a"}, 400, "id"),
+    ("PUT", PROMPTS, {"text": "a", "id": "../configs/x?y=1&z="}, 400, "id"),
+    ("PUT", f"{PROMPTS}?id=a", {"text": "a", "id": "b"}, 400, "id"),
+    ("PUT", f"{PROMPTS}?id=a", {"text": "a"}, 404, None),
+    ("PATCH", f"{PROMPTS}?id=a", {}, 400, "name"),
+    ("PATCH", f"{PROMPTS}?id=a", {"name": "a", "version": 0}, 400, "name"),
+    ("PATCH", f"{PROMPTS}?id=a", {"version": -1, "version_description": "a"}, 400, "version"),
+    ("PATCH", f"{PROMPTS}?id=a", {"version": 1e30, "version_description": "a"}, 400, "version"),
+    ("PATCH", f"{PROMPTS}?id=a", {"text": "a"}, 400, "text"),
+    ("PATCH", f"{PROMPTS}?id=a", {"name": "a"}, 404, None),
+    ("POST", CONFIGS, {"name": "a"}, 400, "evi_version"),
+    ("POST", CONFIGS, {"name": "a", "evi_version": "1"}, 400, "evi_version"),
+    ("POST", CONFIGS, {"name": "a", "evi_version": "3", "prompt": []}, 400, "prompt"),
+    ("POST", CONFIGS, {"name": "a", "evi_version": "3", "prompt": {"id": "nowhere"}}, 400, "prompt"),
+    ("POST", CONFIGS, {"name": "a", "evi_version": "3", "language_model": {"temperature": 9}}, 400, None),
+    ("POST", TOOLS, {"name": "a"}, 400, None),
+    ("POST", TOOLS, {**NEW_TOOL, "parameters": "no schema"}, 400, "parameters"),
+    ("POST", TOOLS, {**NEW_TOOL, "parameters": '{"type": "nothing"}'}, 400, "parameters"),
+    ("POST", TOOLS, {**NEW_TOOL, "parameters": '{"type": "object", "$ref": "http://a/b"}'}, 400, "parameters"),
+    ("POST", TOOLS, {**NEW_TOOL, "parameters": 5}, 400, None),
+    ("POST", VOICES, {}, 400, "name"),
+    ("POST", DYNAMIC, {}, 400, "description"),
+    ("POST", DYNAMIC, {"description": ""}, 400, "description"),
+    ("POST", DYNAMIC, {"description": "d" * 5000}, 400, "description"),
+    ("POST", DYNAMIC, {"description": "a", "inputs": "city"}, 400, "inputs"),
+    ("POST", DYNAMIC, {"description": "a", "inputs": ["i"] * 100}, 400, "inputs"),
+    ("POST", DYNAMIC, {"description": "a", "outputs": [""]}, 400, "outputs.0"),
+    ("POST", DYNAMIC, {"description": "a", "more": 1}, 400, "more"),
+    ("POST", f"{DYNAMIC}/a/promote", {}, 404, None),
+    ("POST", f"{DYNAMIC}/..%2fa/disable", {}, 400, "id"),
+    ("PUT", ACTIVE, {}, 400, "configId"),
+    ("PUT", ACTIVE, {"configId": "a"}, 400, "promptId"),
+    ("PUT", ACTIVE, {**SET, "configVersion": "1"}, 400, "configVersion"),
+    ("PUT", ACTIVE, {**SET, "promptVersion": -1}, 400, "promptVersion"),
+    ("PUT", ACTIVE, {**SET, "voiceVersion": 1}, 400, "voiceId"),
+    ("PUT", ACTIVE, {**SET, "tools": [{"toolId": "a"}, {"toolId": "a"}]}, 400, "tools"),
+    ("PUT", ACTIVE, {**SET, "tools": [{"toolId": "a"}] * 1000}, 400, "tools"),
+    ("PUT", ACTIVE, {**SET, "tools": {"toolId": "a"}}, 400, "tools"),
+    ("PUT", ACTIVE, {**SET, "projectId": ""}, 400, "projectId"),
+    ("PUT", ACTIVE, {**SET, "userId": "another"}, 400, "userId"),
+    ("PUT", ACTIVE, {**SET, "note": "n" * 1000}, 400, "note"),
+    ("PUT", f"{ACTIVE}?layer=everything", SET, 400, "layer"),
+    ("PUT", f"{ACTIVE}?layer=organization&projectId=p", SET, 400, "projectId"),
+    ("PUT", ACTIVE, SET, 404, None),
+    ("POST", f"{CONFIGS}?setActive=true", SET, 404, None),
+    ("POST", f"{ACTIVE}/rollback", {"revision": 0}, 400, "revision"),
+    ("POST", f"{ACTIVE}/rollback", {"revision": 1e30}, 400, "revision"),
+    ("POST", f"{ACTIVE}/rollback", {"to": 1}, 400, "to"),
+    ("POST", f"{ACTIVE}/rollback", {"revision": 1}, 404, None),
+    ("POST", f"{ACTIVE}/rollout", {}, 400, "percent"),
+    ("POST", f"{ACTIVE}/rollout", {"percent": 101}, 400, "percent"),
+    ("POST", f"{ACTIVE}/rollout", {"percent": "10"}, 400, "percent"),
+    ("POST", f"{ACTIVE}/rollout", {"percent": 1, "candidate": {}}, 400, "candidate.configId"),
+    ("POST", f"{ACTIVE}/rollout", {"percent": 1}, 409, None),
+    ("POST", f"{ACTIVE}/tools", {}, 400, "toolId"),
+    ("POST", f"{ACTIVE}/tools", {"toolId": "a", "toolVersion": 1.5}, 400, "toolVersion"),
+    ("POST", f"{ACTIVE}/tools", {"toolId": "a"}, 409, None),
+]
+
+
+async def test_a_wrong_field_of_a_resource_is_named(stage: Stage) -> None:
+    async with stage.nothing_changes():
+        for method, path, body, status, param in RESOURCE_FIELDS:
+            answer = stage.send(method, path, json.dumps(body))
+            assert answer.status == status, (path, body, answer)
+            told = json.loads(answer.body)["error"]
+            assert {"message", "type", "param", "code"} <= set(told), (path, body, answer)
+            assert param is None or told["param"] == param, (path, body, answer)
+
+
 # -- ids, queries, headers ------------------------------------------------------------------------------------------
 
 LONG = "a" * 7000
@@ -455,6 +580,39 @@ PATHS: list[tuple[str, str, int, str]] = [
     ("GET", "/v1/admin/keys?after=AAAAAAAAAAAA", 404, "after"),
     ("GET", "/v1/admin/keys?organization=default", 403, "organization"),
     ("GET", "/v1/admin/keys?organization=%27%3B--", 400, "organization"),
+    ("GET", f"{PROMPTS}?id=..%2fconfigs", 400, "id"),
+    ("GET", f"{PROMPTS}?id=a%00", 400, "id"),
+    ("GET", f"{PROMPTS}?id={LONG}", 400, "id"),
+    ("GET", f"{PROMPTS}?version=1", 400, "version"),
+    ("GET", f"{PROMPTS}?id=a&version=99999999999", 400, "version"),
+    ("GET", f"{PROMPTS}?id=a&id=b", 400, "id"),
+    ("GET", f"{PROMPTS}?page_size=0", 400, "page_size"),
+    ("GET", f"{PROMPTS}?page_number=99999999999999999999", 400, "page_number"),
+    ("GET", f"{PROMPTS}?name=%00", 400, "name"),
+    ("GET", f"{PROMPTS}?active=1", 400, "active"),
+    ("GET", f"{PROMPTS}?active=true&id=a", 400, "id"),
+    ("GET", f"{PROMPTS}?active=true&projectId=%2e%2e", 400, "projectId"),
+    ("GET", f"{PROMPTS}?org_id=default", 400, "org_id"),
+    ("GET", "/api/hume/auth?key=a", 400, "key"),
+    ("GET", f"{ACTIVE}?user=a", 400, "user"),
+    ("GET", f"{ACTIVE}/history?before=0", 400, "before"),
+    ("GET", f"{ACTIVE}/history?limit=1e3", 400, "limit"),
+    ("GET", f"{ACTIVE}/diff?old=1", 400, "new"),
+    ("GET", f"{ACTIVE}/diff?old=1&new=-1", 400, "new"),
+    ("GET", f"{ACTIVE}/at", 400, "time"),
+    ("GET", f"{ACTIVE}/at?time=yesterday", 400, "time"),
+    ("GET", f"{ACTIVE}/at?time=2026-01-01T00:00:00", 400, "time"),
+    ("GET", f"{ACTIVE}/at?time=0001-01-01T00:00:00%2B14:00", 400, "time"),
+    ("GET", f"{ACTIVE}/at?time=1e400", 400, "time"),
+    ("GET", f"{AUDIT}?before=99999999999999999999", 400, "before"),
+    ("GET", f"{AUDIT}?target=%00", 400, "target"),
+    ("GET", f"{AUDIT}?org_id=default", 400, "org_id"),
+    ("DELETE", PROMPTS, 400, "id"),
+    ("DELETE", f"{PROMPTS}?id=a&version=-1", 400, "version"),
+    ("DELETE", f"{PROMPTS}?id=a&all=true", 400, "all"),
+    ("DELETE", f"{ACTIVE}?toolId=a", 400, "toolId"),
+    ("DELETE", f"{ACTIVE}/tools", 400, "toolId"),
+    ("DELETE", f"{ACTIVE}/tools?toolId=a%2fb", 400, "toolId"),
 ]
 
 
@@ -464,6 +622,16 @@ async def test_bad_paths_and_queries_are_refused(stage: Stage) -> None:
         for method, path, status, param in PATHS:
             content = None if method != "POST" else interruption if "sessions" in path else "{}"
             stage.send(method, path, content).error(status, param=param)
+
+
+async def test_a_precondition_that_is_none_is_refused(stage: Stage) -> None:
+    async with stage.nothing_changes():
+        for given in ("*", "3", 'W/"3"', '"3", "4"', '"-1"', '"a"', "", '"99999999999"'):
+            for method, path in (("PUT", ACTIVE), ("POST", f"{CONFIGS}?setActive=true")):
+                stage.send(method, path, json.dumps(SET), if_match=given).error(400, "If-Match", param="If-Match")
+            stage.send("DELETE", ACTIVE, if_match=given).error(400, param="If-Match")
+        for given in ("", "k" * 256):
+            stage.send("PUT", ACTIVE, json.dumps(SET), idempotency_key=given).error(400, param="Idempotency-Key")
 
 
 async def test_days_at_the_ends_of_the_calendar_are_days(stage: Stage) -> None:
@@ -519,12 +687,14 @@ def unauthorized(stage: Stage) -> dict[str, dict[str, str | bytes]]:
 
 
 async def test_without_a_key_that_works_nothing_is_done(stage: Stage) -> None:
-    asked = [*(("POST", path) for path in WRITES), *(("GET", path) for path in READS), ("DELETE", f"{KEYS}/OWN")]
+    deletes = (f"{KEYS}/OWN", f"{PROMPTS}?id=a", ACTIVE, f"{ACTIVE}/tools?toolId=a")
+    asked = [*WRITES, *(("GET", path) for path in READS), *(("DELETE", path) for path in deletes)]
     async with stage.nothing_changes():
         for method, path in asked:
             for name, headers in unauthorized(stage).items():
-                query = f"?api_key={stage.admin}" if name == "in the query only" else ""
-                answer = stage.ask(method, path + query, headers, json.dumps(GOOD) if method == "POST" else None)
+                query = f"{'&' if '?' in path else '?'}api_key={stage.admin}" if name == "in the query only" else ""
+                content = json.dumps(GOOD) if (method, path) in WRITES else None
+                answer = stage.ask(method, path + query, headers, content)
                 answer.error(401, "API key", code="invalid_api_key")
                 assert answer.headers["www-authenticate"] == "Bearer"
                 assert key_id(stage.admin).encode() not in answer.body
@@ -536,6 +706,23 @@ async def test_a_key_without_the_scope_manages_nothing(stage: Stage) -> None:
         for method, path in asked:
             answer = stage.send(method, path, "{}", authorization=f"Bearer {stage.chat}")
             answer.error(403, "lacks the scope `admin`", code="insufficient_scope")
+
+
+async def test_resources_are_for_keys_with_their_scope_and_a_user(stage: Stage) -> None:
+    asked = [*RESOURCE_WRITES, *(("GET", path) for path in RESOURCE_READS), ("DELETE", f"{PROMPTS}?id=a")]
+    async with stage.nothing_changes():
+        for method, path in asked:
+            content = "{}" if (method, path) in WRITES else None
+            answer = stage.send(method, path, content, authorization=f"Bearer {stage.chat}")
+            answer.error(403, "lacks the scope `resources`", code="insufficient_scope")
+            if path != AUDIT:
+                answer = stage.ask(method, path, {"x-api-key": stage.admin}, content or None)
+                assert answer.status in (400, 401), answer
+            if path.startswith("/api/hume"):
+                answer.error(401, "x-user-id", code="user_required", param="x-user-id")
+            for user in ("", "u" * 201, "\u202e", "a\tb"):
+                answer = stage.send(method, path, content, x_user_id=user)
+                assert path == AUDIT or answer.status == 400, answer
 
 
 async def test_a_foreign_key_manages_nothing(stage: Stage) -> None:
