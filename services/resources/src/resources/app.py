@@ -9,6 +9,8 @@ from common.kernel.service import Kernel, Service
 from common.storage.postgres import open_postgres
 from common.storage.resp import Resp
 from common.storage.watch import DatabaseWatch
+from resources.adapters.hume_account import open_hume
+from resources.adapters.openai_drafts import open_drafting
 from resources.adapters.postgres import LocalCatalogue
 from resources.deps import Catalogues, Deps
 from resources.handlers import HANDLERS
@@ -25,21 +27,36 @@ async def open_resources(settings: ResourcesSettings, kernel: Kernel) -> AsyncIt
     """The database, migrated, and the relay of what is committed there."""
     watch = DatabaseWatch()
     kernel.health.watch("database", watch.complaint)
-    async with open_postgres(
-        settings.database_url, size=settings.database_pool, migrations=MIGRATIONS, schema="resources"
-    ) as pool:
+    async with (
+        open_postgres(
+            settings.database_url, size=settings.database_pool, migrations=MIGRATIONS, schema="resources"
+        ) as pool,
+        open_hume(settings, pool) as hume,
+        open_drafting(settings) as drafting,
+    ):
         relay = Relay(pool, kernel.log, "resources.outbox")
         tasks = [
             kernel.tasks.spawn(watch.run(pool), "watch-database"),
             kernel.tasks.spawn(relay.run(), "relay-outbox"),
             kernel.tasks.spawn(prune_answers(pool, settings.resource_answers_seconds), "prune-answers"),
         ]
-        catalogues = Catalogues(LocalCatalogue(pool), {})
+        catalogues = Catalogues(LocalCatalogue(pool), dict.fromkeys(settings.hume_organization_ids, hume.catalogue))
         cache = Resp(settings.redis_url, timeout=CACHE_SECONDS)
         resolver = Resolver(pool, catalogues.of, cache, fresh_seconds=settings.resource_cache_seconds)
         works = Works(pool, relay.wake, resolver.apply)
         try:
-            yield Deps(settings, pool, works, catalogues, resolver, kernel.redis, kernel.log, kernel.live)
+            yield Deps(
+                settings,
+                pool,
+                works,
+                catalogues,
+                resolver,
+                drafting,
+                hume.tokens,
+                kernel.redis,
+                kernel.log,
+                kernel.live,
+            )
         finally:
             cache.close()
             for task in tasks:

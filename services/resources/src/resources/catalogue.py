@@ -24,7 +24,7 @@ from resources.deps import Deps
 from resources.ports import Catalogue, Item, Page, Refused, not_found
 from resources.work import Work
 
-Action = Literal["created", "versioned", "renamed", "described", "deleted"]
+Action = Literal["created", "versioned", "renamed", "described", "deleted", "promoted", "disabled", "quarantined"]
 
 # -- questions -------------------------------------------------------------------------------------------------
 

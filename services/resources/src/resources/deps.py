@@ -8,9 +8,11 @@ from redis.asyncio import Redis
 from common.bus.live import LiveWriter
 from common.bus.port import Log
 from common.storage.postgres import Pool
+from resources.models import Drafting
 from resources.ports import Catalogue
 from resources.resolver import Resolver
 from resources.settings import ResourcesSettings
+from resources.tokens import Tokens
 from resources.work import Works
 
 
@@ -34,6 +36,8 @@ class Deps:
     works: Works
     catalogues: Catalogues
     resolver: Resolver
+    drafting: Drafting
+    tokens: Tokens
     redis: Redis
     log: Log
     live: LiveWriter

@@ -14,6 +14,7 @@ from common.events.resources import (
     ACTIVE_SWITCHED,
     ACTIVE_TOOL,
     AUDIT_LIST,
+    HUME_TOKEN,
     RESOURCE_CHANGED,
     RESOURCE_CREATE,
     RESOURCE_DELETE,
@@ -22,10 +23,12 @@ from common.events.resources import (
     RESOURCE_LIST,
     RESOURCE_VERSION,
     RESOURCE_VERSIONS,
+    TOOL_DRAFT,
+    TOOL_STATUS,
 )
 from common.events.spec import EventSpec
 from common.kernel.consumer import Handler
-from resources import active, audits, catalogue, reading
+from resources import active, audits, catalogue, drafting, issuing, reading, tool_status
 from resources.answering import answered
 from resources.deps import Deps
 
@@ -47,7 +50,10 @@ HANDLERS: dict[EventSpec[Any], Handler[Deps]] = {
     ACTIVE_HISTORY: answered(reading.history),
     ACTIVE_DIFF: answered(reading.diff),
     ACTIVE_AT: answered(reading.at),
+    TOOL_DRAFT: answered(drafting.draft),
+    TOOL_STATUS: answered(tool_status.change),
     AUDIT_LIST: answered(audits.list_entries),
+    HUME_TOKEN: answered(issuing.issue),
     ACTIVE_SWITCHED: reading.on_switched,
     RESOURCE_CHANGED: reading.on_changed,
 }

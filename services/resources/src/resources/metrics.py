@@ -29,3 +29,11 @@ CACHE_WRITES = Counter(
 CACHE_WRITE_SECONDS = Histogram(
     "sonant_resource_cache_write_seconds", "From a change to the cache having it, by command or fact.", buckets=SECONDS
 )
+TOOL_DRAFTS = Counter(
+    "sonant_tool_drafts_total",
+    "Tools that a model was asked to draft, by what became of it (accepted, repaired, refused, unavailable).",
+    ["outcome"],
+)
+TOOL_DRAFT_FAULTS = Counter(
+    "sonant_tool_draft_faults_total", "What drafts were sent back or refused for, by code.", ["code"]
+)

@@ -1,6 +1,6 @@
 """Settings of resources, beside those every service shares."""
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from common.kernel.settings import CommonSettings
 
@@ -11,7 +11,32 @@ class ResourcesSettings(CommonSettings):
     hume_organizations: str = Field(
         default="",
         description="Comma list of the organisations whose prompts, configs, tools and voices are kept at Hume; all "
-        "others have theirs in our own database.",
+        "others have theirs in our own database. Those named share one account, and with it everything in it.",
+    )
+    hume_api_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="API key of the account at Hume; without it the sandbox stands in, if it runs.",
+    )
+    hume_secret_key: SecretStr = Field(
+        default=SecretStr(""), description="Secret key of the account at Hume; access tokens need it."
+    )
+    hume_base_url: str = Field(default="https://api.hume.ai", description="Where Hume's API is.")
+    sandbox_url: str | None = Field(
+        default=None, description="Where the provider sandbox listens; it stands in for Hume where no key is set."
+    )
+    draft_url: str | None = Field(
+        default=None,
+        description="Base URL of the OpenAI-compatible API whose model drafts tools, with its /v1. Unset: OpenAI where "
+        "the key is set, else the sandbox.",
+    )
+    draft_model: str | None = Field(
+        default=None, description="The model that drafts tools. Unset: gpt-4o-mini, and on the sandbox its own."
+    )
+    draft_key_env: str = Field(
+        default="OPENAI_API_KEY", description="Name of the environment variable that holds the key of that API."
+    )
+    draft_seconds: float = Field(
+        default=75.0, gt=0, description="How long a draft may take with its repairs; the gateway waits 90 s."
     )
     resource_cache_seconds: float = Field(
         default=300.0,
