@@ -15,6 +15,8 @@ from common.events.resources import (
     ACTIVE_TOOL,
     AUDIT_LIST,
     HUME_TOKEN,
+    PROJECT_EXPORT,
+    PROJECT_IMPORT,
     RESOURCE_CHANGED,
     RESOURCE_CREATE,
     RESOURCE_DELETE,
@@ -28,7 +30,7 @@ from common.events.resources import (
 )
 from common.events.spec import EventSpec
 from common.kernel.consumer import Handler
-from resources import active, audits, catalogue, drafting, issuing, reading, tool_status
+from resources import active, audits, catalogue, drafting, issuing, reading, tool_status, transfer
 from resources.answering import answered
 from resources.deps import Deps
 
@@ -54,6 +56,8 @@ HANDLERS: dict[EventSpec[Any], Handler[Deps]] = {
     TOOL_STATUS: answered(tool_status.change),
     AUDIT_LIST: answered(audits.list_entries),
     HUME_TOKEN: answered(issuing.issue),
+    PROJECT_EXPORT: answered(transfer.take_out),
+    PROJECT_IMPORT: answered(transfer.put_in),
     ACTIVE_SWITCHED: reading.on_switched,
     RESOURCE_CHANGED: reading.on_changed,
 }

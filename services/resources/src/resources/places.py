@@ -206,6 +206,18 @@ async def using(reader: Reader, org_id: str, kind: Kind, id: str) -> list[Spot]:
     return [Spot(*row) for row in rows]
 
 
+async def occupied(reader: Reader, org_id: str, project_id: str, limit: int) -> list[Spot]:
+    """At most `limit` places of a project that have a set, the project's own first."""
+    rows = await reader.fetch(
+        "SELECT project_id, user_id FROM resources.places"
+        " WHERE org_id = $1 AND project_id = $2 AND revision IS NOT NULL ORDER BY user_id LIMIT $3",
+        org_id,
+        project_id,
+        limit,
+    )
+    return [Spot(*row) for row in rows]
+
+
 async def history(
     reader: Reader, org_id: str, spot: Spot, *, limit: int, before: int | None
 ) -> Sequence[Mapping[str, Any]]:
@@ -281,9 +293,11 @@ async def put(work: Work, spot: Spot, *, revision: int | None, candidate: int | 
         *values,
     )
     await work.connection.execute(
+        # One write may switch a place twice, to a set and to a rollout beside it: what it leaves is what was live.
         "INSERT INTO resources.activations"
         " (org_id, project_id, user_id, revision, candidate, percent, clock, at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (org_id, project_id, user_id, clock)"
+        " DO UPDATE SET revision = $4, candidate = $5, percent = $6",
         *values,
     )
     await work.connection.execute(

@@ -5,7 +5,7 @@ Every function takes the connection of a transaction in hand, or the pool. Write
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -22,6 +22,7 @@ COLUMNS = (
     "r.kind, r.id, r.name, r.status, r.provenance,"
     " v.version, v.content, v.version_description, v.created_at, v.modified_at"
 )
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Enough to act on; a popular version may be in use by every user of an organisation.
 MOST_USERS_NAMED = 20
 
@@ -37,6 +38,13 @@ WHERE r.org_id = $1 AND r.kind = $2
 FIXED = f"""
 SELECT {COLUMNS} FROM resources.resources r JOIN resources.versions v USING (org_id, kind, id)
 WHERE r.org_id = $1 AND r.kind = $2 AND r.id = $3
+"""  # noqa: S608  (constants only)
+
+WHOLE = f"""
+SELECT {COLUMNS} FROM unnest($2::text[], $3::text[]) AS w (kind, id)
+JOIN resources.resources r ON r.org_id = $1 AND r.kind = w.kind AND r.id = w.id
+JOIN resources.versions v ON v.org_id = r.org_id AND v.kind = r.kind AND v.id = r.id
+ORDER BY r.kind, r.id, v.version
 """  # noqa: S608  (constants only)
 
 
@@ -55,6 +63,11 @@ def item(row: asyncpg.Record, version_type: str = "FIXED") -> Item:
         provenance=_parsed(row["provenance"]),
         version_type=version_type,
     )
+
+
+def moment(milliseconds: int) -> datetime:
+    """Unix milliseconds as the database keeps them."""
+    return EPOCH + timedelta(milliseconds=milliseconds)
 
 
 def _parsed(document: str | None) -> Any:
@@ -114,6 +127,17 @@ async def versions_page(reader: Reader, org_id: str, kind: Kind, id: str, page: 
     return Page([item(row) for row in rows], page, size, total)
 
 
+async def whole(reader: Reader, org_id: str, named: Sequence[tuple[Kind, str]]) -> list[Item]:
+    """Every version of these resources, by kind, id and version; what is not there is left out."""
+    rows = await reader.fetch(
+        WHOLE,
+        org_id,
+        [kind for kind, _ in named],
+        [id for _, id in named],
+    )
+    return [item(row) for row in rows]
+
+
 async def used_by(
     reader: Reader, org_id: str, kind: Kind, id: str, version: int | None, latest: bool
 ) -> Sequence[Mapping[str, Any]]:
@@ -150,6 +174,18 @@ async def add(work: Work, kind: Kind, id: str, catalogue: str, name: str) -> Non
         catalogue,
         name,
         work.now,
+    )
+
+
+async def mark(work: Work, kind: Kind, id: str, status: str, provenance: Mapping[str, Any] | None) -> None:
+    """Say whether a resource may be used, and where it comes from."""
+    await work.connection.execute(
+        "UPDATE resources.resources SET status = $4, provenance = $5 WHERE org_id = $1 AND kind = $2 AND id = $3",
+        work.org_id,
+        kind,
+        id,
+        status,
+        None if provenance is None else orjson.dumps(dict(provenance)).decode(),
     )
 
 
@@ -236,3 +272,43 @@ async def remove(work: Work, kind: Kind, id: str) -> None:
     await work.connection.execute(
         "DELETE FROM resources.resources WHERE org_id = $1 AND kind = $2 AND id = $3", work.org_id, kind, id
     )
+
+
+async def bring_in(work: Work, catalogue: str, versions: Sequence[Item]) -> Sequence[int]:
+    """Put in the versions of one resource as they are, under their own ids, numbers and times.
+
+    What is here already stays. Answers the numbers that are new.
+    """
+    first, last = versions[0], versions[-1]
+    await work.connection.execute(
+        "INSERT INTO resources.resources AS r"
+        " (org_id, kind, id, catalogue, name, next_version, created_at, modified_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (org_id, kind, id) DO UPDATE"
+        " SET next_version = greatest(r.next_version, excluded.next_version)",
+        work.org_id,
+        last.kind,
+        last.id,
+        catalogue,
+        last.name,
+        last.version + 1,
+        moment(first.created_on),
+        moment(last.modified_on),
+    )
+    return [version.version for version in versions if await _bring_in_version(work, version)]
+
+
+async def _bring_in_version(work: Work, version: Item) -> bool:
+    added = await work.connection.fetchval(
+        "INSERT INTO resources.versions"
+        " (org_id, kind, id, version, content, version_description, created_at, modified_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING TRUE",
+        work.org_id,
+        version.kind,
+        version.id,
+        version.version,
+        orjson.dumps(dict(version.content)).decode(),
+        version.version_description,
+        moment(version.created_on),
+        moment(version.modified_on),
+    )
+    return bool(added)

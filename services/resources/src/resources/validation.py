@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from common.events.resources import Kind
@@ -17,6 +18,8 @@ LARGEST_VERSION = 2**31 - 1
 LARGEST_PAGE = 100
 # OFFSET is a 64-bit number; far below that a page is empty anyway.
 LAST_PAGE = 1_000_000
+# Where something comes from is told in a few sentences and a prompt.
+LARGEST_NOTES = 64 * 1024
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,127}")
 
 
@@ -62,6 +65,17 @@ def text(value: str, param: str) -> str:
         raise Refused(400, f"'{param}' {error}.", "invalid_value", param) from None
 
 
+def plain(value: Mapping[str, Any], param: str) -> None:
+    """Raises `Refused` (400) for a JSON value the database cannot keep, or that is larger than `LARGEST_NOTES`."""
+    try:
+        encoded = orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        raise Refused(400, f"'{param}' is no JSON.", "invalid_value", param) from None
+    if len(encoded) > LARGEST_NOTES:
+        raise Refused(400, f"'{param}' is larger than {LARGEST_NOTES} bytes.", "invalid_value", param)
+    text(encoded.decode().replace("\\u0000", "\0"), param)
+
+
 def _https(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme != "https" or not parts.hostname:
@@ -75,17 +89,22 @@ def _identifier(value: str) -> str:
     return value
 
 
+def _whole(value: Any) -> Any:
+    # JSON knows one kind of number: 60.0 is the integer 60.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 Stored = AfterValidator(_storable)
+Whole = Annotated[int, Field(strict=True), BeforeValidator(_whole)]
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable), Stored]
 # What models accept as the name of a function.
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_\-]{0,63}$")]
 Id = Annotated[str, AfterValidator(_identifier)]
-Version = Annotated[int, Field(ge=0, le=LARGEST_VERSION, strict=True)]
+Version = Annotated[Whole, Field(ge=0, le=LARGEST_VERSION)]
 Line = Annotated[str, Field(max_length=1000), Stored]
 # The provider stops at some thousand tokens; this leaves room for every language.
 PromptText = Annotated[str, Field(min_length=1, max_length=100_000), Stored]
 Url = Annotated[str, Field(max_length=2000), AfterValidator(_https), Stored]
-Milliseconds = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Flag = Annotated[bool, Field(strict=True)]
 
@@ -190,11 +209,11 @@ class _Timeout(_Part):
 
 
 class Inactivity(_Timeout):
-    duration_secs: Annotated[int, Field(strict=True, ge=30, le=1800)] | None = None
+    duration_secs: Annotated[Whole, Field(ge=30, le=1800)] | None = None
 
 
 class MaxDuration(_Timeout):
-    duration_secs: Annotated[int, Field(strict=True, ge=30, le=1800)] | None = None
+    duration_secs: Annotated[Whole, Field(ge=30, le=1800)] | None = None
 
 
 class Timeouts(_Part):
@@ -204,17 +223,17 @@ class Timeouts(_Part):
 
 class Nudges(_Part):
     enabled: Flag
-    interval_secs: Annotated[int, Field(strict=True, ge=1, le=1800)] | None = None
+    interval_secs: Annotated[Whole, Field(ge=1, le=1800)] | None = None
 
 
 class TurnDetection(_Part):
-    end_of_turn_silence_ms: Annotated[Milliseconds, Field(ge=500, le=3000)] | None = None
-    prefix_padding_ms: Annotated[Milliseconds, Field(ge=0, le=1000)] | None = None
+    end_of_turn_silence_ms: Annotated[Whole, Field(ge=500, le=3000)] | None = None
+    prefix_padding_ms: Annotated[Whole, Field(ge=0, le=1000)] | None = None
     speech_detection_threshold: Annotated[Number, Field(ge=0, le=1)] | None = None
 
 
 class Interruption(_Part):
-    min_interruption_ms: Annotated[Milliseconds, Field(ge=50, le=2000)] | None = None
+    min_interruption_ms: Annotated[Whole, Field(ge=50, le=2000)] | None = None
 
 
 class Webhook(_Part):
@@ -338,11 +357,11 @@ def _checked(model: type[BaseModel], body: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return model.model_validate(body).model_dump(exclude_none=True)
     except ValidationError as error:
-        raise _refused(error) from None
+        raise refused(error) from None
 
 
-def _refused(error: ValidationError) -> Refused:
-    """The first problem; where a field has alternatives it is told once."""
+def refused(error: ValidationError) -> Refused:
+    """The first problem as a 400 that names the field."""
     first = error.errors(include_url=False, include_input=False)[0]
     param = ".".join(str(part) for part in first["loc"])[:200] or None
     message = first["msg"].removeprefix("Value error, ")

@@ -152,6 +152,27 @@ class ToolStatusRequested(Asked):
     status: Literal["usable", "disabled"]
 
 
+class ProjectImportRequested(Asked):
+    """Put a project in as `project.export.requested` took it out: everything or nothing, and again without harm.
+
+    Answer: {"resources", "versions", "places"}, each the number of those that were new or changed.
+    """
+
+    project_id: str
+    document: dict[str, Any]
+
+
+class ResourceImportRequested(Asked):
+    """Copy a page of the provider's resources of a kind, with all their versions, into our own catalogue.
+
+    What is here already stays as it is, so any page may be copied again. Pages count from 0. Answer: {"resources",
+    "versions", "known", "skipped": [{"id", "name", "reason"}], "more"}.
+    """
+
+    kind: Kind
+    page: int
+
+
 # -- queries: they change nothing ------------------------------------------------------------------------------
 
 
@@ -216,6 +237,12 @@ class AuditListRequested(Asked):
     limit: int = 50
     before: int | None = None
     target: str | None = None
+
+
+class ProjectExportRequested(Asked):
+    """The active sets of a project and the resources in them, as one document."""
+
+    project_id: str
 
 
 class HumeTokenRequested(Asked):
@@ -295,6 +322,8 @@ ACTIVE_ROLLOUT = _command("active.rollout.requested", ActiveRolloutRequested, "G
 ACTIVE_CLEAR = _command("active.clear.requested", ActiveClearRequested, "Take an active set away.")
 TOOL_DRAFT = _command("tool.draft.requested", ToolDraftRequested, "Have a model draft a tool.", ordered=False)
 TOOL_STATUS = _command("tool.status.requested", ToolStatusRequested, "Promote or disable a drafted tool.")
+PROJECT_IMPORT = _command("project.import.requested", ProjectImportRequested, "Put an exported project in.")
+RESOURCE_IMPORT = _command("resource.import.requested", ResourceImportRequested, "Copy resources of the provider.")
 
 RESOURCE_LIST = _query("resource.list.requested", ResourceListRequested, "List resources.")
 RESOURCE_VERSIONS = _query("resource.versions.requested", ResourceVersionsRequested, "List versions of a resource.")
@@ -304,6 +333,7 @@ ACTIVE_HISTORY = _query("active.history.requested", ActiveHistoryRequested, "Lis
 ACTIVE_DIFF = _query("active.diff.requested", ActiveDiffRequested, "Compare two revisions.")
 ACTIVE_AT = _query("active.at.requested", ActiveAtRequested, "Tell what was live at a moment.")
 AUDIT_LIST = _query("audit.list.requested", AuditListRequested, "List what was done.")
+PROJECT_EXPORT = _query("project.export.requested", ProjectExportRequested, "Take a project out as one document.")
 HUME_TOKEN = _query("hume.token.requested", HumeTokenRequested, "Get a short-lived access token.")
 
 
