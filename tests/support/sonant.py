@@ -136,6 +136,8 @@ def sonant_system(
             "SONANT_DATA_DIR": str(data_dir),
             "SONANT_PORT": str(port),
             "SONANT_MODELS_FILE": str(models_file),
+            # It also stands in for the voice provider and for the model that drafts tools.
+            "SONANT_SANDBOX_URL": sandbox_url,
             "PYTHONUNBUFFERED": "1",
         }
         output = base / "up.out"

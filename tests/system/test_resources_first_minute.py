@@ -1,5 +1,6 @@
 """A product team's first minute: a voice configuration made, activated and read back, and a tool drafted into it."""
 
+import time
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -125,6 +126,7 @@ async def test_what_was_done_can_be_read_back(api: httpx.AsyncClient) -> None:
 async def test_the_token_is_one_for_a_client_and_never_the_key(api: httpx.AsyncClient) -> None:
     answer = await api.get("/api/hume/auth")
     assert answer.status_code == 200, answer.text
-    assert list(answer.json()) == ["accessToken"]
+    assert set(answer.json()) == {"accessToken", "expiresAt"}
+    assert answer.json()["expiresAt"] > time.time()
     assert answer.headers["x-sonant-provider"] == "sandbox"
     assert answer.headers["cache-control"] == "no-store"

@@ -13,9 +13,10 @@ from gateway.routing import Route
 
 
 class AccessToken(BaseModel):
-    """A short-lived token; never the key it was got with."""
+    """A short-lived token, never the key it was got with. `expiresAt` is in unix seconds."""
 
     access_token: str = Field(alias="accessToken")
+    expires_at: int = Field(alias="expiresAt")
 
 
 async def get_token(request: web.Request) -> web.Response:
