@@ -5,8 +5,7 @@ of the users another revision; whatever else switches the place ends it.
 """
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common.events.envelope import Event
@@ -24,11 +23,12 @@ from common.events.resources import (
     Place,
 )
 from common.kernel.replies import Reply
+from common.storage.postgres import transient
 from resources import places, sets, validation
 from resources.deps import Deps
 from resources.metrics import SWITCHES
 from resources.places import Origin, Pinned, Spot, State
-from resources.ports import Catalogue, ProviderDown, Refused
+from resources.ports import Refused
 from resources.work import Work
 
 # A model is offered all of them with every turn.
@@ -41,7 +41,7 @@ LONGEST_NOTE = 1_000
 async def on_switch(event: Event[ActiveSwitchRequested], deps: Deps) -> Reply:
     """200 with the set; 400, 404 for a pin that is nowhere, 409 `not_usable`, 412 `revision_mismatch`."""
     asked = event.payload
-    await look_up(deps.catalogues.of(asked.org_id), asked.org_id, asked.pins)
+    await look_up(deps, asked.org_id, places.pinned(asked.pins))
     async with deps.works.begin(event) as work:
         body = await switch(work, asked.place, asked.pins, if_match=asked.if_match, note=asked.note)
         return await work.answer(Reply(body))
@@ -51,7 +51,7 @@ async def on_tool(event: Event[ActiveToolRequested], deps: Deps) -> Reply:
     """200 with the set; 404 for a tool that is nowhere or not in the set, 409, 412."""
     asked = event.payload
     if asked.action == "add":
-        await look_up_one(deps.catalogues.of(asked.org_id), asked.org_id, Pinned("tool", *_both(asked.tool)))
+        await look_up(deps, asked.org_id, [Pinned("tool", asked.tool.id, asked.tool.version)])
     async with deps.works.begin(event) as work:
         change = add_tool if asked.action == "add" else remove_tool
         return await work.answer(Reply(await change(work, asked.place, asked.tool, if_match=asked.if_match)))
@@ -69,7 +69,7 @@ async def on_rollout(event: Event[ActiveRolloutRequested], deps: Deps) -> Reply:
     """200 with the set that is current; 400, 404, 409 `no_active_set` or `no_rollout`, 412."""
     asked = event.payload
     if asked.pins is not None:
-        await look_up(deps.catalogues.of(asked.org_id), asked.org_id, asked.pins)
+        await look_up(deps, asked.org_id, places.pinned(asked.pins))
     async with deps.works.begin(event) as work:
         body = await roll_out(work, asked.place, asked.percent, asked.pins, if_match=asked.if_match)
         return await work.answer(Reply(body))
@@ -293,26 +293,26 @@ def _no_set(message: str) -> Refused:
     return Refused(409, message, "no_active_set")
 
 
-def _both(pin: Pin) -> tuple[str, int | None]:
-    return pin.id, pin.version
-
-
 # -- what may be pinned ------------------------------------------------------------------------------------------
 
 PARAMS: Mapping[Kind, str] = {"config": "configId", "prompt": "promptId", "voice": "voiceId", "tool": "toolId"}
 
 
-async def look_up(catalogue: Catalogue, org_id: str, pins: Pins) -> None:
-    """Have a provider's catalogue tell what it has of a set, before a transaction waits for it."""
-    await asyncio.gather(*(look_up_one(catalogue, org_id, pin) for pin in places.pinned(pins)[: MOST_TOOLS + 3]))
+async def look_up(deps: Deps, org_id: str, pins: Sequence[Pinned]) -> None:
+    """Have a provider's catalogue bring the tables up to date about pins, before a transaction waits for it.
 
-
-async def look_up_one(catalogue: Catalogue, org_id: str, pin: Pinned) -> None:
-    """Bring the tables up to date about one pin. What the provider does not tell is judged by what they hold."""
+    Raises `Refused` (404), and `ProviderDown` where neither the tables nor the provider can tell.
+    """
+    catalogue = deps.catalogues.of(org_id)
     if catalogue.name == "local":
         return
-    with suppress(ProviderDown):
-        await catalogue.get(org_id, *pin)
+    await asyncio.gather(*(catalogue.get(org_id, *pin) for pin in pins))
+    async with transient():
+        known = await places.contents(deps.pool, org_id, pins)
+    # What is read while something else is kept is not kept itself: one at a time it is.
+    for pin in pins:
+        if pin not in known:
+            await catalogue.get(org_id, *pin)
 
 
 async def _check(work: Work, pins: Pins, kept: frozenset[Pinned] = frozenset()) -> None:

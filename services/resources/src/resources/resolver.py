@@ -44,6 +44,8 @@ APPLY_SECONDS = 1.0
 PLACES_AT_ONCE = 50
 # Calls to a provider at a time for one set.
 LOOK_UPS = 8
+# Whoever asked has seconds, and the tables have an answer: a provider that takes longer is not waited for.
+LOOK_UP_SECONDS = 2.0
 
 
 class Resolver:
@@ -56,6 +58,7 @@ class Resolver:
         self._catalogue_of = catalogue_of
         self._cache = cache
         self._fresh_seconds = fresh_seconds
+        self._late: set[asyncio.Task[bool]] = set()
         self._flights: dict[Hashable, asyncio.Task[Any]] = {}
 
     # -- questions ---------------------------------------------------------------------------------------------
@@ -156,10 +159,17 @@ class Resolver:
         async with transient():
             states = await places.states(self._pool, org_id, spots)
         sets_of = [pins for state in states.values() for pins in (state.current_pins, state.candidate_pins) if pins]
-        pins = list({pin for pins in sets_of for pin in places.pinned(pins)})
+        pins = {pin for pins in sets_of for pin in places.pinned(pins)}
+        if not pins:
+            return frozenset()
         room = asyncio.Semaphore(LOOK_UPS)
-        there = await asyncio.gather(*(_there(catalogue, org_id, pin, room) for pin in pins))
-        return frozenset(pin for pin, found in zip(pins, there, strict=True) if not found)
+        asked = {asyncio.create_task(_there(catalogue, org_id, pin, room)): pin for pin in pins}
+        # Those not done go on: they bring the tables up to date for the next one, and tell the breaker.
+        done, late = await asyncio.wait(asked, timeout=LOOK_UP_SECONDS)
+        self._late |= late
+        for task in late:
+            task.add_done_callback(self._late.discard)
+        return frozenset(asked[task] for task in done if not task.result())
 
     # -- the cache ---------------------------------------------------------------------------------------------
 
@@ -194,7 +204,7 @@ async def _there(catalogue: Catalogue, org_id: str, pin: Pinned, room: asyncio.S
             await catalogue.get(org_id, *pin)
         except Refused as refused:
             return refused.status != 404
-        except ProviderDown:
+        except (ProviderDown, Retry):
             return True
     return True
 

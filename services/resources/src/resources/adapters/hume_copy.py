@@ -1,16 +1,15 @@
 """The last known copy of what the provider holds, in the tables of resources."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 
 import orjson
 
 from common.storage.postgres import Pool, transient
 from resources.ports import Item
+from resources.store import moment
 from resources.work import Connection
 
 CATALOGUE = "hume"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Names are unique here and perhaps not there; the one seen last has it.
 _STEP_ASIDE = """
@@ -51,11 +50,11 @@ async def remember(pool: Pool, org_id: str, items: Sequence[Item], seen: int) ->
     """Write what was read through to the copy, unless the organisation changed something since clock `seen`.
 
     What was read may be older than such a change, and would bring back what it deleted. A writer at work now
-    (its row is locked) is one as well.
+    (its row is locked) is one as well. Readers share the row: what several of them saw is all kept.
     """
     async with transient(), pool.acquire() as connection, connection.transaction():
         now = await connection.fetchval(
-            "SELECT clock FROM resources.organizations WHERE org_id = $1 FOR UPDATE SKIP LOCKED", org_id
+            "SELECT clock FROM resources.organizations WHERE org_id = $1 FOR SHARE SKIP LOCKED", org_id
         )
         if now == seen:
             await keep(connection, org_id, items)
@@ -69,15 +68,11 @@ async def keep(connection: Connection, org_id: str, items: Sequence[Item]) -> No
 
 
 def _resource(org_id: str, item: Item) -> tuple[object, ...]:
-    times = (_moment(item.created_on), _moment(item.modified_on))
+    times = (moment(item.created_on), moment(item.modified_on))
     return (org_id, item.kind, item.id, CATALOGUE, item.name, item.version + 1, *times)
 
 
 def _version(org_id: str, item: Item) -> tuple[object, ...]:
     content = orjson.dumps(dict(item.content)).decode()
-    times = (_moment(item.created_on), _moment(item.modified_on))
+    times = (moment(item.created_on), moment(item.modified_on))
     return (org_id, item.kind, item.id, item.version, content, item.version_description, *times)
-
-
-def _moment(milliseconds: int) -> datetime:
-    return _EPOCH + timedelta(milliseconds=milliseconds)
