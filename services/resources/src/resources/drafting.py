@@ -106,7 +106,8 @@ async def _drafted(asked: ToolDraftRequested, model: Model | None, taken: Sequen
     verdict = Verdict(None, ())
     for attempt in range(1, ATTEMPTS + 1):
         raw = await model.complete(messages)
-        verdict = judge(raw, inputs=asked.inputs, taken=taken)
+        # Some hundred milliseconds at worst, which others need not wait for.
+        verdict = await asyncio.to_thread(judge, raw, inputs=asked.inputs, taken=taken)
         if not verdict.reasons:
             return _Drafted(verdict.draft, (), attempt, model.name)
         for code in {reason.code for reason in verdict.reasons}:

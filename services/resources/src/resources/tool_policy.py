@@ -24,8 +24,8 @@ FALLBACK_MAX = 500
 REASONS_MAX = 20
 
 MEMBERS = ("name", "description", "parameters", "fallback_content")
-# Strings are skipped, so that brackets in them do not count.
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{\]}]', re.DOTALL)
+# Strings are skipped, so that brackets in them do not count; one that never ends is skipped to the end, once.
+_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{\]}]', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Whether a tool may be used: drafted ones wait in quarantine, and any tool can be taken out everywhere at once."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -52,7 +53,7 @@ async def _check(work: Work, item: Item) -> None:
     if item.provenance is None:
         return
     others = await names(work.connection, work.org_id, but=item.id)
-    reasons = judge_tool(item.name, dict(item.content), taken=others)
+    reasons = await asyncio.to_thread(judge_tool, item.name, dict(item.content), taken=others)
     if reasons:
         details = {"reasons": [reason.body() for reason in reasons]}
         raise Refused(422, "The tool does not come through the checks.", "draft_refused", "id", details=details)
