@@ -9,10 +9,12 @@ import aiohttp
 import pytest
 
 from common.kernel.breaker import Breaker
+from resources.adapters.hume_account import account_of
 from resources.adapters.hume_api import Account, open_transport
 from resources.adapters.hume_policy import Policy
 from resources.adapters.hume_token import HumeTokens
 from resources.ports import ProviderDown
+from resources.settings import ResourcesSettings
 from resources.tokens import EARLY_SECONDS, Tokens
 from sandbox.app import serve
 from tests.contract.catalogue_contract import refused
@@ -142,3 +144,16 @@ async def test_without_credentials_it_is_unconfigured(provider: Provider) -> Non
         for account in (Account(provider.url, ""), Account(provider.url, provider.key)):
             met = await refused(503, Tokens(HumeTokens(transport, account, Policy())).get())
             assert met.code == "unconfigured"
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"hume_api_key": "k", "hume_secret_key": "s"}, Account("https://api.hume.ai", "k", "s")),
+        ({"hume_api_key": "k", "sandbox_url": "http://s"}, Account("https://api.hume.ai", "k")),
+        ({"sandbox_url": "http://s"}, Account("http://s", "sandbox", "sandbox", provider="sandbox")),
+        ({}, Account("https://api.hume.ai", "")),
+    ],
+)
+def test_without_a_key_the_sandbox_stands_in_or_nobody(settings: dict[str, str], expected: Account) -> None:
+    assert account_of(ResourcesSettings.model_validate(settings)) == expected

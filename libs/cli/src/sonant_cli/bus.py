@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
@@ -11,6 +12,7 @@ from sonant_cli.state import DataDir
 
 if TYPE_CHECKING:
     from common.bus.port import Log
+    from common.kernel.asking import Asker
 
 T = TypeVar("T")
 
@@ -29,6 +31,43 @@ def with_log(work: Callable[["Log"], Awaitable[T]]) -> T:
         return asyncio.run(_run(work))
     except (BusUnavailableError, *UNAVAILABLE) as error:
         raise CliError(f"the log does not answer: {error}") from None
+
+
+def with_asker(work: Callable[["Asker"], Awaitable[T]]) -> T:
+    """What `work` makes of asking the services, with commands that are answered.
+
+    Raises:
+        CliError: no log or live channel is known, or a service does not answer.
+    """
+
+    async def ask(log: "Log") -> T:
+        async with _asker(log, DataDir.from_environment()) as asker:
+            return await work(asker)
+
+    try:
+        return with_log(ask)
+    except TimeoutError as error:
+        raise CliError(f"{error}: is the service running?") from None
+
+
+@asynccontextmanager
+async def _asker(log: "Log", data: DataDir) -> AsyncIterator["Asker"]:
+    from common.bus.live import LiveReader
+    from common.kernel.asking import Asker
+    from common.storage.resp import open_resp
+
+    url = redis_url(data)
+    async with open_resp(url) as reading, open_resp(url) as beating:
+        reader = LiveReader(reading, beating, f"cli-{uuid.uuid4().hex[:12]}")
+        await reader.open()
+        tasks = [asyncio.create_task(reader.read()), asyncio.create_task(reader.beat())]
+        try:
+            yield Asker(log, reader)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            await reader.close()
 
 
 async def _run(work: Callable[["Log"], Awaitable[T]]) -> T:
@@ -55,8 +94,22 @@ def log_url(data: DataDir) -> str:
     Raises:
         CliError: none is set and `sonant up` does not run.
     """
+    return _engine_url(data, "log")
+
+
+def redis_url(data: DataDir) -> str:
+    """The address of the live channel.
+
+    Raises:
+        CliError: none is set and `sonant up` does not run.
+    """
+    return _engine_url(data, "redis")
+
+
+def _engine_url(data: DataDir, engine: str) -> str:
     known = data.read_urls() if data.is_running() else {}
-    url = os.environ.get("SONANT_LOG_URL") or known.get("log")
+    variable = f"SONANT_{engine.upper()}_URL"
+    url = os.environ.get(variable) or known.get(engine)
     if not url:
-        raise CliError("no log: start `sonant up`, or set SONANT_LOG_URL")
+        raise CliError(f"no {engine}: start `sonant up`, or set {variable}")
     return url

@@ -53,6 +53,7 @@ async def open_resources(settings: ResourcesSettings, kernel: Kernel) -> AsyncIt
                 resolver,
                 drafting,
                 hume.tokens,
+                hume.source,
                 kernel.redis,
                 kernel.log,
                 kernel.live,

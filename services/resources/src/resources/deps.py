@@ -9,7 +9,7 @@ from common.bus.live import LiveWriter
 from common.bus.port import Log
 from common.storage.postgres import Pool
 from resources.models import Drafting
-from resources.ports import Catalogue
+from resources.ports import Catalogue, Source
 from resources.resolver import Resolver
 from resources.settings import ResourcesSettings
 from resources.tokens import Tokens
@@ -38,6 +38,7 @@ class Deps:
     resolver: Resolver
     drafting: Drafting
     tokens: Tokens
+    source: Source
     redis: Redis
     log: Log
     live: LiveWriter

@@ -22,6 +22,7 @@ from common.events.resources import (
     RESOURCE_DELETE,
     RESOURCE_EDIT,
     RESOURCE_GET,
+    RESOURCE_IMPORT,
     RESOURCE_LIST,
     RESOURCE_VERSION,
     RESOURCE_VERSIONS,
@@ -30,7 +31,7 @@ from common.events.resources import (
 )
 from common.events.spec import EventSpec
 from common.kernel.consumer import Handler
-from resources import active, audits, catalogue, drafting, issuing, reading, tool_status, transfer
+from resources import active, audits, catalogue, drafting, importing, issuing, reading, tool_status, transfer
 from resources.answering import answered
 from resources.deps import Deps
 
@@ -56,6 +57,7 @@ HANDLERS: dict[EventSpec[Any], Handler[Deps]] = {
     TOOL_STATUS: answered(tool_status.change),
     AUDIT_LIST: answered(audits.list_entries),
     HUME_TOKEN: answered(issuing.issue),
+    RESOURCE_IMPORT: answered(importing.copy_page),
     PROJECT_EXPORT: answered(transfer.take_out),
     PROJECT_IMPORT: answered(transfer.put_in),
     ACTIVE_SWITCHED: reading.on_switched,

@@ -121,3 +121,18 @@ class Catalogue(Protocol):
 
     async def delete(self, work: Work, kind: Kind, id: str) -> None:
         """The resource with all versions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """Some resources with all their versions, oldest first, and whether there are more pages."""
+
+    resources: Sequence[Sequence[Item]]
+    more: bool
+
+
+class Source(Protocol):
+    """Where whole resources can be copied from; raises `Refused` and `ProviderDown`."""
+
+    async def stock(self, kind: Kind, page: int) -> Stock:
+        """A page of resources. Pages count from 0."""

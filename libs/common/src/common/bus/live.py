@@ -448,9 +448,9 @@ class LiveReader:
         return f"no answer for {silent:.1f} s" if silent > SILENT_SECONDS else None
 
     async def close(self) -> None:
-        """Remove the mailbox, so that writers stop at once."""
+        """Remove the mailbox, so that writers stop at once, and what a next life would remove it by."""
         with contextlib.suppress(*UNAVAILABLE):
-            await self._beating.execute("DEL", self.mailbox)
+            await self._beating.execute("DEL", self.mailbox, self._owner)
 
 
 @asynccontextmanager

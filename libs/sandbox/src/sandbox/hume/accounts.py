@@ -79,6 +79,7 @@ class Account:
     token_seconds: int = TOKEN_SECONDS
     requests: int = 0
     tokens: int = 0
+    latest: int = 0
 
     def thing(self, kind: Kind, id: str) -> Thing:
         """The resource; raise HumeError 404."""
@@ -90,7 +91,9 @@ class Account:
     def create(self, kind: Kind, name: str) -> Thing:
         """A new resource without versions; raise HumeError 409 for a name that is taken."""
         self.check_name(kind, name)
-        thing = Thing(kind, str(uuid.uuid4()), name, now_ms())
+        # No two at the same moment: their order is told by it.
+        self.latest = max(self.latest + 1, now_ms())
+        thing = Thing(kind, str(uuid.uuid4()), name, self.latest)
         self.things[kind][thing.id] = thing
         return thing
 

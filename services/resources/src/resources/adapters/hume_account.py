@@ -1,4 +1,4 @@
-"""Everything about Hume, put together from the settings: its catalogue and its access tokens."""
+"""Everything about Hume, put together from the settings: its catalogue, its access tokens, and its stock to copy."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,6 +8,7 @@ from common.storage.postgres import Pool
 from resources.adapters.hume import HumeCatalogue
 from resources.adapters.hume_api import Account, hume_api, open_transport
 from resources.adapters.hume_policy import Policy
+from resources.adapters.hume_source import HumeSource
 from resources.adapters.hume_token import HumeTokens
 from resources.settings import ResourcesSettings
 from resources.tokens import Tokens
@@ -22,6 +23,7 @@ class Hume:
 
     catalogue: HumeCatalogue
     tokens: Tokens
+    source: HumeSource
 
 
 @asynccontextmanager
@@ -31,8 +33,9 @@ async def open_hume(settings: ResourcesSettings, pool: Pool) -> AsyncIterator[Hu
     policy = Policy(configured=bool(account.api_key))
     async with open_transport() as transport:
         tokens = Tokens(HumeTokens(transport, account, policy))
+        api = hume_api(transport, account, policy)
         try:
-            yield Hume(HumeCatalogue(pool, hume_api(transport, account, policy)), tokens)
+            yield Hume(HumeCatalogue(pool, api), tokens, HumeSource(api))
         finally:
             await tokens.close()
 

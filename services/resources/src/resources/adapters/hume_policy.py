@@ -76,9 +76,9 @@ class Policy:
         self._breaker = breaker or Breaker()
         metrics.API_BREAKER_OPEN.labels(PROVIDER).set(0)
 
-    def begin(self) -> Budget:
-        """The time of a new operation."""
-        return Budget.full(self._total_seconds)
+    def begin(self, seconds: float | None = None) -> Budget:
+        """The time of a new operation, for which somebody waits longer than usual where `seconds` are given."""
+        return Budget.full(seconds or self._total_seconds)
 
     async def read(self, budget: Budget, operation: str, send: Callable[[], Awaitable[T | None]]) -> T:
         """What `send` gives; repeated after failures, so it must change nothing, or the same thing again.

@@ -49,7 +49,7 @@ def _mark(event_id: str) -> str:
 
 def item(kind: Kind, shown: UniversalBaseModel, version_type: str = "FIXED") -> Item:
     """A version as the provider shows it. Voices carry no times there: 0."""
-    fields = shown.model_dump(mode="json", exclude_none=True)
+    fields = _storable(shown.model_dump(mode="json", exclude_none=True))
     content = {name: fields[name] for name in CONTENT[kind] if name in fields}
     return Item(
         kind=kind,
@@ -62,6 +62,15 @@ def item(kind: Kind, shown: UniversalBaseModel, version_type: str = "FIXED") -> 
         version_description=_MARK.sub("", fields.get("version_description", "")),
         version_type=version_type,
     )
+
+
+def _storable(value: Any) -> Any:
+    """Without the one character that PostgreSQL cannot keep."""
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd")
+    if isinstance(value, dict):
+        return {name: _storable(each) for name, each in value.items()}
+    return [_storable(each) for each in value] if isinstance(value, list) else value
 
 
 def whole(kind: Kind, shown: UniversalBaseModel) -> bool:

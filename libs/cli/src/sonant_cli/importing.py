@@ -1,0 +1,99 @@
+"""`sonant import`: a provider's account, copied into our own catalogue."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sonant_cli.bus import with_asker
+from sonant_cli.errors import CliError
+from sonant_cli.gateway import describe_error
+
+if TYPE_CHECKING:
+    from common.kernel.asking import Asker
+
+# What a config refers to comes before it.
+KINDS = ("prompt", "tool", "voice", "config")
+# The service gives a page of the provider's 20 seconds.
+PAGE_SECONDS = 30.0
+# More pages than any account has: a provider that always has one more must not keep us for ever.
+MOST_PAGES = 10_000
+
+importing = typer.Typer(no_args_is_help=True, help="Copy a provider's resources into our own catalogue.")
+
+
+@importing.callback()
+def _group() -> None:
+    """Keep `hume` a command of its own, though it is the only one."""
+
+
+@dataclass
+class Summary:
+    """What was copied; `known` counts the resources that were here before."""
+
+    resources: int = 0
+    versions: int = 0
+    known: int = 0
+    skipped: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, answer: dict[str, Any]) -> None:
+        """Count a page in."""
+        self.resources += answer["resources"]
+        self.versions += answer["versions"]
+        self.known += answer["known"]
+        self.skipped += answer["skipped"]
+
+    def line(self) -> str:
+        """The counts in words."""
+        known = f", {self.known} known before" if self.known else ""
+        return f"{self.resources} new with {self.versions} new versions{known}"
+
+
+@importing.command()
+def hume(
+    org: Annotated[str, typer.Option(help="The organisation that gets the copy.")] = "default",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Copy prompts, tools, voices and configs with all their versions; run it again to go on or to catch up."""
+    summaries = with_asker(lambda asker: _copy_all(asker, org, quiet=as_json))
+    if as_json:
+        typer.echo(json.dumps({kind: asdict(summary) for kind, summary in summaries.items()}))
+    skipped = [_why(kind, each) for kind, summary in summaries.items() for each in summary.skipped]
+    for line in skipped:
+        typer.echo(line, err=True)
+    if skipped:
+        raise CliError(f"{len(skipped)} could not be copied")
+
+
+def _why(kind: str, skipped: dict[str, Any]) -> str:
+    return f"skipped {kind} {skipped['name']} ({skipped['id']}): {skipped['reason']}"
+
+
+async def _copy_all(asker: "Asker", org: str, *, quiet: bool) -> dict[str, Summary]:
+    summaries = {}
+    for kind in KINDS:
+        summaries[kind] = summary = Summary()
+        for page in range(MOST_PAGES):
+            answer = await _copy(asker, org, kind, page)
+            summary.add(answer)
+            if not answer["more"]:
+                break
+            if not quiet:
+                typer.echo(f"{kind}s: {summary.line()} …")
+        if not quiet:
+            typer.echo(f"{kind}s: {summary.line()}")
+    return summaries
+
+
+async def _copy(asker: "Asker", org: str, kind: str, page: int) -> dict[str, Any]:
+    from common.events.resources import RESOURCE_IMPORT, ResourceImportRequested
+
+    wanted = ResourceImportRequested.model_validate(
+        {"org_id": org, "key_id": "sonant-import", "user_id": "", "kind": kind, "page": page}
+    )
+    reply = await asker.ask(RESOURCE_IMPORT, wanted, timeout=PAGE_SECONDS)
+    if reply.status >= 400:
+        raise CliError(f"{kind}s, page {page}: {describe_error(reply.status, json.dumps(reply.body))}")
+    answer: dict[str, Any] = reply.body
+    return answer

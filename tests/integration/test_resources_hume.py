@@ -1,0 +1,212 @@
+"""Resources with an account at Hume: an organisation kept there, access tokens, and the account copied home."""
+
+import asyncio
+import json
+import os
+import sys
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from common.events.resources import (
+    HUME_TOKEN,
+    RESOURCE_CREATE,
+    RESOURCE_GET,
+    RESOURCE_IMPORT,
+    RESOURCE_LIST,
+    RESOURCE_VERSION,
+    RESOURCE_VERSIONS,
+)
+from sandbox.app import serve
+from tests.support.resources import Caller, asking, new_database, started, world_on
+from tests.support.waiting import eventually
+
+KEY = "hume-key"
+KEPT_THERE = "org-at-hume"
+
+
+class Account:
+    """The account as its owner sees it, past the service."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def post(self, path: str, **body: Any) -> dict[str, Any]:
+        async with self._session.post(path, json=body, headers={"X-Hume-Api-Key": KEY}) as answer:
+            assert answer.status < 300, await answer.text()
+            return dict(await answer.json())
+
+    async def arrange(self, *faults: Mapping[str, Any]) -> dict[str, Any]:
+        async with self._session.put(f"/sandbox/hume/accounts/{KEY}", json={"faults": list(faults)}) as answer:
+            return dict(await answer.json())
+
+
+@pytest.fixture(scope="module")
+async def sandbox() -> AsyncIterator[str]:
+    async with serve() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+async def shared(
+    sandbox: str, valkey_url: str, postgres_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Caller]:
+    settings = {
+        "SONANT_HUME_BASE_URL": sandbox,
+        "SONANT_HUME_API_KEY": KEY,
+        "SONANT_HUME_SECRET_KEY": "secret",
+        "SONANT_HUME_ORGANIZATIONS": KEPT_THERE,
+    }
+    async with (
+        new_database(postgres_url, "hume") as database_url,
+        world_on(valkey_url, database_url, tmp_path_factory.mktemp("hume")) as world,
+        started(world, settings=settings) as service,
+        asking(world) as caller,
+    ):
+        await service.ready()
+        yield caller
+
+
+@pytest.fixture
+async def account(sandbox: str, shared: Caller) -> AsyncIterator[Account]:
+    """An account with nothing in it, and a service whose breaker has closed again."""
+    async with aiohttp.ClientSession(sandbox) as session:
+        async with session.delete(f"/sandbox/hume/accounts/{KEY}") as answer:
+            assert answer.status == 204
+
+        async def answers() -> bool:
+            return (await shared.ask(RESOURCE_IMPORT, kind="voice", page=0)).status == 200
+
+        check: Callable[[], Awaitable[bool]] = answers
+        await eventually(check, timeout=30, interval=0.5)
+        yield Account(session)
+
+
+@pytest.fixture
+def caller(shared: Caller) -> Caller:
+    """Somebody of an organisation whose resources are here."""
+    return replace(shared, org_id=f"org-{uuid.uuid4().hex[:12]}", asked=[])
+
+
+async def test_an_organisation_may_be_kept_at_the_provider(shared: Caller, account: Account) -> None:
+    there = replace(shared, org_id=KEPT_THERE, asked=[])
+    made = await there.ask(RESOURCE_CREATE, kind="prompt", body={"name": "n", "text": "one"})
+    assert made.status == 201, made.body
+    id = made.body["prompt"]["id"]
+    await account.arrange({"do": "lost", "method": "POST"})
+    second = await there.ask(RESOURCE_VERSION, kind="prompt", id=id, body={"text": "two"})
+    assert second.body["prompt"]["version"] == 1
+    assert (await account.arrange())["prompt_versions"] == 2
+    await account.arrange({"do": "status-410", "times": None})
+    known = await there.ask(RESOURCE_GET, kind="prompt", id=id, version=0)
+    assert known.body["prompt"]["text"] == "one"
+    refused = await there.ask(RESOURCE_CREATE, kind="prompt", body={"name": "m", "text": "three"})
+    assert (refused.status, refused.body["error"]["code"]) in (
+        (502, "provider_unavailable"),
+        # By then the breaker may have had enough.
+        (503, "provider_unavailable"),
+    )
+
+
+async def test_tokens_are_handed_out(caller: Caller, account: Account) -> None:
+    first = await caller.ask(HUME_TOKEN)
+    assert (first.status, first.headers["x-sonant-provider"]) == (200, "hume"), first.body
+    assert first.body["accessToken"]
+    again = await caller.ask(HUME_TOKEN)
+    assert again.body == first.body
+
+
+# -- the account, copied home ------------------------------------------------------------------------------------------
+
+
+async def furnish(account: Account, prompts: int = 7) -> dict[str, Any]:
+    """Some resources of every kind, one of the prompts with three versions."""
+    made = [await account.post("/v0/evi/prompts", name=f"p{index}", text=f"p{index}") for index in range(prompts)]
+    for text in ("second", "third"):
+        await account.post(f"/v0/evi/prompts/{made[0]['id']}", text=text, version_description=text)
+    tool = await account.post("/v0/evi/tools", name="look_up", parameters='{"type":"object"}')
+    await account.post("/v0/tts/voices", name="Warm", generation_id="g")
+    config = await account.post(
+        "/v0/evi/configs",
+        name="desk",
+        evi_version="3",
+        prompt={"id": made[0]["id"], "version": 1},
+        tools=[{"id": tool["id"], "version": 0}],
+    )
+    return {"prompt": made[0], "tool": tool, "config": config}
+
+
+async def import_hume(caller: Caller, *options: str) -> tuple[int, str, str]:
+    """`sonant import hume`: exit code, output and errors."""
+    url = caller.world.redis_url
+    process = await asyncio.create_subprocess_exec(
+        *(str(Path(sys.executable).with_name("sonant")), "import", "hume", "--org", caller.org_id, *options),
+        env={**os.environ, "SONANT_LOG_URL": url, "SONANT_REDIS_URL": url},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await process.communicate()
+    return process.returncode or 0, output.decode(), errors.decode()
+
+
+async def test_an_account_is_copied_with_ids_versions_and_order(caller: Caller, account: Account) -> None:
+    made = await furnish(account)
+    code, output, errors = await import_hume(caller)
+    assert (code, errors) == (0, ""), errors
+    assert "prompts: 7 new with 9 new versions" in output.splitlines()
+    listed = await caller.ask(RESOURCE_LIST, kind="prompt", page_size=100)
+    assert [each["name"] for each in listed.body["prompts"]] == [f"p{index}" for index in range(6, -1, -1)]
+    versions = await caller.ask(RESOURCE_VERSIONS, kind="prompt", id=made["prompt"]["id"])
+    assert [(each["version"], each["text"]) for each in versions.body["prompts"]] == [
+        (2, "third"),
+        (1, "second"),
+        (0, "p0"),
+    ]
+    assert versions.body["prompts"][0]["created_on"] == made["prompt"]["created_on"]
+    config = await caller.ask(RESOURCE_GET, kind="config", id=made["config"]["id"])
+    assert config.body["config"]["prompt"] == {"id": made["prompt"]["id"], "version": 1}
+    assert config.body["config"]["tools"] == [{"id": made["tool"]["id"], "version": 0}]
+    voices = await caller.ask(RESOURCE_LIST, kind="voice")
+    assert [each["name"] for each in voices.body["voices"]] == ["Warm"]
+    more = await caller.ask(RESOURCE_VERSION, kind="prompt", id=made["prompt"]["id"], body={"text": "ours"})
+    assert more.body["prompt"]["version"] == 3
+
+
+async def test_copying_again_adds_what_is_new_and_changes_nothing(caller: Caller, account: Account) -> None:
+    made = await furnish(account, prompts=2)
+    id = made["prompt"]["id"]
+    assert (await import_hume(caller))[0] == 0
+    await caller.ask(RESOURCE_VERSION, kind="prompt", id=id, body={"text": "ours"})
+    for text in ("theirs", "theirs too"):
+        await account.post(f"/v0/evi/prompts/{id}", text=text)
+    code, output, _ = await import_hume(caller, "--json")
+    told = json.loads(output)
+    assert (code, told["prompt"]) == (0, {"resources": 0, "versions": 1, "known": 2, "skipped": []})
+    assert {told[kind]["versions"] for kind in ("tool", "voice", "config")} == {0}
+    versions = await caller.ask(RESOURCE_VERSIONS, kind="prompt", id=id)
+    assert [each["text"] for each in versions.body["prompts"]] == ["theirs too", "ours", "third", "second", "p0"]
+
+
+async def test_a_copy_that_was_broken_off_goes_on(caller: Caller, account: Account) -> None:
+    await furnish(account)
+    await account.arrange(*[{"do": "status-503", "path": "/v0/evi/configs"}] * 3)
+    code, _, errors = await import_hume(caller)
+    assert code == 1
+    assert "configs, page 0" in errors
+    code, output, _ = await import_hume(caller)
+    assert code == 0
+    assert "configs: 1 new with 1 new versions" in output.splitlines()
+
+
+async def test_a_name_that_is_taken_here_is_told(caller: Caller, account: Account) -> None:
+    await furnish(account, prompts=2)
+    await caller.ask(RESOURCE_CREATE, kind="prompt", body={"name": "p1", "text": "ours"})
+    code, _, errors = await import_hume(caller)
+    assert code == 1
+    assert "skipped prompt p1" in errors
+    assert "name_taken" in errors
