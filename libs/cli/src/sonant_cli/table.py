@@ -38,13 +38,16 @@ SERVICES = (
 
 @dataclass(frozen=True)
 class Table:
-    """What runs, in stages, and where: `urls` holds the engines' addresses (`log`, `redis`, `database`)."""
+    """What runs, in stages, and where: `urls` holds the engines' addresses (`log`, `redis`, `database`).
+
+    `sandboxed` says what the sandbox stands in for, each with the variable that names the real one's key.
+    """
 
     stages: Sequence[Sequence[Process]]
     urls: Mapping[str, str]
     url: str
     drain_budget: float
-    sandboxed: Sequence[str]
+    sandboxed: Mapping[str, str]
 
 
 def build(data: DataDir, environ: Mapping[str, str]) -> Table:
@@ -67,7 +70,7 @@ def build(data: DataDir, environ: Mapping[str, str]) -> Table:
         urls=urls,
         url=f"http://{HOST}:{port}",
         drain_budget=_drain_seconds(environ) + CLOSING_SECONDS,
-        sandboxed=["chat model `default`"] if sandbox else [],
+        sandboxed=_sandboxed(environ) if sandbox else {},
     )
 
 
@@ -86,6 +89,12 @@ def gateway_port(environ: Mapping[str, str]) -> int:
 def wants_sandbox(environ: Mapping[str, str]) -> bool:
     """Whether the sandbox answers for the chat provider: no key, no models file, no other sandbox."""
     return not any(environ.get(name) for name in ("OPENAI_API_KEY", "SONANT_MODELS_FILE", "SONANT_SANDBOX_URL"))
+
+
+def _sandboxed(environ: Mapping[str, str]) -> dict[str, str]:
+    """What has no key; Hume needs one only for the organisations it keeps resources of, and for its tokens."""
+    providers = {"chat model `default`": "OPENAI_API_KEY", "Hume": "SONANT_HUME_API_KEY"}
+    return {provider: variable for provider, variable in providers.items() if not environ.get(variable)}
 
 
 def _drain_seconds(environ: Mapping[str, str]) -> float:
