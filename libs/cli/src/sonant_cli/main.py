@@ -7,9 +7,11 @@ import typer
 from sonant_cli.chat import chat
 from sonant_cli.dlq import dlq
 from sonant_cli.errors import CliError
+from sonant_cli.importing import importing
 from sonant_cli.keys import keys
 from sonant_cli.status import status
 from sonant_cli.topics import topics
+from sonant_cli.transfer import export, import_file
 from sonant_cli.up import up
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Run and operate Sonant.")
@@ -17,8 +19,11 @@ app.command()(up)
 app.command()(status)
 app.command()(chat)
 app.command()(topics)
+app.command()(export)
+importing.command("file")(import_file)
 app.add_typer(keys, name="keys")
 app.add_typer(dlq, name="dlq")
+app.add_typer(importing, name="import")
 
 
 def main() -> None:

@@ -1,0 +1,77 @@
+"""`sonant export` and `sonant import file`: a project with its resources and active sets as one JSON file."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sonant_cli.bus import with_asker
+from sonant_cli.errors import CliError
+from sonant_cli.gateway import describe_error
+
+if TYPE_CHECKING:
+    from common.events.spec import EventSpec
+    from common.kernel.replies import Reply
+
+# A thousand active sets are switched one after the other.
+ANSWER_SECONDS = 60.0
+# As it stands in the audit trail.
+KEY_ID = "sonant-cli"
+
+OrgOption = Annotated[str, typer.Option(help="The organisation.")]
+
+
+def export(
+    file: Annotated[Path | None, typer.Argument(help="Where to write it; without one it is printed.")] = None,
+    project: Annotated[str, typer.Option(help="The project.")] = "default",
+    org: OrgOption = "default",
+) -> None:
+    """Take a project out: its active sets, and every version of the resources in them."""
+    from common.events.resources import PROJECT_EXPORT
+
+    document = _ask(PROJECT_EXPORT, org, project_id=project)
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    if file is None:
+        typer.echo(text)
+        return
+    try:
+        file.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise CliError(f"{file} cannot be written: {error.strerror}") from None
+    typer.echo(f"{len(document['resources'])} resources and {len(document['places'])} active sets in {file}")
+
+
+def import_file(
+    file: Annotated[Path, typer.Argument(help="What `sonant export` wrote.")],
+    project: Annotated[str | None, typer.Option(help="Put it in as this project instead of its own.")] = None,
+    org: OrgOption = "default",
+) -> None:
+    """Put an exported project in, all of it or nothing; what is here already stays as it is."""
+    from common.events.resources import PROJECT_IMPORT
+
+    document = _read(file)
+    made = _ask(PROJECT_IMPORT, org, project_id=project or str(document.get("project_id")), document=document)
+    typer.echo(
+        f"{made['resources']} resources with {made['versions']} new versions, {made['places']} active sets switched"
+    )
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CliError(f"{file} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise CliError(f"{file} is no JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise CliError(f"{file} holds no project")
+    return document
+
+
+def _ask(spec: "EventSpec[Any]", org: str, **fields: Any) -> Any:
+    payload = spec.payload(org_id=org, key_id=KEY_ID, user_id="", **fields)
+    reply: Reply = with_asker(lambda asker: asker.ask(spec, payload, timeout=ANSWER_SECONDS))
+    if reply.status >= 400:
+        raise CliError(describe_error(reply.status, json.dumps(reply.body)))
+    return reply.body
