@@ -20,12 +20,7 @@ PAGE_SECONDS = 30.0
 # More pages than any account has: a provider that always has one more must not keep us for ever.
 MOST_PAGES = 10_000
 
-importing = typer.Typer(no_args_is_help=True, help="Copy a provider's resources into our own catalogue.")
-
-
-@importing.callback()
-def _group() -> None:
-    """Keep `hume` a command of its own, though it is the only one."""
+importing = typer.Typer(no_args_is_help=True, help="Bring resources in: an account at Hume, a project from a file.")
 
 
 @dataclass
