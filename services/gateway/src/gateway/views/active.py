@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
+import orjson
 from aiohttp import web
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -62,7 +63,7 @@ async def read_part(request: web.Request, kind: Kind, project_id: str | None) ->
     part = part_of(found.json(), kind)
     if part == {kind: None}:
         raise not_found(f"The active set has no {kind}.", code="nothing_active")
-    return web.json_response(part, headers=_headers(found, "user"))
+    return web.Response(body=orjson.dumps(part), content_type="application/json", headers=_headers(found, "user"))
 
 
 async def read_version(request: web.Request, kind: Kind, id: str, version: int | None) -> web.Response:
