@@ -260,7 +260,12 @@ async def _put(
         org_id=work.org_id, place=spot.place, revision=revision, percent=percent, clock=work.clock, at=work.at
     )
     await work.publish(ACTIVE_SWITCHED, fact)
+    shown = await _shown(work, state)
     SWITCHES.labels(action).inc()
+    return shown
+
+
+async def _shown(work: Work, state: State) -> dict[str, Any]:
     if state.current_pins is None:
         return {"revision": None}
     items = await places.contents(work.connection, work.org_id, places.pinned(state.current_pins))

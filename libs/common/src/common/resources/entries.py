@@ -7,6 +7,7 @@ The clock is the organisation's: every write advances it, so of two entries the 
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote
 
 import orjson
@@ -64,9 +65,15 @@ return 1
 MOST_VERSIONS = 1_000
 
 
+@lru_cache(maxsize=10_000)
+def _part(id: str) -> str:
+    """An id as part of a key, in which nothing else ends it. Quoting is a fifth of a read, so it is remembered."""
+    return quote(id, safe="")
+
+
 def place_key(org_id: str, project_id: str, user_id: str) -> str:
     """The key of a place; all keys of an organisation share a slot of a cluster."""
-    return f"{PREFIX}{{{quote(org_id, safe='')}}}:set:{quote(project_id, safe='')}:{quote(user_id, safe='')}"
+    return f"{PREFIX}{{{_part(org_id)}}}:set:{_part(project_id)}:{_part(user_id)}"
 
 
 def place_keys(org_id: str, project_id: str, user_id: str) -> list[str]:
@@ -85,7 +92,7 @@ def layers(project_id: str, user_id: str) -> list[tuple[str, str]]:
 
 def version_key(org_id: str, kind: Kind, id: str) -> str:
     """The key of a resource with its versions."""
-    return f"{PREFIX}{{{quote(org_id, safe='')}}}:{kind}:{quote(id, safe='')}"
+    return f"{PREFIX}{{{_part(org_id)}}}:{kind}:{_part(id)}"
 
 
 def version_field(version: int | None) -> str:

@@ -46,6 +46,14 @@ WATCHED_SECONDS = 1.0
 
 LAYERS: tuple[Layer, ...] = ("user", "project", "organization")
 
+_SET_SECONDS = RESOLVE_SECONDS.labels("set")
+_VERSION_SECONDS = RESOLVE_SECONDS.labels("version")
+_READS = {
+    (kind, outcome): CACHE_READS.labels(kind, outcome)
+    for kind in ("set", "version")
+    for outcome in ("hit", "miss", "stale")
+}
+
 
 class BrokenSetError(Exception):
     """A set is switched on but cannot be served, since something in it is gone; the message says what."""
@@ -130,7 +138,7 @@ class ActiveSets:
 
         Raises BusUnavailableError while the cache is away, or what is not in it cannot be had; BrokenSetError.
         """
-        with RESOLVE_SECONDS.labels("set").time():
+        with _SET_SECONDS.time():
             keys = place_keys(org_id, project_id, user_id)
             look = self._look(keys, await _read(self._cache, "MGET", *keys))
             stale = False
@@ -212,7 +220,7 @@ class Versions:
 
         Raises BusUnavailableError while the cache is away, or what is not in it cannot be had.
         """
-        with RESOLVE_SECONDS.labels("version").time():
+        with _VERSION_SECONDS.time():
             cached = await self._cached(org_id, kind, id, version)
             if cached is not None and time.time() < cached.fresh_until:
                 _count("version", "hit")
@@ -266,7 +274,7 @@ def _chosen(look: _Look, org_id: str, project_id: str, user_id: str, *, stale: b
 
 
 def _count(kind: str, outcome: str) -> None:
-    CACHE_READS.labels(kind, outcome).inc()
+    _READS[kind, outcome].inc()
 
 
 async def _read(cache: Resp, *command: str) -> Any:
