@@ -3,15 +3,20 @@
 import asyncio
 import os
 import signal
+import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from common.events.audit import AUDIT
+from common.events.envelope import Event
 from common.events.resources import RESOURCE_CREATE, RESOURCE_EDIT, RESOURCE_EVENTS, RESOURCE_GET, RESOURCE_VERSION
 from common.kernel.replies import Reply
 from sonant_cli.engines import postgres, valkey
 from tests.support.engines import running
-from tests.support.resources import Caller, World, asking, new_database, relayed, started, world_on
+from tests.support.resources import Caller, World, asking, new_database, relayed, started, world_on, world_on_kafka
 from tests.support.waiting import eventually
 
 PROMPT = {"name": "greeter", "text": "Greet the caller."}
@@ -32,24 +37,48 @@ def code(reply: Reply) -> tuple[int, str]:
     return reply.status, reply.body["error"]["code"]
 
 
+def commands(caller: Caller, orgs: list[str], total: int) -> list[Event[Any]]:
+    """Prompts to create, turn by turn in one of the organisations."""
+    return [
+        caller.of(orgs[number % len(orgs)]).event(
+            RESOURCE_CREATE, 180, kind="prompt", body={**PROMPT, "name": f"prompt {number}"}
+        )
+        for number in range(total)
+    ]
+
+
+async def load(world: World, events: list[Event[Any]]) -> None:
+    """Every command twice, some at a time."""
+    for start in range(0, len(events), 20):
+        batch = [event.record() for event in events[start : start + 20]]
+        await world.log.publish(*batch, *batch)
+
+
+async def all_told_in_order(world: World, orgs: list[str], events: list[Event[Any]]) -> None:
+    """Fail unless every command left its resource, its audit entry and its fact, once and in order."""
+    made = await world.fetch("SELECT id FROM resources.resources WHERE org_id = ANY($1)", orgs)
+    assert len(made) == len(events)
+    await relayed(world)
+    told = [event for event in await world.told(RESOURCE_EVENTS) if event.payload.org_id in orgs]
+    # A fact may be told again after a crash, under its own id, and in order behind its first telling.
+    facts = list({event.id: event.payload for event in told}.values())
+    assert sorted(fact.id for fact in facts) == sorted(row["id"] for row in made)
+    clocks: dict[tuple[str, str], list[int]] = {}
+    for fact in facts:
+        clocks.setdefault((fact.org_id, fact.id), []).append(fact.clock)
+    assert all(ticks == sorted(ticks) for ticks in clocks.values())
+    entries = [event.payload for event in await world.told(AUDIT) if event.payload.org_id in orgs]
+    assert {entry.event_id for entry in entries} == {event.id for event in events}
+    assert {entry.id for entry in entries} == {row["id"] for row in await world.fetch("SELECT id FROM resources.audit")}
+
+
 async def test_kill_9_loses_no_command_and_no_fact_and_doubles_none(resources_world: World) -> None:
-    world, total = resources_world, 400
+    world, orgs, total = resources_world, [f"org-{number}" for number in range(5)], 400
     async with asking(world) as caller:
-        events = [
-            caller.of(f"org-{number % 5}").event(
-                RESOURCE_CREATE, 120, kind="prompt", body={**PROMPT, "name": f"prompt {number}"}
-            )
-            for number in range(total)
-        ]
-
-        async def load() -> None:
-            for start in range(0, total, 20):
-                await world.log.publish(*(event.record() for event in events[start : start + 20]))
-                await asyncio.sleep(0)
-
+        events = commands(caller, orgs, total)
         async with started(world) as first:
             await first.ready()
-            loading = asyncio.create_task(load())
+            loading = asyncio.create_task(load(world, events))
             await reaches(world, total // 8)
             await first.kill()
         async with started(world) as second:
@@ -58,18 +87,30 @@ async def test_kill_9_loses_no_command_and_no_fact_and_doubles_none(resources_wo
         async with started(world):
             await loading
             await reaches(world, total)
-            await relayed(world)
-            told = await world.told(RESOURCE_EVENTS)
-    made = await world.fetch("SELECT id FROM resources.resources")
-    assert len(made) == total
-    # A fact may be told again after a crash, but with its own id, and in order behind its first telling.
-    first_told = list({event.id: event.payload for event in told}.values())
-    assert sorted(change.id for change in first_told) == sorted(row["id"] for row in made)
-    for org_id in (f"org-{number}" for number in range(5)):
-        clocks = [change.clock for change in first_told if change.org_id == org_id]
-        assert clocks == sorted(clocks)
-    entries = {event.payload.event_id for event in await world.told(AUDIT)}
-    assert entries == {event.id for event in events}
+            await all_told_in_order(world, orgs, events)
+
+
+@pytest.mark.kafka
+async def test_on_kafka_the_other_instance_takes_over_from_a_killed_one(
+    kafka_url: str, valkey_url: str, postgres_url: str, tmp_path: Path
+) -> None:
+    orgs, total = [f"org-{uuid.uuid4().hex[:8]}" for _ in range(5)], 200
+    async with (
+        new_database(postgres_url, "resources") as database_url,
+        world_on_kafka(kafka_url, valkey_url, database_url, tmp_path) as world,
+        started(world) as first,
+        started(world, instance="resources-1") as second,
+        asking(world) as caller,
+    ):
+        await first.ready()
+        await second.ready()
+        events = commands(caller, orgs, total)
+        loading = asyncio.create_task(load(world, events))
+        await reaches(world, total // 8)
+        await first.kill()
+        await loading
+        await reaches(world, total)
+        await all_told_in_order(world, orgs, events)
 
 
 async def reaches(world: World, rows: int) -> None:
@@ -83,7 +124,7 @@ async def reaches(world: World, rows: int) -> None:
         return bool(row["rows"] >= rows)
 
     widened: Callable[[], bool | Awaitable[bool]] = check
-    await eventually(widened, timeout=60)
+    await eventually(widened, timeout=120)
 
 
 async def test_two_instances_tell_every_fact_once_and_in_order(resources_world: World) -> None:

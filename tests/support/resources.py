@@ -17,13 +17,16 @@ import asyncpg
 import orjson
 import pytest
 
+from common.bus.connect import open_log
 from common.bus.live import LiveReader
+from common.bus.port import Log
 from common.bus.valkey import ValkeyLog
 from common.events.envelope import Event, open_event
-from common.events.registry import BY_NAME
+from common.events.registry import BY_NAME, topics
 from common.events.resources import RESOURCE_COMMANDS
 from common.events.spec import EventSpec, Topic
 from common.kernel.replies import Reply
+from common.kernel.settings import CommonSettings
 from common.storage.redis import open_redis
 from common.storage.resp import open_resp
 from sonant_cli.probes import http_ready
@@ -42,8 +45,10 @@ class World:
 
     redis_url: str
     database_url: str
-    log: ValkeyLog
+    log: Log
     output: Path
+    # Where the service finds the log; beside the live channel where none is named.
+    log_url: str = ""
 
     async def fetch(self, query: str, *values: Any) -> list[dict[str, Any]]:
         """Rows of the database as it is now."""
@@ -70,6 +75,17 @@ async def world_on(redis_url: str, database_url: str, output: Path) -> AsyncIter
             yield World(url, database_url, log, output)
         finally:
             await log.close()
+
+
+@asynccontextmanager
+async def world_on_kafka(kafka_url: str, redis_url: str, database_url: str, output: Path) -> AsyncIterator[World]:
+    """A log that other tests write to as well: tell organisations apart."""
+    url = urlsplit(redis_url)._replace(path=f"/{VALKEY_DATABASE}").geturl()
+    settings = CommonSettings(log_url=kafka_url, redis_url=url)
+    async with open_redis(url) as redis, open_log(settings, redis) as log:
+        await redis.flushdb()
+        await log.ensure(topics())
+        yield World(url, database_url, log, output, kafka_url)
 
 
 @asynccontextmanager
@@ -121,7 +137,7 @@ async def started(
     """`python -m resources`, not necessarily ready; ended by SIGTERM, after which it must have ended well."""
     port = free_port()
     own = {
-        "SONANT_LOG_URL": world.redis_url,
+        "SONANT_LOG_URL": world.log_url or world.redis_url,
         "SONANT_REDIS_URL": world.redis_url,
         "SONANT_DATABASE_URL": world.database_url,
         "SONANT_INSTANCE": instance,
