@@ -17,9 +17,9 @@ from gateway.views.resources import Resource
 
 # A draft and two repairs of it, each a whole answer of a model.
 DRAFT_SECONDS = 90.0
-MOST_NAMES = 32
+MOST_NAMES = 20
 
-Line = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Line = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
 class DraftTool(Strict):
