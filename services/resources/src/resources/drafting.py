@@ -29,7 +29,8 @@ ATTEMPTS = 3
 SHOWN_CHARS = 16 * 1024
 DESCRIPTION_CHARS = 4_000
 NAMES = 20
-NAME_CHARS = 200
+# A property can have no longer name.
+NAME_CHARS = 64
 
 INSTRUCTIONS = """\
 You draft function tools for a voice assistant. The next message is JSON with a description of what the tool is for, \

@@ -71,9 +71,15 @@ def _tool(brief: dict[str, Any], *, renamed: bool) -> dict[str, Any]:
 
 def _name(description: str) -> str:
     said = [word for word in words(description) if word.isascii() and word.isalnum() and word not in _FILLERS]
-    verb = next((word for word in said if word in _VERBS), "get")
+    verb = next((word for word in said if _verb(word)), "get")
     nouns = [word for word in said if word != verb][:_NOUNS]
-    return "_".join([_VERBS.get(verb) or verb, *(nouns or ["result"])])[:64]
+    return "_".join([_verb(verb), *(nouns or ["result"])])[:64]
+
+
+def _verb(word: str) -> str:
+    """The verb a name begins with for a word of the description; empty for a word that is none."""
+    base = word if word in _VERBS else word.removesuffix("s")
+    return (_VERBS[base] or base) if base in _VERBS else ""
 
 
 def _snake(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What becomes of drafts that are no good: sent back with the reasons, refused for good, or not there at all."""
+"""Drafted tools by what stands behind the service: models that draft badly, are away or missing, Hume's catalogue."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,8 +7,12 @@ import orjson
 import pytest
 
 from common.events.resources import RESOURCE_LIST, TOOL_DRAFT
-from tests.support.drafts import WEATHER, actions, codes, drafted, drafting
+from sandbox import app as sandbox
+from tests.support.active import Team
+from tests.support.drafts import WEATHER, actions, codes, drafted, drafting, status
 from tests.support.resources import World, asking, new_database, started, world_on
+
+AT_HUME = "org-at-hume"
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +67,30 @@ async def test_without_a_model_drafting_says_so(world: World) -> None:
         await running.ready()
         reply = await caller.ask(TOOL_DRAFT, seconds=20, **WEATHER)
     assert (reply.status, reply.body["error"]["code"]) == (503, "drafting_unconfigured")
+
+
+# -- where the catalogue is a provider's -----------------------------------------------------------------------------
+
+
+async def test_a_draft_reaches_the_provider_only_when_it_is_promoted(world: World) -> None:
+    """A provider knows no quarantine. What is promoted has the provider's id, and tells which draft it was."""
+    async with sandbox.serve() as url, drafting(world, "sandbox", **at_hume(url)) as drafter:
+        team = Team(drafter.caller.of(AT_HUME))
+        tool = await drafted(drafter, team)
+        assert await names_at_hume(team) == []
+        promoted = (await status(team, tool["id"], "usable")).body["tool"]
+        assert await names_at_hume(team) == ["get_weather_data"]
+        assert promoted["id"] != tool["id"]
+        assert promoted["provenance"] == {**tool["provenance"], "draft_id": tool["id"]}
+        assert promoted["parameters"] == tool["parameters"]
+        assert (await status(team, tool["id"], "usable")).status == 404
+        disabled = (await status(team, promoted["id"], "disabled")).body["tool"]
+        assert (disabled["id"], disabled["status"]) == (promoted["id"], "disabled")
+
+
+def at_hume(url: str) -> dict[str, str]:
+    return {"SONANT_HUME_ORGANIZATIONS": AT_HUME, "SONANT_SANDBOX_URL": url, "SONANT_INSTANCE": "resources-hume"}
+
+
+async def names_at_hume(team: Team) -> list[str]:
+    return [tool["name"] for tool in (await team.caller.ask(RESOURCE_LIST, kind="tool")).body["tools"]]
