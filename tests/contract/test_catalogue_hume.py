@@ -268,8 +268,16 @@ async def test_a_draft_in_quarantine_is_known_here_alone(pool: Pool, world: Worl
     await pool.execute("UPDATE resources.resources SET status = 'quarantined' WHERE id = $1", draft.id)
     assert (await world.get("tool", draft.id)).status == "quarantined"
     assert await world.numbers("tool", draft.id) == [0]
+    assert (await refused(409, world.create("tool", "draft"))).details["id"] == draft.id
     await world.write(lambda work: world.catalogue.delete(work, "tool", draft.id))
     await refused(404, world.get("tool", draft.id))
+
+
+async def test_what_the_database_cannot_keep_does_not_stop_anybody(world: World, url: str, key: str) -> None:
+    async with aiohttp.ClientSession(url, headers={"X-Hume-Api-Key": key}) as session:
+        async with session.post("/v0/evi/prompts", json={"name": "n", "text": "a\0b"}) as answer:
+            id = (await answer.json())["id"]
+    assert (await world.get("prompt", id)).content["text"] == "a\ufffdb"
 
 
 # -- patience ----------------------------------------------------------------------------------------------------------

@@ -101,6 +101,17 @@ async def standing(reader: Reader, org_id: str, tools: Sequence[str]) -> Mapping
     return {row["id"]: {"status": row["status"], "provenance": _parsed(row["provenance"])} for row in rows}
 
 
+async def quarantined(reader: Reader, org_id: str, kind: Kind, name: str) -> str | None:
+    """The id of what waits in quarantine under this name."""
+    id: str | None = await reader.fetchval(
+        "SELECT id FROM resources.resources WHERE org_id = $1 AND kind = $2 AND name = $3 AND status = 'quarantined'",
+        org_id,
+        kind,
+        name,
+    )
+    return id
+
+
 async def latest_page(reader: Reader, org_id: str, kind: Kind, name: str | None, page: int, size: int) -> Page:
     """The latest version of each resource, newest resource first; `name` filters exactly."""
     where = (org_id, kind, name)

@@ -151,6 +151,7 @@ class HumeCatalogue:
                 lambda: self._api.create(budget, kind, sent),
             )
             return await _kept(work, item(kind, made))
+        await _no_draft(work, kind, body["name"])
         sent = _with_mark(body, work)
         made = await self._once(
             budget,
@@ -225,6 +226,7 @@ class HumeCatalogue:
     async def rename(self, work: Work, kind: Kind, id: str, name: str) -> Item:
         _supported(kind)
         budget = self._api.begin()
+        await _no_draft(work, kind, name)
         for other in await self._named(budget, kind, name):
             if other != id:
                 raise _taken(kind, name, other)
@@ -286,6 +288,13 @@ async def _gone(work: Work, kind: Kind, id: str, version: int | None, deletion: 
         known = await store.get(work.connection, work.org_id, kind, id, version)
         if refused.status != 404 or known is None:
             raise
+
+
+async def _no_draft(work: Work, kind: Kind, name: str) -> None:
+    """Raises `Refused` (409) when a draft that waits here in quarantine has this name."""
+    held = await store.quarantined(work.connection, work.org_id, kind, name)
+    if held is not None:
+        raise _taken(kind, name, held)
 
 
 # -- bodies, pages and refusals ------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (org_id, kind, id) DO UPDATE SET
     catalogue = excluded.catalogue, name = excluded.name,
     next_version = greatest(r.next_version, excluded.next_version), modified_at = excluded.modified_at
-WHERE (r.catalogue, r.name, r.next_version) IS DISTINCT FROM (excluded.catalogue, excluded.name, excluded.next_version)
+WHERE (r.catalogue, r.name) <> (excluded.catalogue, excluded.name) OR r.next_version < excluded.next_version
 """
 _VERSION = """
 INSERT INTO resources.versions AS v

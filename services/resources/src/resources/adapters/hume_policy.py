@@ -25,6 +25,8 @@ TOTAL_SECONDS = 5.0
 CONCURRENCY = 16
 # Less than this is left: another try could not end in time.
 SHORTEST_TRY_SECONDS = 0.2
+# Whatever a Retry-After says, the provider is asked again after this long.
+LONGEST_REST_SECONDS = 300.0
 # What the provider says about itself is quoted, not repeated at length.
 QUOTED = 500
 READ_BACKOFF = Backoff(attempts=2, first=0.1, ceiling=1.0)
@@ -135,7 +137,7 @@ class Policy:
         if isinstance(failure, Refused):
             self._breaker.succeeded()
         elif failure.status == 429 and failure.retry_after is not None:
-            self._breaker.rest(failure.retry_after)
+            self._breaker.rest(min(failure.retry_after, LONGEST_REST_SECONDS))
         else:
             self._breaker.failed()
         self._show()
