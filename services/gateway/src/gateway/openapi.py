@@ -106,6 +106,9 @@ _RATE_HEADERS = {
 _HEADERS: Json = {
     "x-request-id": _header("Names this request in the logs."),
     "retry-after": _header("Seconds to wait before the next try."),
+    "etag": _header('The revision of the place that was asked for, `"0"` where it has no set of its own.'),
+    "x-sonant-stale": _header("`true` where this could not be refreshed although it is due."),
+    "x-sonant-provider": _header("`sandbox` where no real provider stands behind the answer."),
     "idempotency-replayed": _header("`true` where the answer is that of an earlier request."),
     **_RATE_HEADERS,
 }
@@ -175,7 +178,7 @@ def error_statuses(route: Route) -> list[int]:
 
 def _success(route: Route, references: Mapping[tuple[type[BaseModel], JsonSchemaMode], Json]) -> Json:
     headers = ["x-request-id", *(_RATE_HEADERS if route.limited else ())]
-    headers += ["idempotency-replayed"] if route.idempotent else []
+    headers += [*route.sends, *(["idempotency-replayed"] if route.idempotent else [])]
     content: Json = {}
     if route.response:
         content[route.content_type] = {"schema": references[route.response, "serialization"]}

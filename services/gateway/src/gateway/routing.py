@@ -25,7 +25,7 @@ class Route:
     `streaming` route answers with server-sent events: always, or where it has a `request`, when that asks for it.
     `status` is that of a success, `also` of others with the same body. `idempotent` and `limited` routes honour
     `Idempotency-Key` and the limits of the key. `content_type` is that of a success that does not stream; without a
-    `response` model only its kind is documented.
+    `response` model only its kind is documented. `sends` names further headers of a success (see `gateway.openapi`).
     """
 
     method: str
@@ -46,6 +46,7 @@ class Route:
     tags: Sequence[str] = ()
     description: str = ""
     content_type: str = "application/json"
+    sends: Sequence[str] = ()
     hidden: bool = False
 
 

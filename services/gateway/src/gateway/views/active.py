@@ -276,13 +276,14 @@ def _write(method: str, path: str, view: Any, summary: str, **fields: Any) -> Ro
         "headers": {**USER, IF_MATCH: IF_MATCH_MEANING},
         "errors": WRITE_ERRORS,
         "response": ActiveSet,
+        "sends": ("etag",),
         "idempotent": True,
     }
     return _route(method, path, view, summary, **{**common, **fields})
 
 
 ROUTES: Sequence[Route] = [
-    _route("GET", "", read_active, "Read the set that applies", response=ActiveSet),
+    _route("GET", "", read_active, "Read the set that applies", response=ActiveSet, sends=("etag", STALE_HEADER)),
     _write("PUT", "", switch, "Switch the active set", request=asked.SetActive),
     _write("DELETE", "", clear, "Take the active set away: the next layer shows through", response=Cleared),
     _route("GET", "/history", history, "List the revisions of a set", query=HistoryQuery, response=Entries),

@@ -39,6 +39,7 @@ ROUTES = [
         headers={USER_HEADER: "The end user inside the organisation; without it the answer is 401."},
         response=AccessToken,
         errors=(502, 503, 504),
+        sends=("x-sonant-provider",),
         tags=("auth",),
     )
 ]

@@ -215,6 +215,7 @@ def routes(kind: Kind) -> Sequence[Route]:
             f"Read {plural}: all, one, its versions, or what is active",
             query=asked.ReadResources,
             response=_either(f"{title}Read", "What was asked for.", *shown),
+            sends=(active.STALE_HEADER,),
         ),
         route(
             "POST",

@@ -1,0 +1,55 @@
+"""Replies of services as HTTP answers, and what makes two commands the same."""
+
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp.test_utils import make_mocked_request
+
+from common.events.resources import RESOURCE_CREATE, RESOURCE_VERSION
+from common.kernel.replies import Reply, error_body
+from gateway.idempotency import HEADER
+from gateway.questions import _event_id, answer
+
+
+def failed(status: int, headers: dict[str, str] | None = None, **details: Any) -> Reply:
+    body = error_body("No.", type="server_error", code="no")
+    body["error"].update(details)
+    return Reply(body, status, headers or {})
+
+
+def test_a_success_is_shown_in_its_shape_with_its_headers() -> None:
+    response = answer(
+        Reply({"config": 1, "prompt": 2}, 201, {"x-sonant-provider": "sandbox"}), lambda told: told["config"]
+    )
+    assert (response.status, response.body) == (201, b"1")
+    assert response.headers["x-sonant-provider"] == "sandbox"
+    assert "retry-after" not in response.headers
+
+
+@pytest.mark.parametrize(
+    ("reply", "seconds"),
+    [
+        (failed(404), None),
+        (failed(503), "1"),
+        (failed(503, retry_after=7.2), "8"),
+        (failed(503, {"retry-after": "3"}), "3"),
+        (failed(502, retry_after=2), "2"),
+        (failed(502), None),
+    ],
+)
+def test_a_failure_says_when_to_come_back_where_that_helps(reply: Reply, seconds: str | None) -> None:
+    response = answer(reply, lambda told: told["config"])
+    assert response.headers.get("retry-after") == seconds
+    assert isinstance(response.body, bytes)
+    assert orjson.loads(response.body) == reply.body
+
+
+def test_a_command_is_the_same_event_under_the_same_key_and_only_then() -> None:
+    def id_of(key: str | None, content: bytes = b"{}", spec: Any = RESOURCE_CREATE) -> str | None:
+        return _event_id(make_mocked_request("POST", "/", headers={} if key is None else {HEADER: key}), spec, content)
+
+    first = id_of("a")
+    assert first == id_of("a")
+    assert len({first, id_of("b"), id_of("a", b"[]"), id_of("a", spec=RESOURCE_VERSION)}) == 4
+    assert id_of(None) is None
