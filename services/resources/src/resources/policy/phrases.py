@@ -9,7 +9,7 @@ from collections.abc import Mapping
 DROP = (
     r"(?:"
     r"ignore|disregard|forget|override|overrule|bypass|neglect|discard|abandon|supersede|stop following"
-    r"|do not follow"
+    r"|do not follow|don't follow|do not obey|don't obey"
     r")"
 )
 
@@ -38,9 +38,21 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
     "hidden_override": (
         (
             rf"\b{DROP}\b(?: \w+){{0,4}}? (?:previous|prior|above|earlier|preceding|former|existing|all|any|other|your"
-            rf"|these|those|my|system|safety|default|original|every)\b(?: \w+){{0,3}}? {ORDERS}\b"
+            rf"|these|those|my|system|safety|default|original|every)\b(?:'s)?(?: \w+){{0,3}}? {ORDERS}\b"
         ),
-        rf"\b{DROP} {ORDERS}\b",
+        rf"\b{DROP} (?:the |all )?{ORDERS}\b",
+        rf"\b{DROP} (?:what|everything|anything|all)(?: \w+){{0,4}}? (?:told|said|given|instructed|above)\b",
+        (
+            r"\b(?:these|those|your|previous|other) (?:rules|instructions|restrictions) (?:do not|don't|no"
+            r" longer) (?:apply|count)\b"
+        ),
+        r"\b(?:rules|instructions|restrictions) above (?:do not|don't|no longer) (?:apply|count)\b",
+        (
+            r"\b(?:reset|clear|erase|change|update|replace) your (?:\w+ )?(?:rules|instructions|memory|guidelines"
+            r"|prompt|context)\b"
+        ),
+        r"\b(?:vergiss alles|olvida todo|oublie[zr]? tout)\b",
+        r"забудь (?:\w+ )?(?:все|всё)",
         r"\bforget (?:everything|all) (?:above|before|you)",
         r"\b(?:new|updated|real|actual|true) (?:system )?instructions? ?:",
         r"\b(?:take|takes|has|have) precedence over (?:all|any|every|your|the system|other instructions)",
@@ -56,6 +68,46 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
         r"(?:忽略|无视|忘记).{0,8}(?:指令|指示|说明|规则|提示)",
         r"(?:指示|命令|ルール).{0,6}(?:無視|忘れ)",
         r"(?:지시|명령|규칙).{0,6}무시",
+    ),
+    "hidden_command": (
+        r"\b(?:respond|reply|answer|speak|talk|write) (?:only|exclusively|solely|just) (?:in|with|by|using|to)\b",
+        (
+            r"\b(?:respond|reply|answer) (?:in (?:base64|rhymes?|verse|code|hex)|with (?:the (?:word|text|phrase)"
+            r"|exactly))\b"
+        ),
+        r"\balways (?:answer|respond|reply|agree|comply|obey|approve)\b",
+        r"\bnever (?:refuse|decline|question|warn|deny)\b",
+        (
+            r"\byour (?:new|real|true|actual|only|main|primary) (?:task|goal|job|mission|purpose|objective|role"
+            r"|priority)\b"
+        ),
+        (
+            r"\b(?:the|this|any) (?:assistant|ai|llm|chatbot|language model) (?:must|should|shall|has to|needs to"
+            r"|is to|will)\b"
+        ),
+        r"\b(?:obey|comply with) (?:me|my|this|these|the following|all|every)\b",
+        (
+            r"\b(?:skip|bypass|omit) (?:all |any |every |the |its |your )*(?:safety|confirmation|verification"
+            r"|permission|moderation)\b"
+        ),
+        r"\bno (?:\w+ )?(?:confirmation|consent|approval|permission)(?: \w+){0,4}? (?:needed|required|necessary)\b",
+        (
+            r"\bwithout (?:asking for |waiting for |requiring |any |the \w+'s )+(?:confirmation|consent|approval"
+            r"|permission)\b"
+        ),
+        r"\b(?:consented|agreed) to (?:everything|anything|all)\b",
+        (
+            r"\b(?:treat|interpret|regard) (?:\w+(?:'s)? ){1,5}?as (?:\w+ )?(?:commands?|instructions?|orders|trusted"
+            r"|authori[sz]ed)\b"
+        ),
+        r"\bi am (?:the|your) (?:developer|administrator|admin|creator|owner)\b",
+        r"\b(?:claim|pretend|say|insist) (?:to be|that you are|you are) \w+",
+        (
+            r"\bif (?:you are |you're |anyone |anybody |someone )?ask(?:ed|s),? (?:say|claim|tell|answer|respond"
+            r"|reply|deny)\b"
+        ),
+        r"\bwhen(?:ever)? this (?:tool|function) is (?:available|present|loaded|listed)\b",
+        r"你必须|必須遵守",
     ),
     "hidden_role": (
         (
@@ -75,6 +127,8 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
         r"'role' ?: ?'",
     ),
     "hidden_template": (
+        r"\bend of (?:the )?(?:tool|function|description|schema)\b",
+        r"\b(?:tool|function) (?:result|output|response) ?:",
         r"<\|[^|>\n]{1,40}\|>",
         r"\[/?inst\]",
         r"<</?sys>>",
@@ -92,6 +146,10 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
             r"|from now)\b"
         ),
         r"\byou are now\b",
+        r"\bdu bist (?:jetzt|nun|ab jetzt|ab sofort)\b",
+        r"\b(?:ahora eres|eres ahora|tu es maintenant|vous etes maintenant|agora voce e|sei ora)\b",
+        r"(?:ты|вы) теперь\b",
+        r"你现在是|从现在(?:开始|起)|今から(?:あなた|君)は",
         r"\bfrom now on,? (?:you|always|never|all|every|respond|answer|ignore)",
         (
             r"\b(?:act|behave|respond|speak|answer) as (?:if you|though you|an? (?:unrestricted|uncensored|evil"
@@ -106,6 +164,17 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
     ),
     "hidden_secrecy": (
         (
+            r"\b(?:sag|sage|erzahl|erzahle|verrate) (?:dem|der|den) (?:benutzer|nutzer|kunde|anrufer)\w*(?:"
+            r" \w+){0,2}? nicht"
+        ),
+        r"\bno (?:le |se lo )?(?:digas|diga|cuentes|reveles|menciones)(?: \w+){0,3}? (?:usuario|cliente)\b",
+        (
+            r"\bne (?:dis|dites|revele|revelez|mentionne|mentionnez)(?: \w+){0,3}? (?:l'|au |le |la"
+            r" )*(?:utilisateur|client)"
+        ),
+        r"не (?:говори|сообщай|рассказывай)",
+        r"不要告诉|别告诉|ユーザーに(?:は)?(?:言わ|伝え)な",
+        (
             r"\b(?:do not|don't|never|must not|should not|without|avoid) (?:\w+ ){0,2}?(?:tell|telling|inform"
             r"|informing|mention|mentioning|reveal|revealing|notify|notifying|alert|alerting|show|showing|disclose"
             r"|disclosing|let)\b(?: \w+){0,4}? (?:users?|customers?|callers?|humans?|anyone|anybody)\b"
@@ -116,6 +185,7 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
         r"\b(?:hide|conceal) (?:this|it|that|these)(?: \w+){0,3} from (?:the )?(?:user|customer|caller|human)",
     ),
     "hidden_steering": (
+        r"\b(?:call|invoke|run|execute|trigger) (?:the )?(?:tool |function )?[a-z]+_[a-z_]+\b",
         (
             r"\b(?:before|after|whenever|every time|each time)(?: you)? (?:us(?:e|ing)|call(?:ing)?|invok(?:e|ing)"
             r"|run(?:ning)?) (?:any|every|each|all|an)(?:other| other)?(?: \w+)? (?:tools?|functions?)\b"
@@ -146,6 +216,13 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
             r"|configuration|training)\b"
         ),
         r"\bchain[ -]of[ -]thought\b",
+        (
+            r"\b(?:output|print|repeat|copy|recite|write|quote)(?: \w+){0,2}? (?:text|words|content"
+            r"|everything|messages?|lines?)"
+            r" (?:above|before this|so far)\b"
+        ),
+        r"\bwhat (?:were|are) you (?:told|instructed|asked)\b",
+        r"\btranslate your (?:\w+ )?(?:instructions|prompt|rules)\b",
     ),
     "hidden_secret": (
         (
@@ -160,6 +237,10 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
         ),
     ),
     "hidden_exfiltration": (
+        r"\b(?:last|recent|previous|earlier|all)(?: \w+){0,2}? messages (?:into|as)\b",
+        r"\beverything (?:you know|in your)\b",
+        r"\bcontents? of your\b",
+        r"\bcop(?:y|ies) of (?:every|each|all)(?: \w+)? (?:messages?|conversations?|calls?|chats?|requests?)\b",
         (
             r"\b(?:send|post|upload|transmit|bcc|exfiltrate|leak|email|append|attach|include|copy|paste|put|encode"
             r"|summari[sz]e)\b(?: \w+){0,2}? (?:entire|full|whole|complete|previous|all|everything|every)(?: \w+)"

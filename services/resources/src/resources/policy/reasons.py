@@ -1,6 +1,5 @@
 """Why a drafted tool is refused: stable codes, each with the sentence that explains it."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -34,6 +33,7 @@ CODES: Mapping[str, str] = {
     "text_markup": "holds HTML, Markdown links or images, or a comment",
     "text_code": "holds a command or template code",
     "hidden_override": "tells the reader to drop other instructions",
+    "hidden_command": "tells the reader how to behave",
     "hidden_role": "imitates a message of another speaker",
     "hidden_template": "holds a token of a chat template",
     "hidden_persona": "tells the reader who to be",
@@ -69,7 +69,6 @@ CODES: Mapping[str, str] = {
     "sample_invalid": "no arguments could be made that the schema accepts",
     "sample_not_refused": "accepts arguments that are wrong",
 }
-_PLAIN = re.compile(r"[A-Za-z0-9_$\[\]]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +86,3 @@ class Reason:
     def body(self) -> dict[str, str]:
         """The reason as the API shows it."""
         return {"code": self.code, "message": self.message}
-
-
-def joined(where: str, part: str) -> str:
-    """The path one step deeper; a name that could itself carry a message is left out."""
-    return f"{where}.{part if _PLAIN.fullmatch(part) else '?'}"

@@ -10,8 +10,9 @@ from typing import Any
 from jsonschema.validators import Draft202012Validator
 
 from resources.policy import patterns
-from resources.policy.reasons import Reason, joined
+from resources.policy.reasons import Reason
 from resources.policy.schemas import definitions, target
+from resources.policy.texts import joined
 
 # Arguments of more parts than this are no dry run any more.
 PARTS_MAX = 1_000

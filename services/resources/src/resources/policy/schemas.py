@@ -13,7 +13,8 @@ from jsonschema.validators import Draft202012Validator
 
 from resources.policy import patterns, texts
 from resources.policy.names import named, property_name, same_word
-from resources.policy.reasons import Reason, joined
+from resources.policy.reasons import Reason
+from resources.policy.texts import joined
 
 BYTES_MAX = 16 * 1024
 DEPTH_MAX = 5

@@ -37,7 +37,7 @@ _INVISIBLE = re.compile(
 
 _COMPILED = {code: re.compile("|".join(options)) for code, options in PHRASES.items()}
 # What encoded text turns out to say is searched for these alone: they cannot come about by chance.
-_TELLING = ("hidden_override", "hidden_persona", "hidden_prompt", "hidden_secrecy", "hidden_secret")
+_TELLING = ("hidden_command", "hidden_override", "hidden_persona", "hidden_prompt", "hidden_secrecy", "hidden_secret")
 
 _ENCODED = re.compile(
     # A run without a space that mixes cases and digits, as Base64 does, or is all hexadecimal.
@@ -48,24 +48,28 @@ _ENCODED = re.compile(
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{24,200}={1,2}")
 # "i g n o r e", "i-g-n-o-r-e": letters with one separator between them.
 _SPACED = re.compile(r"\b(?:\w[ ._*\-]){5,}\w\b")
+# The spaces between words go with those inside of them.
+_RUN_TOGETHER = re.compile(r"ignore\w{0,12}(?:instructions|rules|prompt)|systemprompt|youarenow")
+_LEET = str.maketrans("013457@$", "oieastas")
+_PLAIN = re.compile(r"[A-Za-z0-9_$\[\]]{1,64}")
 _SPACES = re.compile(r"[^\S\n]+")
 
 
 def latin(text: str) -> str:
-    """The text with compatible forms and look-alikes replaced by the letters they stand for."""
-    return unicodedata.normalize("NFKC", text).translate(_CONFUSABLE)
+    """The text with compatible forms and look-alikes replaced by the letters they stand for, without accents."""
+    decomposed = unicodedata.normalize("NFKD", text).translate(_CONFUSABLE)
+    return "".join(char for char in decomposed if not unicodedata.combining(char))
 
 
 def faults(text: str) -> Iterator[str]:
     """The codes of everything a text holds that it may not, each once."""
     yield from _characters(text)
-    # Phrases of other alphabets do not survive the folding.
-    folded, plain = _folded(text), text.lower()
-    yield from (code for code, pattern in _COMPILED.items() if pattern.search(folded) or pattern.search(plain))
-    if _ENCODED.search(text) or _BASE64.search(text) or _says(codecs.encode(folded, "rot13")) or _says(folded[::-1]):
-        yield "text_encoded"
-    squeezed = _SPACED.sub(lambda match: re.sub(r"[ ._*\-]", "", match[0]), folded)
-    if squeezed != folded and (_says(squeezed) or _run_together(squeezed)):
+    folded = _folded(text)
+    # Phrases of other alphabets do not survive the folding; a sentence may go on in the next line.
+    readings = dict.fromkeys((folded, text.lower(), " ".join(folded.split())))
+    yield from (code for code, pattern in _COMPILED.items() if any(map(pattern.search, readings)))
+    disguised = not _says(folded) and any(map(_says, _deciphered(folded)))
+    if disguised or _ENCODED.search(text) or _BASE64.search(text):
         yield "text_encoded"
 
 
@@ -73,6 +77,12 @@ def identifier_faults(name: str) -> Iterator[str]:
     """The same for a name, whose words are read as a sentence."""
     sentence = re.sub(r"(?<=[a-z])(?=[A-Z])|[_\-]+", " ", name).lower()
     yield from (code for code in _TELLING if _COMPILED[code].search(sentence))
+
+
+def joined(where: str, part: str) -> str:
+    """The path one step deeper; a name that is none, or reads as an instruction, is left out of it."""
+    shown = _PLAIN.fullmatch(part) and not any(identifier_faults(part))
+    return f"{where}.{part if shown else '?'}"
 
 
 def judged(text: str, where: str, *, longest: int) -> Iterator[Reason]:
@@ -110,10 +120,14 @@ def telling_faults(text: str) -> Iterator[str]:
     yield from (code for code in _TELLING if _COMPILED[code].search(folded))
 
 
+def _deciphered(folded: str) -> Iterator[str]:
+    """What a text may stand for; a reading that is the text itself is left out."""
+    squeezed = _SPACED.sub(lambda match: re.sub(r"[ ._*\-]", "", match[0]), folded)
+    readings = dict.fromkeys((squeezed, folded.translate(_LEET), re.sub(r"[_*/.\-]+", " ", folded)))
+    yield from (reading for reading in readings if reading != folded)
+    yield codecs.encode(folded, "rot13")
+    yield folded[::-1]
+
+
 def _says(text: str) -> bool:
-    return any(_COMPILED[code].search(text) for code in _TELLING)
-
-
-def _run_together(text: str) -> bool:
-    """Whether the spaces between spelled-out words went as well."""
-    return re.search(r"ignore\w{0,12}(?:instructions|rules|prompt)|systemprompt|youarenow", text) is not None
+    return _RUN_TOGETHER.search(text) is not None or any(_COMPILED[code].search(text) for code in _TELLING)
