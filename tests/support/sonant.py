@@ -39,6 +39,8 @@ MODELS: dict[str, str] = {
 }
 # What the shared system takes webhooks by: a new key and the one it replaces.
 WEBHOOK_KEYS = ("webhook-key-new", "webhook-key-old")
+# Organisations of the shared system whose resources are at the voice provider, one for each test that needs its own.
+HUME_ORGANIZATIONS = tuple(f"at-hume-{number}" for number in range(8))
 
 
 def free_port() -> int:
@@ -178,5 +180,9 @@ def _end(process: subprocess.Popen[str]) -> None:
 @pytest.fixture(scope="session")
 def sonant() -> Iterator[Sonant]:
     """The system that tests share; those that break it start their own."""
-    with sonant_system(env={"SONANT_HUME_WEBHOOK_KEYS": ",".join(WEBHOOK_KEYS)}) as system:
+    env = {
+        "SONANT_HUME_WEBHOOK_KEYS": ",".join(WEBHOOK_KEYS),
+        "SONANT_HUME_ORGANIZATIONS": ",".join(HUME_ORGANIZATIONS),
+    }
+    with sonant_system(env=env) as system:
         yield system

@@ -1,4 +1,7 @@
-"""A product team's first minute: a voice configuration made, activated and read back, and a tool drafted into it."""
+"""A product team's first minute: a voice configuration made, activated and read back, and a tool drafted into it.
+
+Whether its resources are kept here or at the voice provider makes no difference.
+"""
 
 import time
 import uuid
@@ -9,7 +12,7 @@ import httpx
 import pytest
 
 from tests.support.clients import client, new_key
-from tests.support.sonant import Sonant
+from tests.support.sonant import HUME_ORGANIZATIONS, Sonant
 from tests.support.waiting import eventually
 
 USER = "user-123"
@@ -17,15 +20,19 @@ PROJECT = "project-456"
 SCHEMA = '{"type": "object", "properties": {"location": {"type": "string"}}, "required": ["location"]}'
 
 
-@pytest.fixture
-async def api(sonant: Sonant) -> AsyncIterator[httpx.AsyncClient]:
-    key = new_key(sonant, f"team-{uuid.uuid4().hex[:8]}", scopes=["resources"])
+UNUSED = iter(HUME_ORGANIZATIONS)
+
+
+@pytest.fixture(params=["here", "at the provider"])
+async def api(request: pytest.FixtureRequest, sonant: Sonant) -> AsyncIterator[httpx.AsyncClient]:
+    organization = f"team-{uuid.uuid4().hex[:8]}" if request.param == "here" else next(UNUSED)
+    key = new_key(sonant, organization, scopes=["resources"])
     async with client(sonant.url, {**key.headers, "x-user-id": USER}) as opened:
         yield opened
 
 
 async def created(api: httpx.AsyncClient, kind: str, **body: Any) -> dict[str, Any]:
-    """One new resource, given a second version."""
+    """One new resource."""
     answer = await api.post(f"/api/hume/{kind}s", json=body)
     assert answer.status_code == 201, answer.text
     made: dict[str, Any] = answer.json()[kind]
@@ -42,12 +49,18 @@ async def versioned(api: httpx.AsyncClient, kind: str, id: str, **body: Any) -> 
 
 async def configured(api: httpx.AsyncClient) -> dict[str, Any]:
     """A config and a prompt in their second versions and two tools, as the body that activates them."""
-    prompt = await created(api, "prompt", name="greeter", text="Greet the caller.")
+    # The provider's account is shared, and names are taken once.
+    mark = uuid.uuid4().hex[:8]
+    prompt = await created(api, "prompt", name=f"greeter {mark}", text="Greet the caller.")
     await versioned(api, "prompt", prompt["id"], text="Greet the caller by name.")
-    config = await created(api, "config", name="front desk", evi_version="3", prompt={"id": prompt["id"]})
+    config = await created(api, "config", name=f"front desk {mark}", evi_version="3", prompt={"id": prompt["id"]})
     await versioned(api, "config", config["id"], evi_version="3", prompt={"id": prompt["id"], "version": 1})
-    weather = await created(api, "tool", name="get_weather", parameters=SCHEMA, description="Tells the weather.")
-    calendar = await created(api, "tool", name="read_calendar", parameters=SCHEMA, description="Reads the calendar.")
+    weather = await created(
+        api, "tool", name=f"get_weather_{mark}", parameters=SCHEMA, description="Tells the weather."
+    )
+    calendar = await created(
+        api, "tool", name=f"read_calendar_{mark}", parameters=SCHEMA, description="Reads the calendar."
+    )
     return {
         "projectId": PROJECT,
         "configId": config["id"],
@@ -68,7 +81,7 @@ async def test_a_config_with_prompt_and_two_tools_is_set_active_and_read_back(ap
     assert (active["configs"]["config"]["id"], active["configs"]["config"]["version"]) == (body["configId"], 1)
     assert active["prompts"]["prompt"]["text"] == "Greet the caller by name."
     tools = (await api.get("/api/hume/tools", params=query)).json()["tools"]
-    assert [tool["name"] for tool in tools] == ["get_weather", "read_calendar"]
+    assert [tool["name"].rpartition("_")[0] for tool in tools] == ["get_weather", "read_calendar"]
     whole = await api.get("/v1/active", params={"projectId": PROJECT})
     assert whole.headers["etag"] == '"1"'
     assert (whole.json()["revision"], whole.json()["layer"]) == (1, "user")
@@ -98,6 +111,9 @@ async def test_a_drafted_weather_tool_is_promoted_and_added_to_the_active_set(ap
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "not_usable")
     promoted = await api.post(f"/api/hume/tools/dynamic/{tool['id']}/promote", json={})
     assert promoted.status_code == 200, promoted.text
+    # The provider gives it an id of its own.
+    tool = promoted.json()["tool"]
+    pin |= {"toolId": tool["id"], "toolVersion": tool["version"]}
     added = await api.post("/v1/active/tools", json=pin)
     assert added.status_code == 200, added.text
     whole = (await api.get("/v1/active", params={"projectId": PROJECT})).json()
