@@ -172,7 +172,7 @@ async def test_an_id_that_is_no_uuid_is_refused(resources: Resources, path: str)
 
 REFUSED: dict[str, list[dict[str, Any]]] = {
     "prompt": [{"text": 1}, {"text": "x", "prompt_expansion": {"enabled": "yes"}}],
-    "tool": [{"parameters": "{"}, {"parameters": "[]"}, {"parameters": "{}", "description": "d" * 513}],
+    "tool": [{"parameters": "{"}, {"parameters": "[]"}, {"parameters": "{}", "description": 1}],
     "config": [
         {"evi_version": "2"},
         {"evi_version": "3", "language_model": {"model_provider": "NOBODY", "model_resource": "m"}},

@@ -29,25 +29,17 @@ MODEL_PROVIDERS = (
 VOICE_PROVIDERS = ("HUME_AI", "CUSTOM_VOICE")
 BUILTIN_TOOLS = ("web_search", "hang_up")
 WEBHOOK_EVENTS = ("chat_started", "chat_ended", "tool_call")
-NAME_MAX = 75
-DESCRIPTION_MAX = 256
 
 
-def text(longest: int | None = None) -> Check:
-    """A string, optionally bounded."""
-
-    def check(where: str, value: Any) -> None:
-        if not isinstance(value, str):
-            raise invalid(f"{where} must be a string")
-        if longest is not None and len(value) > longest:
-            raise invalid(f"{where} must have at most {longest} characters")
-
-    return check
+def text(where: str, value: Any) -> None:
+    """A string; the provider documents no lengths."""
+    if not isinstance(value, str):
+        raise invalid(f"{where} must be a string")
 
 
 def name(where: str, value: Any) -> None:
-    """A name: 1 to 75 characters."""
-    text(NAME_MAX)(where, value)
+    """A string that says something."""
+    text(where, value)
     if not value.strip():
         raise invalid(f"{where} must not be empty")
 
@@ -110,7 +102,7 @@ def array(inner: Check) -> Check:
 
 def schema(where: str, value: Any) -> None:
     """A JSON Schema of an object, as a string."""
-    text()(where, value)
+    text(where, value)
     try:
         parsed = orjson.loads(value)
     except orjson.JSONDecodeError:
@@ -121,37 +113,37 @@ def schema(where: str, value: Any) -> None:
 
 def https_url(where: str, value: Any) -> None:
     """An https address."""
-    text()(where, value)
+    text(where, value)
     if urlsplit(value).scheme != "https":
         raise invalid(f"{where} must be an https URL")
 
 
 def voice(where: str, value: Any) -> None:
     """A provider with an id or a name."""
-    members(("provider",), provider=one_of(*VOICE_PROVIDERS), id=text(), name=text())(where, value)
+    members(("provider",), provider=one_of(*VOICE_PROVIDERS), id=text, name=text)(where, value)
     if value.get("id") is None and value.get("name") is None:
         raise invalid(f"{where} needs an id or a name")
 
 
-_REFERENCE = members(("id",), id=text(), version=number(0, 10**9))
+_REFERENCE = members(("id",), id=text, version=number(0, 10**9))
 _EXPANSION = members(("enabled",), enabled=flag)
-_MESSAGE = members(("enabled",), enabled=flag, text=text())
+_MESSAGE = members(("enabled",), enabled=flag, text=text)
 _TIMEOUT = members(("enabled",), enabled=flag, duration_secs=number(1, 1800))
-_PROMPT: dict[str, Check] = {"text": text(), "prompt_expansion": _EXPANSION}
-_TOOL: dict[str, Check] = {"parameters": schema, "description": text(512), "fallback_content": text(2048)}
+_PROMPT: dict[str, Check] = {"text": text, "prompt_expansion": _EXPANSION}
+_TOOL: dict[str, Check] = {"parameters": schema, "description": text, "fallback_content": text}
 _CONFIG: dict[str, Check] = {
     "evi_version": one_of(*EVI_VERSIONS),
-    "prompt": members((), id=text(), version=number(0, 10**9), text=text(), prompt_expansion=_EXPANSION),
+    "prompt": members((), id=text, version=number(0, 10**9), text=text, prompt_expansion=_EXPANSION),
     "voice": voice,
     "language_model": members(
         ("model_provider", "model_resource"),
         model_provider=one_of(*MODEL_PROVIDERS),
-        model_resource=text(),
+        model_resource=text,
         temperature=number(0, 1),
     ),
     "ellm_model": members((), allow_short_responses=flag),
     "tools": array(_REFERENCE),
-    "builtin_tools": array(members(("name",), name=one_of(*BUILTIN_TOOLS), fallback_content=text())),
+    "builtin_tools": array(members(("name",), name=one_of(*BUILTIN_TOOLS), fallback_content=text)),
     "event_messages": members(
         (), on_new_chat=_MESSAGE, on_inactivity_timeout=_MESSAGE, on_max_duration_timeout=_MESSAGE
     ),
@@ -168,7 +160,6 @@ _CONFIG: dict[str, Check] = {
 }
 CONTENT: Mapping[Kind, Mapping[str, Check]] = {"prompt": _PROMPT, "tool": _TOOL, "config": _CONFIG}
 _REQUIRED: Mapping[Kind, tuple[str, ...]] = {"prompt": ("text",), "tool": ("parameters",), "config": ("evi_version",)}
-_DESCRIPTION: Check = text(DESCRIPTION_MAX)
 
 
 def check_new(kind: Kind, body: dict[str, Any]) -> None:
@@ -179,12 +170,12 @@ def check_new(kind: Kind, body: dict[str, Any]) -> None:
 
 def check_version(kind: Kind, body: dict[str, Any]) -> None:
     """The body that adds a version."""
-    members(_REQUIRED[kind], version_description=_DESCRIPTION, **CONTENT[kind])("body", body)
+    members(_REQUIRED[kind], version_description=text, **CONTENT[kind])("body", body)
 
 
 def check_description(body: dict[str, Any]) -> None:
     """The body that describes a version."""
-    members((), version_description=_DESCRIPTION)("body", body)
+    members((), version_description=text)("body", body)
 
 
 def check_name(body: dict[str, Any]) -> None:

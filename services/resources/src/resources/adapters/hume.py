@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from common.events.resources import Kind
@@ -134,7 +135,7 @@ class HumeCatalogue:
         raise not_found("voice", id)
 
     async def _voice(self, budget: Budget, provider: str, wanted: Callable[[Shown], bool]) -> Shown | None:
-        async for voice in all_of(lambda page: self._api.voices(budget, provider, page=page, size=LARGEST_PAGE)):
+        async for voice in all_of(partial(self._api.voices, budget, provider, size=LARGEST_PAGE)):
             if wanted(voice):
                 return voice
         return None
@@ -142,32 +143,20 @@ class HumeCatalogue:
     # -- creating --------------------------------------------------------------------------------------------------
 
     async def create(self, work: Work, kind: Kind, body: Mapping[str, Any]) -> Item:
+        await _no_draft(work, kind, body["name"])
         budget = self._api.begin()
         if kind == "voice":
-            sent = _voice_body(body)
-            made = await self._once(
-                budget,
-                lambda: self._lost_voice(work, budget, body["name"]),
-                lambda: self._api.create(budget, kind, sent),
-            )
-            return await _kept(work, item(kind, made))
-        await _no_draft(work, kind, body["name"])
-        sent = _with_mark(body, work)
-        made = await self._once(
-            budget,
-            lambda: self._lost(work, budget, kind, body["name"]),
-            lambda: self._api.create(budget, kind, sent),
-        )
+            sent, look = _voice_body(body), partial(self._lost_voice, work, budget, body["name"])
+        else:
+            sent, look = _with_mark(body, work), partial(self._lost, work, budget, kind, body["name"])
+        made = await self._once(budget, look, partial(self._api.create, budget, kind, sent))
         return await _kept(work, item(kind, made))
 
     async def create_version(self, work: Work, kind: Kind, id: str, body: Mapping[str, Any]) -> Item:
         _supported(kind)
         budget, sent = self._api.begin(), _with_mark(body, work)
-        made = await self._once(
-            budget,
-            lambda: self._lost_version(work, budget, kind, id),
-            lambda: self._api.create_version(budget, kind, id, sent),
-        )
+        look = partial(self._lost_version, work, budget, kind, id)
+        made = await self._once(budget, look, partial(self._api.create_version, budget, kind, id, sent))
         return await _kept(work, item(kind, made))
 
     async def _once(self, budget: Budget, look: Look, send: Callable[[], Awaitable[Shown]]) -> Shown:
@@ -181,6 +170,11 @@ class HumeCatalogue:
                 return await send()
             except ProviderDown as down:
                 await budget.pause(WRITE_BACKOFF, attempt, down)
+            except Refused as refused:
+                # Perhaps a conflict with our own former try, which arrived after all.
+                if refused.status != 409 or (made := await look()) is None:
+                    raise
+                return made
 
     async def _lost(self, work: Work, budget: Budget, kind: Kind, name: str) -> Shown | None:
         """What this command created under the name; raises `Refused` (409) when somebody else did."""
@@ -193,7 +187,7 @@ class HumeCatalogue:
 
     async def _named(self, budget: Budget, kind: Kind, name: str) -> Sequence[str]:
         """The ids of the resources with exactly this name; the provider's filter may be a looser one."""
-        turn = lambda page: self._api.page(budget, kind, name=name, page=page, size=LARGEST_PAGE)  # noqa: E731
+        turn = partial(self._api.page, budget, kind, name=name, size=LARGEST_PAGE)
         found = [item(kind, each) async for each in all_of(turn)]
         return [each.id for each in found if each.name == name]
 
@@ -206,8 +200,7 @@ class HumeCatalogue:
             return None
 
     async def _lost_version(self, work: Work, budget: Budget, kind: Kind, id: str) -> Shown | None:
-        turn = lambda page: self._api.versions(budget, kind, id, page=page, size=LARGEST_PAGE)  # noqa: E731
-        async for version in all_of(turn):
+        async for version in all_of(partial(self._api.versions, budget, kind, id, size=LARGEST_PAGE)):
             if is_marked(version, work.event_id):
                 return version
         return None

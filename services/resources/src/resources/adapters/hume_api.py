@@ -5,7 +5,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 from hume import AsyncHumeClient
@@ -150,13 +150,16 @@ class HumeApi:
         return shown, int(page.total_pages or 0)
 
 
-Turn = Callable[[int], Awaitable[Shelf]]
+class Turn(Protocol):
+    """Turns to a page, counted from 0."""
+
+    def __call__(self, *, page: int) -> Awaitable[Shelf]: ...
 
 
 async def all_of(turn: Turn) -> AsyncIterator[Shown]:
     """Everything on the pages that `turn` gives, for as long as they are there; at most `MOST_PAGES`."""
     for number in range(MOST_PAGES):
-        shown, pages = await turn(number)
+        shown, pages = await turn(page=number)
         for each in shown:
             yield each
         if not shown or number + 1 >= pages:

@@ -1,9 +1,10 @@
 """Whole resources of an account at Hume, a few at a time."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from common.events.resources import Kind
-from resources.adapters.hume_api import LARGEST_PAGE, HumeApi, Shelf, all_of
+from resources.adapters.hume_api import LARGEST_PAGE, HumeApi, all_of
 from resources.adapters.hume_policy import Budget
 from resources.adapters.hume_shapes import item
 from resources.ports import Item, Refused, Stock
@@ -30,10 +31,7 @@ class HumeSource:
 
     async def _versions(self, budget: Budget, kind: Kind, id: str) -> Sequence[Item]:
         """All versions, oldest first; none of a resource that is deleted meanwhile."""
-
-        async def turn(page: int) -> Shelf:
-            return await self._api.versions(budget, kind, id, page=page, size=LARGEST_PAGE)
-
+        turn = partial(self._api.versions, budget, kind, id, size=LARGEST_PAGE)
         try:
             found = [item(kind, each) async for each in all_of(turn)]
         except Refused as refused:
