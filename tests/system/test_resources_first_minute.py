@@ -27,7 +27,9 @@ UNUSED = iter(HUME_ORGANIZATIONS)
 async def api(request: pytest.FixtureRequest, sonant: Sonant) -> AsyncIterator[httpx.AsyncClient]:
     organization = f"team-{uuid.uuid4().hex[:8]}" if request.param == "here" else next(UNUSED)
     key = new_key(sonant, organization, scopes=["resources"])
-    async with client(sonant.url, {**key.headers, "x-user-id": USER}) as opened:
+    # The id of a request is its sender's to choose: here it names the organisation in the logs.
+    headers = {**key.headers, "x-user-id": USER, "x-request-id": organization}
+    async with client(sonant.url, headers) as opened:
         yield opened
 
 
@@ -35,6 +37,7 @@ async def created(api: httpx.AsyncClient, kind: str, **body: Any) -> dict[str, A
     """One new resource."""
     answer = await api.post(f"/api/hume/{kind}s", json=body)
     assert answer.status_code == 201, answer.text
+    assert answer.headers.get("x-sonant-provider") == ("sandbox" if at_provider(api) else None)
     made: dict[str, Any] = answer.json()[kind]
     assert made["version"] == 0
     return made
@@ -45,6 +48,11 @@ async def versioned(api: httpx.AsyncClient, kind: str, id: str, **body: Any) -> 
     assert answer.status_code == 200, answer.text
     made: dict[str, Any] = answer.json()[kind]
     return made
+
+
+def at_provider(api: httpx.AsyncClient) -> bool:
+    """Whether its resources are kept by the voice provider, for which the sandbox stands in."""
+    return api.headers["x-request-id"] in HUME_ORGANIZATIONS
 
 
 async def configured(api: httpx.AsyncClient) -> dict[str, Any]:

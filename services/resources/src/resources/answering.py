@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import wraps
 from typing import Any
 
@@ -16,6 +17,9 @@ from resources import metrics
 from resources.deps import Deps
 from resources.ports import ProviderDown, Refused
 from resources.work import Repeated
+
+# What a provider is called where a stand-in answers for it.
+SANDBOX = "sandbox"
 
 UseCase = Callable[[Event[Any], Deps], Awaitable[Reply]]
 
@@ -33,7 +37,7 @@ def answered(use_case: UseCase) -> Handler[Deps]:
         while True:
             attempt += 1
             try:
-                return await _outcome(use_case, event, deps)
+                return _marked(await _outcome(use_case, event, deps), event.payload.org_id, deps)
             except Retry:
                 if event.reply_to is None:
                     raise
@@ -43,6 +47,13 @@ def answered(use_case: UseCase) -> Handler[Deps]:
                 await asyncio.sleep(delay)
 
     return handler
+
+
+def _marked(reply: Reply, org_id: str, deps: Deps) -> Reply:
+    """The reply, marked where the sandbox stands in for the provider that keeps the organisation's resources."""
+    if org_id not in deps.catalogues.chosen or deps.tokens.provider != SANDBOX:
+        return reply
+    return replace(reply, headers={**reply.headers, "x-sonant-provider": SANDBOX})
 
 
 def _too_late(event: Event[Any], delay: float) -> bool:
