@@ -24,7 +24,7 @@ from common.events.resources import (
 )
 from common.kernel.replies import Reply
 from common.resources.reader import Reader
-from tests.support.active import PROJECT, Team, new_team, reading
+from tests.support.active import PROJECT, Team, new_team, reading, resolve
 from tests.support.resources import Caller, World, new_database, relayed, service, world_on
 
 
@@ -57,17 +57,11 @@ def code(reply: Reply) -> tuple[int, str]:
     return reply.status, reply.body["error"]["code"]
 
 
-async def served(reader: Reader, team: Team, user_id: str | None = None) -> Any:
-    """The set as every process reads it, None where there is none."""
-    found = await reader.sets.resolve(team.org_id, PROJECT, team.caller.user_id if user_id is None else user_id)
-    return found and found.json()
-
-
 # -- switching ------------------------------------------------------------------------------------------------------
 
 
 async def test_a_switch_is_answered_with_whole_resources_and_served_at_once(team: Team, reader: Reader) -> None:
-    assert await served(reader, team) is None
+    assert await resolve(reader, team) is None
     pins = await team.pins(await team.create("tool"))
     answer = await team.switch(pins, if_match=0)
     assert answer.status == 200, answer.body
@@ -75,7 +69,7 @@ async def test_a_switch_is_answered_with_whole_resources_and_served_at_once(team
     assert answer.body["prompt"]["text"] == "Greet the caller.\nBe brief."
     assert [tool["id"] for tool in answer.body["tools"]] == [tool.id for tool in pins.tools]
     assert answer.body["pins"] == pins.model_dump(mode="json")
-    assert await served(reader, team) == answer.body
+    assert await resolve(reader, team) == answer.body
 
 
 async def test_a_switch_replaces_the_whole_set(team: Team, reader: Reader) -> None:
@@ -85,7 +79,7 @@ async def test_a_switch_replaces_the_whole_set(team: Team, reader: Reader) -> No
     second = await team.pins()
     answer = await team.switch(second, if_match=1)
     assert (answer.body["revision"], answer.body["voice"], answer.body["tools"]) == (2, None, [])
-    assert await served(reader, team) == answer.body
+    assert await resolve(reader, team) == answer.body
 
 
 @pytest.mark.parametrize(("seen", "current"), [(1, 0), (7, 0)])
@@ -166,7 +160,7 @@ async def test_what_follows_the_latest_moves_with_it_and_a_pin_does_not(team: Te
     await team.switch(pins.model_copy(update={"config": following}))
     await team.version("config", pins.config.id)
     await team.version("prompt", pins.prompt.id, text="Something else.")
-    found = await served(reader, team)
+    found = await resolve(reader, team)
     assert (found["config"]["version"], found["config"]["version_type"]) == (1, "LATEST")
     assert (found["prompt"]["version"], found["prompt"]["text"]) == (0, "Greet the caller.\nBe brief.")
 
@@ -194,9 +188,9 @@ async def test_the_first_layer_that_has_a_set_wins_as_a_whole(team: Team, reader
         pins = await team.pins(await team.create("tool")) if layer == "project" else await team.pins()
         answer = await team.switch(pins, place)
         assert (answer.body["layer"], answer.body["revision"]) == (layer, 1)
-        assert await served(reader, team) == answer.body
-    assert (await served(reader, team, "somebody-else"))["layer"] == "project"
-    assert (await served(reader, team, ""))["layer"] == "project"
+        assert await resolve(reader, team) == answer.body
+    assert (await resolve(reader, team, "somebody-else"))["layer"] == "project"
+    assert (await resolve(reader, team, ""))["layer"] == "project"
     elsewhere = await reader.sets.resolve(team.org_id, "another-project", team.caller.user_id)
     assert elsewhere is not None
     assert elsewhere.layer == "organization"
@@ -206,7 +200,7 @@ async def test_the_first_layer_that_has_a_set_wins_as_a_whole(team: Team, reader
     for layer, shows in (("user", "project"), ("project", "organization"), ("organization", None)):
         cleared = await team.clear(places[layer])
         assert (cleared.status, cleared.body) == (200, {"revision": None})
-        found = await served(reader, team)
+        found = await resolve(reader, team)
         assert (found and found["layer"]) == shows
 
 
@@ -222,7 +216,7 @@ async def test_a_place_that_was_cleared_counts_on(team: Team) -> None:
 async def test_a_set_is_nobody_elses(team: Team, reader: Reader, caller: Caller) -> None:
     await team.switch(await team.pins(), Place(layer="organization"))
     stranger = new_team(caller)
-    assert await served(reader, stranger) is None
+    assert await resolve(reader, stranger) is None
     assert (await history(stranger))["data"] == []
     assert code(await stranger.roll_back(1)) == (404, "not_found")
 
@@ -242,7 +236,7 @@ async def test_tools_come_and_go_one_by_one(team: Team, reader: Reader) -> None:
     assert [(tool["id"], tool["version"]) for tool in moved.body["tools"]] == [(one, 0), (two, 1)]
     answer = await team.tool("remove", one)
     assert [tool["id"] for tool in answer.body["tools"]] == [two]
-    assert await served(reader, team) == answer.body
+    assert await resolve(reader, team) == answer.body
     assert answer.body["revision"] == 5
     assert code(await team.tool("remove", one)) == (404, "not_found")
     assert code(await team.tool("add", one, 44)) == (404, "not_found")
@@ -259,7 +253,7 @@ async def test_a_rollback_is_a_new_revision_with_the_old_set(team: Team, reader:
         await team.switch(pins)
     back = await team.roll_back(if_match=3)
     assert (back.body["revision"], back.body["pins"]) == (4, second.model_dump(mode="json"))
-    assert await served(reader, team) == back.body
+    assert await resolve(reader, team) == back.body
     back = await team.roll_back(1)
     assert (back.body["revision"], back.body["pins"]) == (5, first.model_dump(mode="json"))
     assert code(await team.roll_back(99)) == (404, "not_found")
@@ -285,7 +279,7 @@ async def test_a_rollback_to_what_was_deleted_is_refused_with_its_name(team: Tea
     assert code(refused) == (409, "version_gone")
     named = {name: refused.body["error"][name] for name in ("kind", "id", "version")}
     assert named == {"kind": "prompt", "id": lost.prompt.id, "version": 0}
-    assert await served(reader, team) == kept.body
+    assert await resolve(reader, team) == kept.body
 
 
 # -- rollout ----------------------------------------------------------------------------------------------------------
@@ -314,11 +308,11 @@ async def test_a_rollout_reaches_a_share_of_the_users_and_keeps_those_it_reached
     async with reading(team.caller) as another:
         assert await users_of(another, team, users) == half
     reached = next(user for user, new in half.items() if new)
-    assert (await served(reader, team, reached))["pins"] == candidate.model_dump(mode="json")
-    assert (await served(reader, team, reached))["revision"] == 2
+    assert (await resolve(reader, team, reached))["pins"] == candidate.model_dump(mode="json")
+    assert (await resolve(reader, team, reached))["revision"] == 2
     completed = await team.roll_out(100, None, place)
     assert (completed.body["revision"], completed.body["pins"]) == (2, candidate.model_dump(mode="json"))
-    assert {(await served(reader, team, user))["revision"] for user in users[:20]} == {2}
+    assert {(await resolve(reader, team, user))["revision"] for user in users[:20]} == {2}
     assert not any((await users_of(reader, team, users[:20])).values())
 
 
@@ -345,7 +339,7 @@ async def test_a_switch_ends_a_rollout(team: Team, reader: Reader) -> None:
     await team.roll_out(50, await team.pins())
     last = await team.pins()
     assert (await team.switch(last, if_match=2)).body["revision"] == 3
-    found = await served(reader, team)
+    found = await resolve(reader, team)
     assert (found["revision"], found["percent"], found["pins"]) == (3, 0, last.model_dump(mode="json"))
 
 

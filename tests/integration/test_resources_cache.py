@@ -1,33 +1,23 @@
 """What the cache of resources promises: nothing mixed, nothing older after newer, nothing that is gone, one fill."""
 
 import asyncio
-import os
 import random
-import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 
 from common.bus.port import BusUnavailableError
-from common.events.envelope import Event
 from common.events.resources import (
     ACTIVE_RESOLVE,
-    ACTIVE_SWITCH,
-    RESOURCE_CHANGED,
     RESOURCE_EDIT,
-    RESOURCE_EVENTS,
     RESOURCE_GET,
-    RESOURCE_QUERIES,
+    TOOL_STATUS,
     Pin,
     Pins,
     Place,
-    ResourceChanged,
 )
 from common.kernel.asking import Asker
 from common.kernel.tasks import Tasks
@@ -35,10 +25,9 @@ from common.resources.entries import Entry, Version, place_key, raise_floor, ver
 from common.resources.reader import BrokenSetError, Reader, open_reader
 from common.storage.resp import Resp, open_resp
 from sonant_cli.engines import valkey
-from tests.support.active import PROJECT, Team, new_team, reading
+from tests.support.active import PROJECT, Team, new_team, questions, reading, resolve, settled
 from tests.support.engines import running
-from tests.support.resources import Caller, Resources, World, asking, new_database, relayed, started, world_on
-from tests.support.waiting import eventually
+from tests.support.resources import Caller, World, new_database, service, world_on
 
 READERS = 1_000
 SWITCHES = 100
@@ -52,49 +41,23 @@ async def world(valkey_url: str, postgres_url: str, tmp_path_factory: pytest.Tem
         yield world
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def caller(world: World) -> AsyncIterator[Caller]:
-    """Somebody who asks, whether or not anybody answers."""
-    async with asking(world) as caller:
+    async with service(world) as caller:
         yield caller
 
 
-@asynccontextmanager
-async def serving(world: World, **settings: str) -> AsyncIterator[Resources]:
-    async with started(world, settings=settings) as resources:
-        await resources.ready()
-        yield resources
+@pytest.fixture
+async def reader(caller: Caller) -> AsyncIterator[Reader]:
+    """A process that has read nothing yet."""
+    async with reading(caller) as reader:
+        yield reader
 
 
 @pytest.fixture
 async def redis(world: World) -> AsyncIterator[Resp]:
     async with open_resp(world.redis_url) as redis:
         yield redis
-
-
-async def resolve(reader: Reader, team: Team, user_id: str | None = None) -> Any:
-    found = await reader.sets.resolve(team.org_id, PROJECT, team.caller.user_id if user_id is None else user_id)
-    return found and found.json()
-
-
-async def questions(world: World, team: Team, spec: Any) -> int:
-    """How often the service was asked about an organisation."""
-    return sum(e.spec == spec and e.payload.org_id == team.org_id for e in await world.told(RESOURCE_QUERIES))
-
-
-async def settled(world: World) -> None:
-    """Wait until every fact so far has reached the cache."""
-    await relayed(world)
-
-    async def handled() -> bool:
-        [status] = await world.log.status([RESOURCE_EVENTS])
-        return status.lag == {"resources": 0}
-
-    await until(handled)
-
-
-async def until(check: Callable[[], Awaitable[bool]]) -> None:
-    await eventually(check, timeout=30)
 
 
 # -- many readers, many switches --------------------------------------------------------------------------------------
@@ -134,11 +97,9 @@ async def session(reader: Reader, team: Team, over: asyncio.Event) -> list[int]:
         await asyncio.sleep(random.random() * 0.05)
 
 
-async def test_readers_see_whole_sets_and_never_an_older_one_while_sets_are_switched(
-    world: World, caller: Caller
-) -> None:
+async def test_readers_see_whole_sets_and_never_an_older_one_while_sets_are_switched(caller: Caller) -> None:
     team, over = new_team(caller), asyncio.Event()
-    async with serving(world), reading(caller) as one, reading(caller) as other:
+    async with reading(caller) as one, reading(caller) as other:
         sets = [await marked(team, f"mark-{number}") for number in range(5)]
         await team.switch(sets[0])
         sessions = [asyncio.create_task(session((one, other)[n % 2], team, over)) for n in range(READERS)]
@@ -151,101 +112,81 @@ async def test_readers_see_whole_sets_and_never_an_older_one_while_sets_are_swit
             assert revisions[-1] == SWITCHES
 
 
-async def test_a_cold_stampede_asks_once(world: World, caller: Caller) -> None:
+async def test_a_cold_stampede_asks_once(world: World, caller: Caller, reader: Reader, redis: Resp) -> None:
     team = new_team(caller)
-    async with serving(world), reading(caller) as reader, open_resp(world.redis_url) as redis:
-        await team.switch(await team.pins())
-        await settled(world)
-        await redis.execute("DEL", place_key(team.org_id, PROJECT, team.caller.user_id))
-        found = await asyncio.gather(*(resolve(reader, team) for _ in range(STAMPEDE)))
-        assert {each["revision"] for each in found} == {1}
-        assert await questions(world, team, ACTIVE_RESOLVE) == 1
+    await team.switch(await team.pins())
+    await settled(world)
+    await redis.execute("DEL", place_key(team.org_id, PROJECT, team.caller.user_id))
+    found = await asyncio.gather(*(resolve(reader, team) for _ in range(STAMPEDE)))
+    assert {each["revision"] for each in found} == {1}
+    assert await questions(world, team, ACTIVE_RESOLVE) == 1
 
 
-async def test_an_empty_place_is_asked_about_once(world: World, caller: Caller) -> None:
+async def test_an_empty_place_is_asked_about_once(world: World, caller: Caller, reader: Reader) -> None:
     team = new_team(caller)
-    async with serving(world), reading(caller) as reader:
-        assert await asyncio.gather(*(resolve(reader, team) for _ in range(STAMPEDE))) == [None] * STAMPEDE
-        assert await resolve(reader, team) is None
-        assert await questions(world, team, ACTIVE_RESOLVE) == 1
-        switched = await team.switch(await team.pins())
-        assert await resolve(reader, team) == switched.body
-        assert await questions(world, team, ACTIVE_RESOLVE) == 1
+    assert await asyncio.gather(*(resolve(reader, team) for _ in range(STAMPEDE))) == [None] * STAMPEDE
+    assert await resolve(reader, team) is None
+    assert await questions(world, team, ACTIVE_RESOLVE) == 1
+    switched = await team.switch(await team.pins())
+    assert await resolve(reader, team) == switched.body
+    assert await questions(world, team, ACTIVE_RESOLVE) == 1
 
 
-async def test_versions_are_read_through_the_cache(world: World, caller: Caller) -> None:
+async def test_versions_are_read_through_the_cache(world: World, caller: Caller, reader: Reader) -> None:
     team = new_team(caller)
-    async with serving(world), reading(caller) as reader:
-        id = await team.create("prompt", text="first")
-        found = await asyncio.gather(*(reader.versions.get(team.org_id, "prompt", id) for _ in range(STAMPEDE)))
-        assert {each.json()["prompt"]["text"] for each in found} == {"first"}
-        assert await questions(world, team, RESOURCE_GET) == 1
-        await team.version("prompt", id, text="second")
-        assert (await reader.versions.get(team.org_id, "prompt", id)).json()["prompt"]["text"] == "second"
-        assert (await reader.versions.get(team.org_id, "prompt", id, 0)).json()["prompt"]["text"] == "first"
-        await team.caller.ask(RESOURCE_EDIT, kind="prompt", id=id, name="another name")
-        for version in (None, 0, 1):
-            told = (await reader.versions.get(team.org_id, "prompt", id, version)).json()["prompt"]
-            assert told["name"] == "another name"
-        missing = await reader.versions.get(team.org_id, "prompt", id, 7)
-        assert (missing.status, missing.json()["error"]["code"]) == (404, "not_found")
-        asked = await questions(world, team, RESOURCE_GET)
-        assert (await reader.versions.get(team.org_id, "prompt", id, 7)).status == 404
-        assert await questions(world, team, RESOURCE_GET) == asked
-        assert (await reader.versions.get(new_team(caller).org_id, "prompt", id)).status == 404
+    id = await team.create("prompt", text="first")
+    found = await asyncio.gather(*(reader.versions.get(team.org_id, "prompt", id) for _ in range(STAMPEDE)))
+    assert {each.json()["prompt"]["text"] for each in found} == {"first"}
+    assert await questions(world, team, RESOURCE_GET) == 1
+    await team.version("prompt", id, text="second")
+    assert (await reader.versions.get(team.org_id, "prompt", id)).json()["prompt"]["text"] == "second"
+    assert (await reader.versions.get(team.org_id, "prompt", id, 0)).json()["prompt"]["text"] == "first"
+    await team.caller.ask(RESOURCE_EDIT, kind="prompt", id=id, name="another name")
+    for version in (None, 0, 1):
+        told = (await reader.versions.get(team.org_id, "prompt", id, version)).json()["prompt"]
+        assert told["name"] == "another name"
+    missing = await reader.versions.get(team.org_id, "prompt", id, 7)
+    assert (missing.status, missing.json()["error"]["code"]) == (404, "not_found")
+    asked = await questions(world, team, RESOURCE_GET)
+    assert (await reader.versions.get(team.org_id, "prompt", id, 7)).status == 404
+    assert await questions(world, team, RESOURCE_GET) == asked
+    assert (await reader.versions.get(new_team(caller).org_id, "prompt", id)).status == 404
 
 
 # -- what is gone -----------------------------------------------------------------------------------------------------
 
 
-async def disable(world: World, team: Team, tool: str) -> None:
-    """What the service leaves behind when a tool is disabled: its status, and the fact."""
-    now = time.time()
-    [row] = await world.fetch(
-        "UPDATE resources.organizations SET clock = clock + 1 WHERE org_id = $1 RETURNING clock", team.org_id
-    )
-    await world.fetch("UPDATE resources.resources SET status = 'disabled' WHERE id = $1", tool)
-    fact = ResourceChanged(org_id=team.org_id, kind="tool", id=tool, action="disabled", clock=row["clock"], at=now)
-    await world.log.publish(Event(RESOURCE_CHANGED, fact).record())
-
-
-async def test_a_disabled_tool_leaves_every_set_and_can_be_pinned_nowhere(world: World, caller: Caller) -> None:
+async def test_a_disabled_tool_leaves_every_set_and_can_be_pinned_nowhere(caller: Caller, reader: Reader) -> None:
     team, default = new_team(caller), Place(layer="project", project_id=PROJECT)
-    async with serving(world), reading(caller) as reader:
-        kept, bad = await team.create("tool"), await team.create("tool")
-        await team.switch(await team.pins(kept, bad))
-        await team.switch(await team.pins(bad), default)
-        await team.roll_out(50, await team.pins(kept, bad), default)
-        assert (await reader.versions.get(team.org_id, "tool", bad)).json()["tool"].get("status") is None
-        users = [team.caller.user_id, *(f"other-{number}" for number in range(10))]
-        await disable(world, team, bad)
-
-        async def gone() -> bool:
-            found = [await resolve(reader, team, user) for user in users]
-            return not any(tool["id"] == bad for each in found for tool in each["tools"])
-
-        await until(gone)
-        shown = (await reader.versions.get(team.org_id, "tool", bad)).json()["tool"]
-        assert shown["status"] == "disabled"
-        refused = await team.switch(await team.pins(bad))
-        assert (refused.status, refused.body["error"]["code"]) == (409, "not_usable")
-        # It stands in the pins still, and is in the way of nothing else.
-        assert (await team.tool("add", await team.create("tool"))).status == 200
-        removed = await team.tool("remove", bad)
-        assert bad not in [pin["id"] for pin in removed.body["pins"]["tools"]]
+    kept, bad = await team.create("tool"), await team.create("tool")
+    await team.switch(await team.pins(kept, bad))
+    await team.switch(await team.pins(bad), default)
+    await team.roll_out(50, await team.pins(kept, bad), default)
+    assert (await reader.versions.get(team.org_id, "tool", bad)).json()["tool"].get("status") is None
+    users = [team.caller.user_id, *(f"other-{number}" for number in range(10))]
+    disabled = await team.caller.ask(TOOL_STATUS, id=bad, status="disabled")
+    assert disabled.status == 200, disabled.body
+    for user in users:
+        assert bad not in [tool["id"] for tool in (await resolve(reader, team, user))["tools"]]
+    shown = (await reader.versions.get(team.org_id, "tool", bad)).json()["tool"]
+    assert shown["status"] == "disabled"
+    refused = await team.switch(await team.pins(bad))
+    assert (refused.status, refused.body["error"]["code"]) == (409, "not_usable")
+    # It stands in the pins still, and is in the way of nothing else.
+    assert (await team.tool("add", await team.create("tool"))).status == 200
+    removed = await team.tool("remove", bad)
+    assert bad not in [pin["id"] for pin in removed.body["pins"]["tools"]]
 
 
-async def test_a_late_fill_brings_nothing_back(world: World, caller: Caller, redis: Resp) -> None:
+async def test_a_late_fill_brings_nothing_back(caller: Caller, reader: Reader, redis: Resp) -> None:
     team = new_team(caller)
     key = place_key(team.org_id, PROJECT, team.caller.user_id)
-    async with serving(world), reading(caller) as reader:
-        await team.switch(await team.pins())
-        old = Entry.unpack(await redis.execute("GET", key))
-        await team.clear()
-        async with open_resp(world.redis_url) as cache:
-            newer = await cache.execute(*old.put(key))
-        assert Entry.unpack(newer).empty
-        assert await resolve(reader, team) is None
+    await team.switch(await team.pins())
+    old = Entry.unpack(await redis.execute("GET", key))
+    await team.clear()
+    newer = await redis.execute(*old.put(key))
+    assert Entry.unpack(newer).empty
+    assert await resolve(reader, team) is None
 
 
 # -- races ------------------------------------------------------------------------------------------------------------
@@ -292,131 +233,21 @@ async def test_versions_that_are_not_there_do_not_fill_the_cache(world: World) -
 
 
 async def test_a_cache_that_lost_its_last_writes_takes_no_reader_back(
-    world: World, caller: Caller, redis: Resp
+    world: World, caller: Caller, reader: Reader, redis: Resp
 ) -> None:
     team = new_team(caller)
     key = place_key(team.org_id, PROJECT, team.caller.user_id)
-    async with serving(world), reading(caller) as reader:
-        await team.switch(await team.pins())
-        await settled(world)
-        old = await redis.execute("GET", key)
-        await team.switch(await team.pins())
-        assert (await resolve(reader, team))["revision"] == 2
-        await redis.execute("SET", key, old)
-        assert (await resolve(reader, team))["revision"] == 2
-        assert Entry.unpack(await redis.execute("GET", key)).revision == 2
+    await team.switch(await team.pins())
+    await settled(world)
+    old = await redis.execute("GET", key)
+    await team.switch(await team.pins())
+    assert (await resolve(reader, team))["revision"] == 2
+    await redis.execute("SET", key, old)
+    assert (await resolve(reader, team))["revision"] == 2
+    assert Entry.unpack(await redis.execute("GET", key)).revision == 2
 
 
-# -- what is away -----------------------------------------------------------------------------------------------------
-
-
-async def test_what_was_read_is_served_stale_while_the_service_is_away(world: World, caller: Caller) -> None:
-    team, lonely = new_team(caller), new_team(caller)
-    async with reading(caller) as reader:
-        async with serving(world, SONANT_RESOURCE_CACHE_SECONDS="1") as resources:
-            told = (await team.switch(await team.pins())).body
-            await settled(world)
-            prompt = await reader.versions.get(team.org_id, "prompt", told["prompt"]["id"], 0)
-            await resolve(reader, team)
-            await resources.kill()
-
-        async def stale() -> bool:
-            found = await reader.sets.resolve(team.org_id, PROJECT, team.caller.user_id)
-            version = await reader.versions.get(team.org_id, "prompt", told["prompt"]["id"], 0)
-            assert found is not None
-            assert found.json() == told
-            assert version.body == prompt.body
-            return bool(found.stale and version.stale)
-
-        await until(stale)
-        with pytest.raises(BusUnavailableError):
-            await reader.sets.resolve(lonely.org_id, PROJECT, "nobody", wait=0.2)
-        with pytest.raises(BusUnavailableError):
-            await reader.versions.get(lonely.org_id, "prompt", "nothing", wait=0.2)
-        async with serving(world):
-
-            async def fresh() -> bool:
-                return not await stale()
-
-            await until(fresh)
-
-
-async def test_nobody_waits_for_a_refresh_that_is_known_to_fail(world: World, caller: Caller, redis: Resp) -> None:
-    """With a reader that would wait for good, only not waiting answers."""
-    team = new_team(caller)
-    key = place_key(team.org_id, PROJECT, team.caller.user_id)
-    async with serving(world) as resources:
-        await team.switch(await team.pins())
-        await settled(world)
-        await resources.kill()
-    entry = Entry.unpack(await redis.execute("GET", key))
-    await redis.execute("SET", key, replace(entry, fresh_until=0.0).pack())
-    async with reading(caller) as reader:
-        first = await reader.sets.resolve(team.org_id, PROJECT, team.caller.user_id)
-        assert first is not None
-        assert first.stale
-
-        async def given_up() -> bool:
-            return reader.sets.failing(team.org_id)
-
-        await until(given_up)
-        asked = await questions(world, team, ACTIVE_RESOLVE)
-        found = await asyncio.gather(*(resolve(reader, team) for _ in range(STAMPEDE)))
-        assert {each["revision"] for each in found} == {1}
-        assert await questions(world, team, ACTIVE_RESOLVE) <= asked + 1
-
-
-async def test_a_crash_between_commit_and_cache_is_healed_by_the_fact(
-    world: World, caller: Caller, redis: Resp
-) -> None:
-    team = new_team(caller)
-    key = place_key(team.org_id, PROJECT, team.caller.user_id)
-    async with reading(caller) as reader:
-        async with serving(world) as resources:
-            await team.switch(await team.pins())
-            pins = await team.pins()
-            async with cache_held_at_commit(world, team, redis):
-                event = team.caller.event(ACTIVE_SWITCH, place=team.place, pins=pins)
-                await world.log.publish(event.record())
-            committed = "SELECT 1 FROM resources.places WHERE org_id = $1 AND revision = 2"
-
-            async def is_committed() -> bool:
-                return bool(await world.fetch(committed, team.org_id))
-
-            await until(is_committed)
-            os.kill(resources.process.pid, 9)
-            await resources.process.wait()
-            await redis.execute("CLIENT", "UNPAUSE")
-        assert Entry.unpack(await redis.execute("GET", key)).revision == 1
-        assert (await resolve(reader, team))["revision"] == 1
-        async with serving(world):
-
-            async def healed() -> bool:
-                return (await resolve(reader, team))["pins"] == pins.model_dump(mode="json")
-
-            await until(healed)
-
-
-@asynccontextmanager
-async def cache_held_at_commit(world: World, team: Team, redis: Resp) -> AsyncIterator[None]:
-    """A command published inside goes as far as the database; when it goes on from there, the cache takes nothing."""
-    connection = await asyncpg.connect(world.database_url)
-    try:
-        async with connection.transaction():
-            await connection.execute("SELECT FROM resources.organizations WHERE org_id = $1 FOR UPDATE", team.org_id)
-            yield
-            await until(lambda: _waits(world))
-            await redis.execute("CLIENT", "PAUSE", 30_000, "WRITE")
-    finally:
-        await connection.close()
-
-
-async def _waits(world: World) -> bool:
-    return bool(
-        await world.fetch(
-            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-    )
+# -- what is wrong ----------------------------------------------------------------------------------------------------
 
 
 async def test_without_the_cache_a_read_fails_clearly_and_comes_back(
@@ -424,7 +255,7 @@ async def test_without_the_cache_a_read_fails_clearly_and_comes_back(
 ) -> None:
     tasks = Tasks()
     async with running(valkey, tmp_path) as engine:
-        async with open_reader(engine.url, Asker(world.log, caller.reader), tasks) as reader, serving(world):
+        async with open_reader(engine.url, Asker(world.log, caller.reader), tasks) as reader:
             assert await reader.sets.resolve("org", "p", "u") is None
             await engine.stop()
             with pytest.raises(BusUnavailableError):
@@ -436,14 +267,15 @@ async def test_without_the_cache_a_read_fails_clearly_and_comes_back(
     await tasks.close()
 
 
-async def test_what_cannot_be_served_whole_is_not_served(world: World, caller: Caller) -> None:
+async def test_what_cannot_be_served_whole_is_not_served(
+    world: World, caller: Caller, reader: Reader, redis: Resp
+) -> None:
     """A provider's own console may delete what is pinned."""
     team = new_team(caller)
-    async with serving(world), reading(caller) as reader, open_resp(world.redis_url) as redis:
-        pins = await team.pins()
-        await team.switch(pins)
-        await settled(world)
-        await world.fetch("DELETE FROM resources.resources WHERE id = $1", pins.prompt.id)
-        await redis.execute("DEL", place_key(team.org_id, PROJECT, team.caller.user_id))
-        with pytest.raises(BrokenSetError, match=f"version 0 of prompt '{pins.prompt.id}'"):
-            await resolve(reader, team)
+    pins = await team.pins()
+    await team.switch(pins)
+    await settled(world)
+    await world.fetch("DELETE FROM resources.resources WHERE id = $1", pins.prompt.id)
+    await redis.execute("DEL", place_key(team.org_id, PROJECT, team.caller.user_id))
+    with pytest.raises(BrokenSetError, match=f"version 0 of prompt '{pins.prompt.id}'"):
+        await resolve(reader, team)

@@ -13,6 +13,8 @@ from common.events.resources import (
     ACTIVE_SWITCH,
     ACTIVE_TOOL,
     RESOURCE_CREATE,
+    RESOURCE_EVENTS,
+    RESOURCE_QUERIES,
     RESOURCE_VERSION,
     Kind,
     Pin,
@@ -23,7 +25,8 @@ from common.kernel.asking import Asker
 from common.kernel.replies import Reply
 from common.kernel.tasks import Tasks
 from common.resources.reader import Reader, open_reader
-from tests.support.resources import Caller
+from tests.support.resources import Caller, World, relayed
+from tests.support.waiting import eventually
 
 PROJECT = "project-1"
 SCHEMA = {"type": "object", "properties": {"location": {"type": "string"}}, "required": ["location"]}
@@ -98,3 +101,25 @@ async def reading(caller: Caller) -> AsyncIterator[Reader]:
     async with open_reader(caller.world.redis_url, Asker(caller.world.log, caller.reader), tasks) as reader:
         yield reader
     await tasks.close()
+
+
+async def resolve(reader: Reader, team: Team, user_id: str | None = None) -> Any:
+    """The set as every process reads it, None where there is none."""
+    found = await reader.sets.resolve(team.org_id, PROJECT, team.caller.user_id if user_id is None else user_id)
+    return found and found.json()
+
+
+async def questions(world: World, team: Team, spec: Any) -> int:
+    """How often the service was asked about an organisation."""
+    return sum(e.spec == spec and e.payload.org_id == team.org_id for e in await world.told(RESOURCE_QUERIES))
+
+
+async def settled(world: World) -> None:
+    """Wait until every fact so far has reached the cache."""
+    await relayed(world)
+
+    async def handled() -> bool:
+        [status] = await world.log.status([RESOURCE_EVENTS])
+        return status.lag == {"resources": 0}
+
+    await eventually(handled, timeout=30)
