@@ -198,3 +198,30 @@ async def test_facts_wait_in_the_outbox_while_the_log_is_away(postgres_url: str,
         [event] = await world.told(RESOURCE_EVENTS)
         assert (event.payload.id, event.id) == ("p", "e-1/1")
         await resources.ready()
+
+
+async def test_old_answers_are_forgotten_and_facts_of_a_newer_release_left_to_it(resources_world: World) -> None:
+    world = resources_world
+    async with started(world) as first, asking(world) as caller:
+        await first.ready()
+        await create(caller)
+        await world.fetch(
+            "INSERT INTO resources.outbox (event_id, name, payload) VALUES ('e', 'resource.sung/1', '{}')"
+        )
+        await world.fetch("UPDATE resources.answers SET at = now() - interval '1 hour'")
+        await first.kill()
+        async with started(world, settings={"SONANT_RESOURCE_ANSWERS_SECONDS": "60"}) as second:
+            await second.ready()
+
+            async def forgotten() -> bool:
+                return await world.fetch("SELECT 1 FROM resources.answers") == []
+
+            await eventually(forgotten, timeout=60)
+            await caller.ask(RESOURCE_CREATE, kind="prompt", body={**PROMPT, "name": "other"})
+
+            async def told() -> bool:
+                return len({event.id for event in await world.told(RESOURCE_EVENTS)}) == 2
+
+            await eventually(told, timeout=60)
+            left = await world.fetch("SELECT name FROM resources.outbox")
+            assert left == [{"name": "resource.sung/1"}]

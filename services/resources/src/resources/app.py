@@ -45,19 +45,7 @@ async def open_resources(settings: ResourcesSettings, kernel: Kernel) -> AsyncIt
         resolver = Resolver(pool, catalogues.of, cache, fresh_seconds=settings.resource_cache_seconds)
         works = Works(pool, relay.wake, resolver.apply)
         try:
-            yield Deps(
-                settings,
-                pool,
-                works,
-                catalogues,
-                resolver,
-                drafting,
-                hume.tokens,
-                hume.source,
-                kernel.redis,
-                kernel.log,
-                kernel.live,
-            )
+            yield Deps(settings, pool, works, catalogues, resolver, drafting, hume.tokens, hume.source)
         finally:
             cache.close()
             for task in tasks:

@@ -3,10 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from redis.asyncio import Redis
-
-from common.bus.live import LiveWriter
-from common.bus.port import Log
 from common.storage.postgres import Pool
 from resources.models import Drafting
 from resources.ports import Catalogue, Source
@@ -39,6 +35,3 @@ class Deps:
     drafting: Drafting
     tokens: Tokens
     source: Source
-    redis: Redis
-    log: Log
-    live: LiveWriter
