@@ -86,6 +86,11 @@ class TestCorpus:
             assert len(reason.message) < 400
 
 
+def test_the_guide_lists_every_code() -> None:
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "drafted-tools.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \| (.+) \|$", guide, re.MULTILINE) == list(CODES.items())
+
+
 class TestSizes:
     def test_a_schema_of_a_megabyte_is_refused_before_it_is_read(self) -> None:
         properties = {f"p{index}": {"type": "string", "description": "x" * 1000} for index in range(1000)}

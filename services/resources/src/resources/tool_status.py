@@ -11,10 +11,14 @@ from common.events.resources import ToolStatusRequested
 from common.kernel.replies import Reply
 from resources import catalogue, store, validation
 from resources.deps import Deps
+from resources.policy.reasons import Reason
 from resources.ports import Catalogue, Item, Refused, not_found
 from resources.store import Reader
-from resources.tool_policy import judge_tool
+from resources.tool_policy import REASONS_MAX, judge_tool
 from resources.work import Work
+
+# What is judged within a few seconds at worst; a drafted tool has seldom more than a handful.
+VERSIONS_MAX = 100
 
 
 async def change(event: Event[ToolStatusRequested], deps: Deps) -> Reply:
@@ -49,14 +53,27 @@ async def _changed(work: Work, own: Catalogue, before: Item, status: str) -> Ite
 
 
 async def _check(work: Work, item: Item) -> None:
-    """Raises `Refused` (422) for a drafted tool that the policy, or what else is there by now, does not allow."""
+    """Raises `Refused` (422) for a drafted tool of which the policy, or what else is there by now, allows not all.
+
+    Every version is checked: once the tool is usable, a set may pin any of them.
+    """
     if item.provenance is None:
         return
     others = await names(work.connection, work.org_id, but=item.id)
-    reasons = await asyncio.to_thread(judge_tool, item.name, dict(item.content), taken=others)
+    versions = await store.versions_page(work.connection, work.org_id, "tool", item.id, 0, VERSIONS_MAX)
+    if versions.total > VERSIONS_MAX:
+        raise Refused(
+            422, f"A tool with more than {VERSIONS_MAX} versions cannot be promoted.", "too_many_versions", "id"
+        )
+    reasons = await asyncio.to_thread(_reasons, versions.items, others)
     if reasons:
         details = {"reasons": [reason.body() for reason in reasons]}
         raise Refused(422, "The tool does not come through the checks.", "draft_refused", "id", details=details)
+
+
+def _reasons(versions: Sequence[Item], others: Sequence[str]) -> Sequence[Reason]:
+    found = (reason for each in versions for reason in judge_tool(each.name, dict(each.content), taken=others))
+    return list(dict.fromkeys(found))[:REASONS_MAX]
 
 
 async def _is_elsewhere(work: Work, own: Catalogue, item: Item) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import openai
 from openai.types.shared_params import ResponseFormatJSONObject
 
+from common.kernel.retry import retry_after
 from resources.metrics import API_CALLS, API_ERRORS, API_SECONDS
 from resources.models import Drafting, Message
 from resources.ports import ProviderDown
@@ -50,8 +51,10 @@ class OpenAiModel:
 
 def _down(error: Exception) -> ProviderDown:
     API_ERRORS.labels(PROVIDER, "draft", type(error).__name__).inc()
-    status = error.status_code if isinstance(error, openai.APIStatusError) else None
-    return ProviderDown("The drafting model did not answer.", status=status)
+    message = "The drafting model did not answer."
+    if isinstance(error, openai.APIStatusError):
+        return ProviderDown(message, status=error.status_code, retry_after=retry_after(error.response.headers))
+    return ProviderDown(message)
 
 
 @asynccontextmanager
