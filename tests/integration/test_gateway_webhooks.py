@@ -1,6 +1,7 @@
 """Webhooks on real engines: published once, whatever is repeated, late, away or in two hands at once."""
 
 import asyncio
+import gzip
 import json
 import secrets
 import time
@@ -150,6 +151,7 @@ async def test_what_is_not_genuine_leaves_no_trace(desk: Desk, redis: Redis) -> 
     assert (await desk.send(desk.event(), **{SIGNATURE_HEADER: "x"}))[0] == 401
     assert (await desk.send(b"[1]"))[0] == 400
     assert (await desk.send(b" " * (MAX_BODY_BYTES + 1)))[0] == 413
+    assert (await desk.send(gzip.compress(desk.event()), **{"content-encoding": "gzip"}))[0] == 415
     assert await desk.published() == []
     assert len(await redis.keys(f"{PREFIX}*")) == before
     # The genuine one is none the worse for it.

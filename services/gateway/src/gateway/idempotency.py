@@ -78,7 +78,7 @@ class Slot:
 
 
 class Idempotency:
-    """Guards non-streaming POSTs that carry the header."""
+    """Guards requests that change something, answer in one piece and carry the header."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis

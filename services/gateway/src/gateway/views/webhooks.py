@@ -3,7 +3,7 @@
 import time
 import uuid
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from pydantic import BaseModel, ConfigDict
 
 from common.bus.port import BusUnavailableError
@@ -57,6 +57,9 @@ async def _receive(request: web.Request) -> bool:
     keys = deps.settings.hume_webhook_secrets
     if not keys:
         raise unavailable("No key for the webhooks of this provider is configured.", code="unconfigured")
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+        # What is signed are the bytes as sent, which are not to be had once they are unpacked.
+        raise ApiError(415, "A webhook is not to be packed.", code="unsupported_encoding")
     raw = await read_body(request, MAX_BODY_BYTES)
     now = time.time()
     webhooks.verify(keys, raw, request.headers, now)
