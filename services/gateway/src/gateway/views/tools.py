@@ -94,6 +94,6 @@ ROUTES: Sequence[Route] = [
         errors=(422, 502, 503, 504),
         description="It is checked, and kept in quarantine until it is promoted.",
     ),
-    _route("/{id}/promote", promote, "Make a drafted tool usable", errors=(404, 409, 503, 504)),
+    _route("/{id}/promote", promote, "Make a drafted tool usable", errors=(404, 409, 422, 502, 503, 504)),
     _route("/{id}/disable", disable, "Take a tool out everywhere at once", errors=(404, 409, 503, 504)),
 ]
