@@ -1,9 +1,11 @@
 """Active sets over HTTP: layers, preconditions, history, rollback, rollout, and requests that are repeated."""
 
 import asyncio
+import os
+import signal
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
@@ -171,33 +173,85 @@ async def test_a_repeated_post_is_done_once(team: Team) -> None:
     assert "idempotency-replayed" not in refused[1].headers
 
 
-async def test_reads_go_on_and_writes_are_not_doubled_while_resources_dies() -> None:
+@pytest.fixture(scope="module")
+def fragile() -> Iterator[Sonant]:
+    """A system of its own, to be broken."""
+    with sonant_system() as system:
+        yield system
+
+
+@pytest.fixture
+async def survivor(fragile: Sonant) -> AsyncIterator[Team]:
+    """A team with an active set on the system that breaks."""
+    key = new_key(fragile, scopes=["resources"])
+    async with client(fragile.url, {**key.headers, "x-user-id": USER}) as api:
+        made = Team(api)
+        await made.prepare()
+        await made.switch(0)
+        assert await made.text() == "text 0"
+        yield made
+
+
+async def test_writes_are_not_doubled_while_resources_dies(fragile: Sonant, survivor: Team) -> None:
     """Killed again and again under writes with idempotency keys: each is done once, whatever its caller was told."""
-    with sonant_system() as sonant:
-        key = new_key(sonant, scopes=["resources"])
-        async with client(sonant.url, {**key.headers, "x-user-id": USER}) as api:
-            team = Team(api)
-            await team.prepare()
-            await team.switch(0)
-            assert await team.text() == "text 0"
+    api = survivor.api
 
-            async def create(number: int) -> None:
-                keys = {"Idempotency-Key": f"create-{number}"}
+    async def create(number: int) -> None:
+        key = {"Idempotency-Key": f"create-{number}"}
 
-                async def done() -> bool:
-                    answer = await api.post("/api/hume/prompts", json={"name": f"n{number}", "text": "a"}, headers=keys)
-                    assert answer.status_code in (201, 409, 503, 504), answer.text
-                    return answer.status_code == 201
+        async def done() -> bool:
+            answer = await api.post("/api/hume/prompts", json={"name": f"n{number}", "text": "a"}, headers=key)
+            assert answer.status_code in (201, 409, 503, 504), answer.text
+            return answer.status_code == 201
 
-                await eventually(done, timeout=90.0, interval=0.2)
+        await eventually(done, timeout=90.0, interval=0.2)
 
-            writes = asyncio.gather(*(create(number) for number in range(40)))
-            for _ in range(3):
-                sonant.kill("resources")
-                assert await team.text() == "text 0"
-                await eventually(lambda: sonant.ready("resources"), timeout=60.0)
-            await writes
-            listed = (await api.get("/api/hume/prompts", params={"page_size": 100})).json()["prompts"]
-            assert sorted(prompt["name"] for prompt in listed) == sorted(["p", *(f"n{number}" for number in range(40))])
-            audit = (await api.get("/v1/audit", params={"limit": 500})).json()["data"]
-            assert len({entry["event_id"] for entry in audit}) == len(audit)
+    writes = asyncio.gather(*(create(number) for number in range(40)))
+    for _ in range(3):
+        fragile.kill("resources")
+        assert await survivor.text() == "text 0"
+        await eventually(lambda: fragile.ready("resources"), timeout=60.0)
+    await writes
+    listed = (await api.get("/api/hume/prompts", params={"page_size": 100})).json()["prompts"]
+    assert sorted(prompt["name"] for prompt in listed) == sorted(["p", *(f"n{number}" for number in range(40))])
+    audit = (await api.get("/v1/audit", params={"limit": 500})).json()["data"]
+    assert len({entry["event_id"] for entry in audit}) == len(audit)
+
+
+async def test_while_resources_hangs_what_is_cached_is_read_and_nothing_is_done_later(
+    fragile: Sonant, survivor: Team
+) -> None:
+    hanging = fragile.pid("resources")
+    os.kill(hanging, signal.SIGSTOP)
+    try:
+        assert await survivor.text() == "text 0"
+        unread, written = await asyncio.gather(
+            survivor.api.get("/api/hume/prompts", params={"id": "never-read"}),
+            survivor.api.post("/api/hume/prompts", json={"name": "too late", "text": "a"}),
+        )
+    finally:
+        os.kill(hanging, signal.SIGCONT)
+    assert (unread.status_code, unread.headers["retry-after"]) == (503, "1")
+    assert (written.status_code, written.json()["error"]["code"]) == (504, "timeout")
+    made = await survivor.api.post("/api/hume/prompts", json={"name": "in time", "text": "a"})
+    assert made.status_code == 201, made.text
+    # Commands of an organisation are handled in order: what nobody waited for any more has been passed over.
+    listed = (await survivor.api.get("/api/hume/prompts")).json()["prompts"]
+    assert [prompt["name"] for prompt in listed] == ["in time", "p"]
+
+
+async def test_while_the_cache_is_away_reads_say_when_to_come_back(fragile: Sonant, survivor: Team) -> None:
+    fragile.kill("valkey")
+    statuses = set()
+
+    async def back() -> bool:
+        answer = await survivor.api.get("/v1/active", params=HERE)
+        statuses.add(answer.status_code)
+        assert answer.status_code == 200 or int(answer.headers["retry-after"]) >= 1
+        return answer.status_code == 200 and answer.json()["prompt"]["text"] == "text 0"
+
+    await eventually(back, timeout=60.0)
+    assert statuses <= {200, 503}
+    await eventually(lambda: fragile.ready("gateway", "resources"), timeout=60.0)
+    assert (await survivor.switch(1)).status_code == 200
+    assert await survivor.text() == "text 1"
