@@ -194,6 +194,7 @@ async def test_without_a_copy_its_absence_is_told(world: World, arrange: Arrange
     with pytest.raises(ProviderDown) as down:
         await world.catalogue.get(world.org_id, "prompt", str(uuid.uuid4()), None)
     assert down.value.status == 410
+    assert (await arrange({"do": "status-410", "times": None}))["requests"] == 1, "it would only say so again"
     with pytest.raises(ProviderDown):
         await world.catalogue.list(world.org_id, "prompt", name=None, page=0, size=10)
 

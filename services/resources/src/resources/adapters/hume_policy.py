@@ -52,11 +52,11 @@ class Budget:
         return self.deadline - time.monotonic()
 
     async def pause(self, backoff: Backoff, attempt: int, down: ProviderDown) -> None:
-        """Wait after failed try number `attempt` (from 1); raises `down` when it was the last, or time is short."""
+        """Wait after failed try number `attempt` (from 1); raises `down` when no other would help."""
         delay = backoff.delay(attempt)
         if delay is not None and down.retry_after is not None:
             delay = down.retry_after
-        if delay is None or self.left() - delay < SHORTEST_TRY_SECONDS:
+        if delay is None or _lasting(down) or self.left() - delay < SHORTEST_TRY_SECONDS:
             raise down
         await asyncio.sleep(delay)
 
@@ -157,6 +157,8 @@ def _reason(failure: Refused | ProviderDown) -> str:
 
 # The request as such was understood and refused; another try would only repeat it.
 OURS = {400: 400, 404: 404, 409: 409, 422: 400}
+# The statuses below 500 that the provider may take back.
+TRANSIENT = frozenset({408, 425, 429})
 # Our account is at fault, which the caller can do nothing about.
 ACCOUNT = frozenset({401, 402, 403})
 CODES = {400: "provider_refused", 404: "not_found", 409: "conflict"}
@@ -179,6 +181,11 @@ def verdict(error: BaseException) -> Refused | ProviderDown:
         return Refused(own, message, CODES[own], details=_details(status, body))
     wait = retry_after(error.headers or {})
     return ProviderDown(f"The provider failed with status {status}.", status=status, retry_after=wait)
+
+
+def _lasting(down: ProviderDown) -> bool:
+    """Whether it would only say so again, as a service does that is gone for good (410)."""
+    return down.status is not None and down.status < 500 and down.status not in TRANSIENT
 
 
 def _document(body: object) -> dict[str, object]:
