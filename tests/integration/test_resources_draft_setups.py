@@ -11,6 +11,7 @@ from sandbox import app as sandbox
 from tests.support.active import Team
 from tests.support.drafts import WEATHER, actions, codes, drafted, drafting, status
 from tests.support.resources import World, asking, new_database, started, world_on
+from tests.support.waiting import eventually
 
 AT_HUME = "org-at-hume"
 
@@ -94,3 +95,23 @@ def at_hume(url: str) -> dict[str, str]:
 
 async def names_at_hume(team: Team) -> list[str]:
     return [tool["name"] for tool in (await team.caller.ask(RESOURCE_LIST, kind="tool")).body["tools"]]
+
+
+async def test_a_service_that_is_stopped_in_the_middle_of_a_draft_ends_in_good_order(world: World) -> None:
+    """The draft is given up, and made when the command comes again."""
+    async with drafting(world, "sandbox+headers-60000") as slow:
+        team = slow.team()
+        event = team.caller.event(TOOL_DRAFT, 60, **WEATHER)
+        await world.log.publish(event.record())
+
+        async def asked() -> bool:
+            return bool(await slow.calls())
+
+        await eventually(asked, timeout=60)
+    async with drafting(world, "sandbox") as ready:
+
+        async def made() -> bool:
+            listed = await ready.caller.of(team.org_id).ask(RESOURCE_LIST, kind="tool")
+            return [tool["name"] for tool in listed.body["tools"]] == ["get_weather_data"]
+
+        await eventually(made, timeout=60)

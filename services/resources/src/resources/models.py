@@ -27,3 +27,10 @@ class Drafting:
     seconds: float
     # Drafts under way by the event that asked: a second delivery waits for what becomes of the first.
     flights: dict[str, "asyncio.Task[Reply]"] = field(default_factory=dict)
+
+    async def close(self) -> None:
+        """End what is under way; its commands were not answered, and are done when they come again."""
+        flights = list(self.flights.values())
+        for flight in flights:
+            flight.cancel()
+        await asyncio.gather(*flights, return_exceptions=True)

@@ -71,7 +71,11 @@ async def open_drafting(
     async with openai.AsyncOpenAI(
         api_key=key or "none", base_url=url, timeout=CALL_SECONDS, max_retries=RETRIES
     ) as client:
-        yield Drafting(OpenAiModel(client, settings.draft_model or model), settings.draft_seconds)
+        drafting = Drafting(OpenAiModel(client, settings.draft_model or model), settings.draft_seconds)
+        try:
+            yield drafting
+        finally:
+            await drafting.close()
 
 
 def _upstream(settings: ResourcesSettings, key: str) -> tuple[str | None, str]:
