@@ -1,5 +1,7 @@
 """What every test may ask for."""
 
+from hypothesis import settings
+
 pytest_plugins = [
     "tests.support.engines",
     "tests.support.kafka",
@@ -7,3 +9,7 @@ pytest_plugins = [
     "tests.support.llm_stream",
     "tests.support.resources",
 ]
+
+# No test fails on a measured time.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from common.events.resources import Kind
@@ -24,7 +24,6 @@ JSON = st.recursive(
 BODY = st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=6)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(KINDS), BODY, st.sampled_from([validation.new_resource, validation.new_version]))
 def test_any_body_is_refused_plainly_or_can_be_stored(
     kind: Kind, body: dict[str, Any], check: Callable[[Kind, dict[str, Any]], dict[str, Any]]
