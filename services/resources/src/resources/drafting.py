@@ -79,9 +79,12 @@ async def _once(event: Event[ToolDraftRequested], deps: Deps) -> Reply:
     try:
         async with asyncio.timeout(deps.drafting.seconds):
             drafted = await _drafted(asked, deps.drafting.model, taken)
-    except (TimeoutError, ProviderDown) as error:
+    except ProviderDown:
         metrics.TOOL_DRAFTS.labels("unavailable").inc()
-        raise error if isinstance(error, ProviderDown) else ProviderDown("The drafting model took too long.") from None
+        raise
+    except TimeoutError:
+        metrics.TOOL_DRAFTS.labels("unavailable").inc()
+        raise ProviderDown("The drafting model took too long.") from None
     return await _keep(event, deps, drafted)
 
 

@@ -80,8 +80,9 @@ class _Maker:
             return node["const"]
         if "enum" in node:
             return node["enum"][index % len(node["enum"])]
-        for choice in (*node.get("anyOf", ()), *node.get("oneOf", ())):
-            return self.value(choice, index)
+        choices = [*node.get("anyOf", ()), *node.get("oneOf", ())]
+        if choices:
+            return self.value(choices[0], index)
         return self._typed(node, index)
 
     def _typed(self, node: Node, index: int) -> Any:

@@ -9,7 +9,6 @@ import codecs
 import re
 import unicodedata
 from collections.abc import Iterator
-from functools import partial
 
 from resources.policy.phrases import PHRASES
 from resources.policy.reasons import Reason
@@ -90,11 +89,7 @@ def judged(text: str, where: str, *, longest: int) -> Iterator[Reason]:
     if len(text) > longest:
         yield Reason("text_too_long", where)
     else:
-        yield from map(partial(_reason, where), faults(text))
-
-
-def _reason(where: str, code: str) -> Reason:
-    return Reason(code, where)
+        yield from (Reason(code, where) for code in faults(text))
 
 
 def _characters(text: str) -> Iterator[str]:
