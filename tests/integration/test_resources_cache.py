@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from common.bus.port import BusUnavailableError
 from common.events.resources import (
@@ -28,10 +29,13 @@ from sonant_cli.engines import valkey
 from tests.support.active import PROJECT, Team, new_team, questions, reading, resolve, settled
 from tests.support.engines import running
 from tests.support.resources import Caller, World, new_database, service, world_on
+from tests.support.waiting import eventually
 
 READERS = 1_000
 SWITCHES = 100
 STAMPEDE = 500
+# More than are rewritten from one look at the tables.
+FOLLOWERS = 120
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +155,41 @@ async def test_versions_are_read_through_the_cache(world: World, caller: Caller,
     assert (await reader.versions.get(team.org_id, "prompt", id, 7)).status == 404
     assert await questions(world, team, RESOURCE_GET) == asked
     assert (await reader.versions.get(new_team(caller).org_id, "prompt", id)).status == 404
+
+
+async def test_a_new_version_reaches_everybody_who_follows_it(caller: Caller, reader: Reader) -> None:
+    team = new_team(caller)
+    pins = await team.pins()
+    following = pins.model_copy(update={"prompt": Pin(id=pins.prompt.id)})
+    users = [f"user-{number}" for number in range(FOLLOWERS)]
+    places = [Place(layer="user", project_id=PROJECT, user_id=user) for user in users]
+    await asyncio.gather(*(team.switch(following, place) for place in places))
+    await team.version("prompt", pins.prompt.id, text="For everybody.")
+
+    async def all_served() -> bool:
+        found = [await resolve(reader, team, user) for user in users]
+        return {each["prompt"]["text"] for each in found} == {"For everybody."}
+
+    await eventually(all_served, timeout=30)
+
+
+async def test_reads_and_the_way_of_a_switch_to_its_reader_are_measured(caller: Caller, reader: Reader) -> None:
+    team = new_team(caller)
+    await team.switch(await team.pins())
+    pins, before = await team.pins(), measured()
+    await resolve(reader, team)
+    await team.switch(pins)
+    await resolve(reader, team)
+    after = measured()
+    assert {name: after[name] - before[name] for name in after} == {"hits": 2, "propagations": 1}
+
+
+def measured() -> dict[str, float]:
+    labels = {"kind": "set", "outcome": "hit"}
+    return {
+        "hits": REGISTRY.get_sample_value("sonant_resource_cache_reads_total", labels) or 0.0,
+        "propagations": REGISTRY.get_sample_value("sonant_resource_propagation_seconds_count") or 0.0,
+    }
 
 
 # -- what is gone -----------------------------------------------------------------------------------------------------
