@@ -198,11 +198,7 @@ async def _stream(turn: Turn, alias: Alias, upstream: Upstream, patience: Patien
     async with deps.chat_model.ask(upstream, request, patience) as incoming:
         turn.answer = incoming
         try:
-            async for payloads in incoming.events():
-                for payload in payloads:
-                    relay.take(payload)
-                if relay.ended:
-                    break
+            await incoming.relay(relay.take)
         finally:
             turn.answer = None
     relay.check_whole()
