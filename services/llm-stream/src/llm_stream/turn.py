@@ -39,6 +39,7 @@ class Turn:
         self.generated_tokens = 0
         self.attempt_tokens = 0  # of the attempt under way: failed ones are not billed
         self.receipt: StopReceipt | None = None
+        self.claim: asyncio.Task[Any]  # whether we are the one who answers
         self.work: asyncio.Task[Any] | None = None
         self.answer: Answer | None = None
         self.upstream: Upstream | None = None  # of the attempt under way
@@ -59,6 +60,19 @@ class Turn:
     def begun(self) -> bool:
         """Whether the client has been promised an answer: from here on errors travel in band."""
         return bool(self.frames)
+
+    @property
+    def claimed(self) -> bool:
+        """Whether it is known that we are the one who answers."""
+        claim = self.claim
+        return claim.done() and not claim.cancelled() and claim.exception() is None and claim.result() == "mine"
+
+    async def await_claim(self) -> None:
+        """To be called before anything is said; raises CancelledError where somebody else answers."""
+        if not self.claim.done():
+            await asyncio.wait({self.claim})
+        if not self.claimed:
+            raise asyncio.CancelledError
 
     @property
     def over(self) -> bool:
