@@ -14,6 +14,7 @@ from common.bus.port import BusUnavailableError, Log, Record
 from common.events import chat
 from common.events.chat import ChatReplyRequested, ReplyError, Usage
 from common.events.envelope import Event
+from common.kernel.metrics import labelled
 from common.kernel.replies import Reply, error_body, send_reply
 from llm_stream.failover import Attempts, Breakers, ReplyFailed, TooLong, merge_request
 from llm_stream.metrics import TOKENS, TURNS
@@ -312,7 +313,7 @@ async def _finish(turn: Turn, deps: Deps, attempts: list[chat.Attempt], outcome:
     turn.flush()
     # Told before it is kept, the fact would be contradicted by whoever finds the turn unfinished after a crash.
     await deps.live.settled()
-    TURNS.labels(turn.request.model, event.spec.type.rpartition(".")[2]).inc()
+    labelled(TURNS, turn.request.model, event.spec.type.rpartition(".")[2]).inc()
     await _publish(fact, deps)
 
 
@@ -348,8 +349,8 @@ def _common(turn: Turn, attempts: list[chat.Attempt]) -> dict[str, Any]:
 
 def _completed(turn: Turn, common: dict[str, Any], answered: Answered) -> Event[Any]:
     usage = answered.usage
-    TOKENS.labels(turn.request.model, "prompt").inc(usage.prompt_tokens)
-    TOKENS.labels(turn.request.model, "completion").inc(usage.completion_tokens)
+    labelled(TOKENS, turn.request.model, "prompt").inc(usage.prompt_tokens)
+    labelled(TOKENS, turn.request.model, "completion").inc(usage.completion_tokens)
     payload = chat.ChatReplyCompleted(
         **common,
         upstream=answered.upstream.name,

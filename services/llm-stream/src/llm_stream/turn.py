@@ -10,6 +10,7 @@ import orjson
 from common.bus.live import Frame, FrameKind, LiveWriter
 from common.events.chat import ChatReplyRequested, StopReceipt
 from common.events.envelope import Event
+from common.kernel.metrics import labelled
 from llm_stream.metrics import FIRST_TOKEN, STOP_SECONDS
 from llm_stream.models import Upstream
 from llm_stream.ports import Answer
@@ -106,7 +107,7 @@ class Turn:
             self._released.append(text)
         if tokens and self.first_token_at is None:
             self.first_token_at = time.time()
-            FIRST_TOKEN.labels(self.request.model).observe(self.first_token_at - self.request.received_at)
+            labelled(FIRST_TOKEN, self.request.model).observe(self.first_token_at - self.request.received_at)
         self._send(FrameKind.DATA, b"id: %d\ndata: %b\n\n" % (len(self.frames) + 1, data), tokens)
 
     def emit_whole(self, body: bytes, *, tokens: int) -> None:
