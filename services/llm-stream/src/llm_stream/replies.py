@@ -73,7 +73,7 @@ async def answer(event: Event[ChatReplyRequested], deps: Deps) -> None:
 async def _answer(event: Event[ChatReplyRequested], deps: Deps) -> bool:
     """Whether the request is done with; False while another instance answers it."""
     turn = Turn(event, deps.live, lambda: deps.turns.note_released(event.payload.request_id))
-    turn.claim = claim = asyncio.create_task(_claim(event, deps), name=f"claim {event.payload.request_id}")
+    turn.claim = claim = asyncio.create_task(_claim(turn, deps), name=f"claim {event.payload.request_id}")
     with deps.turns.running(turn):
         if time.time() - event.payload.received_at > NEW_SECONDS:
             await asyncio.wait({claim})
@@ -87,13 +87,14 @@ async def _answer(event: Event[ChatReplyRequested], deps: Deps) -> bool:
     return answerer != "taken"
 
 
-async def _claim(event: Event[ChatReplyRequested], deps: Deps) -> Ended | str:
+async def _claim(turn: Turn, deps: Deps) -> Ended | str:
     """However long the live store is away: the request was accepted, and the log keeps it meanwhile."""
     while True:
         try:
-            return await deps.turns.claim(event)
+            return await deps.turns.claim(turn.event)
         except BusUnavailableError as error:
-            log.warning("request waits for the live store", event_id=event.id, error=str(error))
+            log.warning("request waits for the live store", event_id=turn.event.id, error=str(error))
+            turn.postpone()
             await asyncio.sleep(AWAY_SECONDS)
 
 
@@ -119,11 +120,10 @@ async def _run(turn: Turn, deps: Deps) -> None:
     attempts: list[chat.Attempt] = []
     deps.turns.stop_early(turn)
     try:
-        if turn.receipt is None:
-            turn.work = work = asyncio.create_task(_converse(turn, deps, attempts), name=turn.request.request_id)
-            turn.claim.add_done_callback(lambda _: turn.claimed or work.cancel())
-            await asyncio.wait({work})
+        await _work(turn, deps, attempts)
         await asyncio.wait({turn.claim})
+        if turn.postponed and turn.claimed:
+            await _work(turn, deps, attempts)
     except asyncio.CancelledError:
         # Cancelled after the drain budget: the client is told, the fact is published, then we go.
         await _end(*(task for task in (turn.work, turn.claim) if task is not None and not task.done()))
@@ -132,6 +132,14 @@ async def _run(turn: Turn, deps: Deps) -> None:
         raise
     if turn.claimed:
         await _finish(turn, deps, attempts, _outcome(turn))
+
+
+async def _work(turn: Turn, deps: Deps, attempts: list[chat.Attempt]) -> None:
+    """Converse in a task of its own, which a stop cancels; and a claim that is not ours."""
+    if turn.receipt is None:
+        turn.work = work = asyncio.create_task(_converse(turn, deps, attempts), name=turn.request.request_id)
+        turn.claim.add_done_callback(lambda _: turn.claimed or work.cancel())
+        await asyncio.wait({work})
 
 
 async def _end(*tasks: "asyncio.Task[Any]") -> None:

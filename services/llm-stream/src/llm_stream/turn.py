@@ -41,6 +41,7 @@ class Turn:
         self.attempt_tokens = 0  # of the attempt under way: failed ones are not billed
         self.receipt: StopReceipt | None = None
         self.claim: asyncio.Task[Any]  # whether we are the one who answers
+        self.postponed = False
         self.work: asyncio.Task[Any] | None = None
         self.answer: Answer | None = None
         self.upstream: Upstream | None = None  # of the attempt under way
@@ -74,6 +75,12 @@ class Turn:
             await asyncio.wait({self.claim})
         if not self.claimed:
             raise asyncio.CancelledError
+
+    def postpone(self) -> None:
+        """Give the upstream up for now: it would talk to nobody for as long as the claim has to wait."""
+        if self.work is not None and not self.work.done():
+            self.postponed = True
+            self.work.cancel()
 
     @property
     def over(self) -> bool:

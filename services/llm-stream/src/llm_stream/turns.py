@@ -178,7 +178,8 @@ class Turns:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             mailboxes = {turn.mailbox for turn in self._running.values() if turn.abandonable}
-            for mailbox in mailboxes:
+            # Our own is asked for as well: an engine that was away while nothing ran is to be noticed too.
+            for mailbox in {self.owner, *mailboxes}:
                 if await self._gone(mailbox):
                     self._gateway_lost(mailbox)
 
