@@ -21,11 +21,13 @@ from common.bus.port import Received, Record
 from common.events.chat import CHAT_EVENTS
 from common.kernel.settings import CommonSettings
 from common.storage.redis import open_redis
+from common.storage.resp import open_resp
 from sonant_cli.engines import Engine, postgres, valkey
 from sonant_cli.probes import free_ports
 from sonant_cli.process import Child
 from sonant_cli.state import DataDir
 from sonant_cli.table import Table, build
+from tests.support.engines import running as running_engine
 from tests.support.waiting import eventually
 
 READY = "sonant ready on http://127.0.0.1:8080"
@@ -326,3 +328,16 @@ async def park(engine: Engine, *ids: str) -> None:
 async def published(engine: Engine) -> Sequence[Received]:
     async with open_redis(engine.url) as redis, open_log(CommonSettings(log_url=engine.url), redis) as log:
         return await log.read(CHAT_EVENTS, limit=10)
+
+
+@pytest.mark.parametrize("depth", [1, 120])
+async def test_valkey_has_a_socket_where_its_path_is_short_enough(tmp_path: Path, depth: int) -> None:
+    home = tmp_path / ("d" * depth)
+    home.mkdir()
+    async with running_engine(valkey, home) as engine:
+        addresses = [address for address in (engine.url, engine.socket_url) if address]
+        assert len(addresses) == (2 if depth == 1 else 1)
+        for address in addresses:
+            async with open_redis(address) as general, open_resp(address) as lean:
+                assert await general.ping()
+                assert await lean.execute("PING") == b"PONG"

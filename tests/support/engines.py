@@ -30,6 +30,7 @@ class Running:
         self._log = directory / "engine.log"
         self._child: Child | None = None
         self.url = self._engine.url
+        self.socket_url = self._engine.socket_url
 
     async def start(self) -> None:
         """Start it and wait until it answers."""

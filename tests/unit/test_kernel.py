@@ -65,6 +65,7 @@ def test_logs_carry_no_secrets() -> None:
     event = {
         "event": "calling with Bearer abc.def-123 and sk-sonant-AAAAAAAAAAAA-secretsecret",
         "url": "redis://:hunter2@127.0.0.1:6379",
+        "socket": "unix://:hunter2@/run/valkey.sock",
         "Authorization": "anything",
         "api_key": "anything",
         "tokens": 5,

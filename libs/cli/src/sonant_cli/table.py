@@ -121,7 +121,11 @@ def _urls(engines: Mapping[str, Engine], environ: Mapping[str, str]) -> dict[str
         "redis": ("SONANT_REDIS_URL", "valkey"),
         "database": ("SONANT_DATABASE_URL", "postgres"),
     }
-    return {name: environ.get(variable) or engines[engine].url for name, (variable, engine) in sources.items()}
+    return {name: environ.get(variable) or _address(engines[engine]) for name, (variable, engine) in sources.items()}
+
+
+def _address(engine: Engine) -> str:
+    return engine.socket_url or engine.url
 
 
 def _shared_environment(

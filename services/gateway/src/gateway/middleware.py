@@ -14,6 +14,7 @@ from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
 from pydantic import BaseModel, ValidationError
 
 from common.bus.port import BusUnavailableError
+from common.kernel.metrics import labelled
 from gateway import errors
 from gateway.errors import ApiError
 from gateway.metrics import HTTP_SECONDS
@@ -61,7 +62,7 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
         status = str(response.status)
         return response
     finally:
-        HTTP_SECONDS.labels(*_labels(request), status).observe(time.perf_counter() - started)
+        labelled(HTTP_SECONDS, *_labels(request), status).observe(time.perf_counter() - started)
 
 
 def _labels(request: web.Request) -> tuple[str, str]:

@@ -12,6 +12,7 @@ import structlog
 
 from common.events.chat import Attempt, ReplyError
 from common.kernel.breaker import Breaker
+from common.kernel.metrics import labelled
 from common.kernel.retry import Backoff
 from llm_stream.metrics import ATTEMPT_SECONDS, ATTEMPTS, BREAKER_OPEN
 from llm_stream.models import Alias, Upstream
@@ -182,9 +183,9 @@ class Attempts:
                 breaker.left()
             seconds = time.monotonic() - started
             heard_at = self.first_byte_at()
-            ATTEMPTS.labels(upstream.name, outcome.name).inc()
-            ATTEMPT_SECONDS.labels(upstream.name).observe(seconds)
-            BREAKER_OPEN.labels(upstream.name).set(breaker.state != "closed")
+            labelled(ATTEMPTS, upstream.name, outcome.name).inc()
+            labelled(ATTEMPT_SECONDS, upstream.name).observe(seconds)
+            labelled(BREAKER_OPEN, upstream.name).set(breaker.state != "closed")
             self.made.append(
                 Attempt(
                     upstream=upstream.name,

@@ -1,6 +1,6 @@
 """What the use case needs from outside: an upstream that streams, and the verdicts about its failures."""
 
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -69,13 +69,17 @@ class Patience:
     idle: float
 
 
+# Takes one `data:` payload; True says that it was the last one wanted.
+Take = Callable[[bytes], bool]
+
+
 class Answer(Protocol):
     """An answer that is arriving."""
 
-    def events(self) -> AsyncIterator[list[bytes]]:
-        """The `data:` payloads of the SSE body, as many at a time as arrived together.
+    async def relay(self, take: Take) -> None:
+        """Hand over the `data:` payloads of the SSE body where they arrive, until one was the last or the body ends.
 
-        Raises UpstreamBroken on silence, a reset or a body cut short; ends when the body ends.
+        Raises UpstreamBroken on silence, a reset or a body cut short, and whatever `take` raises.
         """
         ...
 

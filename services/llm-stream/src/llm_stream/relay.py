@@ -43,13 +43,16 @@ class Relay:
         self.finish_reason: str | None = None
         self.tokens = 0
 
-    def take(self, payload: bytes) -> None:
-        """One `data:` payload. Raises UpstreamBroken when it is not what a chat stream consists of."""
-        if self.ended:
-            return
-        if payload == DONE:
-            self.ended = True
-            return
+    def take(self, payload: bytes) -> bool:
+        """One `data:` payload; whether the answer has ended. Raises UpstreamBroken on what is no part of one."""
+        if not self.ended:
+            if payload == DONE:
+                self.ended = True
+            else:
+                self._take(payload)
+        return self.ended
+
+    def _take(self, payload: bytes) -> None:
         if self._turn.first_byte_at is None:
             self._turn.first_byte_at = time.time()
         chunk = _parse(payload)

@@ -14,6 +14,7 @@ from common.bus.port import BusUnavailableError, Log, Record
 from common.events import chat
 from common.events.chat import ChatReplyRequested, ReplyError, Usage
 from common.events.envelope import Event
+from common.kernel.metrics import labelled
 from common.kernel.replies import Reply, error_body, send_reply
 from common.resources.reader import ActiveSets
 from llm_stream.active import with_active_set
@@ -31,6 +32,8 @@ log = structlog.get_logger(__name__)
 CHARACTERS_PER_TOKEN = 4
 # While an engine is away: often enough to be back within a second, seldom enough not to spin.
 AWAY_SECONDS = 0.2
+# What was received so recently is hardly a redelivery, so its upstream is asked while the claim is.
+NEW_SECONDS = 1.0
 # How often a request delivered twice looks whether its other delivery has come to an end.
 TAKEN_SECONDS = 0.5
 
@@ -72,24 +75,29 @@ async def answer(event: Event[ChatReplyRequested], deps: Deps) -> None:
 
 async def _answer(event: Event[ChatReplyRequested], deps: Deps) -> bool:
     """Whether the request is done with; False while another instance answers it."""
-    claim = await _claim(event, deps)
-    if isinstance(claim, Ended):
-        await _tell_again(event, claim, deps)
-    elif claim in ("mine", "lost"):
-        turn = Turn(event, deps.live, lambda: deps.turns.note_released(event.payload.request_id))
-        work = _run if claim == "mine" else _give_up
-        with deps.turns.running(turn):
-            await work(turn, deps)
-    return claim != "taken"
+    turn = Turn(event, deps.live, lambda: deps.turns.note_released(event.payload.request_id))
+    turn.claim = claim = asyncio.create_task(_claim(turn, deps), name=f"claim {event.payload.request_id}")
+    with deps.turns.running(turn):
+        if time.time() - event.payload.received_at > NEW_SECONDS:
+            await asyncio.wait({claim})
+        if not claim.done() or claim.result() == "mine":
+            await _run(turn, deps)
+        if claim.result() == "lost":
+            await _give_up(turn, deps)
+    answerer = claim.result()
+    if isinstance(answerer, Ended):
+        await _tell_again(event, answerer, deps)
+    return answerer != "taken"
 
 
-async def _claim(event: Event[ChatReplyRequested], deps: Deps) -> Ended | str:
+async def _claim(turn: Turn, deps: Deps) -> Ended | str:
     """However long the live store is away: the request was accepted, and the log keeps it meanwhile."""
     while True:
         try:
-            return await deps.turns.claim(event)
+            return await deps.turns.claim(turn.event)
         except BusUnavailableError as error:
-            log.warning("request waits for the live store", event_id=event.id, error=str(error))
+            log.warning("request waits for the live store", event_id=turn.event.id, error=str(error))
+            turn.postpone()
             await asyncio.sleep(AWAY_SECONDS)
 
 
@@ -111,19 +119,37 @@ async def _give_up(turn: Turn, deps: Deps) -> None:
 
 
 async def _run(turn: Turn, deps: Deps) -> None:
+    """Answer, and finish if the claim is ours: that is asked beside the upstream, and known before anything is said."""
     attempts: list[chat.Attempt] = []
     deps.turns.stop_early(turn)
-    if turn.receipt is None:
-        turn.work = asyncio.create_task(_converse(turn, deps, attempts), name=f"turn {turn.request.request_id}")
-        try:
-            await asyncio.wait({turn.work})
-        except asyncio.CancelledError:
-            # Cancelled after the drain budget: the client is told, the fact is published, then we go.
-            turn.work.cancel()
-            await asyncio.wait({turn.work})
+    try:
+        await _work(turn, deps, attempts)
+        await asyncio.wait({turn.claim})
+        if turn.postponed and turn.claimed:
+            await _work(turn, deps, attempts)
+    except asyncio.CancelledError:
+        # Cancelled after the drain budget: the client is told, the fact is published, then we go.
+        await _end(*(task for task in (turn.work, turn.claim) if task is not None and not task.done()))
+        if turn.claimed:
             await _finish(turn, deps, attempts, _outcome(turn))
-            raise
-    await _finish(turn, deps, attempts, _outcome(turn))
+        raise
+    if turn.claimed:
+        await _finish(turn, deps, attempts, _outcome(turn))
+
+
+async def _work(turn: Turn, deps: Deps, attempts: list[chat.Attempt]) -> None:
+    """Converse in a task of its own, which a stop cancels; and a claim that is not ours."""
+    if turn.receipt is None:
+        turn.work = work = asyncio.create_task(_converse(turn, deps, attempts), name=turn.request.request_id)
+        turn.claim.add_done_callback(lambda _: turn.claimed or work.cancel())
+        await asyncio.wait({work})
+
+
+async def _end(*tasks: "asyncio.Task[Any]") -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
 
 
 def _outcome(turn: Turn) -> Answered | ReplyFailed | None:
@@ -202,11 +228,8 @@ async def _stream(turn: Turn, alias: Alias, upstream: Upstream, patience: Patien
     async with deps.chat_model.ask(upstream, request, patience) as incoming:
         turn.answer = incoming
         try:
-            async for payloads in incoming.events():
-                for payload in payloads:
-                    relay.take(payload)
-                if relay.ended:
-                    break
+            await turn.await_claim()
+            await incoming.relay(relay.take)
         finally:
             turn.answer = None
     relay.check_whole()
@@ -223,6 +246,7 @@ async def _whole(turn: Turn, alias: Alias, upstream: Upstream, patience: Patienc
         turn.answer = incoming
         try:
             body = await incoming.whole()
+            await turn.await_claim()
             turn.first_byte_at = time.time()
             completion = _parse_completion(body)
         finally:
@@ -301,7 +325,7 @@ async def _finish(turn: Turn, deps: Deps, attempts: list[chat.Attempt], outcome:
     turn.flush()
     # Told before it is kept, the fact would be contradicted by whoever finds the turn unfinished after a crash.
     await deps.live.settled()
-    TURNS.labels(turn.request.model, event.spec.type.rpartition(".")[2]).inc()
+    labelled(TURNS, turn.request.model, event.spec.type.rpartition(".")[2]).inc()
     await _publish(fact, deps)
 
 
@@ -337,8 +361,8 @@ def _common(turn: Turn, attempts: list[chat.Attempt]) -> dict[str, Any]:
 
 def _completed(turn: Turn, common: dict[str, Any], answered: Answered) -> Event[Any]:
     usage = answered.usage
-    TOKENS.labels(turn.request.model, "prompt").inc(usage.prompt_tokens)
-    TOKENS.labels(turn.request.model, "completion").inc(usage.completion_tokens)
+    labelled(TOKENS, turn.request.model, "prompt").inc(usage.prompt_tokens)
+    labelled(TOKENS, turn.request.model, "completion").inc(usage.completion_tokens)
     payload = chat.ChatReplyCompleted(
         **common,
         upstream=answered.upstream.name,

@@ -10,6 +10,7 @@ import orjson
 from common.bus.live import Frame, FrameKind, LiveWriter
 from common.events.chat import ChatReplyRequested, StopReceipt
 from common.events.envelope import Event
+from common.kernel.metrics import labelled
 from llm_stream.metrics import FIRST_TOKEN, STOP_SECONDS
 from llm_stream.models import Upstream
 from llm_stream.ports import Answer
@@ -39,6 +40,8 @@ class Turn:
         self.generated_tokens = 0
         self.attempt_tokens = 0  # of the attempt under way: failed ones are not billed
         self.receipt: StopReceipt | None = None
+        self.claim: asyncio.Task[Any]  # whether we are the one who answers
+        self.postponed = False
         self.work: asyncio.Task[Any] | None = None
         self.answer: Answer | None = None
         self.upstream: Upstream | None = None  # of the attempt under way
@@ -59,6 +62,25 @@ class Turn:
     def begun(self) -> bool:
         """Whether the client has been promised an answer: from here on errors travel in band."""
         return bool(self.frames)
+
+    @property
+    def claimed(self) -> bool:
+        """Whether it is known that we are the one who answers."""
+        claim = self.claim
+        return claim.done() and not claim.cancelled() and claim.exception() is None and claim.result() == "mine"
+
+    async def await_claim(self) -> None:
+        """To be called before anything is said; raises CancelledError where somebody else answers."""
+        if not self.claim.done():
+            await asyncio.wait({self.claim})
+        if not self.claimed:
+            raise asyncio.CancelledError
+
+    def postpone(self) -> None:
+        """Give the upstream up for now: it would talk to nobody for as long as the claim has to wait."""
+        if self.work is not None and not self.work.done():
+            self.postponed = True
+            self.work.cancel()
 
     @property
     def over(self) -> bool:
@@ -92,7 +114,7 @@ class Turn:
             self._released.append(text)
         if tokens and self.first_token_at is None:
             self.first_token_at = time.time()
-            FIRST_TOKEN.labels(self.request.model).observe(self.first_token_at - self.request.received_at)
+            labelled(FIRST_TOKEN, self.request.model).observe(self.first_token_at - self.request.received_at)
         self._send(FrameKind.DATA, b"id: %d\ndata: %b\n\n" % (len(self.frames) + 1, data), tokens)
 
     def emit_whole(self, body: bytes, *, tokens: int) -> None:

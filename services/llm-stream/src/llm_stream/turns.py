@@ -70,6 +70,7 @@ class Turns:
         self._keep_seconds = keep_seconds
         self._answering: set[str] = set()
         self._running: dict[str, Turn] = {}
+        TURNS_RUNNING.set_function(lambda: len(self._running))
         self._early: OrderedDict[str, Stop] = OrderedDict()
         self._sessions: OrderedDict[str, Stop] = OrderedDict()
         self._grace_until = 0.0
@@ -94,13 +95,11 @@ class Turns:
     def running(self, turn: Turn) -> Iterator[None]:
         """Reachable by signals while the block runs."""
         self._running[turn.request.request_id] = turn
-        TURNS_RUNNING.set(len(self._running))
         try:
             yield
         finally:
             turn.close()
             del self._running[turn.request.request_id]
-            TURNS_RUNNING.set(len(self._running))
 
     def stop_early(self, turn: Turn) -> None:
         """Stop a turn for which that was signalled before it began."""
@@ -179,7 +178,8 @@ class Turns:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             mailboxes = {turn.mailbox for turn in self._running.values() if turn.abandonable}
-            for mailbox in mailboxes:
+            # Our own is asked for as well: an engine that was away while nothing ran is to be noticed too.
+            for mailbox in {self.owner, *mailboxes}:
                 if await self._gone(mailbox):
                     self._gateway_lost(mailbox)
 

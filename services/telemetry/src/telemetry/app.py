@@ -11,6 +11,8 @@ from telemetry.adapters.postgres import PostgresTurns, PostgresUsage
 from telemetry.handlers import HANDLERS, Deps
 from telemetry.settings import TelemetrySettings
 
+# A turn is on the books this much later at most; a question waits as long at worst.
+GATHER_SECONDS = 0.025
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
 
@@ -32,4 +34,4 @@ async def open_resources(settings: TelemetrySettings, kernel: Kernel) -> AsyncIt
 
 
 def build(settings: TelemetrySettings) -> Service[TelemetrySettings, Deps]:
-    return Service("telemetry", settings, resources=open_resources, consumes=HANDLERS)
+    return Service("telemetry", settings, resources=open_resources, consumes=HANDLERS, gather_seconds=GATHER_SECONDS)

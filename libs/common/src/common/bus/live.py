@@ -266,6 +266,8 @@ class Waiter:
     def __init__(self, after: int = 0) -> None:
         self.last_number = after
         self.gap = False
+        # Offered what arrived while its reader waits in `frames`; where it returns True the reader sleeps on.
+        self.sink: Callable[[list[Frame]], bool] | None = None
         self._frames: list[Frame] = []
         self._woken = False
         self._arrival: asyncio.Future[None] | None = None
@@ -273,6 +275,12 @@ class Waiter:
         self._until = 0.0
 
     def push(self, frame: Frame) -> None:
+        """Take a frame and tell the one who waits."""
+        self.accept(frame)
+        self.notify()
+
+    def accept(self, frame: Frame) -> None:
+        """Take a frame; `notify` follows when there are no more for the moment."""
         if 0 < frame.number <= self.last_number:
             return
         if frame.number > self.last_number + 1:
@@ -282,8 +290,15 @@ class Waiter:
             self.last_number = frame.number
             self.gap = False
         self._frames.append(frame)
-        if self._arrival is not None:
-            _finish(self._arrival)
+
+    def notify(self) -> None:
+        """Hand what was accepted to the one who waits."""
+        if self._arrival is None or self._arrival.done() or not self._frames:
+            return
+        if self.sink is not None and self.sink(self._frames):
+            self._frames = []
+        else:
+            self._arrival.set_result(None)
 
     def lost(self) -> None:
         """Frames may be missing; wakes the one who waits."""
@@ -435,12 +450,16 @@ class LiveReader:
                 self._on_signal(orjson.loads(value))
 
     def _deliver(self, data: bytes) -> None:
+        reached = {}
         for frame in unpack(data):
             waiter = self._waiters.get(frame.request_id)
             if waiter is None:
                 LIVE_LATE_FRAMES.inc()
             else:
-                waiter.push(frame)
+                waiter.accept(frame)
+                reached[frame.request_id] = waiter
+        for waiter in reached.values():
+            waiter.notify()
 
     def complaint(self) -> str | None:
         """Why this reader is not ready, or None."""

@@ -16,6 +16,7 @@ from common.events.envelope import Event, open_event
 from common.events.spec import EventSpec
 from common.kernel import metrics
 from common.kernel.brake import Brake
+from common.kernel.metrics import labelled
 from common.kernel.progress import Progress, Step
 from common.kernel.replies import Reply, error_body, send_reply
 from common.kernel.verdicts import Halt, Park, Retry
@@ -51,6 +52,7 @@ class Consumer:
         handlers: Handlers[D],
         deps: D,
         concurrency: int = 1000,
+        gather_seconds: float = 0.0,
         drain_seconds: float = 10.0,
         brake: Brake | None = None,
     ) -> None:
@@ -64,12 +66,14 @@ class Consumer:
         self._topics = list(dict.fromkeys(spec.topic for spec in handlers))
         self._deps = deps
         self._concurrency = concurrency
+        self._gather_seconds = gather_seconds
         self._drain_seconds = drain_seconds
         self._brake = brake or Brake()
         self._progress: dict[Partition, Progress] = {}
         self._lanes: dict[tuple[Partition, str], deque[tuple[Received, Step]]] = {}
         self._tasks: dict[asyncio.Task[None], tuple[Partition, bool, float]] = {}
         self._in_hand = 0
+        metrics.EVENTS_IN_HAND.labels(group).set_function(lambda: self._in_hand)
         self._freed = asyncio.Event()
         self._to_commit: dict[Partition, str] = {}
         self._stopping = asyncio.Event()
@@ -134,8 +138,8 @@ class Consumer:
                 return
             for record in records:
                 self._take(record)
-            # The handlers begin before more is asked for.
-            await asyncio.sleep(0)
+            # The handlers begin before more is asked for, and what comes meanwhile is fetched together.
+            await asyncio.sleep(self._gather_seconds)
 
     async def _wait_out(self, error: BusUnavailableError) -> None:
         metrics.LOG_UNAVAILABLE.labels("poll").inc()
@@ -158,7 +162,6 @@ class Consumer:
             self._finish(record, step, "skipped")
             return
         self._in_hand += 1
-        metrics.EVENTS_IN_HAND.labels(self._group).set(self._in_hand)
         if not known[0].ordered:
             self._spawn(record, False, self._handle(record, step))
             return
@@ -199,13 +202,12 @@ class Consumer:
             outcome = await self._outcome(record, spec, handler)
         finally:
             self._release(1)
-        metrics.EVENT_SECONDS.labels(spec.type).observe(time.monotonic() - started)
+        labelled(metrics.EVENT_SECONDS, spec.type).observe(time.monotonic() - started)
         self._brake.note(parked=outcome == "parked")
         self._finish(record, step, outcome, spec)
 
     def _release(self, records: int) -> None:
         self._in_hand -= records
-        metrics.EVENTS_IN_HAND.labels(self._group).set(self._in_hand)
         self._freed.set()
 
     async def _outcome(self, record: Received, spec: EventSpec[Any], handler: Handler[Any]) -> str:
@@ -292,7 +294,7 @@ class Consumer:
         step.done = True
         self._moved_at = time.monotonic()
         if spec is not None:
-            metrics.EVENTS_HANDLED.labels(spec.type, outcome).inc()
+            labelled(metrics.EVENTS_HANDLED, spec.type, outcome).inc()
         progress = self._progress.get(record.partition)
         offset = progress.advance() if progress else None
         if offset is not None:

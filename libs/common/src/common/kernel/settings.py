@@ -17,7 +17,8 @@ class CommonSettings(BaseSettings):
         description="The durable log: kafka://host:9092[,host:9092] or redis://host:6379 (embedded).",
     )
     redis_url: str = Field(
-        default="redis://127.0.0.1:6379", description="Redis or Valkey for the live channel, limits and caches."
+        default="redis://127.0.0.1:6379",
+        description="Redis or Valkey for the live channel, limits and caches: redis://, rediss:// or unix://.",
     )
     database_url: str = Field(
         default="postgresql://127.0.0.1:5432/sonant", description="PostgreSQL 15 or newer with pgvector."

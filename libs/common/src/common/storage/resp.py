@@ -139,7 +139,7 @@ class Resp:
     async def _connect(self) -> _Wire:
         loop = asyncio.get_running_loop()
         if self._url.scheme == "unix":
-            return (await loop.create_unix_connection(self._make, self._url.path))[1]
+            return (await loop.create_unix_connection(self._make, unquote(self._url.path)))[1]
         tls = ssl.create_default_context() if self._url.scheme == "rediss" else None
         host, port = self._url.hostname or "127.0.0.1", self._url.port or 6379
         return (await loop.create_connection(self._make, host, port, ssl=tls))[1]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from common.bus.live import Frame, FrameKind
 from common.bus.port import BusUnavailableError
@@ -238,7 +238,8 @@ async def write_stream(
             if response is None and batch:
                 response = await _begin(request, stream, batch[0], headers)
             if response is not None:
-                last = await _write(response, stream, batch)
+                last = await _write(response, stream, batch, deps.settings.keepalive_seconds)
+                _write_directly(request, response, stream)
     except TimeoutError:
         if response is None:
             raise
@@ -263,14 +264,17 @@ async def _begin(request: web.Request, stream: Stream, first: Frame, headers: Ma
 async def _prepare(request: web.Request, stream: Stream, headers: Mapping[str, str]) -> web.StreamResponse:
     own = {"x-sonant-completion-id": stream.request_id, "x-sonant-session-id": stream.session_id}
     response = web.StreamResponse(headers={**SSE_HEADERS, **own, **headers})
+    if request.version >= HttpVersion11:
+        response.enable_chunked_encoding()
     await response.prepare(request)
     return response
 
 
-async def _write(response: web.StreamResponse, stream: Stream, batch: list[Frame]) -> bytes:
+async def _write(response: web.StreamResponse, stream: Stream, batch: list[Frame], pause: float) -> bytes:
     """Write a batch; returns what is left to be written together with the end of the body."""
     if not batch:
-        await response.write(KEEP_ALIVE)
+        if time.time() - (stream.last_byte_at or 0.0) >= pause:
+            await response.write(KEEP_ALIVE)
         return b""
     data = b"".join([frame.payload for frame in batch if frame.kind == FrameKind.DATA])
     last = batch[-1]
@@ -286,6 +290,29 @@ async def _write(response: web.StreamResponse, stream: Stream, batch: list[Frame
     if data:
         await response.write(data)
     return b""
+
+
+def _write_directly(request: web.Request, response: web.StreamResponse, stream: Stream) -> None:
+    """From now on write data where it arrives: to wake the request's task costs as much as the write itself.
+
+    The task takes over again for the end, after a stop, and from a client that reads too slowly.
+    """
+    transport = request.transport
+    if stream.waiter.sink is not None or stream.last_byte_at is None or transport is None or not response.chunked:
+        return
+
+    def write(batch: list[Frame]) -> bool:
+        if stream.stopped or transport.is_closing() or any(frame.kind != FrameKind.DATA for frame in batch):
+            return False
+        if transport.get_write_buffer_size() > 0:
+            return False
+        data = b"".join([frame.payload for frame in batch])
+        transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        stream.number = max(stream.number, batch[-1].number)
+        stream.last_byte_at = time.time()
+        return True
+
+    stream.waiter.sink = write
 
 
 def _raise_failure(frame: Frame, headers: Mapping[str, str]) -> None:
