@@ -9,8 +9,9 @@ from typing import Any
 import orjson
 import structlog
 
+from common.bus.batching import Batcher
 from common.bus.live import LiveWriter
-from common.bus.port import BusUnavailableError, Log, Record
+from common.bus.port import BusUnavailableError, Record
 from common.events import chat
 from common.events.chat import ChatReplyRequested, ReplyError, Usage
 from common.events.envelope import Event
@@ -40,9 +41,9 @@ TAKEN_SECONDS = 0.5
 
 @dataclass(slots=True)
 class Deps:
-    """What the use case works with; `models` is swapped on reload."""
+    """What the use case works with; `models` is swapped on reload, `facts` go to the log."""
 
-    log: Log
+    facts: Batcher[Record]
     live: LiveWriter
     turns: Turns
     chat_model: ChatModel
@@ -333,7 +334,7 @@ async def _publish(fact: Record, deps: Deps) -> None:
     """The fact must get out, however long the log is away: the turn's key keeps it over a crash meanwhile."""
     while True:
         try:
-            await deps.log.publish(fact)
+            await deps.facts.put(fact)
         except BusUnavailableError as error:
             log.warning("fact waits for the log", event_id=fact.headers["event-id"], error=str(error))
             await asyncio.sleep(AWAY_SECONDS)

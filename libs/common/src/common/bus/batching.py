@@ -8,15 +8,19 @@ T = TypeVar("T")
 
 
 class Batcher(Generic[T]):
-    """Gathers items into writes without timers: an idle batcher writes at once, a busy one writes more at a time.
+    """Gathers items into writes: an idle batcher writes at once, a busy one writes more at a time.
 
-    `write` gets up to `limit` items in order. All waiters of a write share its outcome.
+    `write` gets up to `limit` items in order. All waiters of a write share its outcome. Where nobody is in a hurry,
+    each write waits `linger` seconds for company.
     """
 
-    def __init__(self, write: Callable[[Sequence[T]], Awaitable[None]], *, name: str, limit: int = 1000) -> None:
+    def __init__(
+        self, write: Callable[[Sequence[T]], Awaitable[None]], *, name: str, limit: int = 1000, linger: float = 0.0
+    ) -> None:
         self._write = write
         self._name = name
         self._limit = limit
+        self._linger = linger
         self._items: list[tuple[T, asyncio.Future[None]]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -31,6 +35,8 @@ class Batcher(Generic[T]):
     async def _drain(self) -> None:
         try:
             while self._items:
+                if self._linger:
+                    await asyncio.sleep(self._linger)
                 batch, self._items = self._items[: self._limit], self._items[self._limit :]
                 await self._write_one([(item, future) for item, future in batch if not future.cancelled()])
         finally:
