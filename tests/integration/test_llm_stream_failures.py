@@ -86,9 +86,8 @@ async def test_all_who_wait_for_a_rate_limit_are_answered_after_it(llm_world: Wo
     calls = await llm_world.calls(alias.models[0])
     assert len([call for call in calls if call["status"] == 429]) == 5
     limited_at = min(call["at"] for call in calls if call["status"] == 429)
-    assert all(
-        call["at"] - limited_at >= 1.0 for call in calls if call["status"] == 200 and call["at"] > limited_at + 0.5
-    )
+    # The first of each come at once, however slow the machine; what is behind them has waited.
+    assert all(call["at"] - limited_at >= 1.0 for call in calls[8:])
 
 
 @both
