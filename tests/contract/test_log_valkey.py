@@ -1,7 +1,5 @@
 """The embedded log keeps the log's promises, and those that come with trimming and a single holder."""
 
-from pathlib import Path
-
 import pytest
 
 from common.bus.live import LiveWriter
@@ -41,11 +39,11 @@ class TestValkeyLog(LogContract):
                 assert await standby.poll(10, 0.1) == []
             await take(standby, 5)
 
-    async def test_the_engine_goes_away_and_comes_back(self, tmp_path: Path, live: LiveWriter) -> None:
+    async def test_the_engine_goes_away_and_comes_back(self, live: LiveWriter) -> None:
         """Publishes fail clearly, then work again by themselves; nothing acknowledged is lost."""
         topic = Topic("outage")
         worker = Worker()
-        async with running(valkey, tmp_path) as engine, self.opened(engine.url, engine.url) as log:
+        async with running(valkey) as engine, self.opened(engine.url, engine.url) as log:
             async with self.consuming(log, live, topic, worker) as consumer:
                 await log.publish(*works(topic, range(20)))
                 await until(lambda: len(worker.finished) == 20)

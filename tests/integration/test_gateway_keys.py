@@ -235,10 +235,10 @@ async def test_last_use_is_written_down(fleet: Fleet) -> None:
 
 
 async def test_with_the_database_away_known_keys_work_and_others_get_503(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "FRESH_SECONDS", 0.0)
-    async with running(postgres, tmp_path) as engine, pool_on(engine.url) as pool:
+    async with running(postgres) as engine, pool_on(engine.url) as pool:
         keys = Fleet(pool).members[0]
         known, other = [await keys.create(name, "acme", CHAT) for name in ("known", "other")]
         await keys.authenticate(known.key)

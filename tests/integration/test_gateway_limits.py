@@ -4,7 +4,6 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 
 import pytest
 
@@ -143,8 +142,8 @@ async def test_nothing_is_left_behind_for_good(gateways: list[Limits], valkey_ur
             assert 0 < await connection.execute("PTTL", name) <= 180_000
 
 
-async def test_keys_without_limits_never_ask_and_limited_ones_get_503_while_the_store_is_away(tmp_path: Path) -> None:
-    async with running(valkey, tmp_path) as engine:
+async def test_keys_without_limits_never_ask_and_limited_ones_get_503_while_the_store_is_away() -> None:
+    async with running(valkey) as engine:
         connection = Resp(engine.url)
         limits = Limits(connection)
         who = caller(requests=100)

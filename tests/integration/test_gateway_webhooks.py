@@ -7,7 +7,6 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -170,8 +169,8 @@ async def test_without_a_key_webhooks_are_refused(log: Log, redis: Redis) -> Non
     assert (status, body["error"]["code"]) == (503, "unconfigured")
 
 
-async def test_while_the_log_is_away_nothing_is_acknowledged_and_nothing_lost(redis: Redis, tmp_path: Path) -> None:
-    async with running(valkey, tmp_path) as engine, logging_to(engine.url) as log:
+async def test_while_the_log_is_away_nothing_is_acknowledged_and_nothing_lost(redis: Redis) -> None:
+    async with running(valkey) as engine, logging_to(engine.url) as log:
         async with serving(log, redis) as session:
             desk = Desk(session, log)
             await engine.stop()
@@ -181,8 +180,8 @@ async def test_while_the_log_is_away_nothing_is_acknowledged_and_nothing_lost(re
             assert len(await desk.published()) == 1
 
 
-async def test_while_the_store_is_away_nothing_is_acknowledged(log: Log, tmp_path: Path) -> None:
-    async with running(valkey, tmp_path) as engine, open_redis(engine.url) as marking:
+async def test_while_the_store_is_away_nothing_is_acknowledged(log: Log) -> None:
+    async with running(valkey) as engine, open_redis(engine.url) as marking:
         async with serving(log, marking) as session:
             desk = Desk(session, log)
             await engine.stop()

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from common.bus.live import Frame, FrameKind, LiveReader, LiveWriter, open_writer
@@ -54,8 +53,8 @@ async def test_frames_of_many_requests_arrive_in_order(valkey_url: str) -> None:
             assert numbers == list(range(1, 51))
 
 
-async def test_a_restart_of_the_engine_loses_no_frame(tmp_path: Path) -> None:
-    async with running(valkey, tmp_path) as engine, open_writer(engine.url) as writer:
+async def test_a_restart_of_the_engine_loses_no_frame() -> None:
+    async with running(valkey) as engine, open_writer(engine.url) as writer:
         async with reading(engine.url, "restart") as reader:
             collecting = asyncio.create_task(collect(reader, "r", 300))
             sending = asyncio.create_task(_send_slowly(writer, reader.mailbox, 300))

@@ -289,11 +289,9 @@ async def test_a_cache_that_lost_its_last_writes_takes_no_reader_back(
 # -- what is wrong ----------------------------------------------------------------------------------------------------
 
 
-async def test_without_the_cache_a_read_fails_clearly_and_comes_back(
-    world: World, caller: Caller, tmp_path: Path
-) -> None:
+async def test_without_the_cache_a_read_fails_clearly_and_comes_back(world: World, caller: Caller) -> None:
     tasks = Tasks()
-    async with running(valkey, tmp_path) as engine:
+    async with running(valkey) as engine:
         async with open_reader(engine.url, Asker(world.log, caller.reader), tasks) as reader:
             assert await reader.sets.resolve("org", "p", "u") is None
             await engine.stop()

@@ -142,7 +142,7 @@ async def test_two_instances_tell_every_fact_once_and_in_order(resources_world: 
 
 async def test_without_its_database_it_answers_so_and_goes_on_when_it_is_back(valkey_url: str, tmp_path: Path) -> None:
     async with (
-        running(postgres, tmp_path) as database,
+        running(postgres) as database,
         world_on(valkey_url, database.url, tmp_path) as world,
         started(world) as resources,
         asking(world) as caller,
@@ -180,7 +180,7 @@ async def complains(trouble: Callable[[], Awaitable[str]]) -> bool:
 
 async def test_facts_wait_in_the_outbox_while_the_log_is_away(postgres_url: str, tmp_path: Path) -> None:
     async with (
-        running(valkey, tmp_path) as engine,
+        running(valkey) as engine,
         new_database(postgres_url, "resources") as database_url,
         world_on(engine.url, database_url, tmp_path) as world,
         started(world) as resources,

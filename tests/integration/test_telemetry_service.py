@@ -287,7 +287,7 @@ async def test_kill_9_in_the_middle_of_a_load_loses_and_doubles_nothing(world: W
 async def test_a_database_killed_under_load_gets_every_turn_in_the_end(valkey_url: str, tmp_path: Path) -> None:
     total = 3000
     async with (
-        running(postgres, tmp_path) as database,
+        running(postgres) as database,
         world_on(valkey_url, database.url, tmp_path) as world,
         started(world) as telemetry,
     ):
@@ -455,7 +455,7 @@ async def test_odd_questions_get_a_plain_answer(world: World) -> None:
 
 async def test_a_question_while_the_database_is_away_is_answered_so(valkey_url: str, tmp_path: Path) -> None:
     async with (
-        running(postgres, tmp_path) as database,
+        running(postgres) as database,
         world_on(valkey_url, database.url, tmp_path) as world,
         started(world) as telemetry,
         asking(world) as gateway,
@@ -473,7 +473,7 @@ async def test_a_question_while_the_database_is_away_is_answered_so(valkey_url: 
 
 
 async def test_started_before_its_database_it_complains_and_catches_up(valkey_url: str, tmp_path: Path) -> None:
-    async with running(postgres, tmp_path) as database, world_on(valkey_url, database.url, tmp_path) as world:
+    async with running(postgres) as database, world_on(valkey_url, database.url, tmp_path) as world:
         await database.stop()
         async with started(world) as telemetry:
 

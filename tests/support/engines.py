@@ -1,6 +1,7 @@
 """Real engines for a test session: Valkey and PostgreSQL from their wheels, each in a directory of its own."""
 
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -51,25 +52,30 @@ class Running:
 
 
 @asynccontextmanager
-async def running(make: Callable[[Path, int, str], Engine], directory: Path) -> AsyncIterator[Running]:
-    """An engine that answers, with its data in `directory`."""
-    engine = Running(make, directory)
-    try:
-        await engine.start()
-        yield engine
-    finally:
-        await engine.stop()
+async def running(make: Callable[[Path, int, str], Engine]) -> AsyncIterator[Running]:
+    """An engine that answers, with its data in a directory that goes with it.
+
+    Not below pytest's own: every start of pytest closes the directory they all share to other accounts, and
+    PostgreSQL runs under another where the tests are root.
+    """
+    with tempfile.TemporaryDirectory(prefix="sonant-engine-") as directory:
+        engine = Running(make, Path(directory))
+        try:
+            await engine.start()
+            yield engine
+        finally:
+            await engine.stop()
 
 
 @pytest.fixture(scope="session")
-async def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+async def valkey_url() -> AsyncIterator[str]:
     """The address of a Valkey that the whole session shares: use keys of your own."""
-    async with running(valkey, tmp_path_factory.mktemp("valkey")) as engine:
+    async with running(valkey) as engine:
         yield engine.url
 
 
 @pytest.fixture(scope="session")
-async def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+async def postgres_url() -> AsyncIterator[str]:
     """The address of a PostgreSQL with pgvector that the whole session shares: use a schema of your own."""
-    async with running(postgres, tmp_path_factory.mktemp("postgres")) as engine:
+    async with running(postgres) as engine:
         yield engine.url

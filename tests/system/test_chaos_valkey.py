@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from sonant_cli.engines import valkey
 from tests.support.engines import Running, running
@@ -39,8 +38,8 @@ async def kill_valkey(system: Sonant) -> float:
     return time.monotonic() - killed_at
 
 
-async def test_long_outages_of_valkey_are_survived(tmp_path: Path) -> None:
-    async with running(valkey, tmp_path) as engine, system_on(engine) as system:
+async def test_long_outages_of_valkey_are_survived() -> None:
+    async with running(valkey) as engine, system_on(engine) as system:
         account = open_account(system)
         async with load(system, account.key, 16) as brisk, load(system, account.key, 8, "slow") as slow:
             for outage in OUTAGES:
