@@ -7,10 +7,9 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
@@ -18,7 +17,8 @@ import psutil
 from tests.bench.budgets import aims
 from tests.bench.compare import NAN, Outcome, Plan
 from tests.bench.load import KEY_VARIABLE
-from tests.bench.measure import MEBIBYTE
+from tests.bench.measure import MEBIBYTE, usage_of
+from tests.bench.resources import ResourcesPlan, provider_settings
 from tests.bench.system import (
     ROOT,
     BenchError,
@@ -26,7 +26,9 @@ from tests.bench.system import (
     bench_upstream,
     kafka_broker,
     kafka_unavailable,
+    provider_sandbox,
     read_pids,
+    scratch_directory,
     sonant_up,
     write_models_file,
 )
@@ -54,16 +56,15 @@ def _commit() -> str:
         return "unknown"
 
 
-@contextmanager
-def scratch_directory() -> Iterator[Path]:
-    """A directory for one run; others may pass through, as a database account of its own has to."""
-    with tempfile.TemporaryDirectory(prefix="sonant-bench-", ignore_cleanup_errors=True) as name:
-        path = Path(name)
-        path.chmod(0o711)
-        yield path
+@dataclass(frozen=True)
+class Plans:
+    """What is measured: streams of chat, resources, or both."""
+
+    chat: Plan | None
+    resources: ResourcesPlan | None
 
 
-def bench_log(plan: Plan, log: str, direct: Target) -> Outcome:
+def bench_log(plans: Plans, log: str, direct: Target) -> Outcome:
     """Start everything for one log, measure on the second start, end everything."""
     with ExitStack() as stack:
         scratch = stack.enter_context(scratch_directory())
@@ -71,15 +72,22 @@ def bench_log(plan: Plan, log: str, direct: Target) -> Outcome:
         models_file = write_models_file(scratch / "models.toml", direct.url)
         kafka = stack.enter_context(kafka_broker(scratch / "kafka")) if log == "kafka" else None
         url, pids = (kafka.url, kafka.pids) if kafka else (None, {})
-        with sonant_up(data_dir, models_file, url) as first:
+        provider = stack.enter_context(provider_sandbox()) if plans.resources else None
+        settings = provider_settings(provider) if provider else {}
+        with sonant_up(data_dir, models_file, url, settings) as first:
             print(f"{log}: ready, first start {first.start_seconds:.1f} s", flush=True)
-        with sonant_up(data_dir, models_file, url) as again:
+        with sonant_up(data_dir, models_file, url, settings) as again:
             print(f"{log}: ready, second start {again.start_seconds:.1f} s", flush=True)
-            return plan.run(log, again.target, direct, again.start_seconds, pids)
+            outcome = Outcome(log, again.start_seconds, usage_of({**again.target.pids(), **pids}))
+            if plans.chat:
+                plans.chat.run(outcome, again.target, direct, pids)
+            if plans.resources:
+                outcome.resources = plans.resources.run(log, again.target, data_dir, models_file, provider)
+            return outcome
 
 
 def bench_running(plan: Plan, options: argparse.Namespace, direct: Target) -> Outcome:
-    """Measure a system that already runs; its alias must lead to the bench upstream."""
+    """Measure the streams of a system that already runs; its alias must lead to the bench upstream."""
     data_dir: Path | None = options.data_dir
     key = os.environ.get(KEY_VARIABLE)
     if data_dir is None:
@@ -87,7 +95,9 @@ def bench_running(plan: Plan, options: argparse.Namespace, direct: Target) -> Ou
     else:
         key = key or (data_dir / "admin-key").read_text().strip()
         target = Target(options.url, key, options.model, lambda: read_pids(data_dir))
-    return plan.run("as running", target, direct, NAN, {})
+    outcome = Outcome("as running", NAN, usage_of(target.pids()))
+    plan.run(outcome, target, direct, {})
+    return outcome
 
 
 def chosen_logs(choice: str) -> list[str]:
@@ -99,14 +109,15 @@ def chosen_logs(choice: str) -> list[str]:
     return ["embedded", "kafka"] if choice == "both" else [choice]
 
 
-def outcomes(plan: Plan, options: argparse.Namespace) -> Iterator[Outcome]:
+def outcomes(plans: Plans, options: argparse.Namespace) -> Iterator[Outcome]:
     """Measure what the options ask for, one log after the other."""
     with bench_upstream(options.upstream_port) as direct:
         if options.url:
-            yield bench_running(plan, options, direct)
+            assert plans.chat
+            yield bench_running(plans.chat, options, direct)
             return
         for log in chosen_logs(options.log):
-            yield bench_log(plan, log, direct)
+            yield bench_log(plans, log, direct)
 
 
 def parse_options() -> argparse.Namespace:
@@ -123,8 +134,24 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--data-dir", type=Path, help="with --url: its data directory, for key and processes")
     parser.add_argument("--model", default="default", help="with --url: the model to ask for")
     parser.add_argument("--upstream-port", type=int, default=0, help="a fixed port for the bench upstream")
+    parser.add_argument("--only", choices=("chat", "resources", "all"), default="all", help="what to measure")
+    parser.add_argument("--switches", type=int, default=200, help="switches of the active set, each watched")
     parser.add_argument("--json", type=Path, help="also write all figures to this file")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.url and options.only == "resources":
+        parser.error("--only resources starts replicas of its own and needs a system of its own")
+    return options
+
+
+def plans_of(options: argparse.Namespace) -> Plans:
+    """What the options ask for."""
+    streams = [int(count) for count in options.streams.split(",")]
+    stops = 0 if options.skip_interrupt else options.stops
+    chat = Plan(streams, options.seconds, options.warmup, options.rounds, stops)
+    resources = ResourcesPlan(switches=options.switches)
+    return Plans(
+        chat=None if options.only == "resources" else chat, resources=None if options.only == "chat" else resources
+    )
 
 
 def write_json(path: Path, measured: Sequence[Outcome]) -> None:
@@ -138,14 +165,11 @@ def write_json(path: Path, measured: Sequence[Outcome]) -> None:
 def main() -> int:
     """Run the bench; 1 when a stream failed or the system did not start, whatever the times were."""
     options = parse_options()
-    streams = [int(count) for count in options.streams.split(",")]
-    stops = 0 if options.skip_interrupt else options.stops
-    plan = Plan(streams, options.seconds, options.warmup, options.rounds, stops)
     print("\n".join(machine().values()), end="\n\n", flush=True)
     measured: list[Outcome] = []
     failed = False
     try:
-        for outcome in outcomes(plan, options):
+        for outcome in outcomes(plans_of(options), options):
             measured.append(outcome)
             failed |= outcome.failed > 0
             print(f"\n{report(outcome)}\n", flush=True)

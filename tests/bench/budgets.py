@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tests.bench.compare import NAN, Outcome, Row
 from tests.bench.measure import MEBIBYTE
+from tests.bench.resources import ResourcesReport
 
 # The processes whose CPU the budget counts: gateway, llm-stream and the live store.
 BUDGETED = ("gateway", "llm-stream", "valkey")
@@ -40,13 +41,23 @@ def budgeted_cpu(row: Row) -> float:
 
 
 def aims(outcome: Outcome) -> list[Aim]:
-    """Every budget with the figure of this log."""
+    """Every budget with the figure of this log; of chat and of resources only where they were measured."""
+    services = [usage.resident for name, usage in outcome.at_rest.items() if name in SERVICES]
+    return [
+        *(chat_aims(outcome) if outcome.rows else ()),
+        *(resource_aims(outcome.resources) if outcome.resources else ()),
+        Aim("largest service at rest", max(services, default=NAN) / MEBIBYTE, 150, "MiB"),
+        Aim("start to ready, not the first", outcome.start_seconds, 10, "s"),
+    ]
+
+
+def chat_aims(outcome: Outcome) -> list[Aim]:
+    """What streams may cost."""
     rows = {row.streams: row for row in outcome.rows}
 
     def at(streams: int, read: Callable[[Row], float]) -> float:
         return read(rows[streams]) if streams in rows else NAN
 
-    services = [usage.resident for name, usage in outcome.at_rest.items() if name in SERVICES]
     added = ADDED.get(outcome.log, ADDED["embedded"])
     # The first kind of stop is the interruption; the rest are clients that hang up.
     stop = next((stop for stop in outcome.stops[:1] if not math.isnan(stop.stop_p99)), None)
@@ -59,6 +70,17 @@ def aims(outcome: Outcome) -> list[Aim]:
         Aim(f"CPU per 1,000 at 200: {' + '.join(BUDGETED)}", at(200, budgeted_cpu), 2, "s"),
         Aim("interruption to upstream closed, p99", stop.stop_p99 if stop else NAN, 10, "ms"),
         Aim("content after the interruption", stop.content_bytes_after if stop else NAN, 0, "bytes"),
-        Aim("largest service at rest", max(services, default=NAN) / MEBIBYTE, 150, "MiB"),
-        Aim("start to ready, not the first", outcome.start_seconds, 10, "s"),
+    ]
+
+
+def resource_aims(report: ResourcesReport) -> list[Aim]:
+    """What reading and switching active sets may cost; of several figures the worst counts."""
+    alone = [row.p50 for row in report.reads if row.readers == 1]
+    crowd = [row.rate for row in report.reads if row.readers == 50]
+    ways = [way.sent_p99 for way in report.propagation]
+    return [
+        Aim("active set, cached read p50, 1 client", max(alone, default=NAN), 2, "ms"),
+        Aim("active set, cached reads/s, 50 clients, 1 gateway", min(crowd, default=NAN), 2000, "/s", at_least=True),
+        *(Aim(f"stampede of {s.readers}: {s.of}", s.calls, 1, "") for s in report.stampedes),
+        Aim("switch sent to last replica serving it, p99", max(ways, default=NAN), 250, "ms"),
     ]

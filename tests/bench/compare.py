@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import uvloop
 
 from tests.bench.interrupt import StopBench, StopReport
-from tests.bench.measure import Usage, usage_of
+from tests.bench.measure import Usage
+from tests.bench.resources import ResourcesReport
 from tests.bench.system import Sample, Target, drive
 
 NAN = float("nan")
@@ -48,12 +49,14 @@ class Outcome:
     at_rest: dict[str, Usage]
     rows: list[Row] = field(default_factory=list)
     stops: list[StopReport] = field(default_factory=list)
+    resources: ResourcesReport | None = None
     reasons: dict[str, int] = field(default_factory=dict)
 
     @property
     def failed(self) -> int:
-        """Streams that were not whole or not stopped."""
-        return sum(row.failed for row in self.rows) + sum(stop.failed for stop in self.stops)
+        """Streams that were not whole or not stopped, and what failed with resources."""
+        streams = sum(row.failed for row in self.rows) + sum(stop.failed for stop in self.stops)
+        return streams + (self.resources.failed if self.resources else 0)
 
     def add_reasons(self, reasons: Mapping[str, int]) -> None:
         """Count why streams failed."""
@@ -71,9 +74,9 @@ class Plan:
     rounds: int
     stops: int
 
-    def run(self, log: str, ours: Target, direct: Target, start_seconds: float, broker: Mapping[str, int]) -> Outcome:
+    def run(self, outcome: Outcome, ours: Target, direct: Target, broker: Mapping[str, int]) -> None:
         """Measure one running system, with the broker's process where there is one; says where it is."""
-        outcome = Outcome(log, start_seconds, usage_of({**ours.pids(), **broker}))
+        log = outcome.log
         print(f"{log}: warming up ...", flush=True)
         drive(ours, WARM_STREAMS, WARM_SECONDS, self.warmup, {})
         for streams in self.streams:
@@ -84,7 +87,6 @@ class Plan:
             outcome.stops = uvloop.run(measure_stops(ours, direct, self.stops))
         for stop in outcome.stops:
             outcome.add_reasons(stop.reasons)
-        return outcome
 
     def _compare(self, outcome: Outcome, streams: int, ours: Target, direct: Target, broker: Mapping[str, int]) -> None:
         """Direct and ours in turn, so that both see the same machine."""

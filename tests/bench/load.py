@@ -10,6 +10,7 @@ import os
 import re
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import cast
 from urllib.parse import urlsplit
@@ -81,16 +82,20 @@ def chat_request(host: str, path: str, key: str, model: str, content: str) -> by
     return post_request(host, path, key, {"model": model, "stream": True, "messages": messages})
 
 
-def post_request(host: str, path: str, key: str, body: dict[str, object]) -> bytes:
-    """The bytes of a JSON POST over HTTP/1.1."""
-    data = orjson.dumps(body)
-    lines = [
-        f"POST {path} HTTP/1.1",
-        f"Host: {host}",
-        f"Authorization: Bearer {key}",
-        "Content-Type: application/json",
-        f"Content-Length: {len(data)}",
-    ]
+def post_request(host: str, path: str, key: str, body: Mapping[str, object], **headers: str) -> bytes:
+    """The bytes of a JSON POST over HTTP/1.1; `headers` have underscores for hyphens."""
+    return http_request("POST", host, path, key, body, **headers)
+
+
+def http_request(
+    method: str, host: str, path: str, key: str, body: Mapping[str, object] | None = None, **headers: str
+) -> bytes:
+    """The bytes of any request over HTTP/1.1, with a JSON body where one is given."""
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", f"Authorization: Bearer {key}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    data = b"" if body is None else orjson.dumps(body)
+    if body is not None:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(data)}"]
     return "\r\n".join([*lines, "", ""]).encode() + data
 
 
@@ -203,8 +208,9 @@ class Lane(asyncio.Protocol):
 class Load:
     """The closed loop: keeps `streams` lanes busy while it runs."""
 
-    def __init__(self, url: str, streams: int, request: bytes) -> None:
+    def __init__(self, url: str, streams: int, request: bytes, lane: Callable[["Load"], Lane] = Lane) -> None:
         self._address = address(url)
+        self._lane = lane
         self._streams = streams
         self.request = request
         self.running = True
@@ -255,7 +261,7 @@ class Load:
         if not self.running:
             return
         try:
-            _, lane = await asyncio.get_running_loop().create_connection(lambda: Lane(self), *self._address)
+            _, lane = await asyncio.get_running_loop().create_connection(lambda: self._lane(self), *self._address)
         except OSError as error:
             self.reasons[f"cannot connect: {error.strerror}"] += 1
             self._open_lane(RECONNECT_DELAY)

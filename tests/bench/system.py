@@ -6,12 +6,16 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
+import httpx
 import psutil
 
 from deploy.kafka import broker
@@ -46,12 +50,26 @@ class Sample:
     cpu: dict[str, float]
     usage: dict[str, Usage]
 
+    def cpu_per_thousand(self) -> dict[str, float]:
+        """CPU seconds of each process per 1,000 streams; empty where none was completed."""
+        completed = self.load.completed
+        return {name: seconds / completed * 1000 for name, seconds in self.cpu.items()} if completed else {}
+
 
 def free_port() -> int:
     """A loopback port nobody listens on now."""
     with socket.socket() as candidate:
         candidate.bind(("127.0.0.1", 0))
         return int(candidate.getsockname()[1])
+
+
+@contextmanager
+def scratch_directory() -> Iterator[Path]:
+    """A directory for one run; others may pass through, as a database account of its own has to."""
+    with tempfile.TemporaryDirectory(prefix="sonant-bench-", ignore_cleanup_errors=True) as name:
+        path = Path(name)
+        path.chmod(0o711)
+        yield path
 
 
 @contextmanager
@@ -82,8 +100,13 @@ def bench_upstream(port: int = 0) -> Iterator[Target]:
 
 def drive(target: Target, streams: int, seconds: float, warmup: float, also: Mapping[str, int]) -> Sample:
     """Run the generator against `target` and account for its processes and those in `also`."""
-    command = [sys.executable, "-m", "tests.bench.load", "--url", target.url, "--model", target.model]
-    command += ["--streams", str(streams), "--seconds", str(seconds), "--warmup", str(warmup)]
+    load = ["tests.bench.load", "--model", target.model]
+    return generate(target, [*load, "--streams", str(streams)], seconds, warmup, also)
+
+
+def generate(target: Target, load: Sequence[str], seconds: float, warmup: float, also: Mapping[str, int]) -> Sample:
+    """Run the generator `load` (a module and its options) as `drive` does."""
+    command = [sys.executable, "-m", *load, "--url", target.url, "--seconds", str(seconds), "--warmup", str(warmup)]
     env = {**os.environ, KEY_VARIABLE: target.key}
     process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
     with running(process):
@@ -113,12 +136,28 @@ def write_models_file(path: Path, upstream_url: str) -> Path:
 
 def read_pids(data_dir: Path) -> dict[str, int]:
     """The pids of what runs on this data directory, by name; read anew because a restart changes them."""
-    try:
-        run = json.loads((data_dir / "run.json").read_text())
-    except FileNotFoundError:
-        raise BenchError(f"nothing runs on {data_dir}") from None
+    run = _run(data_dir)
     pids = {name: entry.get("pid") for name, entry in run["processes"].items()}
     return {"supervisor": run["pid"], **{name: pid for name, pid in pids.items() if pid}}
+
+
+def ops_url(data_dir: Path, name: str) -> str:
+    """Where a service of this data directory shows its metrics."""
+    return str(_run(data_dir)["processes"][name]["ops_url"])
+
+
+def _run(data_dir: Path) -> dict[str, Any]:
+    try:
+        run: dict[str, Any] = json.loads((data_dir / "run.json").read_text())
+    except FileNotFoundError:
+        raise BenchError(f"nothing runs on {data_dir}") from None
+    return run
+
+
+def engine_urls(data_dir: Path) -> dict[str, str]:
+    """Where the engines of this data directory are: `log`, `redis`, `database`."""
+    urls: dict[str, str] = json.loads((data_dir / "urls.json").read_text())
+    return urls
 
 
 @dataclass(frozen=True)
@@ -130,7 +169,9 @@ class Sonant:
 
 
 @contextmanager
-def sonant_up(data_dir: Path, models_file: Path, log_url: str | None) -> Iterator[Sonant]:
+def sonant_up(
+    data_dir: Path, models_file: Path, log_url: str | None, settings: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Sonant]:
     """`sonant up` on a free port; ends it when the block ends.
 
     Raises:
@@ -144,6 +185,7 @@ def sonant_up(data_dir: Path, models_file: Path, log_url: str | None) -> Iterato
         "SONANT_PORT": str(port),
         "SONANT_MODELS_FILE": str(models_file),
         **({"SONANT_LOG_URL": log_url} if log_url else {}),
+        **settings,
     }
     output = data_dir.with_name(f"{data_dir.name}.out")
     started = time.monotonic()
@@ -162,6 +204,63 @@ def _await_ready(process: subprocess.Popen[str], output: Path, deadline: float) 
         if process.poll() is not None or time.monotonic() > deadline:
             raise BenchError(f"sonant up is not ready (exit code {process.returncode}):\n{text[-3000:]}")
         time.sleep(0.01)
+
+
+@dataclass(frozen=True)
+class Replica:
+    """A service process of its own beside a running system: its name, its ops port and, of a gateway, its origin."""
+
+    name: str
+    ops_url: str
+    url: str = ""
+
+
+@contextmanager
+def replica(module: str, name: str, data_dir: Path, env: Mapping[str, str]) -> Iterator[Replica]:
+    """Another process of a service on the engines of a running system, ready; ends with the block."""
+    ops, port = free_port(), free_port()
+    engines = {f"SONANT_{engine.upper()}_URL": url for engine, url in engine_urls(data_dir).items()}
+    own = {"SONANT_INSTANCE": name, "SONANT_OPS_PORT": str(ops), "SONANT_PORT": str(port)}
+    output = data_dir.with_name(f"{name}.out")
+    with output.open("w") as file:
+        command = [sys.executable, "-m", module]
+        environ = {**os.environ, **engines, **own, **env}
+        process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=file, stderr=subprocess.STDOUT, text=True)
+    with running(process, STOP_DEADLINE):
+        made = Replica(name, f"http://127.0.0.1:{ops}", f"http://127.0.0.1:{port}")
+        _await_health(process, made, output)
+        yield made
+
+
+def _await_health(process: subprocess.Popen[str], made: Replica, output: Path) -> None:
+    deadline = time.monotonic() + READY_DEADLINE
+    while not _answers(f"{made.ops_url}/readyz"):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise BenchError(f"{made.name} is not ready:\n{output.read_text(errors='replace')[-3000:]}")
+        time.sleep(0.02)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def counted(ops_url: str, metric: str, label: str = "") -> float:
+    """A counter of a service, summed over the lines that contain `label`."""
+    lines = httpx.get(f"{ops_url}/metrics").text.splitlines()
+    mine = [line for line in lines if line.startswith((metric + "{", metric + " ")) and label in line]
+    return sum(float(line.rpartition(" ")[2]) for line in mine)
+
+
+@contextmanager
+def provider_sandbox() -> Iterator[str]:
+    """The stand-in for the voice provider in a process of its own; yields its URL."""
+    command = [sys.executable, "-m", "sandbox", "--port", "0"]
+    with running(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)) as process:
+        assert process.stdout
+        yield process.stdout.readline().strip().rpartition(" ")[2]
 
 
 @dataclass(frozen=True)

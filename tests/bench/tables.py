@@ -7,6 +7,12 @@ from tests.bench.budgets import BUDGETED, Aim, aims, budgeted_cpu
 from tests.bench.compare import Outcome, Row
 from tests.bench.interrupt import StopReport
 from tests.bench.measure import MEBIBYTE, Usage
+from tests.bench.propagation import Propagation
+from tests.bench.resources import ReadRow, ResourcesReport
+from tests.bench.stampede import Stampede
+
+# The processes that a cached read goes through, and the one that asks.
+READING = ("gateway", "valkey", "generator")
 
 
 def number(value: float, digits: int = 1) -> str:
@@ -103,6 +109,51 @@ def stop_table(stops: Sequence[StopReport]) -> str:
     )
 
 
+def read_table(reads: Sequence[ReadRow]) -> str:
+    """Cached reads of the active set."""
+    names = sorted({name for row in reads for name in row.cpu if name in READING}, key=_process_order)
+    head = ["cached read", "clients", "p50 ms", "p99 ms", "reads/s", *(f"CPU s/1,000: {name}" for name in names)]
+
+    def line(row: ReadRow) -> list[str]:
+        figures = [number(row.p50, 2), number(row.p99, 2), number(row.rate, 0)]
+        cpu = [number(row.cpu.get(name, math.nan), 2) for name in names]
+        return [row.what, str(row.readers), *figures, *cpu, str(row.failed)]
+
+    return table([*head, "failed"], map(line, reads))
+
+
+def stampede_table(stampedes: Sequence[Stampede]) -> str:
+    """Readers at once of what is not cached."""
+
+    def line(part: Stampede) -> list[str]:
+        counts = [str(part.readers), str(part.rounds), part.of, str(part.calls)]
+        return [part.what, *counts, number(part.p50), number(part.slowest), str(part.failed)]
+
+    head = ["cold stampede", "readers", "rounds", "counted", "most in a round", "p50 ms", "slowest ms", "failed"]
+    return table(head, map(line, stampedes))
+
+
+def propagation_table(ways: Sequence[Propagation]) -> str:
+    """Switches until the last replica serves them, and each replica by itself."""
+
+    def line(way: Propagation) -> list[str]:
+        figures = [
+            f"{number(way.answer_p50)} / {number(way.answer_p99)}",
+            f"{number(way.sent_p50)} / {number(way.sent_p99)} / {number(way.sent_max)}",
+            f"{number(way.answered_p50)} / {number(way.answered_p99)} / {number(way.answered_max)}",
+        ]
+        return [way.replicas, str(way.switches), *figures, str(way.failed)]
+
+    head = ["switches", "n", "answered ms p50/p99", "last replica, since sent p50/p99/max", "since answered", "failed"]
+    each = [[name, number(p99)] for way in ways for name, p99 in way.replica_p99.items()]
+    return table(head, map(line, ways)) + "\n\n" + table(["replica serves a switch", "since sent p99 ms"], each)
+
+
+def resource_tables(report: ResourcesReport) -> list[str]:
+    """All tables of resources."""
+    return [read_table(report.reads), stampede_table(report.stampedes), propagation_table(report.propagation)]
+
+
 def aims_table(aims: Sequence[Aim]) -> str:
     """Every budget with its figure."""
     sign = {True: ">=", False: "<="}
@@ -122,11 +173,17 @@ def aims_table(aims: Sequence[Aim]) -> str:
 
 def report(outcome: Outcome) -> str:
     """All tables of one log."""
-    parts = [f"== log: {outcome.log} ==", latency_table(outcome.rows), cpu_table(outcome.rows)]
+    parts = [f"== log: {outcome.log} =="]
+    if outcome.rows:
+        parts += [latency_table(outcome.rows), cpu_table(outcome.rows)]
     if outcome.at_rest:
         parts.append(memory_table(outcome.at_rest, outcome.rows))
     if outcome.stops:
         parts.append(stop_table(outcome.stops))
+    reasons = outcome.reasons
+    if outcome.resources:
+        parts += resource_tables(outcome.resources)
+        reasons = {**reasons, **outcome.resources.reasons}
     parts.append(aims_table(aims(outcome)))
-    parts += [f"failed {count} x: {reason}" for reason, count in outcome.reasons.items()]
+    parts += [f"failed {count} x: {reason}" for reason, count in reasons.items()]
     return "\n\n".join(parts)

@@ -6,9 +6,13 @@ from functools import partial
 
 import pytest
 
+from tests.bench.compare import Outcome
 from tests.bench.interrupt import Listener, closed_streams
-from tests.bench.load import Load, chat_request, complaint, dechunk
-from tests.bench.system import Target, bench_upstream
+from tests.bench.load import Load, chat_request, complaint, dechunk, http_request
+from tests.bench.reads import ReadLane
+from tests.bench.resources import ResourcesPlan, provider_settings
+from tests.bench.system import Target, bench_upstream, provider_sandbox, scratch_directory, sonant_up, write_models_file
+from tests.bench.tables import report as table_of
 from tests.bench.upstream import END, WORDS, frames, http_chunk, word
 from tests.support.waiting import eventually
 
@@ -74,6 +78,29 @@ async def test_the_closed_loop_completes_streams_against_the_upstream() -> None:
         report = await Load(target.url, 5, request).run(warmup=0.1, seconds=0.5)
     assert report.completed
     assert report.failed == 0
+
+
+def test_what_is_asked_of_resources_is_measured_on_a_running_system() -> None:
+    plan = ResourcesPlan(readers=(1, 3), seconds=1.0, warmup=0.2, stampede=20, rounds=2, switches=6)
+    with scratch_directory() as scratch, bench_upstream() as upstream, provider_sandbox() as provider:
+        models_file = write_models_file(scratch / "models.toml", upstream.url)
+        with sonant_up(scratch / "data", models_file, None, provider_settings(provider)) as sonant:
+            report = plan.run("embedded", sonant.target, scratch / "data", models_file, provider)
+    assert report.failed == 0, report.reasons
+    assert [row.readers for row in report.reads] == [1, 3, 1, 3]
+    assert all(row.rate > 0 and "gateway" in row.cpu for row in report.reads)
+    assert [stampede.calls for stampede in report.stampedes] == [1, 1]
+    (way,) = report.propagation
+    assert set(way.replica_p99) == {"gateway-0", "gateway-1", "llm-stream-0"}
+    assert 0 < way.sent_p50 <= way.sent_p99 <= way.sent_max
+    assert "switch sent to last replica" in table_of(Outcome("embedded", sonant.start_seconds, {}, resources=report))
+
+
+async def test_a_server_that_refuses_reads_is_not_counted_as_read() -> None:
+    with bench_upstream() as target:
+        request = http_request("GET", "bench", "/no-such-path", target.key)
+        report = await Load(target.url, 2, request, ReadLane).run(warmup=0.1, seconds=0.3)
+    assert (report.completed, report.failed > 0) == (0, True)
 
 
 async def test_a_server_that_ends_is_counted_and_not_waited_for() -> None:

@@ -1,7 +1,8 @@
 """The bench's model server: paced OpenAI-exact streams, as cheap as one Python process can send them.
 
 `POST /v1/chat/completions` streams numbered words; a last message that contains `words:<n>` asks for n of them, and
-`marker:<id>` names the stream, so that `GET /closed` can tell when its client went away before the end.
+`marker:<id>` names the stream, so that `GET /closed` can tell when its client went away before the end. A first
+message, the prompt, that contains `say:<word>` is answered by that word alone and at once.
 """
 
 import argparse
@@ -33,6 +34,7 @@ END = b"0\r\n\r\n"
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
 MARKER = re.compile(r"marker:([\w-]+)")
 LENGTH = re.compile(r"words:(\d+)")
+SAY = re.compile(r"say:([\w-]+)")
 
 
 def word(number: int) -> str:
@@ -71,10 +73,11 @@ def http_chunk(data: bytes) -> bytes:
 
 
 @lru_cache(maxsize=256)
-def frames(words: int, opening: int, usage: bool) -> list[list[bytes]]:
+def frames(words: int, opening: int, usage: bool, said: str | None = None) -> list[list[bytes]]:
     """What to write at each step, cut where a stream's own opening (`opening` bytes long) belongs.
 
-    The first step carries the head and the role, the last the finish, the usage and the end, as providers send them.
+    `said` stands for all words. The first step carries the head and the role, the last the finish, the usage and the
+    end, as providers send them.
     """
     hole = b"\0" * opening
     null_usage = b',"usage":null' if usage else b""
@@ -87,7 +90,8 @@ def frames(words: int, opening: int, usage: bool) -> list[list[bytes]]:
             b',"choices":[{"index":0,"delta":%b,"logprobs":null,"finish_reason":%b}]' % (delta, finish) + null_usage
         )
 
-    steps = [choice(b'{"content":"%b"}' % word(number + 1).encode()) for number in range(words)]
+    contents = [said] if said else [word(number + 1) for number in range(words)]
+    steps = [choice(b'{"content":"%b"}' % content.encode()) for content in contents]
     steps[0] = HEAD + choice(b'{"role":"assistant","content":"","refusal":null}') + steps[0]
     steps[-1] += choice(b"{}", b'"stop"')
     if usage:
@@ -100,7 +104,7 @@ def frames(words: int, opening: int, usage: bool) -> list[list[bytes]]:
 class Stream:
     """One answer under way on a connection."""
 
-    __slots__ = ("alive", "marker", "opening", "sent", "steps", "transport")
+    __slots__ = ("alive", "at_once", "marker", "opening", "sent", "steps", "transport")
 
     def __init__(self, transport: asyncio.WriteTransport, serial: int, body: dict[str, Any]) -> None:
         text = str(body["messages"][-1]["content"])
@@ -111,7 +115,10 @@ class Stream:
             time.time(),
             orjson.dumps(body.get("model", "bench")),
         )
-        self.steps = frames(int(length[1]) if length else WORDS, len(self.opening), usage)
+        said = SAY.search(str(body["messages"][0]["content"]))
+        words = int(length[1]) if length else WORDS
+        self.steps = frames(words, len(self.opening), usage, said[1] if said else None)
+        self.at_once = said is not None
         self.marker = marker[1] if marker else None
         self.transport = transport
         self.sent = 0
@@ -225,7 +232,10 @@ class Connection(asyncio.Protocol):
             return
         self._upstream.started += 1
         self._stream = Stream(self._transport, self._upstream.started, body)
-        self._upstream.pacer.start(self._stream)
+        if self._stream.at_once:
+            self._stream.step()
+        else:
+            self._upstream.pacer.start(self._stream)
 
     def _refuse(self, status: bytes, message: str) -> None:
         error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
