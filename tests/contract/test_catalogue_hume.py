@@ -250,7 +250,7 @@ async def test_without_a_key_nothing_is_asked_and_the_copy_answers(
     async with hume(pool, url, key, configured=False) as keyless:
         keyless.org_id = world.org_id
         assert (await keyless.get("prompt", made.id, 0)).name == "n"
-        assert (await refused(503, keyless.create("prompt", "m"))).code == "unconfigured"
+        assert (await refused(503, keyless.create("prompt", "m"))).code == "provider_unconfigured"
     assert (await arrange())["requests"] == asked
 
 

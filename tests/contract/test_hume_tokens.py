@@ -3,13 +3,13 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import aiohttp
 import pytest
 
 from common.kernel.breaker import Breaker
-from resources.adapters.hume_account import account_of
+from resources.adapters.hume_account import Accounts, AccountsError, accounts_of
 from resources.adapters.hume_api import Account, open_transport
 from resources.adapters.hume_policy import Policy
 from resources.adapters.hume_token import HumeTokens
@@ -18,6 +18,8 @@ from resources.settings import ResourcesSettings
 from resources.tokens import EARLY_SECONDS, Tokens
 from sandbox.app import serve
 from tests.contract.catalogue_contract import refused
+
+HUME = "https://api.hume.ai"
 
 
 class Provider:
@@ -143,17 +145,66 @@ async def test_without_credentials_it_is_unconfigured(provider: Provider) -> Non
     async with open_transport() as transport:
         for account in (Account(provider.url, ""), Account(provider.url, provider.key)):
             met = await refused(503, Tokens(HumeTokens(transport, account, Policy())).get())
-            assert met.code == "unconfigured"
+            assert met.code == "provider_unconfigured"
 
 
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"hume_api_key": "k", "hume_secret_key": "s"}, Account("https://api.hume.ai", "k", "s")),
-        ({"hume_api_key": "k", "sandbox_url": "http://s"}, Account("https://api.hume.ai", "k")),
-        ({"sandbox_url": "http://s"}, Account("http://s", "sandbox", "sandbox", provider="sandbox")),
-        ({}, Account("https://api.hume.ai", "")),
+        ({"hume_api_key": "k", "hume_secret_key": "s"}, Account(HUME, "k", "s")),
+        ({"hume_api_key": "k", "sandbox_url": "http://s"}, Account(HUME, "k")),
+        ({"sandbox_url": "http://s"}, Account("http://s", "sandbox-acme", "sandbox-acme", provider="sandbox")),
+        ({}, Account(HUME, "")),
     ],
 )
-def test_without_a_key_the_sandbox_stands_in_or_nobody(settings: dict[str, str], expected: Account) -> None:
-    assert account_of(ResourcesSettings.model_validate(settings)) == expected
+@pytest.mark.parametrize("named", ["", "acme"])
+def test_without_a_key_the_sandbox_stands_in_or_nobody(settings: dict[str, str], expected: Account, named: str) -> None:
+    assert accounts(named, {}, **settings).of("acme") == expected
+
+
+def test_every_organisation_has_an_account_of_its_own() -> None:
+    keys = {"ACME_KEY": "a", "ACME_KEY_SECRET": "as", "BETA": "b"}
+    made = accounts("acme=ACME_KEY, beta = BETA ,gamma", keys, hume_api_key="k", hume_secret_key="s")
+    assert [made.of(org) for org in ("acme", "beta", "gamma")] == [
+        Account(HUME, "a", "as"),
+        Account(HUME, "b"),
+        Account(HUME, "k", "s"),
+    ]
+    # The default account is gamma's, and nobody else's.
+    assert made.of("stranger") == Account(HUME, "")
+
+
+def test_a_key_that_nobody_claims_serves_those_that_are_not_named() -> None:
+    made = accounts("acme=ACME_KEY", {"ACME_KEY": "a"}, hume_api_key="k", hume_secret_key="s")
+    assert made.of("stranger") == made.of("another") == Account(HUME, "k", "s")
+    assert made.of("acme") == Account(HUME, "a")
+
+
+def test_on_the_sandbox_no_two_share_an_account() -> None:
+    made = accounts("acme,beta", sandbox_url="http://s")
+    assert len({made.of(org).api_key for org in ("acme", "beta", "stranger", "another")}) == 4
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        ("acme,beta", "acme and beta have the same API key"),
+        ("acme=ONE,beta=OTHER", "acme and beta have the same API key"),
+        ("acme,beta=SAME", "acme and beta have the same API key"),
+        ("acme=ONE,acme=TWO", "acme twice"),
+        ("acme=", "'acme='"),
+        ("=ONE", "'=ONE'"),
+    ],
+)
+def test_what_cannot_be_kept_apart_is_refused_without_a_word_about_keys(named: str, told: str) -> None:
+    keys = {"ONE": "the-key", "OTHER": "the-key ", "SAME": "default-key", "TWO": "x"}
+    with pytest.raises(AccountsError) as met:
+        accounts(named, keys, hume_api_key="default-key")
+    assert told in str(met.value)
+    assert "-key" not in str(met.value).replace("API key", "")
+    assert "the-key" not in repr(Account(HUME, "the-key", "the-key"))
+
+
+def accounts(named: str, environment: Mapping[str, str] | None = None, **settings: str) -> Accounts:
+    own = {"hume_base_url": HUME, "hume_organizations": named, **settings}
+    return accounts_of(ResourcesSettings.model_validate(own), environment or {})

@@ -28,21 +28,24 @@ from tests.support.waiting import eventually
 
 KEY = "hume-key"
 KEPT_THERE = "org-at-hume"
+# The account of that organisation; the other is for those that are not named.
+OWN_KEY = "own-hume-key"
 
 
 class Account:
     """The account as its owner sees it, past the service."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
+    def __init__(self, session: aiohttp.ClientSession, key: str = KEY) -> None:
         self._session = session
+        self._key = key
 
     async def post(self, path: str, **body: Any) -> dict[str, Any]:
-        async with self._session.post(path, json=body, headers={"X-Hume-Api-Key": KEY}) as answer:
+        async with self._session.post(path, json=body, headers={"X-Hume-Api-Key": self._key}) as answer:
             assert answer.status < 300, await answer.text()
             return dict(await answer.json())
 
     async def arrange(self, *faults: Mapping[str, Any]) -> dict[str, Any]:
-        async with self._session.put(f"/sandbox/hume/accounts/{KEY}", json={"faults": list(faults)}) as answer:
+        async with self._session.put(f"/sandbox/hume/accounts/{self._key}", json={"faults": list(faults)}) as answer:
             return dict(await answer.json())
 
 
@@ -60,7 +63,9 @@ async def shared(
         "SONANT_HUME_BASE_URL": sandbox,
         "SONANT_HUME_API_KEY": KEY,
         "SONANT_HUME_SECRET_KEY": "secret",
-        "SONANT_HUME_ORGANIZATIONS": KEPT_THERE,
+        "SONANT_HUME_ORGANIZATIONS": f"{KEPT_THERE}=OWN_HUME_KEY",
+        "OWN_HUME_KEY": OWN_KEY,
+        "OWN_HUME_KEY_SECRET": "own-secret",
     }
     async with (
         new_database(postgres_url, "hume") as database_url,
@@ -93,16 +98,23 @@ def caller(shared: Caller) -> Caller:
     return replace(shared, org_id=f"org-{uuid.uuid4().hex[:12]}", asked=[])
 
 
-async def test_an_organisation_may_be_kept_at_the_provider(shared: Caller, account: Account) -> None:
+@pytest.fixture
+async def own(sandbox: str, shared: Caller) -> AsyncIterator[Account]:
+    """The account of the organisation that is kept there."""
+    async with aiohttp.ClientSession(sandbox) as session:
+        yield Account(session, OWN_KEY)
+
+
+async def test_an_organisation_may_be_kept_at_the_provider(shared: Caller, own: Account) -> None:
     there = replace(shared, org_id=KEPT_THERE, asked=[])
     made = await there.ask(RESOURCE_CREATE, kind="prompt", body={"name": "n", "text": "one"})
     assert made.status == 201, made.body
     id = made.body["prompt"]["id"]
-    await account.arrange({"do": "lost", "method": "POST"})
+    await own.arrange({"do": "lost", "method": "POST"})
     second = await there.ask(RESOURCE_VERSION, kind="prompt", id=id, body={"text": "two"})
     assert second.body["prompt"]["version"] == 1
-    assert (await account.arrange())["prompt_versions"] == 2
-    await account.arrange({"do": "status-410", "times": None})
+    assert (await own.arrange())["prompt_versions"] == 2
+    await own.arrange({"do": "status-410", "times": None})
     known = await there.ask(RESOURCE_GET, kind="prompt", id=id, version=0)
     assert known.body["prompt"]["text"] == "one"
     refused = await there.ask(RESOURCE_CREATE, kind="prompt", body={"name": "m", "text": "three"})
@@ -175,6 +187,69 @@ async def test_an_account_is_copied_with_ids_versions_and_order(caller: Caller, 
     assert [each["name"] for each in voices.body["voices"]] == ["Warm"]
     more = await caller.ask(RESOURCE_VERSION, kind="prompt", id=made["prompt"]["id"], body={"text": "ours"})
     assert more.body["prompt"]["version"] == 3
+
+
+async def test_everybody_copies_from_their_own_account(
+    shared: Caller, caller: Caller, account: Account, own: Account
+) -> None:
+    """The one that is kept there from its own, the others from the account that no organisation claims."""
+    there = replace(shared, org_id=KEPT_THERE, asked=[])
+    await own.arrange()
+    marks = {who.org_id: f"of {who.org_id}" for who in (there, caller)}
+    await own.post("/v0/evi/prompts", name=marks[KEPT_THERE], text="t")
+    await account.post("/v0/evi/prompts", name=marks[caller.org_id], text="t")
+
+    async def copied() -> bool:
+        # The breaker of an earlier test may have to close first.
+        return (await import_hume(there))[0] == 0
+
+    check: Callable[[], Awaitable[bool]] = copied
+    await eventually(check, timeout=30, interval=0.5)
+    assert (await import_hume(caller))[0] == 0
+    for who in (there, caller):
+        listed = await who.ask(RESOURCE_LIST, kind="prompt", page_size=100)
+        names = {each["name"] for each in listed.body["prompts"]}
+        assert names & set(marks.values()) == {marks[who.org_id]}
+    tokens = [(await who.ask(HUME_TOKEN)).body["accessToken"] for who in (there, caller)]
+    assert tokens[0] != tokens[1]
+
+
+async def test_an_account_in_trouble_leaves_the_others_alone(
+    shared: Caller, caller: Caller, account: Account, own: Account
+) -> None:
+    there = replace(shared, org_id=KEPT_THERE, asked=[])
+    await own.arrange({"do": "status-503", "times": None})
+
+    async def given_up() -> bool:
+        reply = await there.ask(RESOURCE_GET, kind="prompt", id=str(uuid.uuid4()))
+        return "left alone" in reply.body["error"]["message"]
+
+    check: Callable[[], Awaitable[bool]] = given_up
+    await eventually(check, timeout=30)
+    assert (await caller.ask(RESOURCE_IMPORT, kind="voice", page=0)).status == 200
+    await own.arrange()
+
+
+async def test_one_key_for_two_organisations_keeps_the_service_from_starting(shared: Caller) -> None:
+    own = {"HUME_ORGANIZATIONS": "acme=ACME,beta=BETA", "DATABASE_URL": shared.world.database_url}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "resources"),
+        env={
+            **os.environ,
+            **{f"SONANT_{name}": value for name, value in own.items()},
+            "SONANT_LOG_URL": shared.world.redis_url,
+            "SONANT_REDIS_URL": shared.world.redis_url,
+            "ACME": "one-secret-key",
+            "BETA": "one-secret-key",
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(60):
+        said, _ = await process.communicate()
+    assert process.returncode == 1
+    assert b"acme and beta have the same API key" in said
+    assert b"one-secret-key" not in said
 
 
 async def test_copying_again_adds_what_is_new_and_changes_nothing(caller: Caller, account: Account) -> None:

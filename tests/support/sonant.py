@@ -40,7 +40,7 @@ MODELS: dict[str, str] = {
 # What the shared system takes webhooks by: a new key and the one it replaces.
 WEBHOOK_KEYS = ("webhook-key-new", "webhook-key-old")
 # Organisations of the shared system whose resources are at the voice provider, one for each test that needs its own.
-HUME_ORGANIZATIONS = tuple(f"at-hume-{number}" for number in range(8))
+HUME_ORGANIZATIONS = tuple(f"at-hume-{number}" for number in range(12))
 
 
 def free_port() -> int:

@@ -57,18 +57,12 @@ def at_provider(api: httpx.AsyncClient) -> bool:
 
 async def configured(api: httpx.AsyncClient) -> dict[str, Any]:
     """A config and a prompt in their second versions and two tools, as the body that activates them."""
-    # The provider's account is shared, and names are taken once.
-    mark = uuid.uuid4().hex[:8]
-    prompt = await created(api, "prompt", name=f"greeter {mark}", text="Greet the caller.")
+    prompt = await created(api, "prompt", name="greeter", text="Greet the caller.")
     await versioned(api, "prompt", prompt["id"], text="Greet the caller by name.")
-    config = await created(api, "config", name=f"front desk {mark}", evi_version="3", prompt={"id": prompt["id"]})
+    config = await created(api, "config", name="front desk", evi_version="3", prompt={"id": prompt["id"]})
     await versioned(api, "config", config["id"], evi_version="3", prompt={"id": prompt["id"], "version": 1})
-    weather = await created(
-        api, "tool", name=f"get_weather_{mark}", parameters=SCHEMA, description="Tells the weather."
-    )
-    calendar = await created(
-        api, "tool", name=f"read_calendar_{mark}", parameters=SCHEMA, description="Reads the calendar."
-    )
+    weather = await created(api, "tool", name="get_weather", parameters=SCHEMA, description="Tells the weather.")
+    calendar = await created(api, "tool", name="read_calendar", parameters=SCHEMA, description="Reads the calendar.")
     return {
         "projectId": PROJECT,
         "configId": config["id"],
@@ -89,7 +83,7 @@ async def test_a_config_with_prompt_and_two_tools_is_set_active_and_read_back(ap
     assert (active["configs"]["config"]["id"], active["configs"]["config"]["version"]) == (body["configId"], 1)
     assert active["prompts"]["prompt"]["text"] == "Greet the caller by name."
     tools = (await api.get("/api/hume/tools", params=query)).json()["tools"]
-    assert [tool["name"].rpartition("_")[0] for tool in tools] == ["get_weather", "read_calendar"]
+    assert [tool["name"] for tool in tools] == ["get_weather", "read_calendar"]
     whole = await api.get("/v1/active", params={"projectId": PROJECT})
     assert whole.headers["etag"] == '"1"'
     assert (whole.json()["revision"], whole.json()["layer"]) == (1, "user")
@@ -115,6 +109,8 @@ async def test_a_drafted_weather_tool_is_promoted_and_added_to_the_active_set(ap
     tool = drafted.json()["tool"]
     assert tool["status"] == "quarantined"
     pin = {"projectId": PROJECT, "toolId": tool["id"], "toolVersion": tool["version"]}
+    held = await api.get("/api/hume/tools", params={"id": tool["id"]})
+    assert (held.status_code, held.json()["tool"]["status"]) == (200, "quarantined"), held.text
     refused = await api.post("/v1/active/tools", json=pin)
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "not_usable")
     promoted = await api.post(f"/api/hume/tools/dynamic/{tool['id']}/promote", json={})

@@ -12,12 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.clients import CLIENT_SECONDS, Key, new_key
-from tests.support.sonant import Sonant
+from tests.support.sonant import HUME_ORGANIZATIONS, Sonant
 
 KINDS = ("prompt", "config", "tool", "voice")
 USER, PROJECT = "user-123", "project-456"
 SCHEMA = '{"type": "object", "properties": {"city": {"type": "string"}}}'
 RESOURCES = re.compile(r"/api/hume/(?:prompts|configs|tools|voices|auth)|/v1/active|/v1/audit")
+# The organisations of these tests that are at the voice provider, each with an account of its own there.
+OWNER, STRANGER, NEIGHBOUR = HUME_ORGANIZATIONS[-3:]
 # These make something of the caller's own and name nothing of anybody else's.
 OWN_ONLY = {("get", "/api/hume/auth"), ("post", "/api/hume/tools/dynamic")}
 
@@ -30,6 +32,11 @@ class Organization:
     key: Key
     secret: str = field(default_factory=lambda: f"secret-{uuid.uuid4().hex}")
     ids: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def at_hume(self) -> bool:
+        """Whether its resources are at the voice provider."""
+        return self.key.organization in HUME_ORGANIZATIONS
 
     def ask(self, method: str, path: str, *, user: str = USER, **fields: Any) -> httpx.Response:
         headers = {**self.key.headers, "x-user-id": user, **fields.pop("headers", {})}
@@ -46,7 +53,7 @@ class Organization:
         self.ids["prompt"] = self.done("POST", "/api/hume/prompts", json=prompt)["prompt"]["id"]
         tool = {"name": f"tool_{uuid.uuid4().hex[:8]}", "parameters": SCHEMA, "description": self.secret}
         self.ids["tool"] = self.done("POST", "/api/hume/tools", json=tool)["tool"]["id"]
-        voice = {"name": f"{self.secret} voice"}
+        voice = {"name": f"{self.secret} voice"} | ({"generation_id": "g"} if self.at_hume else {})
         self.ids["voice"] = self.done("POST", "/api/hume/voices", json=voice)["voice"]["id"]
         config = {"name": f"{self.secret} config", "evi_version": "3", "prompt": {"id": self.ids["prompt"]}}
         self.ids["config"] = self.done("POST", "/api/hume/configs", json=config)["config"]["id"]
@@ -82,13 +89,13 @@ def client(sonant: Sonant) -> Iterator[httpx.Client]:
         yield opened
 
 
-def organization(sonant: Sonant, client: httpx.Client) -> Organization:
-    return Organization(client, new_key(sonant, scopes=["chat", "resources", "admin"]))
+def organization(sonant: Sonant, client: httpx.Client, name: str | None = None) -> Organization:
+    return Organization(client, new_key(sonant, name, scopes=["chat", "resources", "admin"]))
 
 
-@pytest.fixture(scope="module")
-def owner(sonant: Sonant, client: httpx.Client) -> Organization:
-    made = organization(sonant, client)
+@pytest.fixture(scope="module", params=[None, OWNER], ids=["here", "at the provider"])
+def owner(request: pytest.FixtureRequest, sonant: Sonant, client: httpx.Client) -> Organization:
+    made = organization(sonant, client, request.param)
     made.settle()
     return made
 
@@ -243,7 +250,7 @@ def test_every_operation_is_tried(sonant: Sonant, owner: Organization) -> None:
 
 
 def test_an_organisation_with_nothing_gets_nothing(sonant: Sonant, client: httpx.Client, owner: Organization) -> None:
-    stranger, before = organization(sonant, client), owner.state()
+    stranger, before = organization(sonant, client, STRANGER if owner.at_hume else None), owner.state()
 
     @SEARCH
     @given(attempts(owner.ids))
@@ -267,7 +274,7 @@ def test_an_organisation_with_nothing_gets_nothing(sonant: Sonant, client: httpx
 def test_the_same_user_and_project_of_two_organisations_never_meet(
     sonant: Sonant, client: httpx.Client, owner: Organization
 ) -> None:
-    neighbour, before = organization(sonant, client), owner.state()
+    neighbour, before = organization(sonant, client, NEIGHBOUR if owner.at_hume else None), owner.state()
     neighbour.settle()
 
     @SEARCH
@@ -290,6 +297,23 @@ def test_users_and_projects_of_one_organisation_have_sets_of_their_own(sonant: S
         answer = shop.ask("GET", "/v1/active", user=user, params={"projectId": project})
         assert answer.status_code == 404, (user, project)
     assert shop.done("GET", "/v1/active", params={"projectId": PROJECT})["layer"] == "user"
+
+
+def test_a_token_opens_the_account_of_its_organisation_alone(sonant: Sonant, client: httpx.Client) -> None:
+    mark = uuid.uuid4().hex
+    opened = {}
+    for name in (STRANGER, NEIGHBOUR):
+        shop = organization(sonant, client, name)
+        token = shop.done("GET", "/api/hume/auth")["accessToken"]
+        headers = {"Authorization": f"Bearer {token}", "content-type": "application/json"}
+        opened[name] = httpx.Client(base_url=f"{sonant.sandbox_url}/v0/evi", headers=headers)
+    with opened[STRANGER] as one, opened[NEIGHBOUR] as other:
+        made = one.post("/prompts", json={"name": mark, "text": mark})
+        assert made.is_success, made.text
+        assert mark in one.get("/prompts", params={"page_size": 100}).text
+        assert mark not in other.get("/prompts", params={"page_size": 100}).text
+        assert other.get(f"/prompts/{made.json()['id']}/version/0").status_code == 404
+        assert one.delete(f"/prompts/{made.json()['id']}").is_success
 
 
 # -- what is gone ---------------------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ def answered(use_case: UseCase) -> Handler[Deps]:
 
 def _marked(reply: Reply, org_id: str, deps: Deps) -> Reply:
     """The reply, marked where the sandbox stands in for the provider that keeps the organisation's resources."""
-    if org_id not in deps.catalogues.chosen or deps.tokens.provider != SANDBOX:
+    if org_id not in deps.catalogues.chosen or deps.provider_of(org_id).tokens.provider != SANDBOX:
         return reply
     return replace(reply, headers={**reply.headers, "x-sonant-provider": SANDBOX})
 

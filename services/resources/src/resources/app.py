@@ -40,12 +40,12 @@ async def open_resources(settings: ResourcesSettings, kernel: Kernel) -> AsyncIt
             kernel.tasks.spawn(relay.run(), "relay-outbox"),
             kernel.tasks.spawn(prune_answers(pool, settings.resource_answers_seconds), "prune-answers"),
         ]
-        catalogues = Catalogues(LocalCatalogue(pool), dict.fromkeys(settings.hume_organization_ids, hume.catalogue))
+        catalogues = Catalogues(LocalCatalogue(pool), hume.catalogues)
         cache = Resp(settings.redis_url, timeout=CACHE_SECONDS)
         resolver = Resolver(pool, catalogues.of, cache, fresh_seconds=settings.resource_cache_seconds)
         works = Works(pool, relay.wake, resolver.apply)
         try:
-            yield Deps(settings, pool, works, catalogues, resolver, drafting, hume.tokens, hume.source)
+            yield Deps(settings, pool, works, catalogues, resolver, drafting, hume.of)
         finally:
             cache.close()
             for task in tasks:

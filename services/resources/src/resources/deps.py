@@ -1,6 +1,6 @@
 """What the handlers of resources work with."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from common.storage.postgres import Pool
@@ -24,6 +24,14 @@ class Catalogues:
 
 
 @dataclass(frozen=True, slots=True)
+class Provider:
+    """What an organisation's account at the voice provider gives, beside the catalogue: tokens, and all it holds."""
+
+    tokens: Tokens
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
 class Deps:
     """Everything a use case may ask for."""
 
@@ -33,5 +41,4 @@ class Deps:
     catalogues: Catalogues
     resolver: Resolver
     drafting: Drafting
-    tokens: Tokens
-    source: Source
+    provider_of: Callable[[str], Provider]

@@ -31,7 +31,7 @@ class Tally:
 async def copy_page(event: Event[ResourceImportRequested], deps: Deps) -> Reply:
     """200 with what was copied; ids, names, numbers, times and order are the provider's. 502, 503."""
     asked = event.payload
-    stock = await deps.source.stock(asked.kind, asked.page)
+    stock = await deps.provider_of(asked.org_id).source.stock(asked.kind, asked.page)
     tally = Tally()
     async with deps.works.begin(event) as work:
         for versions in stock.resources:

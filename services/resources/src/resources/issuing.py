@@ -7,7 +7,11 @@ from resources.deps import Deps
 
 
 async def issue(event: Event[HumeTokenRequested], deps: Deps) -> Reply:
-    """200 `{"accessToken", "expiresAt"}`, in unix seconds; 502 with the provider's status, 503 `unconfigured`."""
-    token = await deps.tokens.get()
-    headers = {"x-sonant-provider": deps.tokens.provider}
+    """200 `{"accessToken", "expiresAt"}`, in unix seconds; 502 with the provider's status.
+
+    503 `provider_unconfigured` where the organisation has no account there, or its secret key is missing.
+    """
+    tokens = deps.provider_of(event.payload.org_id).tokens
+    token = await tokens.get()
+    headers = {"x-sonant-provider": tokens.provider}
     return Reply({"accessToken": token.value, "expiresAt": int(token.expires_at)}, headers=headers)

@@ -16,7 +16,11 @@ API_ERRORS = Counter(
     ["provider", "operation", "reason"],
 )
 API_IN_FLIGHT = Gauge("sonant_api_in_flight", "Calls to providers under way.", ["provider"])
-API_BREAKER_OPEN = Gauge("sonant_api_breaker_open", "1 while a provider is left alone by its breaker.", ["provider"])
+API_BREAKER_OPEN = Gauge(
+    "sonant_api_breaker_open",
+    "1 while a provider is left alone by the breaker of an account: an organisation's own, or - of all others.",
+    ["provider", "account"],
+)
 API_FALLBACKS = Counter(
     "sonant_api_fallbacks_total", "Reads answered from the last known copy, the provider being away.", ["provider"]
 )

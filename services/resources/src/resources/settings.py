@@ -10,15 +10,19 @@ class ResourcesSettings(CommonSettings):
 
     hume_organizations: str = Field(
         default="",
-        description="Comma list of the organisations whose prompts, configs, tools and voices are kept at Hume; all "
-        "others have theirs in our own database. Those named share one account, and with it everything in it.",
+        description="Comma list of the organisations whose prompts, configs, tools and voices are kept at Hume, each "
+        "with the environment variable of its account's API key: acme=ACME_HUME_KEY, and ACME_HUME_KEY_SECRET holds "
+        "the secret key. One without a variable has the account of SONANT_HUME_API_KEY. No two may have the same "
+        "key. All others have theirs in our own database.",
     )
     hume_api_key: SecretStr = Field(
         default=SecretStr(""),
-        description="API key of the account at Hume; without it the sandbox stands in, if it runs.",
+        description="API key of the account at Hume of the organisation named without a variable. With none named so, "
+        "organisations that are not named get access tokens and copies from it. Without a key the sandbox stands in, "
+        "if it runs, with an account for each organisation.",
     )
     hume_secret_key: SecretStr = Field(
-        default=SecretStr(""), description="Secret key of the account at Hume; access tokens need it."
+        default=SecretStr(""), description="Secret key of that account; access tokens need it."
     )
     hume_base_url: str = Field(default="https://api.hume.ai", description="Where Hume's API is.")
     sandbox_url: str | None = Field(
@@ -47,7 +51,3 @@ class ResourcesSettings(CommonSettings):
     resource_answers_seconds: int = Field(
         default=86_400, ge=60, description="How long the answer to a command is kept for a repetition of it."
     )
-
-    @property
-    def hume_organization_ids(self) -> frozenset[str]:
-        return frozenset(filter(None, (name.strip() for name in self.hume_organizations.split(","))))

@@ -97,8 +97,10 @@ class HumeCatalogue:
         That something is not there any more is not kept: a service that is switched off says so of everything.
         """
         seen = await hume_copy.clock(self._pool, org_id)
+        async with transient():
+            budget = self._api.begin() if await recall() is None else self._api.begin_brief()
         try:
-            found = await ask(self._api.begin())
+            found = await ask(budget)
         except (ProviderDown, Refused) as failure:
             known = await self._recalled(failure, recall)
             if known is None:

@@ -4,7 +4,7 @@ import functools
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import httpx
@@ -24,6 +24,8 @@ ONCE: RequestOptions = {"max_retries": 0}
 LARGEST_PAGE = 100
 # The library's own pagers go on until an empty page; a provider that ignores the page number has none.
 MOST_PAGES = 50
+# Each account has its own limit; one that fills a common pool would stop the others.
+LIMITS = httpx.Limits(max_connections=None)
 # Our page, and how many there are at the provider.
 Shelf = tuple[Sequence[Shown], int]
 
@@ -33,8 +35,8 @@ class Account:
     """Where the provider is and as whom we speak to it; without a key nothing is asked of it."""
 
     base_url: str
-    api_key: str
-    secret_key: str = ""
+    api_key: str = field(repr=False)
+    secret_key: str = field(default="", repr=False)
     provider: str = PROVIDER
 
 
@@ -53,6 +55,7 @@ class HumeApi:
         self._voices = client.tts.voices
         self._policy = policy
         self.begin = policy.begin
+        self.begin_brief = policy.begin_brief
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -184,7 +187,7 @@ def _checked(kind: Kind, shown: Shown) -> Shown:
 async def open_transport() -> AsyncIterator[httpx.AsyncClient]:
     """One connection pool for everything asked of the provider."""
     # Redirects would carry the key to wherever they point.
-    async with httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False) as transport:
+    async with httpx.AsyncClient(timeout=TIMEOUT, limits=LIMITS, follow_redirects=False) as transport:
         yield transport
 
 

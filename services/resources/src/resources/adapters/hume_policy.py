@@ -22,6 +22,8 @@ CONNECT_SECONDS = 1.0
 READ_SECONDS = 3.0
 # A caller of ours waits for the whole operation, tries and reconciliation included.
 TOTAL_SECONDS = 5.0
+# One who can be answered from the copy waits only this long.
+BRIEF_SECONDS = 2.0
 CONCURRENCY = 16
 # Less than this is left: another try could not end in time.
 SHORTEST_TRY_SECONDS = 0.2
@@ -62,11 +64,15 @@ class Budget:
 
 
 class Policy:
-    """Every call to the provider goes through here; with `configured` False none leaves."""
+    """Every call for one account goes through here; with `configured` False none leaves.
+
+    `account` is its name in the metrics.
+    """
 
     def __init__(
         self,
         *,
+        account: str = "",
         configured: bool = True,
         total_seconds: float = TOTAL_SECONDS,
         concurrency: int = CONCURRENCY,
@@ -76,11 +82,16 @@ class Policy:
         self._total_seconds = total_seconds
         self._slots = asyncio.Semaphore(concurrency)
         self._breaker = breaker or Breaker()
-        metrics.API_BREAKER_OPEN.labels(PROVIDER).set(0)
+        self._open = metrics.API_BREAKER_OPEN.labels(PROVIDER, account)
+        self._open.set(0)
 
     def begin(self, seconds: float | None = None) -> Budget:
         """The time of a new operation, for which somebody waits longer than usual where `seconds` are given."""
         return Budget.full(seconds or self._total_seconds)
+
+    def begin_brief(self) -> Budget:
+        """The time of an operation that can do without the provider."""
+        return Budget.full(min(BRIEF_SECONDS, self._total_seconds))
 
     async def read(self, budget: Budget, operation: str, send: Callable[[], Awaitable[T | None]]) -> T:
         """What `send` gives; repeated after failures, so it must change nothing, or the same thing again.
@@ -118,8 +129,7 @@ class Policy:
 
     def _enter(self) -> None:
         if not self._configured:
-            message = "The provider needs a key: SONANT_HUME_API_KEY."
-            raise Refused(503, message, "unconfigured", type="api_error")
+            raise unconfigured()
         if not self._breaker.try_enter():
             # At least a moment: while a single caller probes there is no time to name.
             wait = max(1.0, self._breaker.opens_in())
@@ -144,13 +154,19 @@ class Policy:
         return failure
 
     def _show(self) -> None:
-        metrics.API_BREAKER_OPEN.labels(PROVIDER).set(self._breaker.state != "closed")
+        self._open.set(self._breaker.state != "closed")
 
 
 def _reason(failure: Refused | ProviderDown) -> str:
     if isinstance(failure, Refused):
         return f"status {failure.details.get('provider_status', failure.status)}"
     return "no answer" if failure.status is None else f"status {failure.status}"
+
+
+def unconfigured() -> Refused:
+    """The refusal (503) of what needs an account at the provider where there is none."""
+    message = "No key for an account at the voice provider is configured for this organisation."
+    return Refused(503, message, "provider_unconfigured", type="api_error")
 
 
 # -- what an error of the client library means ---------------------------------------------------------------------

@@ -7,7 +7,7 @@ import httpx
 from hume.core.api_error import ApiError
 
 from resources.adapters.hume_api import Account
-from resources.adapters.hume_policy import Policy
+from resources.adapters.hume_policy import Policy, unconfigured
 from resources.ports import ProviderDown, Refused
 from resources.tokens import Token
 
@@ -26,8 +26,7 @@ class HumeTokens:
 
     async def fetch(self) -> Token:
         if not self._account.api_key or not self._account.secret_key:
-            message = "Access tokens need the provider's API key and secret key: SONANT_HUME_API_KEY, "
-            raise Refused(503, f"{message}SONANT_HUME_SECRET_KEY.", "unconfigured", type="api_error")
+            raise unconfigured()
         try:
             answer = await self._policy.read(self._policy.begin(), "token", self._ask)
         except Refused as refused:
