@@ -77,7 +77,7 @@ def resource_aims(report: ResourcesReport) -> list[Aim]:
     """What reading and switching active sets may cost; of several figures the worst counts."""
     alone = [row.p50 for row in report.reads if row.readers == 1]
     crowd = [row.rate for row in report.reads if row.readers == 50]
-    ways = [way.sent_p99 for way in report.propagation]
+    ways = [way.since_sent.p99 for way in report.propagation]
     return [
         Aim("active set, cached read p50, 1 client", max(alone, default=NAN), 2, "ms"),
         Aim("active set, cached reads/s, 50 clients, 1 gateway", min(crowd, default=NAN), 2000, "/s", at_least=True),

@@ -8,7 +8,7 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,20 +44,29 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
+class Spread:
+    """How many times are distributed, in ms."""
+
+    p50: float
+    p99: float
+    most: float
+
+    @classmethod
+    def of(cls, seconds: Iterable[float]) -> "Spread":
+        times = [second * 1000 for second in seconds]
+        return cls(percentile(times, 0.5), percentile(times, 0.99), max(times, default=float("nan")))
+
+
+@dataclass(frozen=True, slots=True)
 class Propagation:
-    """All times in ms: to the answer of the switch; to the last replica, since the request and since the answer."""
+    """From the request of a switch to its answer; to the last replica, since the request and since the answer."""
 
     replicas: str
     switches: int
-    answer_p50: float
-    answer_p99: float
-    sent_p50: float
-    sent_p99: float
-    sent_max: float
-    answered_p50: float
-    answered_p99: float
-    answered_max: float
-    replica_p99: dict[str, float]
+    answer: Spread
+    since_sent: Spread
+    since_answer: Spread
+    each: dict[str, Spread]
     failed: int
     reasons: dict[str, int] = field(default_factory=dict)
 
@@ -203,25 +212,15 @@ async def _owners(site: Site, caller: Caller, streams: Mapping[str, str]) -> dic
 
 
 def _report(replicas: str, switches: int, ways: Sequence[Way], reasons: dict[str, int]) -> Propagation:
-    sent = [way.last * 1000 for way in ways]
-    # A replica may be seen to serve it before its writer is told.
-    answered = [max(0.0, way.last - way.answered) * 1000 for way in ways]
-    answers = [way.answered * 1000 for way in ways]
-    nothing = float("nan")
+    names = ways[0].seen if ways else ()
     return Propagation(
         replicas=replicas,
         switches=switches,
-        answer_p50=percentile(answers, 0.5),
-        answer_p99=percentile(answers, 0.99),
-        sent_p50=percentile(sent, 0.5),
-        sent_p99=percentile(sent, 0.99),
-        sent_max=max(sent, default=nothing),
-        answered_p50=percentile(answered, 0.5),
-        answered_p99=percentile(answered, 0.99),
-        answered_max=max(answered, default=nothing),
-        replica_p99={name: percentile([way.seen[name] * 1000 for way in ways], 0.99) for name in ways[0].seen}
-        if ways
-        else {},
+        answer=Spread.of(way.answered for way in ways),
+        since_sent=Spread.of(way.last for way in ways),
+        # A replica may be seen to serve it before its writer is told.
+        since_answer=Spread.of(max(0.0, way.last - way.answered) for way in ways),
+        each={name: Spread.of(way.seen[name] for way in ways) for name in names},
         failed=sum(reasons.values()),
         reasons=reasons,
     )

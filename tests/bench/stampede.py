@@ -82,25 +82,15 @@ async def _measured(
     prepared: Callable[[], Awaitable[str]],
     calls: Callable[[], float],
 ) -> Stampede:
-    counts: list[int] = []
-    took: list[float] = []
-    reasons: Counter[str] = Counter()
+    """`prepared` makes the path to read cold; `calls` is the counter of `what`, its second part."""
+    most, took, reasons = 0, list[float](), Counter[str]()
     for _ in range(rounds):
         request = site.reading(await prepared())
-        before = await asyncio.to_thread(calls)
+        before = calls()
         took += await _round(site, request, readers, reasons)
-        counts.append(int(await asyncio.to_thread(calls) - before))
-    return Stampede(
-        what=what[0],
-        of=what[1],
-        readers=readers,
-        rounds=rounds,
-        calls=max(counts),
-        p50=percentile(took, 0.5),
-        slowest=max(took, default=float("nan")),
-        failed=reasons.total(),
-        reasons=dict(reasons.most_common(5)),
-    )
+        most = max(most, int(calls() - before))
+    spread = (percentile(took, 0.5), max(took, default=float("nan")))
+    return Stampede(*what, readers, rounds, most, *spread, reasons.total(), dict(reasons.most_common(5)))
 
 
 async def _round(site: Site, request: bytes, readers: int, reasons: Counter[str]) -> list[float]:

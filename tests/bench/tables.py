@@ -7,7 +7,7 @@ from tests.bench.budgets import BUDGETED, Aim, aims, budgeted_cpu
 from tests.bench.compare import Outcome, Row
 from tests.bench.interrupt import StopReport
 from tests.bench.measure import MEBIBYTE, Usage
-from tests.bench.propagation import Propagation
+from tests.bench.propagation import Propagation, Spread
 from tests.bench.resources import ReadRow, ResourcesReport
 from tests.bench.stampede import Stampede
 
@@ -136,17 +136,16 @@ def stampede_table(stampedes: Sequence[Stampede]) -> str:
 def propagation_table(ways: Sequence[Propagation]) -> str:
     """Switches until the last replica serves them, and each replica by itself."""
 
+    def spread(times: Spread) -> str:
+        return f"{number(times.p50)} / {number(times.p99)} / {number(times.most)}"
+
     def line(way: Propagation) -> list[str]:
-        figures = [
-            f"{number(way.answer_p50)} / {number(way.answer_p99)}",
-            f"{number(way.sent_p50)} / {number(way.sent_p99)} / {number(way.sent_max)}",
-            f"{number(way.answered_p50)} / {number(way.answered_p99)} / {number(way.answered_max)}",
-        ]
+        figures = map(spread, (way.answer, way.since_sent, way.since_answer))
         return [way.replicas, str(way.switches), *figures, str(way.failed)]
 
-    head = ["switches", "n", "answered ms p50/p99", "last replica, since sent p50/p99/max", "since answered", "failed"]
-    each = [[name, number(p99)] for way in ways for name, p99 in way.replica_p99.items()]
-    return table(head, map(line, ways)) + "\n\n" + table(["replica serves a switch", "since sent p99 ms"], each)
+    head = ["switch, ms p50/p99/max", "n", "answered", "last replica, since sent", "since answered", "failed"]
+    each = [[name, spread(times)] for way in ways for name, times in way.each.items()]
+    return table(head, map(line, ways)) + "\n\n" + table(["replica serves a switch", "since sent"], each)
 
 
 def resource_tables(report: ResourcesReport) -> list[str]:

@@ -91,8 +91,8 @@ def test_what_is_asked_of_resources_is_measured_on_a_running_system() -> None:
     assert all(row.rate > 0 and "gateway" in row.cpu for row in report.reads)
     assert [stampede.calls for stampede in report.stampedes] == [1, 1]
     (way,) = report.propagation
-    assert set(way.replica_p99) == {"gateway-0", "gateway-1", "llm-stream-0"}
-    assert 0 < way.sent_p50 <= way.sent_p99 <= way.sent_max
+    assert set(way.each) == {"gateway-0", "gateway-1", "llm-stream-0"}
+    assert 0 < way.since_sent.p50 <= way.since_sent.p99 <= way.since_sent.most
     assert "switch sent to last replica" in table_of(Outcome("embedded", sonant.start_seconds, {}, resources=report))
 
 
