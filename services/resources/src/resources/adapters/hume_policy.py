@@ -40,6 +40,10 @@ TIMEOUT = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
 FAILURES = (ApiError, httpx.HTTPError, ValueError, TimeoutError)
 
 
+class LeftAlone(ProviderDown):
+    """The breaker is open: nobody need wait for it, and one who did would meet the same provider."""
+
+
 @dataclass(slots=True)
 class Budget:
     """The time one operation may still take, over all its calls."""
@@ -133,7 +137,9 @@ class Policy:
         if not self._breaker.try_enter():
             # At least a moment: while a single caller probes there is no time to name.
             wait = max(1.0, self._breaker.opens_in())
-            raise ProviderDown("The provider is being left alone after failures.", retry_after=round(wait, 1))
+            message = "The provider is being left alone after failures."
+            broken = self._breaker.state != "closed"
+            raise (LeftAlone if broken else ProviderDown)(message, retry_after=round(wait, 1))
 
     async def _sent(self, budget: Budget, send: Callable[[], Awaitable[T | None]]) -> T | None:
         async with asyncio.timeout(max(0.0, budget.left())):
@@ -200,7 +206,9 @@ def verdict(error: BaseException) -> Refused | ProviderDown:
 
 
 def _lasting(down: ProviderDown) -> bool:
-    """Whether it would only say so again, as a service does that is gone for good (410)."""
+    """Whether it would only say so again, as a service does that is gone for good (410), or should have its rest."""
+    if isinstance(down, LeftAlone):
+        return True
     return down.status is not None and down.status < 500 and down.status not in TRANSIENT
 
 
