@@ -331,10 +331,12 @@ async def published(engine: Engine) -> Sequence[Received]:
 
 
 @pytest.mark.parametrize("depth", [1, 120])
-async def test_valkey_has_a_socket_where_its_path_is_short_enough(tmp_path: Path, depth: int) -> None:
-    home = tmp_path / ("d" * depth)
-    home.mkdir()
-    async with running_engine(valkey, home) as engine:
+async def test_valkey_has_a_socket_where_its_path_is_short_enough(depth: int) -> None:
+    def below(home: Path, port: int, password: str) -> Engine:
+        (home / ("d" * depth)).mkdir(parents=True)
+        return valkey(home / ("d" * depth), port, password)
+
+    async with running_engine(below) as engine:
         addresses = [address for address in (engine.url, engine.socket_url) if address]
         assert len(addresses) == (2 if depth == 1 else 1)
         for address in addresses:
