@@ -1,13 +1,13 @@
 """What the resources service promises whatever dies: no command or fact lost, none doubled, each told in order."""
 
 import asyncio
-import os
-import signal
+import contextlib
 import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from common.events.audit import AUDIT
@@ -15,7 +15,7 @@ from common.events.envelope import Event
 from common.events.resources import RESOURCE_CREATE, RESOURCE_EDIT, RESOURCE_EVENTS, RESOURCE_GET, RESOURCE_VERSION
 from common.kernel.replies import Reply
 from sonant_cli.engines import postgres, valkey
-from tests.support.engines import running
+from tests.support.engines import Running, running
 from tests.support.resources import Caller, World, asking, new_database, relayed, started, world_on, world_on_kafka
 from tests.support.waiting import eventually
 
@@ -149,10 +149,7 @@ async def test_without_its_database_it_answers_so_and_goes_on_when_it_is_back(va
     ):
         await resources.ready()
         id = await create(caller)
-        assert database._child is not None
-        assert database._child.pid is not None
-        os.kill(database._child.pid, signal.SIGKILL)
-        await database.stop()
+        await kill_9(database)
         assert code(await get(caller, id)) == (503, "database_unavailable")
         write = caller.event(RESOURCE_EDIT, kind="prompt", id=id, name="host")
         [refused] = await caller.deliver(write)
@@ -172,6 +169,16 @@ async def test_without_its_database_it_answers_so_and_goes_on_when_it_is_back(va
         told = {event.id: event.payload.action for event in await world.told(RESOURCE_EVENTS)}
         # The kill may have fallen between a publication and the removal: told twice then, under one id.
         assert list(told.values()) == ["created", "renamed"]
+
+
+async def kill_9(database: Running) -> None:
+    """Kill the server and its backends, as the end of their machine would, and leave it so."""
+    assert database._child is not None
+    server = psutil.Process(database._child.pid)
+    for process in [server, *server.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    await database.stop()
 
 
 async def complains(trouble: Callable[[], Awaitable[str]]) -> bool:
