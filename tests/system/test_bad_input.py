@@ -5,7 +5,7 @@ import json
 import socket
 import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -115,7 +115,9 @@ class Stage:
     def raw(self, data: bytes) -> Answer:
         """Whatever bytes; what comes back until the gateway closes."""
         with self.connected() as connection:
-            connection.sendall(data)
+            # A head that is too large is refused before all of it is sent; the refusal can be read all the same.
+            with suppress(ConnectionError):
+                connection.sendall(data)
             return parsed(read_all(connection))
 
     def head(self, line: bytes, *fields: bytes) -> bytes:
@@ -209,9 +211,11 @@ def key_id(key: str) -> str:
 
 
 def read_all(connection: socket.socket) -> bytes:
+    """What comes until the gateway closes, be it with bytes of ours unread."""
     parts = []
-    while part := connection.recv(65536):
-        parts.append(part)
+    with suppress(ConnectionResetError):
+        while part := connection.recv(65536):
+            parts.append(part)
     return b"".join(parts)
 
 
