@@ -3,9 +3,9 @@
 from hypothesis import settings
 
 pytest_plugins = [
+    "tests.support.sonant",
     "tests.support.engines",
     "tests.support.kafka",
-    "tests.support.sonant",
     "tests.support.llm_stream",
     "tests.support.resources",
 ]

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import psutil
 from deploy.kafka import broker
 from tests.bench.load import KEY_VARIABLE, LoadReport
 from tests.bench.measure import Usage, cpu_between, usage_of
+from tests.support.sonant import free_port
 
 READY_DEADLINE = 60.0
 STOP_DEADLINE = 30.0
@@ -54,13 +54,6 @@ class Sample:
         """CPU seconds of each process per 1,000 streams; empty where none was completed."""
         completed = self.load.completed
         return {name: seconds / completed * 1000 for name, seconds in self.cpu.items()} if completed else {}
-
-
-def free_port() -> int:
-    """A loopback port nobody listens on now."""
-    with socket.socket() as candidate:
-        candidate.bind(("127.0.0.1", 0))
-        return int(candidate.getsockname()[1])
 
 
 @contextmanager

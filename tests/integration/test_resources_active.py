@@ -25,7 +25,8 @@ from common.events.resources import (
 from common.kernel.replies import Reply
 from common.resources.reader import Reader
 from tests.support.active import PROJECT, Team, new_team, reading, resolve
-from tests.support.resources import Caller, World, new_database, relayed, service, world_on
+from tests.support.engines import new_database
+from tests.support.resources import Caller, World, relayed, service, world_on
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ from common.resources.reader import BrokenSetError, Reader
 from common.storage.resp import Resp, open_resp
 from sandbox.app import serve
 from tests.support.active import PROJECT, Team, reading
-from tests.support.resources import asking, new_database, started, world_on
+from tests.support.engines import new_database
+from tests.support.resources import asking, started, world_on
 
 KEY = f"key-{uuid.uuid4().hex}"
 

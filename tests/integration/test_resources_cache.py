@@ -27,8 +27,8 @@ from common.resources.reader import BrokenSetError, Reader, open_reader
 from common.storage.resp import Resp, open_resp
 from sonant_cli.engines import valkey
 from tests.support.active import PROJECT, Team, new_team, questions, reading, resolve, settled
-from tests.support.engines import running
-from tests.support.resources import Caller, World, new_database, service, world_on
+from tests.support.engines import new_database, running
+from tests.support.resources import Caller, World, service, world_on
 from tests.support.waiting import eventually
 
 READERS = 1_000

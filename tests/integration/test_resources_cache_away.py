@@ -15,7 +15,8 @@ from common.events.resources import ACTIVE_RESOLVE, ACTIVE_SWITCH
 from common.resources.entries import Entry, place_key
 from common.storage.resp import Resp, open_resp
 from tests.support.active import PROJECT, Team, new_team, questions, reading, resolve, settled
-from tests.support.resources import Caller, Resources, World, asking, new_database, started, world_on
+from tests.support.engines import new_database
+from tests.support.resources import Caller, Resources, World, asking, started, world_on
 from tests.support.waiting import eventually
 
 READERS = 500

@@ -15,8 +15,8 @@ from common.events.envelope import Event
 from common.events.resources import RESOURCE_CREATE, RESOURCE_EDIT, RESOURCE_EVENTS, RESOURCE_GET, RESOURCE_VERSION
 from common.kernel.replies import Reply
 from sonant_cli.engines import postgres, valkey
-from tests.support.engines import Running, running
-from tests.support.resources import Caller, World, asking, new_database, relayed, started, world_on, world_on_kafka
+from tests.support.engines import Running, new_database, running
+from tests.support.resources import Caller, World, asking, relayed, started, world_on, world_on_kafka
 from tests.support.waiting import eventually
 
 PROMPT = {"name": "greeter", "text": "Greet the caller."}

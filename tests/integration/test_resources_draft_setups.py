@@ -10,7 +10,8 @@ from common.events.resources import RESOURCE_LIST, TOOL_DRAFT
 from sandbox import app as sandbox
 from tests.support.active import Team
 from tests.support.drafts import WEATHER, actions, codes, drafted, drafting, status
-from tests.support.resources import World, asking, new_database, started, world_on
+from tests.support.engines import new_database
+from tests.support.resources import World, asking, started, world_on
 from tests.support.waiting import eventually
 
 AT_HUME = "org-at-hume"

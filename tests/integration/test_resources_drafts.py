@@ -15,7 +15,8 @@ from common.events.resources import (
 )
 from tests.support.active import PROJECT, reading
 from tests.support.drafts import WEATHER, Drafter, actions, codes, drafted, drafting, status
-from tests.support.resources import World, new_database, world_on
+from tests.support.engines import new_database
+from tests.support.resources import World, world_on
 
 
 @pytest.fixture(scope="module")

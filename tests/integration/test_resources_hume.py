@@ -23,7 +23,8 @@ from common.events.resources import (
     RESOURCE_VERSIONS,
 )
 from sandbox.app import serve
-from tests.support.resources import Caller, asking, new_database, started, world_on
+from tests.support.engines import new_database
+from tests.support.resources import Caller, asking, started, world_on
 from tests.support.waiting import eventually
 
 KEY = "hume-key"

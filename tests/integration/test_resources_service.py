@@ -24,7 +24,8 @@ from common.events.resources import (
 )
 from common.events.spec import EventSpec, Topic
 from common.kernel.replies import Reply
-from tests.support.resources import Caller, new_database, relayed, service, world_on
+from tests.support.engines import new_database
+from tests.support.resources import Caller, relayed, service, world_on
 
 SCHEMA = {"type": "object", "properties": {"location": {"type": "string"}}, "required": ["location"]}
 BODIES: dict[Kind, dict[str, Any]] = {

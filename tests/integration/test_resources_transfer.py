@@ -28,7 +28,8 @@ from common.events.resources import (
     RESOURCE_VERSION,
     RESOURCE_VERSIONS,
 )
-from tests.support.resources import Caller, new_database, service, world_on
+from tests.support.engines import new_database
+from tests.support.resources import Caller, service, world_on
 
 SCHEMA = '{"type": "object"}'
 

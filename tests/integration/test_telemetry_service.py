@@ -37,10 +37,11 @@ from common.events.chat import (
 from common.events.envelope import Event
 from common.events.telemetry import USAGE_REQUESTED, UsageRequested
 from common.storage.redis import open_redis
-from common.storage.resp import open_resp
 from sonant_cli.engines import postgres
 from sonant_cli.probes import http_ready
-from tests.support.engines import free_port, running
+from tests.support.engines import new_database, running
+from tests.support.mailbox import open_mailbox
+from tests.support.sonant import free_port
 from tests.support.waiting import eventually
 
 # Other suites share the engine; the service keeps its position under fixed names, so it gets a number of its own.
@@ -129,15 +130,9 @@ async def world_on(redis_url: str, database_url: str, output: Path) -> AsyncIter
 @pytest.fixture
 async def world(valkey_url: str, postgres_url: str, tmp_path: Path) -> AsyncIterator[World]:
     """Shared engines, with a log and a database of this test's own."""
-    name = f"telemetry_{uuid.uuid4().hex[:12]}"
-    admin = await asyncpg.connect(postgres_url)
-    try:
-        await admin.execute(f"CREATE DATABASE {name}")
-        async with world_on(valkey_url, urlsplit(postgres_url)._replace(path=f"/{name}").geturl(), tmp_path) as world:
+    async with new_database(postgres_url, "telemetry") as database_url:
+        async with world_on(valkey_url, database_url, tmp_path) as world:
             yield world
-        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await admin.close()
 
 
 @dataclass(frozen=True)
@@ -383,17 +378,8 @@ class Asker:
 
 @asynccontextmanager
 async def asking(world: World) -> AsyncIterator[Asker]:
-    async with open_resp(world.redis_url) as reading, open_resp(world.redis_url) as beating:
-        reader = LiveReader(reading, beating, "test-gateway")
-        await reader.open()
-        tasks = [asyncio.create_task(reader.read()), asyncio.create_task(reader.beat())]
-        try:
-            yield Asker(world, reader)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-            await reader.close()
+    async with open_mailbox(world.redis_url) as reader:
+        yield Asker(world, reader)
 
 
 async def test_usage_sums_up_by_utc_day_model_and_key(world: World) -> None:

@@ -1,26 +1,22 @@
 """Real engines for a test session: Valkey and PostgreSQL from their wheels, each in a directory of its own."""
 
-import socket
 import tempfile
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from sonant_cli.engines import Engine, postgres, valkey
 from sonant_cli.process import Child
+from tests.support.sonant import free_port
 from tests.support.waiting import eventually
 
 START_SECONDS = 60
 STOP_SECONDS = 10
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Running:
@@ -79,3 +75,16 @@ async def postgres_url() -> AsyncIterator[str]:
     """The address of a PostgreSQL with pgvector that the whole session shares: use a schema of your own."""
     async with running(postgres) as engine:
         yield engine.url
+
+
+@asynccontextmanager
+async def new_database(postgres_url: str, prefix: str) -> AsyncIterator[str]:
+    """The address of an empty database that is dropped afterwards."""
+    name = f"{prefix}_{uuid.uuid4().hex[:12]}"
+    admin = await asyncpg.connect(postgres_url)
+    try:
+        await admin.execute(f"CREATE DATABASE {name}")
+        yield urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await admin.close()

@@ -26,7 +26,7 @@ from common.events.registry import BY_NAME
 from common.storage.redis import open_redis
 from common.storage.resp import open_resp
 from sandbox import app as sandbox
-from tests.support.engines import free_port
+from tests.support.sonant import free_port
 from tests.support.waiting import eventually
 
 # Other suites share the engine; the service keeps its position under fixed names, so it gets a number of its own.

@@ -28,9 +28,10 @@ from common.events.spec import EventSpec, Topic
 from common.kernel.replies import Reply
 from common.kernel.settings import CommonSettings
 from common.storage.redis import open_redis
-from common.storage.resp import open_resp
 from sonant_cli.probes import http_ready
-from tests.support.engines import free_port
+from tests.support.engines import new_database
+from tests.support.mailbox import open_mailbox
+from tests.support.sonant import free_port
 from tests.support.waiting import eventually
 
 # Other suites share the engine; the service keeps its position under fixed names, so it gets a number of its own.
@@ -86,19 +87,6 @@ async def world_on_kafka(kafka_url: str, redis_url: str, database_url: str, outp
         await redis.flushdb()
         await log.ensure(topics())
         yield World(url, database_url, log, output, kafka_url)
-
-
-@asynccontextmanager
-async def new_database(postgres_url: str, prefix: str) -> AsyncIterator[str]:
-    """The address of an empty database that is dropped afterwards."""
-    name = f"{prefix}_{uuid.uuid4().hex[:12]}"
-    admin = await asyncpg.connect(postgres_url)
-    try:
-        await admin.execute(f"CREATE DATABASE {name}")
-        yield urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
-        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await admin.close()
 
 
 @pytest.fixture
@@ -214,17 +202,8 @@ class Caller:
 @asynccontextmanager
 async def asking(world: World) -> AsyncIterator[Caller]:
     """A mailbox, open and read."""
-    async with open_resp(world.redis_url) as reading, open_resp(world.redis_url) as beating:
-        reader = LiveReader(reading, beating, "test-gateway")
-        await reader.open()
-        tasks = [asyncio.create_task(reader.read()), asyncio.create_task(reader.beat())]
-        try:
-            yield Caller(world, reader)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-            await reader.close()
+    async with open_mailbox(world.redis_url) as reader:
+        yield Caller(world, reader)
 
 
 async def relayed(world: World) -> None:

@@ -77,7 +77,7 @@ class Turn:
             raise asyncio.CancelledError
 
     def postpone(self) -> None:
-        """Give the upstream up for now: it would talk to nobody for as long as the claim has to wait."""
+        """Give the upstream up: it would talk to nobody for as long as the claim has to wait."""
         if self.work is not None and not self.work.done():
             self.postponed = True
             self.work.cancel()

@@ -24,6 +24,7 @@ from common.events.resources import (
     ResourceGetRequested,
 )
 from common.kernel.asking import Asker
+from common.kernel.metrics import labelled
 from common.kernel.tasks import Tasks
 from common.resources.entries import Entry, Version, in_candidate, place_keys, version_field, version_key
 from common.resources.fills import Fills
@@ -45,14 +46,6 @@ MOST_SEEN = 20_000
 WATCHED_SECONDS = 1.0
 
 LAYERS: tuple[Layer, ...] = ("user", "project", "organization")
-
-_SET_SECONDS = RESOLVE_SECONDS.labels("set")
-_VERSION_SECONDS = RESOLVE_SECONDS.labels("version")
-_READS = {
-    (kind, outcome): CACHE_READS.labels(kind, outcome)
-    for kind in ("set", "version")
-    for outcome in ("hit", "miss", "stale")
-}
 
 
 class BrokenSetError(Exception):
@@ -138,7 +131,7 @@ class ActiveSets:
 
         Raises BusUnavailableError while the cache is away, or what is not in it cannot be had; BrokenSetError.
         """
-        with _SET_SECONDS.time():
+        with labelled(RESOLVE_SECONDS, "set").time():
             keys = place_keys(org_id, project_id, user_id)
             look = self._look(keys, await _read(self._cache, "MGET", *keys))
             stale = False
@@ -220,7 +213,7 @@ class Versions:
 
         Raises BusUnavailableError while the cache is away, or what is not in it cannot be had.
         """
-        with _VERSION_SECONDS.time():
+        with labelled(RESOLVE_SECONDS, "version").time():
             cached = await self._cached(org_id, kind, id, version)
             if cached is not None and time.time() < cached.fresh_until:
                 _count("version", "hit")
@@ -274,7 +267,7 @@ def _chosen(look: _Look, org_id: str, project_id: str, user_id: str, *, stale: b
 
 
 def _count(kind: str, outcome: str) -> None:
-    _READS[kind, outcome].inc()
+    labelled(CACHE_READS, kind, outcome).inc()
 
 
 async def _read(cache: Resp, *command: str) -> Any:
