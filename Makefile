@@ -19,8 +19,9 @@ help:
 run: $(VENV)/.runtime
 	@$(BIN)/sonant up
 
+# A file stays with one of the workers: its tests share what they start.
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 bench: $(VENV)/.dev
 	@$(BIN)/python -m tests.bench $(ARGS)

@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,6 +17,7 @@ from deploy.kafka.broker import Broker
 DOCKER_PING_SECONDS = 2
 
 USED = pytest.StashKey[str]()
+WORKER_OUTPUT = "kafka"
 
 
 @pytest.fixture(scope="session")
@@ -111,6 +113,20 @@ def _docker_socket() -> Iterator[socket.socket]:
         engine.settimeout(DOCKER_PING_SECONDS)
         engine.connect(url.path if url.scheme == "unix" else (url.hostname, url.port or 2375))
         yield engine
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of a distributed run tells the process that prints the summary."""
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[WORKER_OUTPUT] = session.config.stash.get(USED, None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Keep what the worker told; one that crashed told nothing."""
+    if used := getattr(node, "workeroutput", {}).get(WORKER_OUTPUT):
+        node.config.stash[USED] = used
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
