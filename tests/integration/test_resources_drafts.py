@@ -11,6 +11,7 @@ from common.events.resources import (
     RESOURCE_CREATE,
     RESOURCE_EDIT,
     RESOURCE_GET,
+    RESOURCE_LIST,
     RESOURCE_VERSION,
 )
 from tests.support.active import PROJECT, reading
@@ -28,7 +29,7 @@ async def world(valkey_url: str, postgres_url: str, tmp_path_factory: pytest.Tem
 
 @pytest.fixture(scope="module")
 async def well(world: World) -> AsyncIterator[Drafter]:
-    """Drafts well."""
+    """Drafts well, unless a description orders otherwise."""
     async with drafting(world, "sandbox") as ready:
         yield ready
 
@@ -179,3 +180,48 @@ async def test_no_version_gets_out_unchecked(well: Drafter) -> None:
 @pytest.mark.parametrize("id", ["nothing", "../1", "x" * 200])
 async def test_a_tool_that_is_not_there_has_no_status(well: Drafter, id: str) -> None:
     assert (await status(well.team(), id, "usable")).status == 404
+
+
+# -- a model that drafts badly: the sandbox's, by what a description ends in -------------------------------------------
+
+
+def ordered(mood: str) -> str:
+    return f"{WEATHER['description']} sandbox-drafts-{mood}"
+
+
+async def calls_for(well: Drafter, mood: str) -> list[dict[str, Any]]:
+    """What the model was asked about drafts of this mood."""
+    briefs = [(call, orjson.loads(call["body"]["messages"][1]["content"])) for call in await well.calls()]
+    return [call for call, brief in briefs if brief["description"] == ordered(mood)]
+
+
+@pytest.mark.parametrize("mood", ["injected-2", "prose-2", "remote-2", "shadowing-2"])
+async def test_a_bad_draft_is_sent_back_with_the_reasons(well: Drafter, mood: str) -> None:
+    reply = await well.draft(well.team().caller, description=ordered(mood))
+    calls = await calls_for(well, mood)
+    assert reply.status == 201, reply.body
+    assert reply.body["tool"]["provenance"]["attempts"] == len(calls) == 3
+    last = calls[-1]["body"]["messages"]
+    assert [message["role"] for message in last] == ["system", "user", "assistant", "user", "assistant", "user"]
+    assert orjson.loads(last[-1]["content"])["reasons"]
+
+
+@pytest.mark.parametrize(
+    ("mood", "reason"),
+    [
+        ("injected", "hidden_override"),
+        ("prose", "not_json"),
+        ("remote", "ref_remote"),
+        ("shadowing", "name_builtin"),
+    ],
+)
+async def test_a_draft_that_stays_bad_is_refused_and_leaves_nothing(
+    world: World, well: Drafter, mood: str, reason: str
+) -> None:
+    team = well.team()
+    reply = await well.draft(team.caller, description=ordered(mood))
+    assert reason in codes(reply)
+    assert len(await calls_for(well, mood)) == 3
+    listed = await team.caller.ask(RESOURCE_LIST, kind="tool")
+    assert listed.body["tools"] == []
+    assert await actions(world, team.org_id) == ([], ["tool.draft_refused"])

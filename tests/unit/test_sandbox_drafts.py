@@ -70,6 +70,9 @@ def test_bad_drafts_come_as_often_as_they_are_ordered(mood: str) -> None:
     assert judge(drafted(WEATHER, model=once)).reasons
     assert not judge(drafted(WEATHER, "again", model=once)).reasons
     assert judge(drafted(WEATHER, "again", "again", model=always)).reasons
+    ordered = {**WEATHER, "description": f"Tool to fetch weather data {once}"}
+    assert judge(drafted(ordered)).reasons
+    assert not judge(drafted(ordered, "again")).reasons
 
 
 def test_other_conversations_are_no_briefs() -> None:

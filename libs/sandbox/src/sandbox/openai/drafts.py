@@ -1,9 +1,9 @@
 """Function tools that the stand-in drafts: from a description with inputs and outputs, or hostile on request.
 
 A request for a draft is one in JSON mode whose first user message is `{"description", "inputs", "outputs"}`; every
-further user message asks for a repair. A model named `sandbox-drafts-<mood>` drafts badly, every time, or with
-`-<n>` at its end the first n times: `injected`, `prose`, `remote` (a remote reference) or `shadowing` (the name of a
-built-in tool).
+further user message asks for a repair. A model named `sandbox-drafts-<mood>`, or any model where a description ends in
+that name, drafts badly, every time, or with `-<n>` at its end the first n times: `injected`, `prose`, `remote` (a
+remote reference) or `shadowing` (the name of a built-in tool).
 """
 
 import re
@@ -14,7 +14,7 @@ import orjson
 from sandbox.openai.conversation import Conversation
 from sandbox.openai.text import STOPWORDS, words
 
-_MOOD = re.compile(r"sandbox-drafts-(?P<mood>[a-z]+)(?:-(?P<times>\d+))?")
+_MOOD = re.compile(r"\bsandbox-drafts-(?P<mood>[a-z]+)(?:-(?P<times>\d+))?$")
 _VERBS = {
     **dict.fromkeys(("fetch", "get", "retrieve", "read", "look", "lookup", "check", "show", "tell"), "get"),
     **dict.fromkeys(("find", "search", "list"), "find"),
@@ -40,7 +40,7 @@ def draft(conversation: Conversation, model: str) -> str | None:
     brief = _brief(conversation)
     if brief is None:
         return None
-    mood = _MOOD.fullmatch(model)
+    mood = _MOOD.match(model) or _MOOD.search(brief["description"])
     repairs = len(conversation.users) - 1
     spoils = mood and (mood["times"] is None or repairs < int(mood["times"]))
     tool = _tool(brief, renamed="name_" in conversation.last if repairs else False)
