@@ -1,5 +1,6 @@
 """The official Python client, unmodified, gets from the gateway what it gets from OpenAI."""
 
+import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam, C
 
 from tests.support.clients import Key, all_events, chat, client, new_key, text_of
 from tests.support.sonant import Sonant
+from tests.support.waiting import eventually
 
 WEATHER: ChatCompletionToolParam = {
     "type": "function",
@@ -257,6 +259,22 @@ async def test_the_request_id_of_the_caller_comes_back(ai: AsyncOpenAI) -> None:
     )
     assert raw.request_id == "my-trace-1"
     assert raw.parse()._request_id == "my-trace-1"
+
+
+async def test_a_failed_request_is_found_in_every_log_by_its_ids(sonant: Sonant, ai: AsyncOpenAI) -> None:
+    request_id, trace_id = f"failed-{uuid.uuid4().hex}", uuid.uuid4().hex
+    sent = {"x-request-id": request_id, "traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"}
+    with pytest.raises(openai.APIStatusError):
+        await ai.chat.completions.create(model="failing", messages=said("hi"), extra_headers=sent)
+
+    def logged(service: str) -> list[dict[str, Any]]:
+        lines = sonant.log(service).splitlines()
+        return [orjson.loads(line) for line in lines if trace_id in line]
+
+    await eventually(lambda: logged("gateway"))
+    (answered,) = logged("gateway")
+    assert (answered["request_id"], answered["trace_id"], answered["level"]) == (request_id, trace_id, "warning")
+    assert {line["event"] for line in logged("llm-stream")} == {"attempt failed"}
 
 
 async def test_the_headers_tell_what_is_left_of_the_limits(sonant: Sonant) -> None:

@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.events import trace
 from common.kernel.brake import Brake
 from common.kernel.logs import redact
 from common.kernel.progress import Progress
@@ -74,3 +75,14 @@ def test_logs_carry_no_secrets() -> None:
     for secret in ("abc.def", "secretsecret", "hunter2", "anything"):
         assert secret not in cleaned
     assert cleaned.count("5") >= 1
+
+
+def test_a_callers_trace_is_continued_and_anything_else_begins_a_new_one() -> None:
+    given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+    ours = trace.continued(given)
+    assert (trace.trace_id(ours), ours[-3:]) == (trace.trace_id(given), "-00")
+    assert ours != given
+    invalid = [None, "", "00-0-0-00", given.upper(), given.replace("b7ad6b7169203331", "0" * 16), f"{given}-more"]
+    new = [trace.continued(each) for each in invalid]
+    assert len({trace.trace_id(each) for each in new}) == len(invalid)
+    assert all(trace.trace_id(trace.continued(each)) == trace.trace_id(each) for each in new)

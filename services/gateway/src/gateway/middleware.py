@@ -5,6 +5,7 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 import orjson
@@ -14,6 +15,7 @@ from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
 from pydantic import BaseModel, ValidationError
 
 from common.bus.port import BusUnavailableError
+from common.events import trace
 from common.kernel.metrics import labelled
 from gateway import errors
 from gateway.errors import ApiError
@@ -57,9 +59,12 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
     started, status = time.perf_counter(), "cut"
     request_id = request[REQUEST_ID] = choose_request_id(request.headers.get("x-request-id"))
     structlog.contextvars.bind_contextvars(request_id=request_id)
+    trace.enter(trace.continued(request.headers.get("traceparent")))
     try:
         response = await _answer(request, handler)
         status = str(response.status)
+        if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            log.warning("request failed", method=request.method, path=request.path, status=response.status)
         return response
     finally:
         labelled(HTTP_SECONDS, *_labels(request), status).observe(time.perf_counter() - started)

@@ -402,7 +402,7 @@ def _failed(turn: Turn, common: dict[str, Any], failure: ReplyFailed) -> Event[A
 
 def _fact(spec: Any, turn: Turn, payload: Any) -> Event[Any]:
     # One id per turn, so that a fact published twice is recognised.
-    return Event(spec, payload, id=f"{turn.request.request_id}/end", traceparent=turn.event.traceparent)
+    return Event(spec, payload, id=f"{turn.request.request_id}/end")
 
 
 def _summary(event: Event[Any], outcome: Answered | ReplyFailed | None) -> dict[str, Any]:

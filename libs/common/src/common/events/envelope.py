@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic
 
 from common.bus.port import Received, Record
+from common.events import trace
 from common.events.spec import EventSpec, P
 
 
@@ -14,7 +15,8 @@ class Event(Generic[P]):
     """An event in hand: payload plus identity, deadline and the way back.
 
     `deadline` and `time` are unix seconds. `reply_to` names the LIVE stream of the gateway instance
-    that waits, `request_id` the waiting request.
+    that waits, `request_id` the waiting request. Without a `traceparent` of its own it belongs to the trace that is
+    being worked on.
     """
 
     spec: EventSpec[P]
@@ -22,7 +24,7 @@ class Event(Generic[P]):
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     time: float = field(default_factory=time.time)
     deadline: float | None = None
-    traceparent: str | None = None
+    traceparent: str | None = field(default_factory=trace.current)
     reply_to: str | None = None
     request_id: str | None = None
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from common.bus.live import LiveWriter
 from common.bus.port import BusUnavailableError, Log, Partition, Received, Record, Subscription
+from common.events import trace
 from common.events.envelope import Event, open_event
 from common.events.spec import EventSpec
 from common.kernel import metrics
@@ -198,6 +199,7 @@ class Consumer:
     async def _handle(self, record: Received, step: Step) -> None:
         spec, handler = self._handlers[record.headers["event-type"]]
         started = time.monotonic()
+        trace.enter(record.headers.get("traceparent"))
         try:
             outcome = await self._outcome(record, spec, handler)
         finally:

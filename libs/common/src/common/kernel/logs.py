@@ -8,6 +8,8 @@ from typing import Any
 
 import structlog
 
+from common.events import trace
+
 SECRET_NAMES = re.compile(r"authorization|api[-_]?key|password|secret|token$|cookie", re.IGNORECASE)
 # Bearer tokens, our own and OpenAI-style keys, and passwords inside URLs, wherever they turn up in a text.
 SECRET_TEXTS = re.compile(r"(?i)bearer\s+\S+|\bs[kn]-[A-Za-z0-9_-]{8,}|(?<=:)[^:/@\s]+(?=@)")
@@ -24,10 +26,18 @@ def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[s
     return event
 
 
+def add_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Name the trace that is being worked on."""
+    if traceparent := trace.current():
+        event["trace_id"] = trace.trace_id(traceparent)
+    return event
+
+
 def configure(service: str, instance: str, level: str) -> None:
     """Route structlog and the standard library's logging to one JSON stream."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        add_trace,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
