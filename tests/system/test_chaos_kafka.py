@@ -1,4 +1,4 @@
-"""The main job on a real Kafka, with llm-stream and the broker killed under load."""
+"""The main job on a real Kafka, with llm-stream, the gateway and the broker killed under load."""
 
 import asyncio
 import time
@@ -26,16 +26,17 @@ def system_on(broker: Broker) -> Iterator[Sonant]:
         yield system
 
 
-async def test_the_main_job_on_kafka_survives_kills_of_llm_stream_and_of_the_broker(kafka_broker: Broker) -> None:
+async def test_the_main_job_on_kafka_survives_kills_of_the_services_and_of_the_broker(kafka_broker: Broker) -> None:
     with system_on(kafka_broker) as system:
         account = open_account(system)
         async with load(system, account.key, 12) as brisk, load(system, account.key, 6, "slow") as slow:
             await slow.all_flow()
-            killed_at = time.monotonic()
-            ready = await kill(system, "llm-stream")
-            answered = await brisk.serves_again(killed_at)
-            print(f"llm-stream on Kafka: ready {ready:.2f} s after the kill, first answer after {answered:.2f} s")
-            await slow.all_flow()
+            for service in ("llm-stream", "gateway"):
+                killed_at = time.monotonic()
+                ready = await kill(system, service)
+                answered = await brisk.serves_again(killed_at)
+                print(f"{service} on Kafka: ready {ready:.2f} s after the kill, first answer after {answered:.2f} s")
+                await slow.all_flow()
             kafka_broker.kill()
             async with load(system, account.key, 4) as newcomers:
                 await asyncio.sleep(OUTAGE_SECONDS)
@@ -51,6 +52,7 @@ async def test_the_main_job_on_kafka_survives_kills_of_llm_stream_and_of_the_bro
         assert slowest < REFUSED_SECONDS
         assert back < BACK_SECONDS
         for clients in (brisk, slow, newcomers):
-            clients.check()
+            clients.check(closed=True)
             assert clients.of(End.COMPLETE)
+        assert slow.of(End.CLOSED)
         await check_books(system, account, brisk.outcomes + slow.outcomes + newcomers.outcomes)

@@ -145,17 +145,17 @@ async def test_an_answer_is_stopped_before_its_first_token(
 async def test_an_answer_is_stopped_before_it_was_even_begun(sonant: Sonant, http: httpx.AsyncClient) -> None:
     """The request waits in the log: the interruption overtakes it and is answered all the same."""
     # A machine that sleeps for a second misses the time in which receipts are awaited.
-    (receipt,) = await eventually(lambda: overtake(sonant, http), timeout=30)
+    session, (receipt,) = await eventually(lambda: overtake(sonant, http), timeout=30)
     assert (receipt["generated_tokens"], receipt["delivered_tokens"]) == (0, 0)
-    assert calls(sonant, "overtaken") == []
+    assert calls(sonant, session) == []
 
 
-async def overtake(sonant: Sonant, http: httpx.AsyncClient) -> list[dict[str, Any]]:
-    """Interrupt an answer while llm-stream is suspended; returns the receipts."""
+async def overtake(sonant: Sonant, http: httpx.AsyncClient) -> tuple[str, list[dict[str, Any]]] | None:
+    """Interrupt an answer while llm-stream is suspended; returns what was to be said, and the receipts if any came."""
     session = f"overtaken-{uuid.uuid4().hex}"
     stopping = []
     with suspended(sonant.pid("llm-stream")):
-        listener = Listener(http, session, "Say: overtaken", "steady")
+        listener = Listener(http, session, f"Say: {session}", "steady")
 
         async def stopped() -> bool:
             # Whichever reaches the gateway first: an interruption before its request stops nothing.
@@ -165,7 +165,8 @@ async def overtake(sonant: Sonant, http: httpx.AsyncClient) -> list[dict[str, An
         await eventually(stopped)
     answers = [await each for each in stopping]
     assert listener.received == []
-    return [receipt for answer in answers if answer.status_code == 200 for receipt in answer.json()["receipts"]]
+    receipts = [receipt for answer in answers if answer.status_code == 200 for receipt in answer.json()["receipts"]]
+    return (session, receipts) if receipts else None
 
 
 @contextmanager
