@@ -14,6 +14,8 @@ import aiohttp
 import pytest
 
 from common.events.resources import (
+    ACTIVE_HISTORY,
+    AUDIT_LIST,
     HUME_TOKEN,
     RESOURCE_CREATE,
     RESOURCE_GET,
@@ -124,6 +126,38 @@ async def test_an_organisation_may_be_kept_at_the_provider(shared: Caller, own: 
         # By then the breaker may have had enough.
         (503, "provider_unavailable"),
     )
+
+
+async def test_what_cannot_become_active_is_not_made_at_the_provider(shared: Caller, own: Account) -> None:
+    there = replace(shared, org_id=KEPT_THERE, asked=[])
+    await available(there, own)
+    before = await own.arrange()
+    place, name = {"project_id": f"p-{uuid.uuid4().hex}", "user_id": "ada"}, uuid.uuid4().hex
+    body = {"name": name, "text": "one"}
+    for _ in range(2):
+        refused = await there.ask(RESOURCE_CREATE, kind="prompt", body=body, activate=place)
+        assert (refused.status, refused.body["error"]["code"]) == (409, "no_active_set"), refused.body
+    assert (await own.arrange())["prompts"] == before["prompts"]
+    prompt = (await there.ask(RESOURCE_CREATE, kind="prompt", body=body)).body["prompt"]
+    config = {"name": name, "evi_version": "3", "prompt": {"id": prompt["id"]}}
+    made = await there.ask(RESOURCE_CREATE, kind="config", body=config, activate=place)
+    assert made.status == 201, made.body
+    tool = {"name": name, "parameters": '{"type":"object"}'}
+    assert (await there.ask(RESOURCE_CREATE, kind="tool", body=tool, activate=place)).status == 201
+    history = (await there.ask(ACTIVE_HISTORY, place=place)).body["data"]
+    assert [revision["revision"] for revision in history] == [2, 1]
+    audited = (await there.ask(AUDIT_LIST, limit=200)).body["data"]
+    assert sum(made.body["config"]["id"] in entry["target"] for entry in audited) == 1
+
+
+async def available(caller: Caller, account: Account) -> None:
+    """Wait until the breaker of an earlier test has closed again."""
+    await account.arrange()
+
+    async def answers() -> bool:
+        return (await caller.ask(RESOURCE_LIST, kind="prompt", name=uuid.uuid4().hex)).status == 200
+
+    await eventually(answers, timeout=30, interval=0.5)
 
 
 async def test_tokens_are_handed_out(caller: Caller, account: Account) -> None:

@@ -87,11 +87,27 @@ async def create(event: Event[ResourceCreateRequested], deps: Deps) -> Reply:
     body = validation.new_resource(asked.kind, asked.body)
     await _references(catalogue, asked.org_id, asked.kind, body)
     async with deps.works.begin(event) as work:
+        if asked.activate is not None and catalogue.name != deps.catalogues.local.name:
+            await _rehearse(work, deps.catalogues.local, asked.activate, asked.kind, body)
         item = await catalogue.create(work, asked.kind, body)
         await changed(work, "created", item, before=None)
         if asked.activate is not None:
             await _activate(work, asked.activate, item)
         return await work.answer(Reply(_one(item), status=201))
+
+
+async def _rehearse(work: Work, local: Catalogue, place: Place, kind: Kind, body: Mapping[str, Any]) -> None:
+    """Raises the `Refused` of `_activate` before a provider makes what no transaction of ours takes back."""
+    told = len(work.facts)
+    rehearsal = work.connection.transaction()
+    await rehearsal.start()
+    try:
+        # Under a name that nobody has: whether its own is free is for the provider to say.
+        item = await local.create(work, kind, {**body, "name": work.event_id})
+        await _activate(work, place, item)
+    finally:
+        await rehearsal.rollback()
+        del work.facts[told:]
 
 
 async def _activate(work: Work, place: Place, item: Item) -> None:
