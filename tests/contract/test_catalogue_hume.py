@@ -242,6 +242,29 @@ async def test_a_name_that_moves_to_another_resource_there_moves_here(
     assert [each.id for each in known.items] == [other]
 
 
+async def test_two_of_one_name_there_are_both_read_and_kept(
+    world: World, url: str, key: str, arrange: Arrange
+) -> None:
+    await arrange(duplicates="allow")
+    ids = []
+    async with aiohttp.ClientSession(url, headers={"X-Hume-Api-Key": key}) as session:
+        for text in ("older", "newer"):
+            async with session.post("/v0/evi/prompts", json={"name": "n", "text": text}) as answer:
+                ids.append((await answer.json())["id"])
+    older, newer = ids
+    assert [each.id for each in await asyncio.gather(*(world.get("prompt", id) for id in ids))] == ids
+    for _ in range(2):
+        assert await world.names("prompt") == ["n", "n"]
+        assert await world.names("prompt", name="n") == ["n", "n"]
+    assert (await world.get("prompt", older)).name == "n"
+    assert await world.names("prompt") == ["n", "n"]
+    await arrange({"do": "status-503", "times": None})
+    assert (await world.get("prompt", older)).content["text"] == "older"
+    assert await world.names("prompt") == ["n", f"n ({older})"]
+    known = await world.catalogue.list(world.org_id, "prompt", name="n", page=0, size=10)
+    assert [each.id for each in known.items] == [newer]
+
+
 async def test_without_a_key_nothing_is_asked_and_the_copy_answers(
     pool: Pool, world: World, url: str, key: str, arrange: Arrange
 ) -> None:
