@@ -175,7 +175,7 @@ async def delete(event: Event[ResourceDeleteRequested], deps: Deps) -> Reply:
             await catalogue.delete(work, asked.kind, id)
         else:
             await catalogue.delete_version(work, asked.kind, id, asked.version)
-        await _told(work, "deleted", asked.kind, id, asked.version, before=before, after=None)
+        await deleted(work, asked.kind, id, asked.version, before=before)
         return await work.answer(Reply({"id": id, "version": asked.version, "deleted": True}))
 
 
@@ -217,6 +217,11 @@ async def _known(work: Work, kind: Kind, id: str, version: int | None = None) ->
 async def changed(work: Work, action: Action, item: Item, *, before: Item | None) -> None:
     """The audit entry and the fact of a change after which `item` is there."""
     await _told(work, action, item.kind, item.id, item.version, before=before, after=item)
+
+
+async def deleted(work: Work, kind: Kind, id: str, version: int | None = None, *, before: Item | None) -> None:
+    """The audit entry and the fact of a deletion: of one version, or with `version` None of the resource."""
+    await _told(work, "deleted", kind, id, version, before=before, after=None)
 
 
 async def _told(
