@@ -98,7 +98,7 @@ class HumeCatalogue:
         """
         seen = await hume_copy.clock(self._pool, org_id)
         async with transient():
-            budget = self._api.begin() if await recall() is None else self._api.begin_brief()
+            budget = self._api.begin_question() if await recall() is None else self._api.begin_brief()
         try:
             found = await ask(budget)
         except (ProviderDown, Refused) as failure:

@@ -55,6 +55,7 @@ class HumeApi:
         self._voices = client.tts.voices
         self._policy = policy
         self.begin = policy.begin
+        self.begin_question = policy.begin_question
         self.begin_brief = policy.begin_brief
 
     # -- reading ---------------------------------------------------------------------------------------------------
