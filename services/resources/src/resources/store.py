@@ -200,6 +200,19 @@ async def mark(work: Work, kind: Kind, id: str, status: str, provenance: Mapping
     )
 
 
+async def turn(work: Work, tools: Sequence[str], before: str, after: str) -> Sequence[str]:
+    """Give those of these tools that have one status another; returns which they were."""
+    rows = await work.connection.fetch(
+        "UPDATE resources.resources SET status = $4"
+        " WHERE org_id = $1 AND kind = 'tool' AND id = ANY($2) AND status = $3 RETURNING id",
+        work.org_id,
+        tools,
+        before,
+        after,
+    )
+    return [row["id"] for row in rows]
+
+
 async def add_version(work: Work, kind: Kind, id: str, content: Mapping[str, Any], description: str) -> int | None:
     """The number of the next version, which holds this; None without such a resource. Numbers never come again."""
     version: int | None = await work.connection.fetchval(
