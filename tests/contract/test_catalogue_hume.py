@@ -19,7 +19,15 @@ from resources.adapters.postgres import LocalCatalogue
 from resources.app import MIGRATIONS
 from resources.ports import Item, ProviderDown
 from sandbox.app import serve
-from tests.contract.catalogue_contract import BODIES, KINDS, CatalogueContract, World, refused, works
+from tests.contract.catalogue_contract import (
+    BODIES,
+    KINDS,
+    CatalogueContract,
+    VoiceCatalogueContract,
+    World,
+    refused,
+    works,
+)
 
 # Enough failures for every operation to meet some, and few enough for a patient caller.
 FLAKY = {"seed": 7, "share": 0.3}
@@ -71,12 +79,26 @@ class TestHumeCatalogue(CatalogueContract):
             yield world
 
 
-class TestFlakyHumeCatalogue(CatalogueContract):
+class TestHumeVoices(VoiceCatalogueContract):
+    pass
+
+
+class Flaky:
+    """A provider of which every third request or so fails."""
+
     @pytest.fixture
     async def world(self, pool: Pool, url: str, key: str, arrange: Arrange) -> AsyncIterator[World]:
         await arrange(mood=FLAKY)
         async with hume(pool, url, key) as world:
             yield world
+
+
+class TestFlakyHumeCatalogue(Flaky, CatalogueContract):
+    pass
+
+
+class TestFlakyHumeVoices(Flaky, VoiceCatalogueContract):
+    pass
 
 
 class TestHumeCatalogueWithDuplicateNames(CatalogueContract):

@@ -75,8 +75,8 @@ class HumeApi:
         return await self._paged(budget, kind, f"list_{kind}_versions", list_versions, options)
 
     async def voices(self, budget: Budget, provider: str, *, page: int, size: int) -> Shelf:
-        """The voices of `HUME_AI` or `CUSTOM_VOICE`."""
-        options = {"provider": provider, "page_number": page, "page_size": size}
+        """The voices of `HUME_AI` or `CUSTOM_VOICE`; left to itself the provider begins with the oldest."""
+        options = {"provider": provider, "page_number": page, "page_size": size, "ascending_order": False}
         return await self._paged(budget, "voice", "list_voices", self._voices.list, options)
 
     async def version(self, budget: Budget, kind: Kind, id: str, version: int) -> Shown:
