@@ -372,6 +372,18 @@ async def test_a_broken_provider_is_left_alone_and_found_again(
     assert breaker.state == "closed"
 
 
+async def test_a_provider_with_ever_more_pages_is_not_looked_through_and_nothing_taken_for_absent() -> None:
+    turned = []
+
+    async def turn(*, page: int) -> Shelf:
+        turned.append(page)
+        return [ReturnVoice(id=str(page), name="n", provider="CUSTOM_VOICE")], page + 2
+
+    with pytest.raises(Refused) as met:
+        [each async for each in all_of(turn)]
+    assert (met.value.status, met.value.code, len(turned)) == (502, "provider_too_large", MOST_PAGES)
+
+
 async def test_calls_are_limited_in_number(pool: Pool, url: str, key: str, arrange: Arrange) -> None:
     async with hume(pool, url, key, concurrency=1, total_seconds=1) as world:
         await arrange({"do": "delay-700", "times": None})

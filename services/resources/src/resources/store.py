@@ -112,18 +112,21 @@ async def quarantined(reader: Reader, org_id: str, kind: Kind, name: str) -> str
     return id
 
 
-async def latest_page(reader: Reader, org_id: str, kind: Kind, name: str | None, page: int, size: int) -> Page:
-    """The latest version of each resource, newest resource first; `name` filters exactly."""
-    where = (org_id, kind, name)
+async def latest_page(
+    reader: Reader, org_id: str, kind: Kind, name: str | None, page: int, size: int, *, drafts: bool = True
+) -> Page:
+    """The latest version of each resource, newest resource first; `name` filters exactly.
+
+    With `drafts` False what waits in quarantine is left out.
+    """
+    where = (org_id, kind, name, drafts)
+    some = "($3::text IS NULL OR r.name = $3) AND ($4 OR r.status <> 'quarantined')"
     total = await reader.fetchval(
-        "SELECT count(*) FROM resources.resources WHERE org_id = $1 AND kind = $2 AND ($3::text IS NULL OR name = $3)",
+        f"SELECT count(*) FROM resources.resources r WHERE org_id = $1 AND kind = $2 AND {some}",  # noqa: S608
         *where,
     )
     rows = await reader.fetch(
-        f"{LATEST} AND ($3::text IS NULL OR r.name = $3) ORDER BY r.created_at DESC, r.id LIMIT $4 OFFSET $5",
-        *where,
-        size,
-        page * size,
+        f"{LATEST} AND {some} ORDER BY r.created_at DESC, r.id LIMIT $5 OFFSET $6", *where, size, page * size
     )
     return Page([item(row, "LATEST") for row in rows], page, size, total)
 
