@@ -8,16 +8,17 @@ from typing import Any
 
 import aiohttp
 import pytest
+from hume.tts.types import ReturnVoice
 
 from common.events.resources import Kind
 from common.kernel.breaker import Breaker
 from common.storage.postgres import Pool, open_postgres
 from resources.adapters.hume import HumeCatalogue
-from resources.adapters.hume_api import Account, hume_api, open_transport
+from resources.adapters.hume_api import MOST_PAGES, Account, Shelf, all_of, hume_api, open_transport
 from resources.adapters.hume_policy import Policy
 from resources.adapters.postgres import LocalCatalogue
 from resources.app import MIGRATIONS
-from resources.ports import Item, ProviderDown
+from resources.ports import Item, ProviderDown, Refused
 from sandbox.app import serve
 from tests.contract.catalogue_contract import (
     BODIES,
@@ -308,13 +309,21 @@ async def test_a_tool_that_was_disabled_here_is_disabled_whatever_the_provider_s
     assert [each.status for each in page.items] == ["disabled"]
 
 
-async def test_a_draft_in_quarantine_is_known_here_alone(pool: Pool, world: World) -> None:
+async def test_a_draft_in_quarantine_is_known_here_alone(pool: Pool, world: World, arrange: Arrange) -> None:
     local = World(LocalCatalogue(pool), world.works, world.org_id)
     draft = await local.create("tool", "draft")
     await pool.execute("UPDATE resources.resources SET status = 'quarantined' WHERE id = $1", draft.id)
     assert (await world.get("tool", draft.id)).status == "quarantined"
     assert await world.numbers("tool", draft.id) == [0]
     assert (await refused(409, world.create("tool", "draft"))).details["id"] == draft.id
+    await refused(404, world.create_version("tool", draft.id))
+    await refused(404, world.write(lambda work: world.catalogue.rename(work, "tool", draft.id, "other")))
+    await world.create("tool", "theirs")
+    assert await world.names("tool") == ["theirs"]
+    await arrange({"do": "status-410", "times": None})
+    assert await world.names("tool") == ["theirs"]
+    assert (await world.get("tool", draft.id)).status == "quarantined"
+    await arrange()
     await world.write(lambda work: world.catalogue.delete(work, "tool", draft.id))
     await refused(404, world.get("tool", draft.id))
 

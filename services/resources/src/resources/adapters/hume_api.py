@@ -15,7 +15,7 @@ from hume.core.request_options import RequestOptions
 from common.events.resources import Kind
 from resources.adapters.hume_policy import PROVIDER, TIMEOUT, Budget, Policy
 from resources.adapters.hume_shapes import whole
-from resources.ports import ProviderDown, not_found
+from resources.ports import ProviderDown, Refused, not_found
 
 Shown = UniversalBaseModel
 
@@ -161,13 +161,18 @@ class Turn(Protocol):
 
 
 async def all_of(turn: Turn) -> AsyncIterator[Shown]:
-    """Everything on the pages that `turn` gives, for as long as they are there; at most `MOST_PAGES`."""
+    """Everything on the pages that `turn` gives, for as long as they are there.
+
+    Raises `Refused` (502) after `MOST_PAGES`: whoever looks for something must not take it for absent.
+    """
     for number in range(MOST_PAGES):
         shown, pages = await turn(page=number)
         for each in shown:
             yield each
         if not shown or number + 1 >= pages:
             return
+    message = f"The provider has more than {MOST_PAGES * LARGEST_PAGE} of these, which is more than can be looked through."
+    raise Refused(502, message, "provider_too_large", type="api_error")
 
 
 def path_id(kind: Kind, id: str) -> str:
