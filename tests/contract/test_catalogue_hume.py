@@ -361,6 +361,29 @@ async def test_nobody_waits_longer_than_the_policy_allows(pool: Pool, url: str, 
                 await world.catalogue.get(world.org_id, "prompt", str(uuid.uuid4()), 0)
 
 
+async def test_a_body_that_trickles_in_ends_in_an_answer_or_a_clear_verdict(
+    pool: Pool, url: str, key: str, arrange: Arrange
+) -> None:
+    """No single wait is long enough for the timeout of a read; all of them together are."""
+    async with hume(pool, url, key, total_seconds=1) as world:
+        await arrange({"do": "slow-5", "times": None})
+        made = await world.create("prompt", "n")
+        assert (await world.get("prompt", made.id, 0)).content["text"] == BODIES["prompt"][0]["text"]
+        await arrange({"do": "slow-300", "times": None})
+        with pytest.raises(ProviderDown) as late:
+            await world.catalogue.list(world.org_id, "tool", name=None, page=0, size=10)
+        assert "Timeout" in late.value.message
+        assert (await world.catalogue.get(world.org_id, "prompt", made.id, 0)).name == "n", "the copy answers"
+        await arrange({"do": "slow-300", "method": "POST"})
+        command, body = world.command(), {"name": "m", "text": "x"}
+        with pytest.raises(ProviderDown):
+            async with world.works.begin(command) as work:
+                await world.catalogue.create(work, "prompt", body)
+        again = await world.write(lambda work: world.catalogue.create(work, "prompt", body), command)
+        assert again.name == "m"
+    assert (await arrange())["prompts"] == 2
+
+
 async def test_a_broken_provider_is_left_alone_and_found_again(
     pool: Pool, url: str, key: str, arrange: Arrange
 ) -> None:
