@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import pytest
@@ -254,6 +255,10 @@ class CatalogueContract:
         assert (second.version, await world.numbers(kind, made.id)) == (1, [1, 0])
 
 
+async def _delete_voice(world: World, id: str, work: Work) -> None:
+    await world.catalogue.delete(work, "voice", id)
+
+
 class VoiceCatalogueContract:
     """What catalogues share about voices: they come and go, and have a version 0. Inherit it as the other."""
 
@@ -293,7 +298,7 @@ class VoiceCatalogueContract:
         for id in (UNKNOWN, "../configs/x?y=1&z="):
             await refused(404, world.get("voice", id))
             await refused(404, world.numbers("voice", id))
-            await refused(404, world.write(lambda work, id=id: world.catalogue.delete(work, "voice", id)))
+            await refused(404, world.write(partial(_delete_voice, world, id)))
         await refused(404, world.get("voice", made.id, 7))
 
     async def test_a_voice_whose_creation_is_repeated_after_a_crash_is_made_once(self, world: World) -> None:

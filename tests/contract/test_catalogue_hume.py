@@ -265,9 +265,7 @@ async def test_a_name_that_moves_to_another_resource_there_moves_here(
     assert [each.id for each in known.items] == [other]
 
 
-async def test_two_of_one_name_there_are_both_read_and_kept(
-    world: World, url: str, key: str, arrange: Arrange
-) -> None:
+async def test_two_of_one_name_there_are_both_read_and_kept(world: World, url: str, key: str, arrange: Arrange) -> None:
     await arrange(duplicates="allow")
     ids = []
     async with aiohttp.ClientSession(url, headers={"X-Hume-Api-Key": key}) as session:

@@ -308,14 +308,14 @@ async def test_what_is_asked_of_the_provider_for_a_copy_keeps_no_other_write_wai
     copying = asyncio.create_task(caller.ask(RESOURCE_IMPORT, kind="prompt", page=0))
 
     async def asked() -> bool:
-        return (await account.totals())["requests"] > before
+        return bool((await account.totals())["requests"] > before)
 
     await eventually(asked, timeout=10)
     assert (await caller.ask(RESOURCE_CREATE, kind="prompt", body={"name": "n", "text": "t"})).status == 201
     assert (await caller.ask(RESOURCE_DELETE, kind="prompt", id=id)).status == 200
     assert not copying.done()
     assert (await copying).body["resources"] == 0
-    assert (await caller.ask(RESOURCE_GET, kind="prompt", id=id)).status == 404, "it was deleted after it was seen there"
+    assert (await caller.ask(RESOURCE_GET, kind="prompt", id=id)).status == 404, "deleted after it was seen there"
     await account.arrange()
     assert (await caller.ask(RESOURCE_IMPORT, kind="prompt", page=0)).body["resources"] == 1
 

@@ -171,7 +171,7 @@ async def all_of(turn: Turn) -> AsyncIterator[Shown]:
             yield each
         if not shown or number + 1 >= pages:
             return
-    message = f"The provider has more than {MOST_PAGES * LARGEST_PAGE} of these, which is more than can be looked through."
+    message = f"The provider has more than {MOST_PAGES * LARGEST_PAGE} of these: too many to look through."
     raise Refused(502, message, "provider_too_large", type="api_error")
 
 
