@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import pytest
@@ -32,9 +33,15 @@ BODIES: dict[Kind, tuple[dict[str, Any], dict[str, Any]]] = {
         {"evi_version": "3", "event_messages": {"on_new_chat": {"enabled": True, "text": "Hello"}}},
     ),
 }
+# What either catalogue can make a voice of.
+VOICE = {"provider": "CUSTOM_VOICE", "generation_id": "g1"}
 UNKNOWN = "11111111-1111-4111-8111-111111111111"
 # A caller that keeps repeating its command gets through within these tries, or something is wrong.
 PATIENCE = 8
+
+
+class Crash(Exception):
+    """An answer is lost between provider and commit."""
 
 
 @dataclass
@@ -69,6 +76,21 @@ class World:
     async def create_version(self, kind: Kind, id: str, description: str = "", which: int = 1) -> Item:
         body = {"version_description": description, **BODIES[kind][which]}
         return await self.write(lambda work: self.catalogue.create_version(work, kind, id, body))
+
+    async def create_voice(self, name: str) -> Item:
+        return await self.write(lambda work: self.catalogue.create(work, "voice", {"name": name, **VOICE}))
+
+    async def twice(self, do: Callable[[Work], Awaitable[Item]]) -> Item:
+        """Do it again after a crash: the effect was there and the transaction was not."""
+        command = self.command()
+        with pytest.raises(Crash):
+            await patiently(lambda: self._crashing(command, do))
+        return await self.write(do, command)
+
+    async def _crashing(self, command: Event[Any], do: Callable[[Work], Awaitable[Item]]) -> None:
+        async with self.works.begin(command) as work:
+            await do(work)
+            raise Crash
 
     async def get(self, kind: Kind, id: str, version: int | None = None) -> Item:
         return await patiently(lambda: self.catalogue.get(self.org_id, kind, id, version))
@@ -225,25 +247,62 @@ class CatalogueContract:
         await refused(404, world.write(lambda work: catalogue.delete_version(work, kind, made.id, 7)))
 
     async def test_a_command_that_is_repeated_after_a_crash_is_done_once(self, world: World, kind: Kind) -> None:
-        """The effect was there and the transaction was not: an answer lost between provider and commit."""
-
-        class Crash(Exception):
-            pass
-
-        async def crashing(command: Event[Any], do: Callable[[Work], Awaitable[Item]]) -> None:
-            async with world.works.begin(command) as work:
-                await do(work)
-                raise Crash
-
-        async def twice(do: Callable[[Work], Awaitable[Item]]) -> Item:
-            command = world.command(kind)
-            with pytest.raises(Crash):
-                await patiently(lambda: crashing(command, do))
-            return await world.write(do, command)
-
         body = {"name": "greeter", "version_description": "one", **BODIES[kind][0]}
-        made = await twice(lambda work: world.catalogue.create(work, kind, body))
+        made = await world.twice(lambda work: world.catalogue.create(work, kind, body))
         assert (made.version, made.version_description) == (0, "one")
         assert await world.names(kind) == ["greeter"]
-        second = await twice(lambda work: world.catalogue.create_version(work, kind, made.id, BODIES[kind][1]))
+        second = await world.twice(lambda work: world.catalogue.create_version(work, kind, made.id, BODIES[kind][1]))
         assert (second.version, await world.numbers(kind, made.id)) == (1, [1, 0])
+
+
+async def _delete_voice(world: World, id: str, work: Work) -> None:
+    await world.catalogue.delete(work, "voice", id)
+
+
+class VoiceCatalogueContract:
+    """What catalogues share about voices: they come and go, and have a version 0. Inherit it as the other."""
+
+    async def test_a_voice_begins_with_version_0(self, world: World) -> None:
+        made = await world.create_voice("Warm")
+        assert (made.kind, made.name, made.version) == ("voice", "Warm", 0)
+        assert made.content["provider"] == "CUSTOM_VOICE"
+        assert (await world.get("voice", made.id, 0)).content == made.content
+        latest = await world.get("voice", made.id)
+        assert (latest.version, latest.version_type) == (0, "LATEST")
+        assert await world.numbers("voice", made.id) == [0]
+
+    async def test_voices_are_listed_newest_first(self, world: World) -> None:
+        for index in range(5):
+            await world.create_voice(f"n{index}")
+        assert await world.names("voice") == ["n4", "n3", "n2", "n1", "n0"]
+        assert await world.names("voice", page=1, size=2) == ["n2", "n1"]
+        assert await world.names("voice", page=3, size=2) == []
+        assert await world.names("voice", name="n3") == ["n3"]
+        assert await world.names("voice", name="n") == []
+        page = await patiently(lambda: world.catalogue.list(world.org_id, "voice", name=None, page=2, size=2))
+        assert (page.number, page.size, page.total) == (2, 2, 5)
+        assert [(each.version, each.version_type) for each in page.items] == [(0, "LATEST")]
+
+    async def test_names_of_voices_are_unique_until_they_are_deleted(self, world: World) -> None:
+        made = await world.create_voice("Warm")
+        met = await refused(409, world.create_voice("Warm"))
+        assert (met.code, met.details["id"]) == ("name_taken", made.id)
+        await world.write(lambda work: world.catalogue.delete(work, "voice", made.id))
+        await refused(404, world.get("voice", made.id))
+        await refused(404, world.get("voice", made.id, 0))
+        assert await world.names("voice") == []
+        assert (await world.create_voice("Warm")).id != made.id
+
+    async def test_a_voice_that_is_not_there_is_404(self, world: World) -> None:
+        made = await world.create_voice("Warm")
+        for id in (UNKNOWN, "../configs/x?y=1&z="):
+            await refused(404, world.get("voice", id))
+            await refused(404, world.numbers("voice", id))
+            await refused(404, world.write(partial(_delete_voice, world, id)))
+        await refused(404, world.get("voice", made.id, 7))
+
+    async def test_a_voice_whose_creation_is_repeated_after_a_crash_is_made_once(self, world: World) -> None:
+        body = {"name": "Warm", **VOICE}
+        made = await world.twice(lambda work: world.catalogue.create(work, "voice", body))
+        assert await world.names("voice") == ["Warm"]
+        assert (await world.get("voice", made.id)).name == "Warm"

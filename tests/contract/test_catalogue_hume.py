@@ -8,18 +8,27 @@ from typing import Any
 
 import aiohttp
 import pytest
+from hume.tts.types import ReturnVoice
 
 from common.events.resources import Kind
 from common.kernel.breaker import Breaker
 from common.storage.postgres import Pool, open_postgres
 from resources.adapters.hume import HumeCatalogue
-from resources.adapters.hume_api import Account, hume_api, open_transport
+from resources.adapters.hume_api import MOST_PAGES, Account, Shelf, all_of, hume_api, open_transport
 from resources.adapters.hume_policy import Policy
 from resources.adapters.postgres import LocalCatalogue
 from resources.app import MIGRATIONS
-from resources.ports import Item, ProviderDown
+from resources.ports import Item, ProviderDown, Refused
 from sandbox.app import serve
-from tests.contract.catalogue_contract import BODIES, KINDS, CatalogueContract, World, refused, works
+from tests.contract.catalogue_contract import (
+    BODIES,
+    KINDS,
+    CatalogueContract,
+    VoiceCatalogueContract,
+    World,
+    refused,
+    works,
+)
 
 # Enough failures for every operation to meet some, and few enough for a patient caller.
 FLAKY = {"seed": 7, "share": 0.3}
@@ -71,12 +80,26 @@ class TestHumeCatalogue(CatalogueContract):
             yield world
 
 
-class TestFlakyHumeCatalogue(CatalogueContract):
+class TestHumeVoices(VoiceCatalogueContract):
+    pass
+
+
+class Flaky:
+    """A provider of which every third request or so fails."""
+
     @pytest.fixture
     async def world(self, pool: Pool, url: str, key: str, arrange: Arrange) -> AsyncIterator[World]:
         await arrange(mood=FLAKY)
         async with hume(pool, url, key) as world:
             yield world
+
+
+class TestFlakyHumeCatalogue(Flaky, CatalogueContract):
+    pass
+
+
+class TestFlakyHumeVoices(Flaky, VoiceCatalogueContract):
+    pass
 
 
 class TestHumeCatalogueWithDuplicateNames(CatalogueContract):
@@ -242,6 +265,27 @@ async def test_a_name_that_moves_to_another_resource_there_moves_here(
     assert [each.id for each in known.items] == [other]
 
 
+async def test_two_of_one_name_there_are_both_read_and_kept(world: World, url: str, key: str, arrange: Arrange) -> None:
+    await arrange(duplicates="allow")
+    ids = []
+    async with aiohttp.ClientSession(url, headers={"X-Hume-Api-Key": key}) as session:
+        for text in ("older", "newer"):
+            async with session.post("/v0/evi/prompts", json={"name": "n", "text": text}) as answer:
+                ids.append((await answer.json())["id"])
+    older, newer = ids
+    assert [each.id for each in await asyncio.gather(*(world.get("prompt", id) for id in ids))] == ids
+    for _ in range(2):
+        assert await world.names("prompt") == ["n", "n"]
+        assert await world.names("prompt", name="n") == ["n", "n"]
+    assert (await world.get("prompt", older)).name == "n"
+    assert await world.names("prompt") == ["n", "n"]
+    await arrange({"do": "status-503", "times": None})
+    assert (await world.get("prompt", older)).content["text"] == "older"
+    assert await world.names("prompt") == ["n", f"n ({older})"]
+    known = await world.catalogue.list(world.org_id, "prompt", name="n", page=0, size=10)
+    assert [each.id for each in known.items] == [newer]
+
+
 async def test_without_a_key_nothing_is_asked_and_the_copy_answers(
     pool: Pool, world: World, url: str, key: str, arrange: Arrange
 ) -> None:
@@ -263,13 +307,21 @@ async def test_a_tool_that_was_disabled_here_is_disabled_whatever_the_provider_s
     assert [each.status for each in page.items] == ["disabled"]
 
 
-async def test_a_draft_in_quarantine_is_known_here_alone(pool: Pool, world: World) -> None:
+async def test_a_draft_in_quarantine_is_known_here_alone(pool: Pool, world: World, arrange: Arrange) -> None:
     local = World(LocalCatalogue(pool), world.works, world.org_id)
     draft = await local.create("tool", "draft")
     await pool.execute("UPDATE resources.resources SET status = 'quarantined' WHERE id = $1", draft.id)
     assert (await world.get("tool", draft.id)).status == "quarantined"
     assert await world.numbers("tool", draft.id) == [0]
     assert (await refused(409, world.create("tool", "draft"))).details["id"] == draft.id
+    await refused(404, world.create_version("tool", draft.id))
+    await refused(404, world.write(lambda work: world.catalogue.rename(work, "tool", draft.id, "other")))
+    await world.create("tool", "theirs")
+    assert await world.names("tool") == ["theirs"]
+    await arrange({"do": "status-410", "times": None})
+    assert await world.names("tool") == ["theirs"]
+    assert (await world.get("tool", draft.id)).status == "quarantined"
+    await arrange()
     await world.write(lambda work: world.catalogue.delete(work, "tool", draft.id))
     await refused(404, world.get("tool", draft.id))
 
@@ -307,6 +359,29 @@ async def test_nobody_waits_longer_than_the_policy_allows(pool: Pool, url: str, 
                 await world.catalogue.get(world.org_id, "prompt", str(uuid.uuid4()), 0)
 
 
+async def test_a_body_that_trickles_in_ends_in_an_answer_or_a_clear_verdict(
+    pool: Pool, url: str, key: str, arrange: Arrange
+) -> None:
+    """No single wait is long enough for the timeout of a read; all of them together are."""
+    async with hume(pool, url, key, total_seconds=1) as world:
+        await arrange({"do": "slow-5", "times": None})
+        made = await world.create("prompt", "n")
+        assert (await world.get("prompt", made.id, 0)).content["text"] == BODIES["prompt"][0]["text"]
+        await arrange({"do": "slow-300", "times": None})
+        with pytest.raises(ProviderDown) as late:
+            await world.catalogue.list(world.org_id, "tool", name=None, page=0, size=10)
+        assert "Timeout" in late.value.message
+        assert (await world.catalogue.get(world.org_id, "prompt", made.id, 0)).name == "n", "the copy answers"
+        await arrange({"do": "slow-300", "method": "POST"})
+        command, body = world.command(), {"name": "m", "text": "x"}
+        with pytest.raises(ProviderDown):
+            async with world.works.begin(command) as work:
+                await world.catalogue.create(work, "prompt", body)
+        again = await world.write(lambda work: world.catalogue.create(work, "prompt", body), command)
+        assert again.name == "m"
+    assert (await arrange())["prompts"] == 2
+
+
 async def test_a_broken_provider_is_left_alone_and_found_again(
     pool: Pool, url: str, key: str, arrange: Arrange
 ) -> None:
@@ -325,6 +400,18 @@ async def test_a_broken_provider_is_left_alone_and_found_again(
         clock[0] = 61
         assert (await world.create("prompt", "back")).version == 0
     assert breaker.state == "closed"
+
+
+async def test_a_provider_with_ever_more_pages_is_not_looked_through_and_nothing_taken_for_absent() -> None:
+    turned = []
+
+    async def turn(*, page: int) -> Shelf:
+        turned.append(page)
+        return [ReturnVoice(id=str(page), name="n", provider="CUSTOM_VOICE")], page + 2
+
+    with pytest.raises(Refused) as met:
+        [each async for each in all_of(turn)]
+    assert (met.value.status, met.value.code, len(turned)) == (502, "provider_too_large", MOST_PAGES)
 
 
 async def test_calls_are_limited_in_number(pool: Pool, url: str, key: str, arrange: Arrange) -> None:

@@ -7,7 +7,7 @@ import pytest
 from common.storage.postgres import open_postgres
 from resources.adapters.postgres import LocalCatalogue
 from resources.app import MIGRATIONS
-from tests.contract.catalogue_contract import BODIES, CatalogueContract, World, refused, works
+from tests.contract.catalogue_contract import BODIES, CatalogueContract, VoiceCatalogueContract, World, refused, works
 
 
 @pytest.fixture
@@ -17,6 +17,10 @@ async def world(postgres_url: str) -> AsyncIterator[World]:
 
 
 class TestLocalCatalogue(CatalogueContract):
+    pass
+
+
+class TestLocalVoices(VoiceCatalogueContract):
     pass
 
 

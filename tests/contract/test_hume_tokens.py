@@ -113,6 +113,20 @@ async def test_the_token_in_hand_serves_while_no_other_can_be_had(
     assert (await tokens.get()).value != first.value
 
 
+async def test_the_token_in_hand_serves_while_another_is_long_in_coming(provider: Provider, clock: Clock) -> None:
+    async with open_transport() as transport:
+        source = HumeTokens(transport, Account(provider.url, provider.key, "secret"), Policy())
+        tokens = Tokens(source, clock=clock)
+        first = await tokens.get()
+        clock.ahead = 1800 - 60
+        await provider.arrange("delay-2900")
+        assert await tokens.get() == first
+        assert await provider.granted() == 1
+        clock.ahead = 1800 - 5
+        assert (await tokens.get()).value != first.value
+        assert await provider.granted() == 2
+
+
 async def test_a_caller_who_leaves_does_not_take_the_token_away(provider: Provider, tokens: Tokens) -> None:
     await provider.arrange("delay-200")
     leaving, staying = asyncio.create_task(tokens.get()), asyncio.create_task(tokens.get())

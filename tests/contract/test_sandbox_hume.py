@@ -301,6 +301,12 @@ async def test_an_empty_error_looks_like_success_to_the_client(hume: AsyncHumeCl
         await Resources(hume, "config").new("n")
 
 
+async def test_a_slow_body_is_whole_in_the_end(hume: AsyncHumeClient, arrange: Arrange) -> None:
+    await arrange({"do": "slow-5", "times": None})
+    assert (await Resources(hume, "prompt").new("n")).name == "n"
+    assert [each.name async for each in await Resources(hume, "prompt").list()] == ["n"]
+
+
 @pytest.mark.parametrize(
     ("fault", "raised"),
     [

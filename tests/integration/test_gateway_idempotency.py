@@ -44,7 +44,7 @@ class Acting:
                 self.waiting -= 1
             if self.outcome == 429:
                 raise rate_limited("Slow down.", retry=1)
-            headers = {"x-sonant-provider": "sandbox", "x-ratelimit-remaining-requests": "1"}
+            headers = {"x-sonant-provider": "sandbox", "etag": '"3"', "x-ratelimit-remaining-requests": "1"}
             response = web.json_response({"number": self.done}, status=self.outcome, headers=headers)
             await slot.store(response)
             return response
@@ -90,7 +90,7 @@ async def test_a_repetition_gets_the_first_answer(served: Served) -> None:
     assert again.content_type == "application/json"
     assert "idempotency-replayed" not in first.headers
     assert again.headers["idempotency-replayed"] == "true"
-    assert again.headers["x-sonant-provider"] == "sandbox"
+    assert (again.headers["x-sonant-provider"], again.headers["etag"]) == ("sandbox", '"3"')
     assert "x-ratelimit-remaining-requests" not in again.headers
     assert first.headers["x-request-id"] != again.headers["x-request-id"]
 

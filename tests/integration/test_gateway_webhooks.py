@@ -135,6 +135,12 @@ async def test_an_unknown_event_is_kept(desk: Desk) -> None:
     assert webhook["known"] is False
 
 
+async def test_unknown_events_of_one_chat_are_events_of_their_own(desk: Desk) -> None:
+    for room in ("a", "b", "a"):
+        assert (await desk.send(desk.event("chat_moved", room=room)))[0] == 200
+    assert [webhook["body"]["room"] for webhook in await desk.published()] == ["a", "b"]
+
+
 async def test_of_deliveries_at_once_one_is_published(desk: Desk) -> None:
     answers = await asyncio.gather(*(desk.send(desk.event()) for _ in range(30)))
     assert {status for status, _ in answers} <= {200, 503}

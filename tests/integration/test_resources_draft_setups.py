@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from common.events.resources import RESOURCE_LIST, TOOL_DRAFT
+from common.events.resources import RESOURCE_LIST, RESOURCE_VERSIONS, TOOL_DRAFT
 from sandbox import app as sandbox
-from tests.support.active import Team
-from tests.support.drafts import WEATHER, drafted, drafting, status
+from tests.support.active import Team, reading, resolve
+from tests.support.drafts import WEATHER, actions, drafted, drafting, status
 from tests.support.engines import new_database
 from tests.support.resources import World, asking, started, world_on
 from tests.support.waiting import eventually
@@ -48,7 +49,10 @@ async def test_a_draft_reaches_the_provider_only_when_it_is_promoted(world: Worl
         team = Team(drafter.caller.of(AT_HUME))
         tool = await drafted(drafter, team)
         assert await names_at_hume(team) == []
-        promoted = (await status(team, tool["id"], "usable")).body["tool"]
+        async with reading(drafter.caller) as reader:
+            assert (await reader.versions.get(AT_HUME, "tool", tool["id"])).json()["tool"]["status"] == "quarantined"
+            promoted = (await status(team, tool["id"], "usable")).body["tool"]
+            assert (await reader.versions.get(AT_HUME, "tool", tool["id"])).status == 404
         assert await names_at_hume(team) == ["get_weather_data"]
         assert promoted["id"] != tool["id"]
         assert promoted["provenance"] == {**tool["provenance"], "draft_id": tool["id"]}
@@ -56,14 +60,48 @@ async def test_a_draft_reaches_the_provider_only_when_it_is_promoted(world: Worl
         assert (await status(team, tool["id"], "usable")).status == 404
         disabled = (await status(team, promoted["id"], "disabled")).body["tool"]
         assert (disabled["id"], disabled["status"]) == (promoted["id"], "disabled")
+        assert await actions(world, AT_HUME) == (
+            ["quarantined", "deleted", "promoted", "disabled"],
+            ["tool.quarantined", "tool.deleted", "tool.promoted", "tool.disabled"],
+        )
+        unwanted = await drafted(drafter, team)
+        await status(team, unwanted["id"], "disabled")
+        restored = (await status(team, unwanted["id"], "usable")).body["tool"]
+        assert restored["provenance"]["draft_id"] == unwanted["id"]
+        assert (await status(team, promoted["id"], "usable")).body["tool"]["id"] == promoted["id"]
+        assert {promoted["id"], restored["id"]} == {tool["id"] for tool in await tools_of(team)}
 
 
-def at_hume(url: str) -> dict[str, str]:
-    return {"SONANT_HUME_ORGANIZATIONS": AT_HUME, "SONANT_SANDBOX_URL": url, "SONANT_INSTANCE": "resources-hume"}
+async def test_a_tool_is_promoted_again_where_it_is_when_its_organisation_has_left_the_provider(world: World) -> None:
+    async with sandbox.serve() as url, drafting(world, "sandbox", **at_hume(url, "org-leaving")) as drafter:
+        team = Team(drafter.caller.of("org-leaving"))
+        id = (await status(team, (await drafted(drafter, team))["id"], "usable")).body["tool"]["id"]
+        await team.version("tool", id, fallback_content="Away.")
+        assert (await team.switch(await team.pins(id))).status == 200
+        disabled = await status(team, id, "disabled")
+        assert disabled.status == 200
+    async with drafting(world, "sandbox") as drafter:
+        team = Team(drafter.caller.of("org-leaving"))
+        promoted = await status(team, id, "usable")
+        assert (promoted.status, promoted.body["tool"]["id"], promoted.body["tool"]["version"]) == (200, id, 1)
+        assert promoted.body["tool"]["provenance"] == disabled.body["tool"]["provenance"]
+        versions = await team.caller.ask(RESOURCE_VERSIONS, kind="tool", id=id)
+        assert [each["version"] for each in versions.body["tools"]] == [1, 0]
+        async with reading(team.caller) as reader:
+            served = await resolve(reader, team)
+        assert [each["id"] for each in served["tools"]] == [id]
+
+
+def at_hume(url: str, org_id: str = AT_HUME) -> dict[str, str]:
+    return {"SONANT_HUME_ORGANIZATIONS": org_id, "SONANT_SANDBOX_URL": url, "SONANT_INSTANCE": "resources-hume"}
 
 
 async def names_at_hume(team: Team) -> list[str]:
-    return [tool["name"] for tool in (await team.caller.ask(RESOURCE_LIST, kind="tool")).body["tools"]]
+    return [tool["name"] for tool in await tools_of(team)]
+
+
+async def tools_of(team: Team) -> list[dict[str, Any]]:
+    return list((await team.caller.ask(RESOURCE_LIST, kind="tool")).body["tools"])
 
 
 async def test_a_service_that_is_stopped_in_the_middle_of_a_draft_ends_in_good_order(world: World) -> None:

@@ -14,8 +14,11 @@ import aiohttp
 import pytest
 
 from common.events.resources import (
+    ACTIVE_HISTORY,
+    AUDIT_LIST,
     HUME_TOKEN,
     RESOURCE_CREATE,
+    RESOURCE_DELETE,
     RESOURCE_GET,
     RESOURCE_IMPORT,
     RESOURCE_LIST,
@@ -47,6 +50,10 @@ class Account:
 
     async def arrange(self, *faults: Mapping[str, Any]) -> dict[str, Any]:
         async with self._session.put(f"/sandbox/hume/accounts/{self._key}", json={"faults": list(faults)}) as answer:
+            return dict(await answer.json())
+
+    async def totals(self) -> dict[str, Any]:
+        async with self._session.get(f"/sandbox/hume/accounts/{self._key}") as answer:
             return dict(await answer.json())
 
 
@@ -106,15 +113,36 @@ async def own(sandbox: str, shared: Caller) -> AsyncIterator[Account]:
         yield Account(session, OWN_KEY)
 
 
+async def test_what_cannot_become_active_is_not_made_at_the_provider(shared: Caller, own: Account) -> None:
+    there = replace(shared, org_id=KEPT_THERE, asked=[])
+    before = await own.totals()
+    place, name = {"project_id": f"p-{uuid.uuid4().hex}", "user_id": "ada"}, f"n{uuid.uuid4().hex}"
+    body = {"name": name, "text": "one"}
+    for _ in range(2):
+        refused = await there.ask(RESOURCE_CREATE, kind="prompt", body=body, activate=place)
+        assert (refused.status, refused.body["error"]["code"]) == (409, "no_active_set"), refused.body
+    assert (await own.totals())["prompts"] == before["prompts"]
+    prompt = (await there.ask(RESOURCE_CREATE, kind="prompt", body=body)).body["prompt"]
+    config = {"name": name, "evi_version": "3", "prompt": {"id": prompt["id"]}}
+    made = await there.ask(RESOURCE_CREATE, kind="config", body=config, activate=place)
+    assert made.status == 201, made.body
+    tool = {"name": name, "parameters": '{"type":"object"}'}
+    assert (await there.ask(RESOURCE_CREATE, kind="tool", body=tool, activate=place)).status == 201
+    history = (await there.ask(ACTIVE_HISTORY, place=place)).body["data"]
+    assert [revision["revision"] for revision in history] == [2, 1]
+    audited = (await there.ask(AUDIT_LIST, limit=200)).body["data"]
+    assert sum(made.body["config"]["id"] in entry["target"] for entry in audited) == 1
+
+
 async def test_an_organisation_may_be_kept_at_the_provider(shared: Caller, own: Account) -> None:
     there = replace(shared, org_id=KEPT_THERE, asked=[])
     made = await there.ask(RESOURCE_CREATE, kind="prompt", body={"name": "n", "text": "one"})
     assert made.status == 201, made.body
-    id = made.body["prompt"]["id"]
+    id, before = made.body["prompt"]["id"], (await own.totals())["prompt_versions"]
     await own.arrange({"do": "lost", "method": "POST"})
     second = await there.ask(RESOURCE_VERSION, kind="prompt", id=id, body={"text": "two"})
     assert second.body["prompt"]["version"] == 1
-    assert (await own.arrange())["prompt_versions"] == 2
+    assert (await own.arrange())["prompt_versions"] == before + 1
     await own.arrange({"do": "status-410", "times": None})
     known = await there.ask(RESOURCE_GET, kind="prompt", id=id, version=0)
     assert known.body["prompt"]["text"] == "one"
@@ -260,12 +288,36 @@ async def test_copying_again_adds_what_is_new_and_changes_nothing(caller: Caller
     await caller.ask(RESOURCE_VERSION, kind="prompt", id=id, body={"text": "ours"})
     for text in ("theirs", "theirs too"):
         await account.post(f"/v0/evi/prompts/{id}", text=text)
-    code, output, _ = await import_hume(caller, "--json")
+    code, output, errors = await import_hume(caller, "--json")
     told = json.loads(output)
-    assert (code, told["prompt"]) == (0, {"resources": 0, "versions": 1, "known": 2, "skipped": []})
+    other = {"id": id, "name": "p0", "version": 3, "reason": "version_conflict"}
+    assert (code, told["prompt"]) == (1, {"resources": 0, "versions": 1, "known": 2, "skipped": [other]})
+    assert f"skipped prompt p0 ({id}) version 3: version_conflict" in errors
     assert {told[kind]["versions"] for kind in ("tool", "voice", "config")} == {0}
+    assert [told[kind]["skipped"] for kind in ("tool", "voice", "config")] == [[], [], []]
     versions = await caller.ask(RESOURCE_VERSIONS, kind="prompt", id=id)
     assert [each["text"] for each in versions.body["prompts"]] == ["theirs too", "ours", "third", "second", "p0"]
+
+
+async def test_what_is_asked_of_the_provider_for_a_copy_keeps_no_other_write_waiting(
+    caller: Caller, account: Account
+) -> None:
+    id = (await account.post("/v0/evi/prompts", name="theirs", text="t"))["id"]
+    assert (await caller.ask(RESOURCE_IMPORT, kind="prompt", page=0)).status == 200
+    before = (await account.arrange({"do": "delay-1500", "times": None}))["requests"]
+    copying = asyncio.create_task(caller.ask(RESOURCE_IMPORT, kind="prompt", page=0))
+
+    async def asked() -> bool:
+        return bool((await account.totals())["requests"] > before)
+
+    await eventually(asked, timeout=10)
+    assert (await caller.ask(RESOURCE_CREATE, kind="prompt", body={"name": "n", "text": "t"})).status == 201
+    assert (await caller.ask(RESOURCE_DELETE, kind="prompt", id=id)).status == 200
+    assert not copying.done()
+    assert (await copying).body["resources"] == 0
+    assert (await caller.ask(RESOURCE_GET, kind="prompt", id=id)).status == 404, "deleted after it was seen there"
+    await account.arrange()
+    assert (await caller.ask(RESOURCE_IMPORT, kind="prompt", page=0)).body["resources"] == 1
 
 
 async def test_a_copy_that_was_broken_off_goes_on(caller: Caller, account: Account) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from common.events.resources import (
     ACTIVE_HISTORY,
+    ACTIVE_RESOLVE,
     ACTIVE_ROLLOUT,
     ACTIVE_SWITCH,
     AUDIT_LIST,
@@ -27,6 +28,7 @@ from common.events.resources import (
     RESOURCE_LIST,
     RESOURCE_VERSION,
     RESOURCE_VERSIONS,
+    TOOL_STATUS,
 )
 from tests.support.engines import new_database
 from tests.support.resources import Caller, service, world_on
@@ -116,6 +118,26 @@ async def test_putting_it_in_again_changes_nothing_and_an_interrupted_edit_is_ma
     await there.ask(ACTIVE_ROLLOUT, place={"layer": "project", "project_id": "p"}, percent=0)
     assert (await there.ask(PROJECT_IMPORT, project_id="p", document=document)).body["places"] == 1
     assert await taken_out(there) == document
+
+
+async def test_sets_with_a_tool_that_was_disabled_since_are_moved_with_it(here: Caller, there: Caller) -> None:
+    document = await furnished(here)
+    [weather] = [kept["id"] for kept in document["resources"] if kept["name"] == "get_weather"]
+    assert (await here.ask(TOOL_STATUS, id=weather, status="disabled")).status == 200
+    document = await taken_out(here)
+    answer = await there.ask(PROJECT_IMPORT, project_id="p", document=document)
+    assert (answer.status, answer.body["places"]) == (200, 2), answer.body
+    assert await taken_out(there) == document
+    served = await there.ask(ACTIVE_RESOLVE, project_id="p")
+    assert not any('"get_weather"' in entry for entry in served.body["entries"])
+    assert (await here.ask(PROJECT_IMPORT, project_id="copy", document=document)).body["places"] == 2
+    assert (await here.ask(RESOURCE_GET, kind="tool", id=weather)).body["tool"]["status"] == "disabled"
+    quarantined = copy.deepcopy(document)
+    for kept in quarantined["resources"]:
+        if kept["id"] == weather:
+            kept["status"] = "quarantined"
+    refused = await there.of(f"other-{uuid.uuid4().hex}").ask(PROJECT_IMPORT, project_id="p", document=quarantined)
+    assert (refused.status, refused.body["error"]["code"]) == (409, "not_usable")
 
 
 async def test_it_may_become_another_project(here: Caller) -> None:

@@ -205,22 +205,23 @@ async def all_read(api: httpx.AsyncClient, paths: list[str]) -> tuple[dict[str, 
     return told, longest
 
 
-def writes(id: str) -> list[tuple[str, dict[str, Any]]]:
-    """Every change of a prompt that is in no set: method and what it carries."""
+def writes(id: str) -> list[tuple[str, str, dict[str, Any]]]:
+    """Every change of a prompt that is in no set: method, path and what it carries."""
+    path = "/api/hume/prompts"
     return [
-        ("POST", {"json": {"name": uuid.uuid4().hex, "text": "t"}}),
-        ("PUT", {"params": {"id": id}, "json": {"text": "three"}}),
-        ("PATCH", {"params": {"id": id}, "json": {"name": uuid.uuid4().hex}}),
-        ("DELETE", {"params": {"id": id}}),
+        ("POST", path, {"json": {"name": uuid.uuid4().hex, "text": "t"}}),
+        ("PUT", path, {"params": {"id": id}, "json": {"text": "three"}}),
+        ("PATCH", path, {"params": {"id": id}, "json": {"name": uuid.uuid4().hex}}),
+        ("DELETE", path, {"params": {"id": id}}),
     ]
 
 
-async def all_refused(api: httpx.AsyncClient, tried: list[tuple[str, dict[str, Any]]]) -> float:
+async def all_refused(api: httpx.AsyncClient, tried: list[tuple[str, str, dict[str, Any]]]) -> float:
     """Every one of these is refused clearly; returns the longest wait in seconds."""
     longest = 0.0
-    for method, fields in tried:
+    for method, path, fields in tried:
         began = time.monotonic()
-        answer = await api.request(method, "/api/hume/prompts", **fields)
+        answer = await api.request(method, path, **fields)
         longest = max(longest, time.monotonic() - began)
         assert answer.status_code in (502, 503), answer.text
         error = answer.json()["error"]
@@ -228,6 +229,12 @@ async def all_refused(api: httpx.AsyncClient, tried: list[tuple[str, dict[str, A
         if "left alone" in error["message"]:
             assert int(answer.headers["retry-after"]) >= 1
     return longest
+
+
+def uncopied() -> list[tuple[str, str, dict[str, Any]]]:
+    """Questions that only the provider can answer."""
+    named = {"params": {"name": uuid.uuid4().hex}}
+    return [("GET", "/api/hume/auth", {}), ("GET", "/api/hume/prompts", named), ("GET", "/api/hume/voices", named)]
 
 
 def breaker(system: Sonant) -> float:
@@ -249,11 +256,13 @@ async def test_reads_go_on_and_writes_say_so_until_it_is_back(
     await provider.goes(how)
 
     # Before the breaker knows.
-    waited = await all_refused(api, writes(unread)[:1])
-    told, at_first = await all_read(api, [f"/api/hume/prompts?id={unread}", *paths])
+    (told, at_first), *waits = await asyncio.gather(
+        all_read(api, [f"/api/hume/prompts?id={unread}", *paths]),
+        *(all_refused(api, [asked]) for asked in [writes(unread)[0], *uncopied()]),
+    )
     assert told.pop(f"/api/hume/prompts?id={unread}")["prompt"]["text"] == "from their console"
     assert known(told, ids) == known(before, ids)
-    waited = max(waited, await all_refused(api, writes(unread)))
+    waited = max(*waits, await all_refused(api, writes(unread)))
     await eventually(lambda: breaker(system) == 1, timeout=BACK_SECONDS)
     told, later = await all_read(api, paths)
     assert known(told, ids) == known(before, ids)

@@ -76,11 +76,16 @@ def test_an_event_is_known_by_what_it_is_about() -> None:
         b'{"event_name": "tool_call", "chat_id": "c1", "tool_call_message": {"tool_call_id": "t1", "name": "x"}}'
     )
     assert call.key == "tool_call:t1"
+    unnamed = [read(b'{"event_name": "tool_call", "chat_id": "c1", "n": %d}' % number).key for number in (1, 2)]
+    assert unnamed[0] != unnamed[1]
 
 
 def test_an_unknown_event_is_read_and_told_apart_by_its_bytes() -> None:
-    first, second = read(b'{"event_name": "new", "a": 1}'), read(b'{"event_name": "new", "a": 2}')
-    assert (first.known, first.key == second.key) == (False, False)
+    for chat in (b"", b', "chat_id": "c1"'):
+        bodies = [b'{"event_name": "new", "a": %d%s}' % (number, chat) for number in (1, 2, 2)]
+        first, second, again = map(read, bodies)
+        assert (first.known, first.key == second.key) == (False, False)
+        assert again.key == second.key
     odd = read(b'{"event_name": "tool_call", "tool_call_message": [1], "chat_id": 5}')
     assert odd.known
     assert odd.key.startswith("tool_call:")

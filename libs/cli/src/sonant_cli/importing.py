@@ -62,7 +62,8 @@ def hume(
 
 
 def _why(kind: str, skipped: dict[str, Any]) -> str:
-    return f"skipped {kind} {skipped['name']} ({skipped['id']}): {skipped['reason']}"
+    version = f" version {skipped['version']}" if "version" in skipped else ""
+    return f"skipped {kind} {skipped['name']} ({skipped['id']}){version}: {skipped['reason']}"
 
 
 async def _copy_all(asker: "Asker", org: str, *, quiet: bool) -> dict[str, Summary]:

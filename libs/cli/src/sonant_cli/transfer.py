@@ -27,7 +27,10 @@ def export(
     project: Annotated[str, typer.Option(help="The project.")] = "default",
     org: OrgOption = "default",
 ) -> None:
-    """Take a project out: its active sets, and every version of the resources in them."""
+    """Take a project out: its active sets, and every version of the resources in them.
+
+    A file holds at most 1,000 active sets and 3 MiB.
+    """
     from common.events.resources import PROJECT_EXPORT
 
     document = _ask(PROJECT_EXPORT, org, project_id=project)

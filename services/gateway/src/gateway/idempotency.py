@@ -27,8 +27,8 @@ PREFIX = "sonant:idempotency:"
 KEEP_SECONDS = 24 * 3600
 # When a duplicate of a running request may look again.
 BUSY_RETRY_SECONDS = 1.0
-# Headers of ours that tell about the answer and belong to it; those about limits or the connection do not.
-KEPT_HEADERS = ("content-type", "x-sonant-")
+# Headers that tell about the answer and belong to it; those about limits or the connection do not.
+KEPT_HEADERS = ("content-type", "etag", "x-sonant-")
 
 # A record is one letter, the digest of the request, then its owner (running) or a JSON line and the body (done).
 _RUNNING, _DONE = b"R", b"D"

@@ -186,7 +186,7 @@ class ToolContent(Content):
 
 
 class VoiceContent(Content):
-    """A voice. Voices have no versions: what there is, is version 0."""
+    """A voice. At Hume it is made with a `generation_id`, stays version 0 and keeps its name; here it has versions."""
 
 
 CONTENTS: dict[Kind, type[Content]] = {

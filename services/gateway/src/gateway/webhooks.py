@@ -23,7 +23,9 @@ TIMESTAMP_HEADER = "X-Hume-AI-Webhook-Timestamp"
 WINDOW_SECONDS = 180.0
 STAMP = re.compile(r"[0-9]{1,12}")
 SIGNATURE = re.compile(r"[0-9a-f]{64}")
-KNOWN_EVENTS = frozenset({"chat_started", "chat_ended", "tool_call"})
+# Of any other kind a chat may have several, so the chat says nothing about which one it is.
+ONCE_PER_CHAT = frozenset({"chat_started", "chat_ended"})
+KNOWN_EVENTS = ONCE_PER_CHAT | {"tool_call"}
 
 PREFIX = "sonant:webhook:hume:"
 # Far longer than a signature is good, so that a late delivery of the provider's is no second event either.
@@ -81,7 +83,11 @@ def read(raw: bytes) -> Delivery:
 def _subject(name: str, body: Mapping[str, Any]) -> str | None:
     """What repeated deliveries of one event have in common; None where the event does not say."""
     call = body.get("tool_call_message")
-    subject = call.get("tool_call_id") if name == "tool_call" and isinstance(call, dict) else body.get("chat_id")
+    subject = None
+    if name in ONCE_PER_CHAT:
+        subject = body.get("chat_id")
+    elif name == "tool_call" and isinstance(call, dict):
+        subject = call.get("tool_call_id")
     return subject if isinstance(subject, str) and subject else None
 
 

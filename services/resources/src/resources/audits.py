@@ -1,10 +1,13 @@
 """The audit trail: what was done, read back."""
 
+from collections.abc import Set as AbstractSet
+
 from common.events.envelope import Event
 from common.events.resources import AuditListRequested
 from common.kernel.replies import Reply
 from common.storage.postgres import transient
 from resources.deps import Deps
+from resources.store import Reader
 
 MOST_ENTRIES = 500
 
@@ -24,3 +27,17 @@ async def list_entries(event: Event[AuditListRequested], deps: Deps) -> Reply:
             limit + 1,
         )
     return Reply({"object": "list", "data": [dict(row) for row in rows[:limit]], "has_more": len(rows) > limit})
+
+
+async def newest(reader: Reader, org_id: str) -> int:
+    """The number of an organisation's last entry, 0 without one."""
+    found: int = await reader.fetchval("SELECT coalesce(max(id), 0) FROM resources.audit WHERE org_id = $1", org_id)
+    return found
+
+
+async def deleted(reader: Reader, org_id: str, since: int) -> AbstractSet[str]:
+    """The targets of what was deleted after entry `since`."""
+    rows = await reader.fetch(
+        "SELECT target FROM resources.audit WHERE org_id = $1 AND id > $2 AND action LIKE '%.deleted'", org_id, since
+    )
+    return {row["target"] for row in rows}

@@ -87,11 +87,27 @@ async def create(event: Event[ResourceCreateRequested], deps: Deps) -> Reply:
     body = validation.new_resource(asked.kind, asked.body)
     await _references(catalogue, asked.org_id, asked.kind, body)
     async with deps.works.begin(event) as work:
+        if asked.activate is not None and catalogue.name != deps.catalogues.local.name:
+            await _rehearse(work, deps.catalogues.local, asked.activate, asked.kind, body)
         item = await catalogue.create(work, asked.kind, body)
         await changed(work, "created", item, before=None)
         if asked.activate is not None:
             await _activate(work, asked.activate, item)
         return await work.answer(Reply(_one(item), status=201))
+
+
+async def _rehearse(work: Work, local: Catalogue, place: Place, kind: Kind, body: Mapping[str, Any]) -> None:
+    """Raises the `Refused` of `_activate` before a provider makes what no transaction of ours takes back."""
+    told = len(work.facts)
+    rehearsal = work.connection.transaction()
+    await rehearsal.start()
+    try:
+        # Under a name that nobody has: whether its own is free is for the provider to say.
+        item = await local.create(work, kind, {**body, "name": work.event_id})
+        await _activate(work, place, item)
+    finally:
+        await rehearsal.rollback()
+        del work.facts[told:]
 
 
 async def _activate(work: Work, place: Place, item: Item) -> None:
@@ -159,7 +175,7 @@ async def delete(event: Event[ResourceDeleteRequested], deps: Deps) -> Reply:
             await catalogue.delete(work, asked.kind, id)
         else:
             await catalogue.delete_version(work, asked.kind, id, asked.version)
-        await _told(work, "deleted", asked.kind, id, asked.version, before=before, after=None)
+        await deleted(work, asked.kind, id, asked.version, before=before)
         return await work.answer(Reply({"id": id, "version": asked.version, "deleted": True}))
 
 
@@ -201,6 +217,11 @@ async def _known(work: Work, kind: Kind, id: str, version: int | None = None) ->
 async def changed(work: Work, action: Action, item: Item, *, before: Item | None) -> None:
     """The audit entry and the fact of a change after which `item` is there."""
     await _told(work, action, item.kind, item.id, item.version, before=before, after=item)
+
+
+async def deleted(work: Work, kind: Kind, id: str, version: int | None = None, *, before: Item | None) -> None:
+    """The audit entry and the fact of a deletion: of one version, or with `version` None of the resource."""
+    await _told(work, "deleted", kind, id, version, before=before, after=None)
 
 
 async def _told(

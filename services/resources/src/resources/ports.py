@@ -13,7 +13,7 @@ class Item:
     """One version of a resource. Times are unix milliseconds, as the provider gives them.
 
     `content` holds what the kind adds: `text`, `parameters`, `language_model` … in the provider's field names.
-    Voices have no versions at the provider and are always version 0.
+    A voice at the provider has no versions and is always version 0.
     """
 
     kind: Kind
@@ -90,7 +90,8 @@ class Catalogue(Protocol):
     and code) and `ProviderDown`.
 
     Writes run inside `work`, the transaction that also holds the audit entry and the facts. They are repeatable: a
-    second call with the same `work.event_id` returns what the first created.
+    second call with the same `work.event_id` returns what the first created. Of voices a catalogue may have version 0
+    alone, and refuse (409 `not_supported`) what would change one.
     """
 
     name: str

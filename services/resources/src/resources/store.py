@@ -112,18 +112,21 @@ async def quarantined(reader: Reader, org_id: str, kind: Kind, name: str) -> str
     return id
 
 
-async def latest_page(reader: Reader, org_id: str, kind: Kind, name: str | None, page: int, size: int) -> Page:
-    """The latest version of each resource, newest resource first; `name` filters exactly."""
-    where = (org_id, kind, name)
+async def latest_page(
+    reader: Reader, org_id: str, kind: Kind, name: str | None, page: int, size: int, *, drafts: bool = True
+) -> Page:
+    """The latest version of each resource, newest resource first; `name` filters exactly.
+
+    With `drafts` False what waits in quarantine is left out.
+    """
+    where = (org_id, kind, name, drafts)
+    some = "($3::text IS NULL OR r.name = $3) AND ($4 OR r.status <> 'quarantined')"
     total = await reader.fetchval(
-        "SELECT count(*) FROM resources.resources WHERE org_id = $1 AND kind = $2 AND ($3::text IS NULL OR name = $3)",
+        f"SELECT count(*) FROM resources.resources r WHERE org_id = $1 AND kind = $2 AND {some}",  # noqa: S608
         *where,
     )
     rows = await reader.fetch(
-        f"{LATEST} AND ($3::text IS NULL OR r.name = $3) ORDER BY r.created_at DESC, r.id LIMIT $4 OFFSET $5",
-        *where,
-        size,
-        page * size,
+        f"{LATEST} AND {some} ORDER BY r.created_at DESC, r.id LIMIT $5 OFFSET $6", *where, size, page * size
     )
     return Page([item(row, "LATEST") for row in rows], page, size, total)
 
@@ -198,6 +201,19 @@ async def mark(work: Work, kind: Kind, id: str, status: str, provenance: Mapping
         status,
         None if provenance is None else orjson.dumps(dict(provenance)).decode(),
     )
+
+
+async def turn(work: Work, tools: Sequence[str], before: str, after: str) -> Sequence[str]:
+    """Give those of these tools that have one status another; returns which they were."""
+    rows = await work.connection.fetch(
+        "UPDATE resources.resources SET status = $4"
+        " WHERE org_id = $1 AND kind = 'tool' AND id = ANY($2) AND status = $3 RETURNING id",
+        work.org_id,
+        tools,
+        before,
+        after,
+    )
+    return [row["id"] for row in rows]
 
 
 async def add_version(work: Work, kind: Kind, id: str, content: Mapping[str, Any], description: str) -> int | None:

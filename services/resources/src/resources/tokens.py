@@ -12,6 +12,8 @@ from resources.ports import ProviderDown, Refused
 EARLY_SECONDS = 120.0
 # While no other can be had, one that ends soon is better than none; this much is needed to use it at all.
 LAST_SECONDS = 10.0
+# Who could have that one waits no longer than this for another.
+PATIENCE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +51,16 @@ class Tokens:
     async def get(self) -> Token:
         """A token that is good for a while. Raises `Refused` (502, 503) and `ProviderDown`."""
         token, now = self._token, self._clock()
-        if token is not None and now < token.renew_at:
-            return token
-        try:
+        if token is None or now > token.expires_at - LAST_SECONDS:
             return await self._fetched()
-        except (Refused, ProviderDown):
-            if token is None or now > token.expires_at - LAST_SECONDS:
-                raise
+        return token if now < token.renew_at else await self._renewed(token)
+
+    async def _renewed(self, token: Token) -> Token:
+        """Another token, or for now the one in hand; the request for another goes on."""
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return await self._fetched()
+        except (Refused, ProviderDown, TimeoutError):
             return token
 
     async def _fetched(self) -> Token:

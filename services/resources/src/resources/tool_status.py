@@ -46,7 +46,7 @@ async def _changed(work: Work, own: Catalogue, before: Item, status: str) -> Ite
         await catalogue.changed(work, "disabled", item, before=before)
         return item
     await _check(work, before)
-    item = await _moved(work, own, before) if await _is_elsewhere(work, own, before) else before
+    item = await _moved(work, own, before) if await _is_to_move(work, own, before) else before
     item = await mark(work, item.id, status)
     await catalogue.changed(work, "promoted", item, before=before)
     return item
@@ -76,19 +76,35 @@ def _reasons(versions: Sequence[Item], others: Sequence[str]) -> Sequence[Reason
     return list(dict.fromkeys(found))[:REASONS_MAX]
 
 
-async def _is_elsewhere(work: Work, own: Catalogue, item: Item) -> bool:
-    """Whether a draft has still to be put into the organisation's own catalogue."""
+async def _is_to_move(work: Work, own: Catalogue, item: Item) -> bool:
+    """Whether a draft that was never promoted has still to be put into a provider's catalogue.
+
+    It gets another id there, so whatever a set may have pinned stays where it is, and so does what the provider has.
+    """
     kept_in = await work.connection.fetchval(
         "SELECT catalogue FROM resources.resources WHERE org_id = $1 AND kind = 'tool' AND id = $2",
         work.org_id,
         item.id,
     )
-    return bool(kept_in != own.name)
+    if own.name == "local" or kept_in != "local":
+        return False
+    return item.status == "quarantined" or (item.provenance is not None and not await _was_promoted(work, item))
+
+
+async def _was_promoted(work: Work, item: Item) -> bool:
+    found: bool = await work.connection.fetchval(
+        "SELECT EXISTS (SELECT FROM resources.audit WHERE org_id = $1 AND action = 'tool.promoted'"
+        " AND starts_with(target, $2))",
+        work.org_id,
+        f"tool:{item.id}:",
+    )
+    return found
 
 
 async def _moved(work: Work, own: Catalogue, draft: Item) -> Item:
     """The tool in the organisation's own catalogue, under the id it has there, with where it came from."""
     await store.remove(work, "tool", draft.id)
+    await catalogue.deleted(work, "tool", draft.id, before=draft)
     item = await own.create(work, "tool", {"name": draft.name, **draft.content})
     return await mark(work, item.id, "usable", {**(draft.provenance or {}), "draft_id": draft.id})
 

@@ -1,6 +1,7 @@
 """A project as one document: its active sets and the resources in them, taken out here and put in elsewhere."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from itertools import groupby
 from typing import Annotated, Any, Literal
 
@@ -97,7 +98,8 @@ def _project(project_id: str) -> Spot:
 
 
 def _too_large(limit: str) -> Refused:
-    return Refused(409, f"The project does not fit into one document: it has more than {limit}.", "too_large")
+    message = f"The project does not fit into one document: it has more than {limit}. Copy the database instead."
+    return Refused(409, message, "too_large")
 
 
 async def _document(reader: Reader, org_id: str, project_id: str) -> dict[str, Any]:
@@ -168,7 +170,8 @@ async def put_in(event: Event[ProjectImportRequested], deps: Deps) -> Reply:
     resources = [_items(resource) for resource in document.resources]
     async with deps.works.begin(event) as work:
         new = [await _restored(work, versions) for versions in resources]
-        switched = [await _switched(work, project, place) for place in document.places]
+        async with _admitted(work, [versions[-1] for versions in resources]):
+            switched = [await _switched(work, project, place) for place in document.places]
         changed = {"resources": sum(map(bool, new)), "versions": sum(new), "places": sum(switched)}
         return await work.answer(Reply(changed))
 
@@ -220,6 +223,18 @@ async def _restored(work: Work, versions: Sequence[Item]) -> int:
         now = await store.get(work.connection, work.org_id, latest.kind, latest.id, None) or latest
         await catalogue.changed(work, "versioned" if there else "created", now, before=before)
     return len(new)
+
+
+@asynccontextmanager
+async def _admitted(work: Work, resources: Sequence[Item]) -> AsyncIterator[None]:
+    """Let sets be put in with tools that the document knows as disabled.
+
+    They are served without them, as they were where they come from: the tools are usable in this transaction alone.
+    """
+    disabled = [item.id for item in resources if item.kind == "tool" and item.status == "disabled"]
+    admitted = await store.turn(work, disabled, "disabled", "usable")
+    yield
+    await store.turn(work, admitted, "usable", "disabled")
 
 
 async def _switched(work: Work, project: Spot, kept: KeptPlace) -> bool:

@@ -166,7 +166,7 @@ class ResourceImportRequested(Asked):
     """Copy a page of the provider's resources of a kind, with all their versions, into our own catalogue.
 
     What is here already stays as it is, so any page may be copied again. Pages count from 0. Answer: {"resources",
-    "versions", "known", "skipped": [{"id", "name", "reason"}], "more"}.
+    "versions", "known", "skipped": [{"id", "name", "reason"}], "more"}; of a "version_conflict" the "version" as well.
     """
 
     kind: Kind
@@ -281,7 +281,7 @@ def _by_org(asked: Asked) -> str:
 
 
 def _command(type: str, payload: type[Any], summary: str, *, ordered: bool = True) -> EventSpec[Any]:
-    """Unordered is what waits for a model before it writes: the organisation's other commands go on meanwhile."""
+    """Unordered is what waits for somebody else before it writes: the organisation's other commands go on meanwhile."""
     return EventSpec(
         type=type,
         version=1,
@@ -323,7 +323,9 @@ ACTIVE_CLEAR = _command("active.clear.requested", ActiveClearRequested, "Take an
 TOOL_DRAFT = _command("tool.draft.requested", ToolDraftRequested, "Have a model draft a tool.", ordered=False)
 TOOL_STATUS = _command("tool.status.requested", ToolStatusRequested, "Promote or disable a drafted tool.")
 PROJECT_IMPORT = _command("project.import.requested", ProjectImportRequested, "Put an exported project in.")
-RESOURCE_IMPORT = _command("resource.import.requested", ResourceImportRequested, "Copy resources of the provider.")
+RESOURCE_IMPORT = _command(
+    "resource.import.requested", ResourceImportRequested, "Copy resources of the provider.", ordered=False
+)
 
 RESOURCE_LIST = _query("resource.list.requested", ResourceListRequested, "List resources.")
 RESOURCE_VERSIONS = _query("resource.versions.requested", ResourceVersionsRequested, "List versions of a resource.")

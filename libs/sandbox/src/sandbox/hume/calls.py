@@ -141,7 +141,9 @@ async def meet_faults(
             return spoiled
     response = await _or_error(answer)
     for fault in faults:
-        response = await _after(request, fault, response)
+        # Whatever is sent already is the end of it.
+        if (sent := await _after(request, fault, response)).prepared:
+            return sent
     return response
 
 
@@ -173,7 +175,7 @@ async def _before(request: web.Request, fault: Fault) -> web.Response | None:
     return None
 
 
-async def _after(request: web.Request, fault: Fault, response: web.Response) -> web.Response:
+async def _after(request: web.Request, fault: Fault, response: web.Response) -> web.StreamResponse:
     """What becomes of the answer to a call that was served."""
     if fault.name == "lost":
         abort(request)
@@ -181,7 +183,22 @@ async def _after(request: web.Request, fault: Fault, response: web.Response) -> 
         await asyncio.sleep(FOREVER_SECONDS)
     elif fault.name == "truncated":
         await _cut(request, response)
+    elif fault.name == "slow":
+        return await _trickle(request, response, fault.value / 1000)
     return response
+
+
+async def _trickle(request: web.Request, response: web.Response, seconds: float) -> web.StreamResponse:
+    """Send the headers, then the body in tenths, `seconds` before each."""
+    body = response.body if isinstance(response.body, bytes) else b""
+    headers = {"content-type": "application/json", "content-length": str(len(body))}
+    slow = web.StreamResponse(status=response.status, headers=headers)
+    await slow.prepare(request)
+    tenth = max(1, -(-len(body) // 10))
+    for start in range(0, len(body), tenth):
+        await asyncio.sleep(seconds)
+        await slow.write(body[start : start + tenth])
+    return slow
 
 
 async def _cut(request: web.Request, response: web.Response) -> None:

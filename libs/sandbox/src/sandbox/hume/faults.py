@@ -9,6 +9,7 @@ A fault is a word; several are joined by `;`, and then all apply:
     null                   200 with the JSON document null
     silence                no byte, ever
     reset                  TCP reset before any byte
+    slow-<ms>              the request is served, its answer comes a tenth at a time, with a wait before each
     truncated              the request is served, its answer is cut half way
     lost                   the request is served, then TCP reset: the caller never hears of it
     lost-silence           the request is served, then no byte, ever
@@ -22,7 +23,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 _WORD = re.compile(r"(?P<name>[a-z]+(?:-[a-z]+)*?)(?:-(?P<value>\d+)(?:-ra-(?P<after>\d+))?)?")
-_NUMBERED = {"delay", "status", "empty", "html"}
+_NUMBERED = {"delay", "status", "empty", "html", "slow"}
 _PLAIN = {"null", "silence", "reset", "truncated", "lost", "lost-silence"}
 # What a mood does: nothing in it takes time, so that a flaky run stays a quick one.
 MOODS = ("status-503", "status-429", "status-500", "html-502", "html-200", "empty-500", "reset", "truncated", "lost")

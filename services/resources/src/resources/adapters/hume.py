@@ -38,7 +38,7 @@ class HumeCatalogue:
     # -- reading ---------------------------------------------------------------------------------------------------
 
     async def list(self, org_id: str, kind: Kind, *, name: str | None, page: int, size: int) -> Page:
-        """Of voices the custom ones; the library's are found by id."""
+        """Of voices the custom ones; the library's are found by id, and so are drafts that wait in quarantine here."""
 
         async def ask(budget: Budget) -> Page:
             if kind == "voice" and name is not None:
@@ -51,7 +51,7 @@ class HumeCatalogue:
             return _page([item(kind, each, "LATEST") for each in shown], pages, page, size)
 
         async def recall() -> Page | None:
-            known = await store.latest_page(self._pool, org_id, kind, name, page, size)
+            known = await store.latest_page(self._pool, org_id, kind, name, page, size, drafts=False)
             return known if known.total else None
 
         return await self._read(org_id, ask, recall)
@@ -98,7 +98,7 @@ class HumeCatalogue:
         """
         seen = await hume_copy.clock(self._pool, org_id)
         async with transient():
-            budget = self._api.begin() if await recall() is None else self._api.begin_brief()
+            budget = self._api.begin_question() if await recall() is None else self._api.begin_brief()
         try:
             found = await ask(budget)
         except (ProviderDown, Refused) as failure:

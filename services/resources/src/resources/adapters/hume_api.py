@@ -15,7 +15,7 @@ from hume.core.request_options import RequestOptions
 from common.events.resources import Kind
 from resources.adapters.hume_policy import PROVIDER, TIMEOUT, Budget, Policy
 from resources.adapters.hume_shapes import whole
-from resources.ports import ProviderDown, not_found
+from resources.ports import ProviderDown, Refused, not_found
 
 Shown = UniversalBaseModel
 
@@ -55,6 +55,7 @@ class HumeApi:
         self._voices = client.tts.voices
         self._policy = policy
         self.begin = policy.begin
+        self.begin_question = policy.begin_question
         self.begin_brief = policy.begin_brief
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -74,8 +75,8 @@ class HumeApi:
         return await self._paged(budget, kind, f"list_{kind}_versions", list_versions, options)
 
     async def voices(self, budget: Budget, provider: str, *, page: int, size: int) -> Shelf:
-        """The voices of `HUME_AI` or `CUSTOM_VOICE`."""
-        options = {"provider": provider, "page_number": page, "page_size": size}
+        """The voices of `HUME_AI` or `CUSTOM_VOICE`; left to itself the provider begins with the oldest."""
+        options = {"provider": provider, "page_number": page, "page_size": size, "ascending_order": False}
         return await self._paged(budget, "voice", "list_voices", self._voices.list, options)
 
     async def version(self, budget: Budget, kind: Kind, id: str, version: int) -> Shown:
@@ -160,13 +161,18 @@ class Turn(Protocol):
 
 
 async def all_of(turn: Turn) -> AsyncIterator[Shown]:
-    """Everything on the pages that `turn` gives, for as long as they are there; at most `MOST_PAGES`."""
+    """Everything on the pages that `turn` gives, for as long as they are there.
+
+    Raises `Refused` (502) after `MOST_PAGES`: whoever looks for something must not take it for absent.
+    """
     for number in range(MOST_PAGES):
         shown, pages = await turn(page=number)
         for each in shown:
             yield each
         if not shown or number + 1 >= pages:
             return
+    message = f"The provider has more than {MOST_PAGES * LARGEST_PAGE} of these: too many to look through."
+    raise Refused(502, message, "provider_too_large", type="api_error")
 
 
 def path_id(kind: Kind, id: str) -> str:

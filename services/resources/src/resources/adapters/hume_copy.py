@@ -1,7 +1,10 @@
 """The last known copy of what the provider holds, in the tables of resources."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 
+import asyncpg
 import orjson
 
 from common.storage.postgres import Pool, transient
@@ -11,7 +14,7 @@ from resources.work import Connection
 
 CATALOGUE = "hume"
 
-# Names are unique here and perhaps not there; the one seen last has it.
+# Names are unique here and perhaps not there; the one seen last has it, of several seen at once the first.
 _STEP_ASIDE = """
 UPDATE resources.resources SET name = name || ' (' || id || ')'
 WHERE org_id = $1 AND kind = $2 AND id <> $3 AND name = $4
@@ -52,6 +55,12 @@ async def remember(pool: Pool, org_id: str, items: Sequence[Item], seen: int) ->
     What was read may be older than such a change, and would bring back what it deleted. A writer at work now
     (its row is locked) is one as well. Readers share the row: what several of them saw is all kept.
     """
+    # Another reader keeps one of the same name right now: the next to read this keeps it.
+    with suppress(asyncpg.UniqueViolationError):
+        await _remember(pool, org_id, items, seen)
+
+
+async def _remember(pool: Pool, org_id: str, items: Sequence[Item], seen: int) -> None:
     async with transient(), pool.acquire() as connection, connection.transaction():
         now = await connection.fetchval(
             "SELECT clock FROM resources.organizations WHERE org_id = $1 FOR SHARE SKIP LOCKED", org_id
@@ -62,9 +71,18 @@ async def remember(pool: Pool, org_id: str, items: Sequence[Item], seen: int) ->
 
 async def keep(connection: Connection, org_id: str, items: Sequence[Item]) -> None:
     """Write versions to the copy."""
+    items = list(_told_apart(items))
     await connection.executemany(_STEP_ASIDE, [(org_id, item.kind, item.id, item.name) for item in items])
     await connection.executemany(_RESOURCE, [_resource(org_id, item) for item in items])
     await connection.executemany(_VERSION, [_version(org_id, item) for item in items])
+
+
+def _told_apart(items: Sequence[Item]) -> Iterator[Item]:
+    """The same, without one name for two resources."""
+    owners: dict[tuple[str, str], str] = {}
+    for item in items:
+        owner = owners.setdefault((item.kind, item.name), item.id)
+        yield item if owner == item.id else replace(item, name=f"{item.name} ({item.id})")
 
 
 def _resource(org_id: str, item: Item) -> tuple[object, ...]:

@@ -22,6 +22,8 @@ CONNECT_SECONDS = 1.0
 READ_SECONDS = 3.0
 # A caller of ours waits for the whole operation, tries and reconciliation included.
 TOTAL_SECONDS = 5.0
+# A question is given up after 5 s: before that somebody has to have said that the provider is silent.
+QUESTION_SECONDS = 4.0
 # One who can be answered from the copy waits only this long.
 BRIEF_SECONDS = 2.0
 CONCURRENCY = 16
@@ -92,6 +94,10 @@ class Policy:
     def begin(self, seconds: float | None = None) -> Budget:
         """The time of a new operation, for which somebody waits longer than usual where `seconds` are given."""
         return Budget.full(seconds or self._total_seconds)
+
+    def begin_question(self) -> Budget:
+        """The time of an operation that changes nothing."""
+        return Budget.full(min(QUESTION_SECONDS, self._total_seconds))
 
     def begin_brief(self) -> Budget:
         """The time of an operation that can do without the provider."""

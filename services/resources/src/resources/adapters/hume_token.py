@@ -28,7 +28,7 @@ class HumeTokens:
         if not self._account.api_key or not self._account.secret_key:
             raise unconfigured()
         try:
-            answer = await self._policy.read(self._policy.begin(), "token", self._ask)
+            answer = await self._policy.read(self._policy.begin_question(), "token", self._ask)
         except Refused as refused:
             # Whatever it dislikes about the request is a matter of our credentials.
             raise Refused(
