@@ -2,11 +2,13 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import aiohttp
 import asyncpg
@@ -22,12 +24,12 @@ from gateway.deps import DEPS, Deps
 from gateway.errors import ApiError
 from gateway.keys import Keys
 from gateway.openapi import document
-from gateway.ports import KeyLimits, KeyRecord
+from gateway.ports import KeyLimits, KeyRecord, StoreUnavailableError
 from gateway.routing import add_routes
 from gateway.views import admin
 from gateway.views.docs import docs_routes
 from sonant_cli.engines import postgres
-from tests.support.engines import running
+from tests.support.engines import new_database, running
 from tests.support.waiting import eventually
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "services/gateway/migrations"
@@ -255,6 +257,94 @@ async def test_with_the_database_away_known_keys_work_and_others_get_503(
         for issued in (known, other):
             await keys.authenticate(issued.key)
         await keys.close()
+
+
+@dataclass(frozen=True)
+class Operated:
+    """A database under an account of its own, and the operator, who does things to both."""
+
+    url: str
+    name: str
+    operator: "asyncpg.Connection[Any]"
+
+    async def undergo(self, statements: Sequence[str]) -> None:
+        """Have the operator act; whoever is connected has to connect again."""
+        for statement in statements:
+            await self.operator.execute(statement.format(name=self.name))
+        await self.operator.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
+@pytest.fixture
+async def operated(postgres_url: str) -> AsyncIterator[Operated]:
+    async with new_database(postgres_url, "gateway") as url:
+        address = urlsplit(url)
+        name = address.path[1:]
+        operator = await asyncpg.connect(url)
+        await operator.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'right'")
+        await operator.execute(f"ALTER DATABASE {name} OWNER TO {name}")
+        own = address._replace(netloc=f"{name}:right@{address.hostname}:{address.port}")
+        try:
+            yield Operated(own.geturl(), name, operator)
+        finally:
+            await operator.execute(f"REASSIGN OWNED BY {name} TO CURRENT_USER")
+            await operator.execute(f"DROP ROLE {name}")
+            await operator.close()
+
+
+READ_ONLY = (
+    ["ALTER DATABASE {name} SET default_transaction_read_only = on"],
+    ["SET default_transaction_read_only = off", "ALTER DATABASE {name} RESET default_transaction_read_only"],
+)
+# What may be done to a server that answers all the same, and how it ends.
+STATES = {
+    "read-only": READ_ONLY,
+    "another password": (["ALTER ROLE {name} PASSWORD 'left'"], ["ALTER ROLE {name} PASSWORD 'right'"]),
+    "no login": (["ALTER ROLE {name} NOLOGIN"], ["ALTER ROLE {name} LOGIN"]),
+    "statements given up": (
+        ["ALTER DATABASE {name} SET statement_timeout = 50", "BEGIN", "LOCK TABLE gateway.api_keys"],
+        ["ROLLBACK", "ALTER DATABASE {name} RESET statement_timeout"],
+    ),
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_a_database_that_answers_and_is_of_no_use_is_as_good_as_away(
+    operated: Operated, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    monkeypatch.setattr(module, "FRESH_SECONDS", 0.0)
+    begun, ended = STATES[state]
+    async with pool_on(operated.url) as pool:
+        keys = Fleet(pool).members[0]
+        issued = await keys.create("app", "acme", CHAT)
+        await keys.authenticate(issued.key)
+        await operated.undergo(begun)
+        assert (await keys.authenticate(issued.key)).key_id == issued.record.id
+        await keys.flush()
+        with pytest.raises(StoreUnavailableError):
+            await keys.create("other", "acme", CHAT)
+        await operated.undergo(ended)
+
+        async def written() -> bool:
+            await keys.flush()
+            with suppress(StoreUnavailableError):
+                return (await keys.list("acme", 1))[0][0].last_used_at is not None
+            return False
+
+        check: Callable[[], bool | Awaitable[bool]] = written
+        await eventually(check)
+
+
+async def test_a_start_on_a_read_only_database_waits_until_it_is_written_to(operated: Operated) -> None:
+    begun, ended = READ_ONLY
+    await operated.undergo(begun)
+    async with AsyncExitStack() as stack:
+        opening = asyncio.create_task(stack.enter_async_context(pool_on(operated.url)))
+        assert not (await asyncio.wait({opening}, timeout=1.0))[0]
+        await operated.undergo(ended)
+        assert await (await opening).fetchval("SELECT count(*) FROM gateway.api_keys") == 0
 
 
 async def test_the_first_admin_key_is_made_once_and_again_when_its_file_is_lost(
