@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 from common.bus import connect
 from common.bus.live import LiveReader, LiveWriter, OnSignal, open_writer
 from common.bus.port import BusUnavailableError, Log
+from common.bus.watch import LogWatch
 from common.events.registry import topics
 from common.kernel import logs
 from common.kernel.consumer import Consumer, Handlers
@@ -138,7 +139,7 @@ class Service(Generic[S, D]):
 
     async def _consume(self, kernel: Kernel, deps: D, stop: asyncio.Event) -> None:
         if not self._consumes:
-            await stop.wait()
+            await _only_publish(kernel, stop)
             return
         consumer = Consumer(
             log=kernel.log,
@@ -166,6 +167,15 @@ class Service(Generic[S, D]):
         await consuming
 
 
+async def _only_publish(kernel: Kernel, stop: asyncio.Event) -> None:
+    """Until told to stop; nobody reads here who would notice that the log is away."""
+    watch = LogWatch()
+    kernel.health.watch("log", watch.complaint)
+    watching = kernel.tasks.spawn(watch.run(kernel.log), "watch-log")
+    await stop.wait()
+    watching.cancel()
+
+
 @asynccontextmanager
 async def serve_http(routes: list[list[web.RouteDef]], settings: CommonSettings) -> AsyncIterator[None]:
     """The ops port, up from the first moment so that a start can be watched."""
@@ -190,6 +200,8 @@ async def _engines_up(kernel: Kernel, stop: asyncio.Event) -> bool:
             await kernel.log.ensure(topics())
             await kernel.live.listening("sonant:boot")
         except BusUnavailableError as error:
+            if not waiting:
+                log.warning("waiting for the engines", error=str(error))
             waiting = str(error)
             await asyncio.sleep(ENGINE_RETRY_SECONDS)
         else:
