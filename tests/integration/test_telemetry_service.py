@@ -334,7 +334,7 @@ async def read_only(postgres_url: str) -> AsyncIterator[Obstacle]:
     async with new_database(postgres_url, "telemetry") as url:
         name = urlsplit(url).path[1:]
         # New connections alone notice, so there shall be no old ones.
-        leave = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        leave = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"  # noqa: S608  (a name of ours)
         setting = f"ALTER DATABASE {name} SET default_transaction_read_only ="
         yield Obstacle(
             url,
@@ -376,12 +376,12 @@ async def full_disk(postgres_url: str) -> AsyncIterator[Obstacle]:
 def mounted() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="sonant-disk-") as directory:
         options = ["-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=755", "none", directory]
-        if os.geteuid() != 0 or subprocess.run(["mount", *options], check=False).returncode != 0:  # noqa: S603, S607
+        if os.geteuid() != 0 or subprocess.run(["mount", *options], check=False).returncode != 0:
             pytest.skip("a full disk needs the right to mount one")
         try:
             yield Path(directory)
         finally:
-            subprocess.run(["umount", "--lazy", directory], check=True)  # noqa: S603, S607
+            subprocess.run(["umount", "--lazy", directory], check=True)
 
 
 async def execute(postgres_url: str, *statements: str) -> None:
@@ -568,6 +568,22 @@ async def test_a_question_while_the_database_is_away_is_answered_so(valkey_url: 
             return (await gateway.ask())[0] == 200
 
         await until(answered)
+
+
+async def test_on_a_store_that_may_evict_records_it_waits_and_says_why(world: World) -> None:
+    async with open_redis(world.redis_url) as operator:
+        try:
+            await operator.config_set("maxmemory-policy", "allkeys-lru")
+            async with started(world) as telemetry:
+
+                async def complains() -> bool:
+                    return "maxmemory-policy" in await telemetry.trouble()
+
+                await until(complains, 30)
+                await operator.config_set("maxmemory-policy", "noeviction")
+                await telemetry.ready()
+        finally:
+            await operator.config_set("maxmemory-policy", "noeviction")
 
 
 async def test_started_before_its_database_it_complains_and_catches_up(valkey_url: str, tmp_path: Path) -> None:

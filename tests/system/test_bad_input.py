@@ -331,6 +331,14 @@ async def test_a_body_without_a_length_is_refused_where_it_grows_too_large(
                 parsed(connection.recv(65536)).error(413, "larger than", code="request_too_large")
 
 
+async def test_a_body_whose_numbers_are_written_longer_than_they_came_is_refused(stage: Stage) -> None:
+    numbers = b",".join([b"1e15"] * 800_000)
+    body = b'{"messages": [{"role": "user", "content": "hi"}], "metadata": [' + numbers + b"]}"
+    assert len(body) < WRITES["POST", CHAT]
+    async with stage.nothing_changes():
+        stage.send("POST", CHAT, body).error(413, "written out as JSON, is larger than", code="request_too_large")
+
+
 def messages(count: int) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": "hi"}] * count}
 

@@ -1,6 +1,7 @@
 """One process from start to end: settings, engines, resources, consumer, ops port, signals, drain."""
 
 import asyncio
+import contextlib
 import gc
 import signal
 import sys
@@ -26,7 +27,7 @@ from common.kernel.health import Health, ops_routes
 from common.kernel.metrics import CONSUMER_STALLED, LOOP_LAG
 from common.kernel.settings import CommonSettings
 from common.kernel.tasks import Tasks
-from common.storage.redis import open_redis
+from common.storage.redis import NO_EVICTION, UNAVAILABLE, eviction_policy, open_redis
 from common.storage.resp import open_resp
 
 log = structlog.get_logger(__name__)
@@ -199,6 +200,7 @@ async def _engines_up(kernel: Kernel, stop: asyncio.Event) -> bool:
         try:
             await kernel.log.ensure(topics())
             await kernel.live.listening("sonant:boot")
+            await _look_at_eviction(kernel)
         except BusUnavailableError as error:
             if not waiting:
                 log.warning("waiting for the engines", error=str(error))
@@ -208,6 +210,16 @@ async def _engines_up(kernel: Kernel, stop: asyncio.Event) -> bool:
             waiting = ""
             return True
     return False
+
+
+async def _look_at_eviction(kernel: Kernel) -> None:
+    """Warn where limits and turns in progress may be evicted: no accepted work is lost, since that is on the log."""
+    if kernel.settings.log_url == kernel.settings.redis_url:
+        return
+    with contextlib.suppress(*UNAVAILABLE):
+        policy = await eviction_policy(kernel.redis)
+        if policy != NO_EVICTION:
+            log.warning("SONANT_REDIS_URL should have the maxmemory-policy noeviction", policy=policy or "not told")
 
 
 def _settle_memory() -> None:
