@@ -15,13 +15,16 @@ import asyncpg
 import pytest
 from aiohttp import web
 from pogo_core.util import migrate
+from redis.asyncio import Redis
 
 from common.storage.postgres import Pool, migrate_schema, open_postgres
+from common.storage.redis import open_redis
 from gateway import keys as module
 from gateway import middleware
 from gateway.adapters.keys_postgres import PostgresKeys
 from gateway.deps import DEPS, Deps
 from gateway.errors import ApiError
+from gateway.idempotency import PREFIX, Idempotency
 from gateway.keys import Keys
 from gateway.openapi import document
 from gateway.ports import KeyLimits, KeyRecord, StoreUnavailableError
@@ -387,15 +390,16 @@ async def test_migrations_go_back_and_forth(postgres_url: str) -> None:
 
 
 @asynccontextmanager
-async def served(fleet: Fleet) -> AsyncIterator[web.AppRunner]:
+async def served(fleet: Fleet, redis: Redis) -> AsyncIterator[web.AppRunner]:
     """The admin routes and the documents, on a port of 127.0.0.1."""
     absent = cast("Any", None)
     app = web.Application()
     middleware.install(app)
-    app[DEPS] = Deps(absent, absent, absent, absent, fleet.members[0], absent, absent, absent, absent, absent)
+    idempotency = Idempotency(redis)
+    app[DEPS] = Deps(absent, absent, absent, absent, fleet.members[0], absent, idempotency, absent, absent, absent)
     add_routes(app, admin.ROUTES, fleet.members[0].identify)
     app.add_routes(docs_routes(document(admin.ROUTES), b"{}"))
-    runner = middleware.Runner(app, access_log=None)
+    runner = middleware.Runner(app, access_log=None, handler_cancellation=True)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
@@ -411,8 +415,9 @@ class Client:
         self._session = session
         self._headers = {"authorization": f"Bearer {key}"}
 
-    async def __call__(self, method: str, path: str = "", **request: Any) -> tuple[int, Any]:
-        async with self._session.request(method, f"/v1/admin/keys{path}", headers=self._headers, **request) as answer:
+    async def __call__(self, method: str, path: str = "", once: str | None = None, **request: Any) -> tuple[int, Any]:
+        headers = {**self._headers, **({"idempotency-key": once} if once else {})}
+        async with self._session.request(method, f"/v1/admin/keys{path}", headers=headers, **request) as answer:
             body = await answer.json()
         if answer.status >= 400:
             assert set(body["error"]) == {"message", "type", "param", "code"}
@@ -421,8 +426,14 @@ class Client:
 
 
 @pytest.fixture
-async def http(fleet: Fleet) -> AsyncIterator[aiohttp.ClientSession]:
-    async with served(fleet) as runner:
+async def redis(valkey_url: str) -> AsyncIterator[Redis]:
+    async with open_redis(valkey_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def http(fleet: Fleet, redis: Redis) -> AsyncIterator[aiohttp.ClientSession]:
+    async with served(fleet, redis) as runner:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{runner.addresses[0][1]}") as session:
             yield session
 
@@ -452,6 +463,59 @@ async def test_an_admin_manages_keys_over_http(http: aiohttp.ClientSession, flee
     assert revoked["revoked_at"]
     for key in (made["key"], rotated["key"]):
         assert (await refusal(fleet.members[1].authenticate(key))).status == 401
+
+
+async def test_a_repeated_request_makes_no_second_key_and_is_told_of_the_first(
+    http: aiohttp.ClientSession, fleet: Fleet, redis: Redis
+) -> None:
+    admin_of = await client_of(http, fleet, "once", "admin")
+    wanted = {"name": "app"}
+    status, made = await admin_of("POST", once="create-1", json=wanted)
+    assert status == 201
+    status, error = await admin_of("POST", once="create-1", json=wanted)
+    assert (status, error["code"]) == (409, "already_created")
+    assert made["id"] in error["message"]
+    assert (await admin_of("POST", once="create-1", json={"name": "other"}))[0] == 422
+    status, rotated = await admin_of("POST", f"/{made['id']}/rotate", once="rotate-1", json={})
+    assert status == 201
+    status, error = await admin_of("POST", f"/{made['id']}/rotate", once="rotate-1", json={})
+    assert (status, error["code"]) == (409, "already_created")
+    assert rotated["id"] in error["message"]
+    names = [key["name"] for key in (await admin_of("GET"))[1]["data"]]
+    assert names == ["app", "app", "test"]
+    kept = [await redis.get(name) async for name in redis.scan_iter(f"{PREFIX}*")]
+    assert kept
+    assert not [text for text in kept if b"sk-sonant-" in text]
+    # What was refused may be tried again.
+    assert (await admin_of("POST", "/abcdefghijkl/rotate", once="rotate-2", json={}))[0] == 404
+    assert (await admin_of("POST", "/abcdefghijkl/rotate", once="rotate-2", json={}))[0] == 404
+
+
+async def test_a_caller_who_does_not_wait_finds_the_key_it_made(
+    http: aiohttp.ClientSession, fleet: Fleet, pool: Pool
+) -> None:
+    impatient = await client_of(http, fleet, "impatient", "admin")
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE gateway.organizations")
+        asking = asyncio.create_task(impatient("POST", once="k", json={"name": "app"}))
+
+        async def busy() -> bool:
+            waiting = "SELECT FROM pg_locks WHERE relation = 'gateway.organizations'::regclass AND NOT granted"
+            return bool(await connection.fetch(waiting))
+
+        check: Callable[[], bool | Awaitable[bool]] = busy
+        await eventually(check)
+        asking.cancel()
+        await asyncio.wait({asking})
+
+    async def made() -> bool:
+        status, error = await impatient("POST", once="k", json={"name": "app"})
+        assert status == 409
+        return bool(error["code"] == "already_created")
+
+    check = made
+    await eventually(check)
+    assert [key["name"] for key in (await impatient("GET"))[1]["data"]] == ["app", "test"]
 
 
 async def test_only_admins_enter_and_only_their_own_organisation(http: aiohttp.ClientSession, fleet: Fleet) -> None:
