@@ -374,6 +374,14 @@ async def test_the_first_admin_key_is_made_once_and_again_when_its_file_is_lost(
     await keys.authenticate(file.read_text().strip())
 
 
+async def test_processes_that_start_together_make_one_admin_key(tmp_path: Path, operated: Operated) -> None:
+    file = tmp_path / "admin-key"
+    async with pool_on(operated.url) as pool:
+        await asyncio.gather(*(keys.ensure_admin(file) for keys in Fleet(pool).members * 2))
+        [only], _ = await Fleet(pool).members[0].list(None, 10)
+        assert only.id == file.read_text().split("-")[2]
+
+
 async def test_migrations_go_back_and_forth(postgres_url: str) -> None:
     await migrate_schema(postgres_url, MIGRATIONS, "gateway")
     connection = await asyncpg.connect(postgres_url)
