@@ -1,7 +1,9 @@
 """API keys on a real database: issued, checked, revoked, rotated; with the database away too."""
 
 import asyncio
+import json
 import re
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -471,6 +473,19 @@ async def test_an_admin_manages_keys_over_http(http: aiohttp.ClientSession, flee
     assert revoked["revoked_at"]
     for key in (made["key"], rotated["key"]):
         assert (await refusal(fleet.members[1].authenticate(key))).status == 401
+
+
+async def test_the_command_lists_more_keys_than_a_page_has(http: aiohttp.ClientSession, fleet: Fleet) -> None:
+    keys = fleet.members[0]
+    made = [(await keys.create(str(number), "many", CHAT)).record.id for number in range(101)]
+    reader = (await keys.create("reader", "default", frozenset({"admin"}))).key
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from sonant_cli.main import main; main()"),
+        *("keys", "list", "--json", "--org", "many", "--url", str(http._base_url), "--key", reader),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    assert [key["id"] for key in json.loads(output)] == made[::-1]
 
 
 async def test_a_repeated_request_makes_no_second_key_and_is_told_of_the_first(
