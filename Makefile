@@ -13,7 +13,7 @@ help:
 	@echo "make test      the whole test suite, on real engines"
 	@echo "make bench     measure the running system beside a direct call"
 	@echo "make check     lint, types, import rules, generated files"
-	@echo "make generate  schemas, AsyncAPI, OpenAPI and the references"
+	@echo "make generate  schemas, AsyncAPI and the references"
 	@echo "make lock      resolve the dependencies again"
 
 run: $(VENV)/.runtime

@@ -41,6 +41,7 @@ from common.events.chat import (
 from common.events.envelope import Event
 from common.events.telemetry import USAGE_REQUESTED, UsageRequested
 from common.storage.redis import open_redis
+from gateway.views.usage import UsageList
 from sonant_cli.engines import postgres
 from sonant_cli.probes import http_ready
 from tests.support.engines import new_database, running
@@ -508,6 +509,7 @@ async def test_usage_sums_up_by_utc_day_model_and_key(world: World) -> None:
         await world.has(7)
         status, body = await gateway.ask()
         assert (status, body["object"], body["has_more"]) == (200, "list", False)
+        assert body.keys() == UsageList.model_fields.keys()
         assert [(row["day"], row["model"], row["key_id"], row["turns"]) for row in body["data"]] == [
             ("2026-11-21", "default", "key-1", 4),
             ("2026-11-21", "large", "key-2", 1),

@@ -581,6 +581,7 @@ PATHS: list[tuple[str, str, int, str]] = [
     ("GET", "/v1/usage?since=2026-02-30", 400, "since"),
     ("GET", "/v1/usage?since=2026-01-02&until=2026-01-01", 400, "since"),
     ("GET", "/v1/usage?since=0001-01-01&until=9999-12-31", 400, "since"),
+    ("GET", "/v1/usage?since=2025-01-01&until=2026-01-02", 400, "since"),
     ("GET", "/v1/usage?since=2026-01-01&since=2026-01-01", 400, "since"),
     ("GET", f"/v1/usage?model={LONG}", 400, "model"),
     ("GET", "/v1/usage?key_id=", 400, "key_id"),
