@@ -33,9 +33,7 @@ def _redacted(value: Any) -> Any:
     if isinstance(value, bool | int | float | None):
         return value
     if isinstance(value, Mapping):
-        return {
-            name: REDACTED if SECRET_NAMES.search(str(name)) else _redacted(inner) for name, inner in value.items()
-        }
+        return {name: REDACTED if SECRET_NAMES.search(str(name)) else _redacted(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_redacted(inner) for inner in value]
     # Anything else would be written as its representation.
