@@ -182,6 +182,13 @@ class TestSettings:
         assert settings_of("gateway").model_fields["max_body_bytes"].default < MAX_VALUE_BYTES
         assert int(environment_of("kafka")["KAFKA_MESSAGE_MAX_BYTES"] or 0) >= MAX_RECORD_BYTES
 
+    def test_the_health_check_of_kafka_fits_beside_the_broker(self) -> None:
+        check = " ".join(containers()["kafka"]["healthcheck"]["test"])
+        heaps = [re.findall(r"-Xmx(\d+)m", text)[0] for text in (environment_of("kafka")["KAFKA_HEAP_OPTS"], check)]
+        limit = containers()["kafka"]["deploy"]["resources"]["limits"]["memory"]
+        # What a JVM needs beside its heap: the broker about 250 MB, a check about 80.
+        assert sum(map(int, heaps)) + 330 <= 1024 * int(limit.removesuffix("g"))
+
     def test_topics_come_from_the_declarations_alone(self) -> None:
         assert environment_of("kafka")["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
 

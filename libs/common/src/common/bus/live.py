@@ -48,7 +48,7 @@ WRITE_PATIENCE = 10.0
 RETRY_PAUSE = 0.05
 # Of a refusal that is about the command: its key holds something else, this account may not, there is no such thing.
 # Every other one is about the engine, which loads its file, is out of memory, or takes over, and passes.
-NEVER_TAKEN = ("WRONGTYPE ", "NOPERM ", "ERR unknown ", "ERR syntax ", "ERR wrong number ", "ERR value ", "ERR invalid ")
+NEVER_TAKEN = ("WRONGTYPE ", "NOPERM ", "ERR unknown ", "ERR syntax ", "ERR wrong ", "ERR value ", "ERR invalid ")
 # Under load writes begin this far apart (seconds), so that each carries more; an idle channel writes at once.
 WRITE_PACE = 0.001
 
