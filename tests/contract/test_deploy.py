@@ -294,6 +294,41 @@ class TestSecrets:
         assert made["SONANT_SANDBOX_URL"] == f"http://sandbox:{command[command.index('--port') + 1]}"
 
 
+def write_command(path: Path, script: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+class TestSetUp:
+    """`make` on machines that lack something."""
+
+    @pytest.fixture
+    def environment(self, tmp_path: Path) -> Path:
+        """What an attempt that failed has left: an interpreter that cannot install anything."""
+        made = tmp_path / "venv"
+        (made / "bin").mkdir(parents=True)
+        write_command(made / "bin" / "python", "exit 1")
+        return made
+
+    def refusal(self, environment: Path, interpreter: Path) -> str:
+        command = ["make", "-C", str(ROOT), f"VENV={environment}", f"PYTHON={interpreter}", f"{environment}/.runtime"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode != 0
+        return done.stderr
+
+    def test_an_older_python_is_refused_by_its_version(self, tmp_path: Path, environment: Path) -> None:
+        older = write_command(tmp_path / "python", '[ "$1" = --version ] && echo Python 3.10.12 || exit 1')
+        assert f"needs Python 3.11 or newer; {older} is Python 3.10.12." in self.refusal(environment, older)
+
+    def test_an_environment_that_could_not_be_made_is_not_there_next_time(
+        self, tmp_path: Path, environment: Path
+    ) -> None:
+        halfway = f'[ "$2" = venv ] && mkdir -p "$3/bin" && exit 1\nexec {sys.executable} "$@"'
+        assert "python3-venv" in self.refusal(environment, write_command(tmp_path / "python", halfway))
+        assert not environment.exists()
+
+
 class TestImage:
     def test_compose_builds_each_from_the_one_file(self) -> None:
         for name, spec in ours().items():
