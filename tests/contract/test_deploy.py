@@ -184,7 +184,8 @@ class TestSettings:
 
     def test_the_health_check_of_kafka_fits_beside_the_broker(self) -> None:
         check = " ".join(containers()["kafka"]["healthcheck"]["test"])
-        heaps = [re.findall(r"-Xmx(\d+)m", text)[0] for text in (environment_of("kafka")["KAFKA_HEAP_OPTS"], check)]
+        heaps = re.findall(r"-Xmx(\d+)m", f"{environment_of('kafka')['KAFKA_HEAP_OPTS']} {check}")
+        assert len(heaps) == 2
         limit = containers()["kafka"]["deploy"]["resources"]["limits"]["memory"]
         # What a JVM needs beside its heap: the broker about 250 MB, a check about 80.
         assert sum(map(int, heaps)) + 330 <= 1024 * int(limit.removesuffix("g"))

@@ -55,11 +55,19 @@ class TestValkeyLog(LogContract):
     async def test_a_store_that_does_not_tell_whether_it_evicts_is_taken(self, valkey_url: str) -> None:
         address = urlsplit(valkey_url)
         async with open_redis(valkey_url) as operator:
-            await operator.execute_command("ACL", "SETUSER", "tenant", "on", ">pass", "~*", "&*", "+@all", "-config")
+            await operator.acl_setuser(
+                "tenant",
+                enabled=True,
+                passwords=["+pass"],
+                categories=["+@all"],
+                commands=["-config"],
+                keys=["*"],
+                channels=["*"],
+            )
             url = address._replace(netloc=f"tenant:pass@{address.hostname}:{address.port}").geturl()
             async with self.opened(url, url) as log:
                 await log.ensure([])
-            await operator.execute_command("ACL", "DELUSER", "tenant")
+            await operator.acl_deluser("tenant")
 
     async def test_the_engine_goes_away_and_comes_back(self, live: LiveWriter) -> None:
         """Publishes fail clearly, then work again by themselves; nothing acknowledged is lost."""
