@@ -6,14 +6,16 @@ PACKAGES := libs/common libs/sandbox libs/cli services/gateway services/llm-stre
 EDITABLE := $(foreach p,$(PACKAGES),-e $(p))
 PYPROJECTS := $(foreach p,$(PACKAGES),$(p)/pyproject.toml)
 
-.PHONY: run test bench check generate lock clean help
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+
+.PHONY: run test bench check generate lock clean help venv
 
 help:
 	@echo "make run       start everything on this machine (http://127.0.0.1:8080)"
 	@echo "make test      the whole test suite, on real engines"
 	@echo "make bench     measure the running system beside a direct call"
 	@echo "make check     lint, types, import rules, generated files"
-	@echo "make generate  schemas, AsyncAPI, OpenAPI and the references"
+	@echo "make generate  schemas, AsyncAPI and the references"
 	@echo "make lock      resolve the dependencies again"
 
 run: $(VENV)/.runtime
@@ -38,10 +40,19 @@ generate: $(VENV)/.dev
 
 $(VENV)/.runtime: requirements.lock $(PYPROJECTS)
 	@echo "Setting up $(VENV) (first run only) ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import pip; $(NEW_ENOUGH)' 2>/dev/null || $(MAKE) --no-print-directory venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(EDITABLE)
 	@touch $@
+
+# What a failed attempt leaves behind is never built upon.
+venv:
+	@$(PYTHON) -c '$(NEW_ENOUGH)' 2>/dev/null || { \
+		echo "Sonant needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)." >&2; \
+		echo "Name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "$(PYTHON) cannot make a virtual environment (Debian, Ubuntu: apt install python3-venv)." >&2; exit 1; }
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock

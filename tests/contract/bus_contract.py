@@ -8,14 +8,22 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from common.bus.connect import open_log
 from common.bus.live import LiveWriter, open_writer
-from common.bus.port import Log, Partition, Received, Record, Subscription
+from common.bus.port import (
+    MAX_VALUE_BYTES,
+    Log,
+    Partition,
+    Received,
+    Record,
+    RecordTooLargeError,
+    Subscription,
+)
 from common.events.envelope import Event
 from common.events.spec import Topic
 from common.kernel.brake import Brake
@@ -169,6 +177,17 @@ class LogContract:
         assert Record(read.topic, read.key, read.value, read.headers) == record
         assert read.partition.topic == topic.name
         assert read.timestamp > 1_700_000_000
+
+    async def test_a_large_record_passes_and_a_larger_one_is_refused_for_good(self, log: Log, topic: Topic) -> None:
+        [record] = works(topic, [1])
+        largest = replace(record, value=b"x" * MAX_VALUE_BYTES)
+        await log.publish(largest)
+        with pytest.raises(RecordTooLargeError, match=topic.name):
+            await log.publish(record, replace(largest, value=largest.value + b"x"))
+        # Its dead letter says more in its headers.
+        passport = {f"dlq-{number}": "y" * 500 for number in range(10)}
+        await log.publish(replace(largest, headers={**record.headers, **passport}))
+        assert [len(read.value) for read in await log.read(topic, limit=9)] == [MAX_VALUE_BYTES] * 2
 
     async def test_order_per_key(self, log: Log, topic: Topic) -> None:
         records = works(topic, range(300), keys=7)

@@ -19,6 +19,7 @@ import yaml
 from aiohttp import web
 from prometheus_client import REGISTRY
 
+from common.bus.port import MAX_RECORD_BYTES, MAX_VALUE_BYTES
 from common.docs.sources import METRICS, load
 from common.kernel.health import Health, ops_routes
 from common.kernel.settings import CommonSettings
@@ -176,9 +177,18 @@ class TestSettings:
         drain = environment_of(service)["SONANT_DRAIN_SECONDS"]
         assert float(grace.removesuffix("s")) >= float(drain or 0) + CLOSING_SECONDS
 
-    def test_the_largest_request_fits_into_a_record(self) -> None:
-        largest = settings_of("gateway").model_fields["max_body_bytes"].default
-        assert int(environment_of("kafka")["KAFKA_MESSAGE_MAX_BYTES"] or 0) >= 2 * largest
+    def test_the_largest_request_of_text_fits_into_a_record(self) -> None:
+        # Numbers may be written longer than they came; a request that grows too long by that is refused.
+        assert settings_of("gateway").model_fields["max_body_bytes"].default < MAX_VALUE_BYTES
+        assert int(environment_of("kafka")["KAFKA_MESSAGE_MAX_BYTES"] or 0) >= MAX_RECORD_BYTES
+
+    def test_the_health_check_of_kafka_fits_beside_the_broker(self) -> None:
+        check = " ".join(containers()["kafka"]["healthcheck"]["test"])
+        heaps = re.findall(r"-Xmx(\d+)m", f"{environment_of('kafka')['KAFKA_HEAP_OPTS']} {check}")
+        assert len(heaps) == 2
+        limit = containers()["kafka"]["deploy"]["resources"]["limits"]["memory"]
+        # What a JVM needs beside its heap: the broker about 250 MB, a check about 80.
+        assert sum(map(int, heaps)) + 330 <= 1024 * int(limit.removesuffix("g"))
 
     def test_topics_come_from_the_declarations_alone(self) -> None:
         assert environment_of("kafka")["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
@@ -283,6 +293,41 @@ class TestSecrets:
         assert made["COMPOSE_PROFILES"] in containers()["sandbox"]["profiles"]
         command = containers()["sandbox"]["command"]
         assert made["SONANT_SANDBOX_URL"] == f"http://sandbox:{command[command.index('--port') + 1]}"
+
+
+def write_command(path: Path, script: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+class TestSetUp:
+    """`make` on machines that lack something."""
+
+    @pytest.fixture
+    def environment(self, tmp_path: Path) -> Path:
+        """What an attempt that failed has left: an interpreter that cannot install anything."""
+        made = tmp_path / "venv"
+        (made / "bin").mkdir(parents=True)
+        write_command(made / "bin" / "python", "exit 1")
+        return made
+
+    def refusal(self, environment: Path, interpreter: Path) -> str:
+        command = ["make", "-C", str(ROOT), f"VENV={environment}", f"PYTHON={interpreter}", f"{environment}/.runtime"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode != 0
+        return done.stderr
+
+    def test_an_older_python_is_refused_by_its_version(self, tmp_path: Path, environment: Path) -> None:
+        older = write_command(tmp_path / "python", '[ "$1" = --version ] && echo Python 3.10.12 || exit 1')
+        assert f"needs Python 3.11 or newer; {older} is Python 3.10.12." in self.refusal(environment, older)
+
+    def test_an_environment_that_could_not_be_made_is_not_there_next_time(
+        self, tmp_path: Path, environment: Path
+    ) -> None:
+        halfway = f'[ "$2" = venv ] && mkdir -p "$3/bin" && exit 1\nexec {sys.executable} "$@"'
+        assert "python3-venv" in self.refusal(environment, write_command(tmp_path / "python", halfway))
+        assert not environment.exists()
 
 
 class TestImage:

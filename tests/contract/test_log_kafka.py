@@ -80,14 +80,6 @@ class TestKafkaLog(LogContract):
         with pytest.raises(TopicMismatchError, match=topic.name):
             await log.ensure([wanted])
 
-    async def test_a_large_record_passes_and_a_huge_one_is_refused(self, log: Log, topic: Topic) -> None:
-        [record] = works(topic, [1])
-        await log.publish(replace(record, value=b"x" * 5_000_000))
-        assert len((await log.read(topic, limit=1))[0].value) == 5_000_000
-        with pytest.raises(ValueError, match="larger than"):
-            await log.publish(replace(record, value=b"x" * 9_000_000))
-        await log.publish(record)
-
     # -- members ------------------------------------------------------------------------------------------
 
     async def test_members_joining_and_leaving_under_load_lose_nothing(

@@ -1,11 +1,14 @@
 """The embedded log keeps the log's promises, and those that come with trimming and a single holder."""
 
+from urllib.parse import urlsplit
+
 import pytest
 
 from common.bus.live import LiveWriter
 from common.bus.port import BusUnavailableError, Log
 from common.bus.valkey import ValkeyLog
 from common.events.spec import Topic
+from common.storage.redis import open_redis
 from sonant_cli.engines import valkey
 from tests.contract.bus_contract import LogContract, Worker, nothing_to_hand_over, take, until, works
 from tests.support.engines import running
@@ -38,6 +41,33 @@ class TestValkeyLog(LogContract):
                 await take(holder, 5)
                 assert await standby.poll(10, 0.1) == []
             await take(standby, 5)
+
+    async def test_a_store_that_may_evict_is_refused_until_it_is_told_not_to(self, log: Log, valkey_url: str) -> None:
+        async with open_redis(valkey_url) as operator:
+            try:
+                await operator.config_set("maxmemory-policy", "allkeys-lru")
+                with pytest.raises(BusUnavailableError, match="maxmemory-policy allkeys-lru, not noeviction"):
+                    await log.ensure([])
+            finally:
+                await operator.config_set("maxmemory-policy", "noeviction")
+        await log.ensure([])
+
+    async def test_a_store_that_does_not_tell_whether_it_evicts_is_taken(self, valkey_url: str) -> None:
+        address = urlsplit(valkey_url)
+        async with open_redis(valkey_url) as operator:
+            await operator.acl_setuser(
+                "tenant",
+                enabled=True,
+                passwords=["+pass"],
+                categories=["+@all"],
+                commands=["-config"],
+                keys=["*"],
+                channels=["*"],
+            )
+            url = address._replace(netloc=f"tenant:pass@{address.hostname}:{address.port}").geturl()
+            async with self.opened(url, url) as log:
+                await log.ensure([])
+            await operator.acl_deluser("tenant")
 
     async def test_the_engine_goes_away_and_comes_back(self, live: LiveWriter) -> None:
         """Publishes fail clearly, then work again by themselves; nothing acknowledged is lost."""

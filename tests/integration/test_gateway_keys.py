@@ -1,33 +1,40 @@
 """API keys on a real database: issued, checked, revoked, rotated; with the database away too."""
 
 import asyncio
+import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import aiohttp
 import asyncpg
 import pytest
 from aiohttp import web
 from pogo_core.util import migrate
+from redis.asyncio import Redis
 
 from common.storage.postgres import Pool, migrate_schema, open_postgres
+from common.storage.redis import open_redis
 from gateway import keys as module
 from gateway import middleware
 from gateway.adapters.keys_postgres import PostgresKeys
 from gateway.deps import DEPS, Deps
 from gateway.errors import ApiError
+from gateway.idempotency import PREFIX, Idempotency
 from gateway.keys import Keys
 from gateway.openapi import document
-from gateway.ports import KeyLimits, KeyRecord
+from gateway.ports import KeyLimits, KeyRecord, StoreUnavailableError
 from gateway.routing import add_routes
 from gateway.views import admin
 from gateway.views.docs import docs_routes
 from sonant_cli.engines import postgres
-from tests.support.engines import running
+from tests.support.engines import new_database, running
 from tests.support.waiting import eventually
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "services/gateway/migrations"
@@ -257,6 +264,94 @@ async def test_with_the_database_away_known_keys_work_and_others_get_503(
         await keys.close()
 
 
+@dataclass(frozen=True)
+class Operated:
+    """A database under an account of its own, and the operator, who does things to both."""
+
+    url: str
+    name: str
+    operator: "asyncpg.Connection[Any]"
+
+    async def undergo(self, statements: Sequence[str]) -> None:
+        """Have the operator act; whoever is connected has to connect again."""
+        for statement in statements:
+            await self.operator.execute(statement.format(name=self.name))
+        await self.operator.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
+@pytest.fixture
+async def operated(postgres_url: str) -> AsyncIterator[Operated]:
+    async with new_database(postgres_url, "gateway") as url:
+        address = urlsplit(url)
+        name = address.path[1:]
+        operator = await asyncpg.connect(url)
+        await operator.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'right'")
+        await operator.execute(f"ALTER DATABASE {name} OWNER TO {name}")
+        own = address._replace(netloc=f"{name}:right@{address.hostname}:{address.port}")
+        try:
+            yield Operated(own.geturl(), name, operator)
+        finally:
+            await operator.execute(f"REASSIGN OWNED BY {name} TO CURRENT_USER")
+            await operator.execute(f"DROP ROLE {name}")
+            await operator.close()
+
+
+READ_ONLY = (
+    ["ALTER DATABASE {name} SET default_transaction_read_only = on"],
+    ["SET default_transaction_read_only = off", "ALTER DATABASE {name} RESET default_transaction_read_only"],
+)
+# What may be done to a server that answers all the same, and how it ends.
+STATES = {
+    "read-only": READ_ONLY,
+    "another password": (["ALTER ROLE {name} PASSWORD 'left'"], ["ALTER ROLE {name} PASSWORD 'right'"]),
+    "no login": (["ALTER ROLE {name} NOLOGIN"], ["ALTER ROLE {name} LOGIN"]),
+    "statements given up": (
+        ["ALTER DATABASE {name} SET statement_timeout = 50", "BEGIN", "LOCK TABLE gateway.api_keys"],
+        ["ROLLBACK", "ALTER DATABASE {name} RESET statement_timeout"],
+    ),
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_a_database_that_answers_and_is_of_no_use_is_as_good_as_away(
+    operated: Operated, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    monkeypatch.setattr(module, "FRESH_SECONDS", 0.0)
+    begun, ended = STATES[state]
+    async with pool_on(operated.url) as pool:
+        keys = Fleet(pool).members[0]
+        issued = await keys.create("app", "acme", CHAT)
+        await keys.authenticate(issued.key)
+        await operated.undergo(begun)
+        assert (await keys.authenticate(issued.key)).key_id == issued.record.id
+        await keys.flush()
+        with pytest.raises(StoreUnavailableError):
+            await keys.create("other", "acme", CHAT)
+        await operated.undergo(ended)
+
+        async def written() -> bool:
+            await keys.flush()
+            with suppress(StoreUnavailableError):
+                return (await keys.list("acme", 1))[0][0].last_used_at is not None
+            return False
+
+        check: Callable[[], bool | Awaitable[bool]] = written
+        await eventually(check)
+
+
+async def test_a_start_on_a_read_only_database_waits_until_it_is_written_to(operated: Operated) -> None:
+    begun, ended = READ_ONLY
+    await operated.undergo(begun)
+    async with AsyncExitStack() as stack:
+        opening = asyncio.create_task(stack.enter_async_context(pool_on(operated.url)))
+        assert not (await asyncio.wait({opening}, timeout=1.0))[0]
+        await operated.undergo(ended)
+        assert await (await opening).fetchval("SELECT count(*) FROM gateway.api_keys") == 0
+
+
 async def test_the_first_admin_key_is_made_once_and_again_when_its_file_is_lost(
     tmp_path: Path, pool: Pool, fleet: Fleet
 ) -> None:
@@ -281,6 +376,14 @@ async def test_the_first_admin_key_is_made_once_and_again_when_its_file_is_lost(
     await keys.authenticate(file.read_text().strip())
 
 
+async def test_processes_that_start_together_make_one_admin_key(tmp_path: Path, operated: Operated) -> None:
+    file = tmp_path / "admin-key"
+    async with pool_on(operated.url) as pool:
+        await asyncio.gather(*(keys.ensure_admin(file) for keys in Fleet(pool).members * 2))
+        [only], _ = await Fleet(pool).members[0].list(None, 10)
+        assert only.id == file.read_text().split("-")[2]
+
+
 async def test_migrations_go_back_and_forth(postgres_url: str) -> None:
     await migrate_schema(postgres_url, MIGRATIONS, "gateway")
     connection = await asyncpg.connect(postgres_url)
@@ -297,15 +400,16 @@ async def test_migrations_go_back_and_forth(postgres_url: str) -> None:
 
 
 @asynccontextmanager
-async def served(fleet: Fleet) -> AsyncIterator[web.AppRunner]:
+async def served(fleet: Fleet, redis: Redis) -> AsyncIterator[web.AppRunner]:
     """The admin routes and the documents, on a port of 127.0.0.1."""
     absent = cast("Any", None)
     app = web.Application()
     middleware.install(app)
-    app[DEPS] = Deps(absent, absent, absent, absent, fleet.members[0], absent, absent, absent, absent, absent)
+    idempotency = Idempotency(redis)
+    app[DEPS] = Deps(absent, absent, absent, absent, fleet.members[0], absent, idempotency, absent, absent, absent)
     add_routes(app, admin.ROUTES, fleet.members[0].identify)
     app.add_routes(docs_routes(document(admin.ROUTES), b"{}"))
-    runner = middleware.Runner(app, access_log=None)
+    runner = middleware.Runner(app, access_log=None, handler_cancellation=True)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
@@ -321,8 +425,9 @@ class Client:
         self._session = session
         self._headers = {"authorization": f"Bearer {key}"}
 
-    async def __call__(self, method: str, path: str = "", **request: Any) -> tuple[int, Any]:
-        async with self._session.request(method, f"/v1/admin/keys{path}", headers=self._headers, **request) as answer:
+    async def __call__(self, method: str, path: str = "", once: str | None = None, **request: Any) -> tuple[int, Any]:
+        headers = {**self._headers, **({"idempotency-key": once} if once else {})}
+        async with self._session.request(method, f"/v1/admin/keys{path}", headers=headers, **request) as answer:
             body = await answer.json()
         if answer.status >= 400:
             assert set(body["error"]) == {"message", "type", "param", "code"}
@@ -331,8 +436,14 @@ class Client:
 
 
 @pytest.fixture
-async def http(fleet: Fleet) -> AsyncIterator[aiohttp.ClientSession]:
-    async with served(fleet) as runner:
+async def redis(valkey_url: str) -> AsyncIterator[Redis]:
+    async with open_redis(valkey_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def http(fleet: Fleet, redis: Redis) -> AsyncIterator[aiohttp.ClientSession]:
+    async with served(fleet, redis) as runner:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{runner.addresses[0][1]}") as session:
             yield session
 
@@ -362,6 +473,72 @@ async def test_an_admin_manages_keys_over_http(http: aiohttp.ClientSession, flee
     assert revoked["revoked_at"]
     for key in (made["key"], rotated["key"]):
         assert (await refusal(fleet.members[1].authenticate(key))).status == 401
+
+
+async def test_the_command_lists_more_keys_than_a_page_has(http: aiohttp.ClientSession, fleet: Fleet) -> None:
+    keys = fleet.members[0]
+    made = [(await keys.create(str(number), "many", CHAT)).record.id for number in range(101)]
+    reader = (await keys.create("reader", "default", frozenset({"admin"}))).key
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from sonant_cli.main import main; main()"),
+        *("keys", "list", "--json", "--org", "many", "--url", str(http._base_url), "--key", reader),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    assert [key["id"] for key in json.loads(output)] == made[::-1]
+
+
+async def test_a_repeated_request_makes_no_second_key_and_is_told_of_the_first(
+    http: aiohttp.ClientSession, fleet: Fleet, redis: Redis
+) -> None:
+    admin_of = await client_of(http, fleet, "once", "admin")
+    wanted = {"name": "app"}
+    status, made = await admin_of("POST", once="create-1", json=wanted)
+    assert status == 201
+    status, error = await admin_of("POST", once="create-1", json=wanted)
+    assert (status, error["code"]) == (409, "already_created")
+    assert made["id"] in error["message"]
+    assert (await admin_of("POST", once="create-1", json={"name": "other"}))[0] == 422
+    status, rotated = await admin_of("POST", f"/{made['id']}/rotate", once="rotate-1", json={})
+    assert status == 201
+    status, error = await admin_of("POST", f"/{made['id']}/rotate", once="rotate-1", json={})
+    assert (status, error["code"]) == (409, "already_created")
+    assert rotated["id"] in error["message"]
+    names = [key["name"] for key in (await admin_of("GET"))[1]["data"]]
+    assert names == ["app", "app", "test"]
+    kept = [str(await redis.get(name)) async for name in redis.scan_iter(f"{PREFIX}*")]
+    assert any(made["id"] in text for text in kept)
+    assert not [text for text in kept if "sk-sonant-" in text]
+    # What was refused may be tried again.
+    assert (await admin_of("POST", "/abcdefghijkl/rotate", once="rotate-2", json={}))[0] == 404
+    assert (await admin_of("POST", "/abcdefghijkl/rotate", once="rotate-2", json={}))[0] == 404
+
+
+async def test_a_caller_who_does_not_wait_finds_the_key_it_made(
+    http: aiohttp.ClientSession, fleet: Fleet, pool: Pool
+) -> None:
+    impatient = await client_of(http, fleet, "impatient", "admin")
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE gateway.organizations")
+        asking = asyncio.create_task(impatient("POST", once="k", json={"name": "app"}))
+
+        async def busy() -> bool:
+            waiting = "SELECT FROM pg_locks WHERE relation = 'gateway.organizations'::regclass AND NOT granted"
+            return bool(await connection.fetch(waiting))
+
+        check: Callable[[], bool | Awaitable[bool]] = busy
+        await eventually(check)
+        asking.cancel()
+        await asyncio.wait({asking})
+
+    async def made() -> bool:
+        status, error = await impatient("POST", once="k", json={"name": "app"})
+        assert status == 409
+        return bool(error["code"] == "already_created")
+
+    check = made
+    await eventually(check)
+    assert [key["name"] for key in (await impatient("GET"))[1]["data"]] == ["app", "test"]
 
 
 async def test_only_admins_enter_and_only_their_own_organisation(http: aiohttp.ClientSession, fleet: Fleet) -> None:

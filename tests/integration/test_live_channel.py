@@ -129,3 +129,40 @@ async def test_a_command_reaches_the_engine_before_the_frames_queued_after_it(va
         with reader.waiting("r") as waiter:
             for frame in await waiter.frames(5):
                 assert await writer.command("GET", f"test:ordered:{frame.number}") == b"there"
+
+
+async def test_what_the_engine_refuses_for_good_holds_up_nothing_and_is_counted(valkey_url: str) -> None:
+    def refused() -> float:
+        return float(metrics.LIVE_REFUSED._value.get())
+
+    before = refused()
+    async with open_writer(valkey_url) as writer, reading(valkey_url, "refused") as reader:
+        await writer.command("SET", "test:text", "no list")
+        with reader.waiting("r") as waiter:
+            writer.queue_command("LPUSH", "test:text", "a")
+            writer.queue_command("SET", "test:behind", "there")
+            writer.send(reader.mailbox, data("r", 1))
+            await writer.settled()
+            writer.queue_command("LPUSH", "test:text", "b")
+            await writer.settled()
+            writer.send(reader.mailbox, data("r", 2))
+            numbers: list[int] = []
+            while numbers[-1:] != [2]:
+                numbers += [frame.number for frame in await waiter.frames(5)]
+        assert numbers == [1, 2]
+        assert await writer.command("GET", "test:behind") == b"there"
+    assert refused() == before + 2
+
+
+async def test_what_the_engine_refuses_for_the_moment_is_kept_until_it_has_room() -> None:
+    async with running(valkey) as engine, open_writer(engine.url) as writer:
+        await writer.command("CONFIG", "SET", "maxmemory", "1")
+        writer.queue_command("SET", "test:kept", "there")
+        # The last of a write is taken even so.
+        writer.queue_command("DEL", "test:other")
+        settled = asyncio.create_task(writer.settled())
+        await asyncio.wait({settled}, timeout=0.5)
+        assert not settled.done()
+        await writer.command("CONFIG", "SET", "maxmemory", "0")
+        await settled
+        assert await writer.command("GET", "test:kept") == b"there"

@@ -3,16 +3,20 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
+import tempfile
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
 import asyncpg
 import orjson
 import pytest
@@ -37,6 +41,7 @@ from common.events.chat import (
 from common.events.envelope import Event
 from common.events.telemetry import USAGE_REQUESTED, UsageRequested
 from common.storage.redis import open_redis
+from gateway.views.usage import UsageList
 from sonant_cli.engines import postgres
 from sonant_cli.probes import http_ready
 from tests.support.engines import new_database, running
@@ -46,6 +51,8 @@ from tests.support.waiting import eventually
 
 # Other suites share the engine; the service keeps its position under fixed names, so it gets a number of its own.
 VALKEY_DATABASE = 9
+# Room for an empty database of 8 MB and the turns of one test.
+DISK_BYTES = 24 * 1024 * 1024
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
 
 
@@ -150,6 +157,12 @@ class Telemetry:
             return not await self.trouble()
 
         await until(check, 30)
+
+    async def total(self, metric: str) -> float:
+        """The sum of a metric over its labels; 0 where it is not there yet."""
+        async with aiohttp.ClientSession() as session, session.get(f"{self.ops_url}/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(metric + "{"))
 
     async def kill(self) -> None:
         self.process.kill()
@@ -307,6 +320,106 @@ async def test_a_database_killed_under_load_gets_every_turn_in_the_end(valkey_ur
         assert not await world.parked()
 
 
+@dataclass(frozen=True)
+class Obstacle:
+    """What keeps a database that answers from being written to."""
+
+    database_url: str
+    begin: Callable[[], Awaitable[None]]
+    end: Callable[[], Awaitable[None]]
+
+
+@asynccontextmanager
+async def read_only(postgres_url: str) -> AsyncIterator[Obstacle]:
+    """A server that has become a replica, or holds itself back."""
+    async with new_database(postgres_url, "telemetry") as url:
+        name = urlsplit(url).path[1:]
+        # New connections alone notice, so there shall be no old ones.
+        leave = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"  # noqa: S608  (a name of ours)
+        setting = f"ALTER DATABASE {name} SET default_transaction_read_only ="
+        yield Obstacle(
+            url,
+            partial(execute, postgres_url, f"{setting} on", leave),
+            partial(execute, postgres_url, f"{setting} off", leave),
+        )
+
+
+@asynccontextmanager
+async def full_disk(postgres_url: str) -> AsyncIterator[Obstacle]:
+    """A small file system of the database's own, filled up; skips where none may be mounted."""
+    with mounted() as disk:
+        space = disk / "space"
+        space.mkdir(mode=0o700)
+        connection = await asyncpg.connect(postgres_url)
+        account = Path(await connection.fetchval("SHOW data_directory")).stat()
+        await connection.close()
+        os.chown(space, account.st_uid, account.st_gid)
+        await execute(postgres_url, f"CREATE TABLESPACE small LOCATION '{space}'")
+        ballast = disk / "ballast"
+
+        async def fill() -> None:
+            with suppress(OSError), ballast.open("wb", buffering=0) as opened:
+                while True:
+                    opened.write(bytes(4096))
+
+        async def empty() -> None:
+            ballast.unlink()
+
+        try:
+            async with new_database(postgres_url, "telemetry") as url:
+                await execute(postgres_url, f"ALTER DATABASE {urlsplit(url).path[1:]} SET TABLESPACE small")
+                yield Obstacle(url, fill, empty)
+        finally:
+            await execute(postgres_url, "DROP TABLESPACE small")
+
+
+@contextmanager
+def mounted() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="sonant-disk-") as directory:
+        options = ["-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=755", "none", directory]
+        if os.geteuid() != 0 or subprocess.run(["mount", *options], check=False).returncode != 0:
+            pytest.skip("a full disk needs the right to mount one")
+        try:
+            yield Path(directory)
+        finally:
+            subprocess.run(["umount", "--lazy", directory], check=True)
+
+
+async def execute(postgres_url: str, *statements: str) -> None:
+    connection = await asyncpg.connect(postgres_url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("make", [read_only, full_disk])
+async def test_a_database_that_takes_no_writes_gets_every_turn_in_the_end(
+    make: Callable[[str], AbstractAsyncContextManager[Obstacle]], valkey_url: str, postgres_url: str, tmp_path: Path
+) -> None:
+    total = 300
+    async with (
+        make(postgres_url) as obstacle,
+        world_on(valkey_url, obstacle.database_url, tmp_path) as world,
+        started(world) as telemetry,
+    ):
+        await telemetry.ready()
+        await obstacle.begin()
+        await world.publish(*(completed(number) for number in range(total)))
+
+        async def tried_long() -> bool:
+            # More often than a bug is given, even if some turns still found room.
+            return await telemetry.total("sonant_event_retries_total") >= total * 4
+
+        await until(tried_long, 30)
+        await obstacle.end()
+        await world.has(total)
+        await world.all_read()
+        await telemetry.ready()
+        assert not await world.parked()
+
+
 async def test_what_cannot_be_read_is_parked_with_its_passport_and_the_rest_goes_on(world: World) -> None:
     broken = replace(completed(1).record(), value=b'{"request_id": 7')
     lacking = replace(completed(2).record(), value=b'{"request_id": "req-2", "surprise": true}')
@@ -396,6 +509,7 @@ async def test_usage_sums_up_by_utc_day_model_and_key(world: World) -> None:
         await world.has(7)
         status, body = await gateway.ask()
         assert (status, body["object"], body["has_more"]) == (200, "list", False)
+        assert body.keys() == UsageList.model_fields.keys()
         assert [(row["day"], row["model"], row["key_id"], row["turns"]) for row in body["data"]] == [
             ("2026-11-21", "default", "key-1", 4),
             ("2026-11-21", "large", "key-2", 1),
@@ -456,6 +570,22 @@ async def test_a_question_while_the_database_is_away_is_answered_so(valkey_url: 
             return (await gateway.ask())[0] == 200
 
         await until(answered)
+
+
+async def test_on_a_store_that_may_evict_records_it_waits_and_says_why(world: World) -> None:
+    async with open_redis(world.redis_url) as operator:
+        try:
+            await operator.config_set("maxmemory-policy", "allkeys-lru")
+            async with started(world) as telemetry:
+
+                async def complains() -> bool:
+                    return "maxmemory-policy" in await telemetry.trouble()
+
+                await until(complains, 30)
+                await operator.config_set("maxmemory-policy", "noeviction")
+                await telemetry.ready()
+        finally:
+            await operator.config_set("maxmemory-policy", "noeviction")
 
 
 async def test_started_before_its_database_it_complains_and_catches_up(valkey_url: str, tmp_path: Path) -> None:

@@ -331,6 +331,14 @@ async def test_a_body_without_a_length_is_refused_where_it_grows_too_large(
                 parsed(connection.recv(65536)).error(413, "larger than", code="request_too_large")
 
 
+async def test_a_body_whose_numbers_are_written_longer_than_they_came_is_refused(stage: Stage) -> None:
+    numbers = b",".join([b"1e15"] * 800_000)
+    body = b'{"messages": [{"role": "user", "content": "hi"}], "metadata": [' + numbers + b"]}"
+    assert len(body) < WRITES["POST", CHAT]
+    async with stage.nothing_changes():
+        stage.send("POST", CHAT, body).error(413, "written out as JSON, is larger than", code="request_too_large")
+
+
 def messages(count: int) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": "hi"}] * count}
 
@@ -573,6 +581,7 @@ PATHS: list[tuple[str, str, int, str]] = [
     ("GET", "/v1/usage?since=2026-02-30", 400, "since"),
     ("GET", "/v1/usage?since=2026-01-02&until=2026-01-01", 400, "since"),
     ("GET", "/v1/usage?since=0001-01-01&until=9999-12-31", 400, "since"),
+    ("GET", "/v1/usage?since=2025-01-01&until=2026-01-02", 400, "since"),
     ("GET", "/v1/usage?since=2026-01-01&since=2026-01-01", 400, "since"),
     ("GET", f"/v1/usage?model={LONG}", 400, "model"),
     ("GET", "/v1/usage?key_id=", 400, "key_id"),

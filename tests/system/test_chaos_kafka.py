@@ -10,6 +10,7 @@ import pytest
 from deploy.kafka.broker import Broker
 from tests.support.load import End, check_books, kill, load, open_account
 from tests.support.sonant import Sonant, sonant_system
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.kafka
 
@@ -40,10 +41,13 @@ async def test_the_main_job_on_kafka_survives_kills_of_the_services_and_of_the_b
             kafka_broker.kill()
             async with load(system, account.key, 4) as newcomers:
                 await asyncio.sleep(OUTAGE_SECONDS)
+                # A balancer learns to go elsewhere.
+                await eventually(lambda: "log" in system.ops("gateway", "/readyz").json()["complaints"])
                 refused = newcomers.outcomes.copy()
                 kafka_broker.start()
                 await kafka_broker.ready()
                 back = await newcomers.serves_again(time.monotonic())
+            await eventually(lambda: system.ready("gateway"))
             assert refused
             assert all(o.refused and o.status == 503 for o in refused), newcomers.summary()
             slowest = max(o.ended - o.begun for o in newcomers.outcomes if o.refused)

@@ -52,6 +52,7 @@ async def test_long_outages_of_valkey_are_survived() -> None:
                 async with load(system, account.key, 4) as newcomers:
                     await asyncio.sleep(outage)
                     refused = newcomers.outcomes.copy()
+                    assert "log" in system.ops("gateway", "/readyz").json()["complaints"]
                     await engine.start()
                     answered = await newcomers.serves_again(time.monotonic())
                 brisk.outcomes += newcomers.outcomes

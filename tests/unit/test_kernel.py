@@ -70,11 +70,17 @@ def test_logs_carry_no_secrets() -> None:
         "Authorization": "anything",
         "api_key": "anything",
         "tokens": 5,
+        "nested": {"headers": [{"Authorization": "anything"}, ("sk-proj-AAAA****secretsecret",)], "tokens": 6},
+        "cause": ValueError("no answer from redis://:hunter2@127.0.0.1:6379"),
+        "several": ExceptionGroup("both", [ValueError("Bearer abc.def"), ValueError("Incorrect: sk-se*****cret.")]),
+        "_record": "the library's own",
     }
-    cleaned = str(redact(None, "", event))
-    for secret in ("abc.def", "secretsecret", "hunter2", "anything"):
-        assert secret not in cleaned
-    assert cleaned.count("5") >= 1
+    cleaned = redact(None, "", event)
+    text = str(cleaned)
+    for secret in ("abc.def", "secretsecret", "hunter2", "anything", "sk-se"):
+        assert secret not in text
+    assert (cleaned["tokens"], cleaned["nested"]["tokens"], cleaned["_record"]) == (5, 6, "the library's own")
+    assert "no answer from redis://:" in text
 
 
 def test_a_callers_trace_is_continued_and_anything_else_begins_a_new_one() -> None:

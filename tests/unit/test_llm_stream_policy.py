@@ -246,7 +246,9 @@ def test_a_chain_of_larger_aliases_is_fine(tmp_path: Path) -> None:
 
 
 def test_without_a_file_the_default_alias_is_what_there_is() -> None:
-    assert load(None, None, {}).aliases == {}
+    [unconfigured] = load(None, None, {}).aliases["default"].upstreams
+    with pytest.raises(KeyError, match="OPENAI_API_KEY"):
+        unconfigured.key({})
     [sandbox] = load(None, "http://h", {}).aliases["default"].upstreams
     assert (sandbox.base_url, sandbox.provider, sandbox.key({})) == ("http://h/v1", "sandbox", None)
     [openai] = load(None, "http://h", {"OPENAI_API_KEY": "sk"}).aliases["default"].upstreams

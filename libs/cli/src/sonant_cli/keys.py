@@ -1,7 +1,7 @@
 """`sonant keys`: API keys, made, listed, revoked and rotated through the gateway."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -58,11 +58,21 @@ def list_keys(
     key: KeyOption = None,
 ) -> None:
     """List the API keys, without their secrets."""
-    found = _gateway(url, key).call("GET", PATH, params={"organization": org} if org else {})["data"]
+    found = list(_pages(_gateway(url, key), {"organization": org} if org else {}))
     if as_json:
         typer.echo(json.dumps(found))
     else:
         Console().print(_table(found))
+
+
+def _pages(gateway: Gateway, query: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:
+    """All keys there are, page by page."""
+    more, after = True, dict[str, str]()
+    while more:
+        page = gateway.call("GET", PATH, params={**query, **after})
+        yield from page["data"]
+        more = page["has_more"]
+        after = {"after": page["data"][-1]["id"]} if more else {}
 
 
 @keys.command()

@@ -68,9 +68,10 @@ def conflict(message: str, code: str = "conflict", *, retry: float | None = None
     return ApiError(409, message, code=code, headers=headers)
 
 
-def too_large(max_bytes: int) -> ApiError:
-    """413: the body exceeds what this route accepts."""
-    return ApiError(413, f"The request body is larger than {max_bytes} bytes.", code="request_too_large")
+def too_large(max_bytes: int, form: str = "") -> ApiError:
+    """413: the body exceeds what this route accepts; `form` says in which form it was measured, if not as it came."""
+    subject = f"The request body, {form}," if form else "The request body"
+    return ApiError(413, f"{subject} is larger than {max_bytes} bytes.", code="request_too_large")
 
 
 def unprocessable(message: str, code: str, param: str | None = None) -> ApiError:

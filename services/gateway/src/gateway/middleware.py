@@ -14,7 +14,7 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
 from pydantic import BaseModel, ValidationError
 
-from common.bus.port import BusUnavailableError
+from common.bus.port import MAX_VALUE_BYTES, BusUnavailableError, RecordTooLargeError
 from common.events import trace
 from common.kernel.metrics import labelled
 from gateway import errors
@@ -33,7 +33,7 @@ SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 MAX_DEPTH = 64
 # Bounds what parsing may cost: several times the largest conversation, a fifth of a second at worst.
 MAX_CONTAINERS = 250_000
-FORESEEN = (ApiError, web.HTTPException, BusUnavailableError, StoreUnavailableError)
+FORESEEN = (ApiError, web.HTTPException, BusUnavailableError, RecordTooLargeError, StoreUnavailableError)
 # What reading a body raises that is packed or sent wrongly.
 UNREADABLE = (web.RequestPayloadError, HttpProcessingError)
 BAD_HTTP = "The request is not valid HTTP, or its headers are too large."
@@ -121,6 +121,9 @@ def describe(error: Exception, request: web.Request) -> ApiError:
         return error
     if isinstance(error, web.HTTPException):
         return _from_http(error, request)
+    if isinstance(error, RecordTooLargeError):
+        # Numbers may be written longer than they came: 1e15 has four characters, and sixteen digits.
+        return errors.too_large(MAX_VALUE_BYTES, "written out as JSON")
     return errors.unavailable()
 
 

@@ -1,6 +1,6 @@
 """Who calls, and what the gateway needs of the outside: the types that use cases and adapters share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -93,8 +93,11 @@ class KeyStore(Protocol):
         or was replaced before.
         """
 
-    async def has_live_admin(self, org_id: str, at: datetime) -> bool:
-        """Whether a key of the organisation with the scope `admin` works at `at`."""
+    async def add_admin(self, record: KeyRecord, wanted: Callable[[bool], bool]) -> bool:
+        """Store a key if `wanted`, told whether its organisation has a live one with the scope `admin`; whether it did.
+
+        Processes that start together take turns, so that each is told of what those before it stored.
+        """
 
     async def touch(self, used: Mapping[str, datetime]) -> None:
         """Note when keys were last used."""

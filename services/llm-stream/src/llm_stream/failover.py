@@ -12,6 +12,7 @@ import structlog
 
 from common.events.chat import Attempt, ReplyError
 from common.kernel.breaker import Breaker
+from common.kernel.logs import redact_text
 from common.kernel.metrics import labelled
 from common.kernel.retry import Backoff
 from llm_stream.metrics import ATTEMPT_SECONDS, ATTEMPTS, BREAKER_OPEN
@@ -192,7 +193,8 @@ class Attempts:
                     model=upstream.model,
                     outcome=outcome.name,
                     status=error.status if isinstance(error, UpstreamError) else None,
-                    error=str(error)[:500] if isinstance(error, UpstreamError) else None,
+                    # A provider that refuses our key quotes a part of it.
+                    error=redact_text(str(error))[:500] if isinstance(error, UpstreamError) else None,
                     started_at=started_at,
                     duration_ms=round(seconds * 1000, 3),
                     first_byte_ms=None if heard_at is None else round((heard_at - started_at) * 1000, 3),

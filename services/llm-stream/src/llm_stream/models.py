@@ -122,10 +122,9 @@ def load(file: Path | None, sandbox_url: str | None, environment: Mapping[str, s
 
 
 def _built_in(sandbox_url: str | None, environment: Mapping[str, str]) -> Models:
-    if environment.get("OPENAI_API_KEY"):
-        upstream = Upstream(name="openai", base_url=OPENAI_URL, model=OPENAI_DEFAULT_MODEL, key_env="OPENAI_API_KEY")
-    elif sandbox_url:
+    if sandbox_url and not environment.get("OPENAI_API_KEY"):
         upstream = Upstream(name="sandbox", base_url=f"{sandbox_url}/v1", model="sandbox", provider="sandbox")
     else:
-        return Models()
+        # Without its key it answers 503 that says so, which tells more than a model that is not there.
+        upstream = Upstream(name="openai", base_url=OPENAI_URL, model=OPENAI_DEFAULT_MODEL, key_env="OPENAI_API_KEY")
     return Models(aliases={"default": Alias(upstreams=(upstream,))})

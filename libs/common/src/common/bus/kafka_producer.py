@@ -7,10 +7,15 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
 
 from common.bus.kafka_client import FAILURES, abandon
-from common.bus.port import PUBLISH_TIMEOUT, BusUnavailableError, Record
+from common.bus.port import (
+    MAX_RECORD_BYTES,
+    PUBLISH_TIMEOUT,
+    BusUnavailableError,
+    Record,
+    RecordTooLargeError,
+    check_sizes,
+)
 
-# A chat request may carry 4 MiB of conversation, and JSON may escape it; topics are created to take this much.
-MAX_RECORD_BYTES = 8 * 1024 * 1024
 # What gathers for a partition while a request is under way. Publishers that find it full wait in a crowd that is
 # woken as one, so it holds more than a crowd brings.
 BATCH_BYTES = 1024 * 1024
@@ -29,7 +34,8 @@ class KafkaPublisher:
         self._abandoning: set[asyncio.Task[None]] = set()
 
     async def publish(self, records: Sequence[Record]) -> None:
-        """Append in order; raises BusUnavailableError, or ValueError for a record that is too large."""
+        """Append in order; raises BusUnavailableError, or RecordTooLargeError."""
+        check_sizes(records)
         if self._producer is None:
             self._producer = asyncio.create_task(self._start(), name="kafka-producer-start")
         starting = self._producer
@@ -37,7 +43,8 @@ class KafkaPublisher:
             async with asyncio.timeout(PUBLISH_TIMEOUT):
                 await _append(await asyncio.shield(starting), records)
         except MessageSizeTooLargeError as error:
-            raise ValueError(str(error)) from error
+            # A topic that was made by hand may take less.
+            raise RecordTooLargeError(str(error)) from error
         except FAILURES as error:
             self._replace(starting)
             raise BusUnavailableError(f"the log did not acknowledge: {error!r}") from error

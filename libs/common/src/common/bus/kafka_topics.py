@@ -12,9 +12,8 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 from aiokafka.structs import TopicPartition
 
 from common.bus.kafka_client import FAILURES
-from common.bus.kafka_producer import MAX_RECORD_BYTES
 from common.bus.kafka_subscription import received
-from common.bus.port import BusUnavailableError, Received, TopicMismatchError, TopicStatus
+from common.bus.port import MAX_RECORD_BYTES, BusUnavailableError, Received, TopicMismatchError, TopicStatus
 from common.events.spec import Topic
 
 REQUEST_MS = 5_000

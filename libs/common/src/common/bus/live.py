@@ -21,7 +21,7 @@ import structlog
 from redis.exceptions import ResponseError
 
 from common.bus.port import BusUnavailableError
-from common.kernel.metrics import LIVE_FRAMES, LIVE_LATE_FRAMES, LIVE_RECONNECTS
+from common.kernel.metrics import LIVE_FRAMES, LIVE_LATE_FRAMES, LIVE_RECONNECTS, LIVE_REFUSED
 from common.storage.redis import UNAVAILABLE
 from common.storage.resp import Command, Resp
 
@@ -46,6 +46,9 @@ SILENT_SECONDS = 2.5
 # How long a writer keeps frames while the engine is away before it gives up on them.
 WRITE_PATIENCE = 10.0
 RETRY_PAUSE = 0.05
+# Of a refusal that is about the command: its key holds something else, this account may not, there is no such thing.
+# Every other one is about the engine, which loads its file, is out of memory, or takes over, and passes.
+NEVER_TAKEN = ("WRONGTYPE ", "NOPERM ", "ERR unknown ", "ERR syntax ", "ERR wrong ", "ERR value ", "ERR invalid ")
 # Under load writes begin this far apart (seconds), so that each carries more; an idle channel writes at once.
 WRITE_PACE = 0.001
 
@@ -136,7 +139,8 @@ class LiveWriter:
     def queue_command(self, *command: str | bytes | int | float) -> None:
         """Queue any other command; it reaches the engine before every frame queued after it.
 
-        Unlike frames it outlasts any outage, so it must bear repeating.
+        Unlike frames it outlasts any outage, so it must bear repeating. One that the engine refuses for good is
+        counted and dropped.
         """
         self._commands.append(command)
         if not self._writing:
@@ -184,14 +188,12 @@ class LiveWriter:
         if sent is None:
             self._recover(commands, settling)
         else:
-            sent.add_done_callback(lambda last: self._written(last, commands, settling))
+            sent[-1].add_done_callback(lambda _: self._written(sent, commands, settling))
 
     def _written(
-        self, last: "asyncio.Future[Any]", commands: list[Command], settling: "list[asyncio.Future[None]]"
+        self, replies: "list[asyncio.Future[Any]]", commands: list[Command], settling: "list[asyncio.Future[None]]"
     ) -> None:
-        error = asyncio.CancelledError() if last.cancelled() else last.exception()
-        # An engine that has just started refuses everything until it has read its file.
-        if error is None and not isinstance(last.result(), ResponseError):
+        if _all_taken(replies):
             _settle(settling)
             self._start()
         else:
@@ -205,14 +207,14 @@ class LiveWriter:
         give_up = time.monotonic() + WRITE_PATIENCE
         while time.monotonic() < give_up:
             try:
-                await self._connection.pipeline(commands)
+                commands = _not_taken(commands, await self._connection.replies(commands))
             except UNAVAILABLE:
                 LIVE_RECONNECTS.inc()
-                await asyncio.sleep(RETRY_PAUSE)
-            else:
+            if not commands:
                 _settle(settling)
                 self._write()
                 return
+            await asyncio.sleep(RETRY_PAUSE)
         # Readers see the gap once the engine is back and ask for what is missing.
         log.error("frames dropped, the live channel stayed away", writes=len(commands))
         if not self._closing:
@@ -248,6 +250,29 @@ class LiveWriter:
 
 def _signal(kind: str, fields: dict[str, Any]) -> Command:
     return ("XADD", SIGNALS, "MAXLEN", "~", SIGNAL_ENTRIES, "*", "s", orjson.dumps({"kind": kind, **fields}))
+
+
+def _all_taken(replies: "list[asyncio.Future[Any]]") -> bool:
+    """Whether the engine took every command; each is looked at, so that no failure counts as overlooked."""
+    taken = True
+    for reply in replies:
+        if reply.cancelled() or reply.exception() is not None or isinstance(reply.result(), ResponseError):
+            taken = False
+    return taken
+
+
+def _not_taken(commands: list[Command], replies: Sequence[Any]) -> list[Command]:
+    """Those the engine refused for the moment; what it will never take is counted and dropped."""
+    later = []
+    for command, reply in zip(commands, replies, strict=True):
+        if not isinstance(reply, ResponseError):
+            continue
+        if str(reply).startswith(NEVER_TAKEN):
+            LIVE_REFUSED.inc()
+            log.error("the live channel refused a command", command=command[:2], error=str(reply))
+        else:
+            later.append(command)
+    return later
 
 
 def _settle(settling: "list[asyncio.Future[None]]") -> None:

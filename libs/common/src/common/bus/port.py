@@ -16,6 +16,10 @@ class BusUnavailableError(Exception):
     """The log or the live channel does not answer; the caller may try again later."""
 
 
+class RecordTooLargeError(Exception):
+    """A record is larger than the log takes; it will never be accepted as it is."""
+
+
 class TopicMismatchError(Exception):
     """A topic exists with a shape that contradicts its declaration."""
 
@@ -89,7 +93,8 @@ class Log(Protocol):
         """Append all records and return once every one is durable.
 
         Raises BusUnavailableError when that was not confirmed within `PUBLISH_TIMEOUT`; a record may
-        then still have been written, so consumers must be idempotent by event id.
+        then still have been written, so consumers must be idempotent by event id. Raises
+        RecordTooLargeError, with nothing written, when a value is longer than `MAX_VALUE_BYTES`.
         """
         ...
 
@@ -122,3 +127,16 @@ class Log(Protocol):
 
 # One bound for both engines: a caller waits for the acknowledgement, and clients give up after a few seconds.
 PUBLISH_TIMEOUT = 3.0
+
+# A chat request may carry 4 MiB of conversation; topics are created to take this much.
+MAX_RECORD_BYTES = 8 * 1024 * 1024
+# What is left holds the key, the headers, and the passport of a record that is parked.
+MAX_VALUE_BYTES = MAX_RECORD_BYTES - 64 * 1024
+
+
+def check_sizes(records: Sequence[Record]) -> None:
+    """Raise RecordTooLargeError for the first record that no engine takes."""
+    for record in records:
+        if len(record.value) > MAX_VALUE_BYTES:
+            size = len(record.value)
+            raise RecordTooLargeError(f"a record for {record.topic} has {size} bytes, at most {MAX_VALUE_BYTES} fit")

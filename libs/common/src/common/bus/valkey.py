@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import orjson
+import structlog
 from redis.asyncio import Redis
 
 from common.bus.batching import Batcher
@@ -24,10 +25,13 @@ from common.bus.port import (
     Revoked,
     Subscription,
     TopicStatus,
+    check_sizes,
 )
 from common.events.spec import Topic
-from common.storage.redis import UNAVAILABLE
+from common.storage.redis import NO_EVICTION, UNAVAILABLE, eviction_policy
 from common.storage.resp import Command, Resp
+
+log = structlog.get_logger(__name__)
 
 KEY_PREFIX = "sonant:log:"
 # A standby takes over after this long without a sign of the holder.
@@ -130,6 +134,7 @@ class ValkeyLog:
         self._trimmed_at: dict[str, float] = {}
 
     async def publish(self, *records: Record) -> None:
+        check_sizes(records)
         writes = [self._appends.put(record) for record in records]
         try:
             for write in writes:
@@ -187,9 +192,19 @@ class ValkeyLog:
             await subscription.release()
 
     async def ensure(self, topics: Sequence[Topic]) -> None:
-        """Streams come into being with their first record; only the retention is taken note of."""
+        """Streams come into being with their first record; only the retention is taken note of.
+
+        A store that may evict what it accepted counts as one that is away, until its setting is changed.
+        """
         self._retention.update({topic.name: topic for topic in topics})
-        await self.ping()
+        try:
+            policy = await eviction_policy(self._redis)
+        except UNAVAILABLE as error:
+            raise BusUnavailableError(f"the log does not answer: {error}") from error
+        if policy is None:
+            log.warning("the log's store does not tell its maxmemory-policy: it has to be noeviction")
+        elif policy != NO_EVICTION:
+            raise BusUnavailableError(f"the log's store may drop records: maxmemory-policy {policy}, not {NO_EVICTION}")
 
     async def ping(self) -> None:
         try:

@@ -3,7 +3,7 @@
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import structlog
@@ -11,18 +11,18 @@ import structlog
 from common.events import trace
 
 SECRET_NAMES = re.compile(r"authorization|api[-_]?key|password|secret|token$|cookie", re.IGNORECASE)
-# Bearer tokens, our own and OpenAI-style keys, and passwords inside URLs, wherever they turn up in a text.
-SECRET_TEXTS = re.compile(r"(?i)bearer\s+\S+|\bs[kn]-[A-Za-z0-9_-]{8,}|(?<=:)[^:/@\s]+(?=@)")
+# Bearer tokens, our own and OpenAI-style keys (whole, or with stars as providers quote them), and passwords inside
+# URLs, wherever they turn up in a text.
+SECRET_TEXTS = re.compile(r"(?i)bearer\s+\S+|\bs[kn]-[A-Za-z0-9_*.-]{6,}|(?<=:)[^:/@\s]+(?=@)")
 REDACTED = "[redacted]"
 
 
 def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Blank values under telling names, and telling patterns inside texts."""
+    """Blank values under telling names, and telling patterns inside texts, however deep."""
     for name, value in event.items():
-        if SECRET_NAMES.search(name):
-            event[name] = REDACTED
-        elif isinstance(value, str):
-            event[name] = SECRET_TEXTS.sub(REDACTED, value)
+        # Names with an underscore belong to the logging library, and are not written.
+        if not name.startswith("_"):
+            event[name] = REDACTED if SECRET_NAMES.search(name) else _redacted(value)
     return event
 
 
@@ -31,6 +31,22 @@ def add_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMappin
     if traceparent := trace.current():
         event["trace_id"] = trace.trace_id(traceparent)
     return event
+
+
+def redact_text(text: str) -> str:
+    """The text without what looks like a secret."""
+    return SECRET_TEXTS.sub(REDACTED, text)
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, bool | int | float | None):
+        return value
+    if isinstance(value, Mapping):
+        return {name: REDACTED if SECRET_NAMES.search(str(name)) else _redacted(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_redacted(inner) for inner in value]
+    # Anything else would be written as its representation.
+    return redact_text(value if isinstance(value, str) else repr(value))
 
 
 def configure(service: str, instance: str, level: str) -> None:

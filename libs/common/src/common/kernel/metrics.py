@@ -24,6 +24,7 @@ CONSUMER_STALLED = Counter("sonant_consumer_stalled_total", "Times a consumer st
 LOG_UNAVAILABLE = Counter("sonant_log_unavailable_total", "Times the log did not answer, by operation.", ["operation"])
 LIVE_FRAMES = Counter("sonant_live_frames_total", "Frames handed to the live channel.")
 LIVE_LATE_FRAMES = Counter("sonant_live_late_frames_total", "Frames that nobody waited for any more.")
+LIVE_REFUSED = Counter("sonant_live_refused_total", "Commands the live channel will never take; they are dropped.")
 LIVE_RECONNECTS = Counter("sonant_live_reconnects_total", "Tries to reach the live channel again.")
 M = TypeVar("M", Counter, Gauge, Histogram)
 

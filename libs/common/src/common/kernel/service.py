@@ -1,6 +1,7 @@
 """One process from start to end: settings, engines, resources, consumer, ops port, signals, drain."""
 
 import asyncio
+import contextlib
 import gc
 import signal
 import sys
@@ -18,6 +19,7 @@ from redis.asyncio import Redis
 from common.bus import connect
 from common.bus.live import LiveReader, LiveWriter, OnSignal, open_writer
 from common.bus.port import BusUnavailableError, Log
+from common.bus.watch import LogWatch
 from common.events.registry import topics
 from common.kernel import logs
 from common.kernel.consumer import Consumer, Handlers
@@ -25,7 +27,7 @@ from common.kernel.health import Health, ops_routes
 from common.kernel.metrics import CONSUMER_STALLED, LOOP_LAG
 from common.kernel.settings import CommonSettings
 from common.kernel.tasks import Tasks
-from common.storage.redis import open_redis
+from common.storage.redis import NO_EVICTION, UNAVAILABLE, eviction_policy, open_redis
 from common.storage.resp import open_resp
 
 log = structlog.get_logger(__name__)
@@ -138,7 +140,7 @@ class Service(Generic[S, D]):
 
     async def _consume(self, kernel: Kernel, deps: D, stop: asyncio.Event) -> None:
         if not self._consumes:
-            await stop.wait()
+            await _only_publish(kernel, stop)
             return
         consumer = Consumer(
             log=kernel.log,
@@ -166,6 +168,15 @@ class Service(Generic[S, D]):
         await consuming
 
 
+async def _only_publish(kernel: Kernel, stop: asyncio.Event) -> None:
+    """Until told to stop; nobody reads here who would notice that the log is away."""
+    watch = LogWatch()
+    kernel.health.watch("log", watch.complaint)
+    watching = kernel.tasks.spawn(watch.run(kernel.log), "watch-log")
+    await stop.wait()
+    watching.cancel()
+
+
 @asynccontextmanager
 async def serve_http(routes: list[list[web.RouteDef]], settings: CommonSettings) -> AsyncIterator[None]:
     """The ops port, up from the first moment so that a start can be watched."""
@@ -189,13 +200,26 @@ async def _engines_up(kernel: Kernel, stop: asyncio.Event) -> bool:
         try:
             await kernel.log.ensure(topics())
             await kernel.live.listening("sonant:boot")
+            await _look_at_eviction(kernel)
         except BusUnavailableError as error:
+            if not waiting:
+                log.warning("waiting for the engines", error=str(error))
             waiting = str(error)
             await asyncio.sleep(ENGINE_RETRY_SECONDS)
         else:
             waiting = ""
             return True
     return False
+
+
+async def _look_at_eviction(kernel: Kernel) -> None:
+    """Warn where limits and turns in progress may be evicted: no accepted work is lost, since that is on the log."""
+    if kernel.settings.log_url == kernel.settings.redis_url:
+        return
+    with contextlib.suppress(*UNAVAILABLE):
+        policy = await eviction_policy(kernel.redis)
+        if policy != NO_EVICTION:
+            log.warning("SONANT_REDIS_URL should have the maxmemory-policy noeviction", policy=policy or "not told")
 
 
 def _settle_memory() -> None:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import asyncpg
 import structlog
+from pogo_core.error import BadMigrationError
 from pogo_core.util import migrate
 
 from common.kernel.verdicts import Retry
@@ -24,13 +25,18 @@ UNAVAILABLE = (
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
+    # No space on its disk, no memory, no connection left.
+    asyncpg.InsufficientResourcesError,
+    # Starting, ending, crashed, or told to give a statement up.
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresIOError,
+    # A replica that takes over, or a provider's answer to a disk that is nearly full.
+    asyncpg.ReadOnlySQLTransactionError,
+    # While a password is changed, one side has the new one first.
+    asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InterfaceError,
     # A connection that dies in mid-command may say so only when it is given back, and in these words.
     asyncpg.InternalClientError,
-    asyncpg.TooManyConnectionsError,
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
 )
@@ -41,30 +47,26 @@ BOOT_RETRY_SECONDS = 0.2
 
 @asynccontextmanager
 async def open_postgres(url: str, *, size: int, migrations: Path, schema: str) -> AsyncIterator[Pool]:
-    """A pool on a migrated schema. Waits for a server that is not there yet; readiness tells meanwhile.
+    """A pool on a migrated schema. Waits for a server that is not there yet, or takes no writes; readiness tells.
 
     Raises `pogo_core.error.BadMigrationError` when a migration cannot be applied.
     """
-    await _await_server(url)
-    await migrate_schema(url, migrations, schema)
+    await _await_migrated(url, migrations, schema)
     pool = asyncpg.create_pool(url, min_size=1, max_size=size, command_timeout=COMMAND_SECONDS, timeout=CONNECT_SECONDS)
     async with pool:
         yield pool
 
 
-async def _await_server(url: str) -> None:
+async def _await_migrated(url: str, migrations: Path, schema: str) -> None:
     said = False
     while True:
         try:
-            connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
+            return await migrate_schema(url, migrations, schema)
         except UNAVAILABLE as error:
             if not said:
                 log.warning("waiting for the database", error=str(error))
             said = True
             await asyncio.sleep(BOOT_RETRY_SECONDS)
-        else:
-            await connection.close()
-            return
 
 
 async def migrate_schema(url: str, migrations: Path, schema: str) -> None:
@@ -75,6 +77,11 @@ async def migrate_schema(url: str, migrations: Path, schema: str) -> None:
         await connection.execute("SELECT pg_advisory_lock($1)", zlib.crc32(b"sonant-migrations"))
         await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
         await migrate.apply(connection, migrations, schema_name=schema, logger=logging.getLogger(__name__))
+    except BadMigrationError as error:
+        # The library wraps whatever it meets, a full disk too.
+        if isinstance(error.__cause__, UNAVAILABLE):
+            raise error.__cause__ from error
+        raise
     finally:
         await connection.close()
 

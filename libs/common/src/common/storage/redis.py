@@ -6,11 +6,13 @@ from contextlib import asynccontextmanager
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 # What "the engine does not answer" looks like through the client; OSError covers refused and reset sockets.
 UNAVAILABLE = (RedisError, OSError, TimeoutError)
 
+# What `maxmemory-policy` has to be where something must not be lost.
+NO_EVICTION = "noeviction"
 CONNECT_TIMEOUT = 1.0
 # Longer than any BLOCK we ask for, so that a silent server is noticed and a quiet one is not.
 SOCKET_TIMEOUT = 5.0
@@ -37,3 +39,12 @@ async def open_redis(url: str, *, connections: int = 16) -> AsyncIterator[Redis]
     finally:
         await client.aclose()
         await pool.disconnect()
+
+
+async def eviction_policy(redis: Redis) -> str | None:
+    """The server's `maxmemory-policy`; None where it does not tell, as many managed ones."""
+    try:
+        told = await redis.config_get("maxmemory-policy")
+    except ResponseError:
+        return None
+    return told.get("maxmemory-policy")

@@ -106,21 +106,25 @@ class Resp:
 
     async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands in one write and wait for all replies; the first refused command raises."""
-        wire = self._wire if self._wire is not None and self._wire.open else await self._dial()
-        replies = [await future for future in wire.send(commands)]
+        replies = await self.replies(commands)
         for reply in replies:
             if isinstance(reply, ResponseError):
                 raise reply
         return replies
 
-    def try_send(self, commands: Sequence[Command]) -> "asyncio.Future[Any] | None":
-        """Write commands if the connection is open, else None. The future is that of the last reply.
+    async def replies(self, commands: Sequence[Command]) -> list[Any]:
+        """The same for a caller that sorts refusals itself: that of a command stands in the place of its reply."""
+        wire = self._wire if self._wire is not None and self._wire.open else await self._dial()
+        return [await future for future in wire.send(commands)]
 
-        For writers that need no reply but the moment of the last one; it raises ConnectionError.
+    def try_send(self, commands: Sequence[Command]) -> "list[asyncio.Future[Any]] | None":
+        """Write commands if the connection is open, else None. The futures are those of the replies, in order.
+
+        For writers that cannot wait; a future raises ConnectionError, or holds the ResponseError of a refusal.
         """
         if self._wire is None or not self._wire.open:
             return None
-        return self._wire.send(commands)[-1]
+        return self._wire.send(commands)
 
     async def _dial(self) -> _Wire:
         async with self._dialling:

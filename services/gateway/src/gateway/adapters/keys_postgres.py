@@ -1,6 +1,7 @@
 """Organisations and API keys in PostgreSQL, schema `gateway`."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import zlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -26,6 +27,7 @@ _RETIRE = """UPDATE gateway.api_keys SET expires_at = least(expires_at, $2), rep
       AND (expires_at IS NULL OR expires_at > $3) RETURNING id"""
 _LIVE_ADMIN = """SELECT EXISTS (SELECT FROM gateway.api_keys WHERE org_id = $1 AND 'admin' = ANY (scopes)
     AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2))"""
+_ADMIN_TURN = zlib.crc32(b"sonant-first-admin")
 _TOUCH = """UPDATE gateway.api_keys AS k SET last_used_at = greatest(k.last_used_at, u.at)
     FROM unnest($1::text[], $2::timestamptz[]) AS u (id, at) WHERE k.id = u.id"""
 
@@ -62,9 +64,13 @@ class PostgresKeys:
                 await _insert(connection, new)
         return retired is not None
 
-    async def has_live_admin(self, org_id: str, at: datetime) -> bool:
-        async with _available():
-            return bool(await self._pool.fetchval(_LIVE_ADMIN, org_id, at))
+    async def add_admin(self, record: KeyRecord, wanted: Callable[[bool], bool]) -> bool:
+        async with _available(), self._pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", _ADMIN_TURN)
+            if not wanted(await connection.fetchval(_LIVE_ADMIN, record.org_id, record.created_at)):
+                return False
+            await _insert(connection, record)
+        return True
 
     async def touch(self, used: Mapping[str, datetime]) -> None:
         # In one order everywhere, so that two instances never wait for each other's rows.

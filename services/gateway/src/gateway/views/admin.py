@@ -1,6 +1,7 @@
 """API keys over HTTP: an organisation's admins manage its keys, the operator's admins those of all."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -9,8 +10,9 @@ from aiohttp import web
 from pydantic import BaseModel, Field
 
 from gateway.deps import DEPS
-from gateway.errors import ApiError
+from gateway.errors import ApiError, conflict
 from gateway.fields import LARGEST_INT, Name, Query, Strict, Whole
+from gateway.idempotency import HEADER
 from gateway.keys import KEY_ID, OPERATOR, IssuedKey, Keys
 from gateway.middleware import read_json, read_query, validate
 from gateway.ports import CALLER, Caller, KeyLimits, KeyRecord, Scope
@@ -21,6 +23,10 @@ log = structlog.get_logger(__name__)
 MAX_BODY_BYTES = 16 * 1024
 TEN_YEARS = 10 * 366 * 24 * 3600
 THIRTY_DAYS = 30 * 24 * 3600
+# Past what the database is waited for; a gateway that died meanwhile keeps an idempotency key this long.
+MAKING_SECONDS = 20.0
+# Instead of the kept answer that other routes repeat: the text of a key is kept nowhere.
+ONCE = {HEADER: "A repetition within a day makes no second key; 409 `already_created` names the first."}
 
 Limit = Annotated[int, Field(ge=1, le=LARGEST_INT), Whole]
 # It becomes part of keys and labels everywhere.
@@ -94,9 +100,13 @@ async def create_key(request: web.Request) -> web.Response:
     asked = validate(NewKey, await read_json(request, max_bytes=MAX_BODY_BYTES))
     org_id = _managed(caller, asked.organization) or caller.org_id
     limits = KeyLimits(**asked.limits.model_dump())
-    issued = await keys.create(asked.name, org_id, frozenset(asked.scopes), limits, asked.expires_in)
-    log.info("key created", key_id=issued.record.id, organization=org_id, by=caller.key_id)
-    return _created(issued)
+
+    async def make() -> IssuedKey:
+        issued = await keys.create(asked.name, org_id, frozenset(asked.scopes), limits, asked.expires_in)
+        log.info("key created", key_id=issued.record.id, organization=org_id, by=caller.key_id)
+        return issued
+
+    return await _once(request, asked, make)
 
 
 async def list_keys(request: web.Request) -> web.Response:
@@ -120,9 +130,30 @@ async def rotate_key(request: web.Request) -> web.Response:
     keys, caller = _context(request)
     asked = validate(Rotation, await read_json(request, max_bytes=MAX_BODY_BYTES))
     old = request.match_info["key_id"]
-    issued = await keys.rotate(old, asked.overlap, _managed(caller))
-    log.info("key rotated", key_id=old, new=issued.record.id, by=caller.key_id)
-    return _created(issued)
+
+    async def make() -> IssuedKey:
+        issued = await keys.rotate(old, asked.overlap, _managed(caller))
+        log.info("key rotated", key_id=old, new=issued.record.id, by=caller.key_id)
+        return issued
+
+    return await _once(request, asked, make)
+
+
+async def _once(request: web.Request, asked: BaseModel, make: Callable[[], Awaitable[IssuedKey]]) -> web.Response:
+    """Make a key, and no second one for the same `Idempotency-Key`."""
+    # A caller who leaves, as those do who come again, does not end it half way.
+    return await asyncio.shield(asyncio.create_task(_guarded(request, asked, make), name="make-key"))
+
+
+async def _guarded(request: web.Request, asked: BaseModel, make: Callable[[], Awaitable[IssuedKey]]) -> web.Response:
+    idempotency, body = request.app[DEPS].idempotency, asked.model_dump_json().encode()
+    async with idempotency.guard(request, request[CALLER], body, lease=MAKING_SECONDS) as slot:
+        if slot.replay is not None:
+            return slot.replay
+        issued = await make()
+        message = f"This request created the API key '{issued.record.id}' before; its text was shown then."
+        await slot.store(conflict(message, "already_created").response())
+        return _created(issued)
 
 
 def _context(request: web.Request) -> tuple[Keys, Caller]:
@@ -181,9 +212,11 @@ ROUTES: Sequence[Route] = [
         scope=Scope.ADMIN,
         request=NewKey,
         response=CreatedKey,
+        headers=ONCE,
         status=201,
+        errors=(409, 422),
         tags=("admin",),
-        description="The key is shown in this answer and never again.",
+        description="The key is shown in this answer and never again, not even to a repetition of the request.",
     ),
     Route(
         "GET",
@@ -215,8 +248,9 @@ ROUTES: Sequence[Route] = [
         scope=Scope.ADMIN,
         request=Rotation,
         response=CreatedKey,
+        headers=ONCE,
         status=201,
-        errors=(404, 409),
+        errors=(404, 409, 422),
         tags=("admin",),
         description="The new key has the same rights; the old one ends after the overlap.",
     ),

@@ -14,6 +14,7 @@ from gateway.ports import CALLER
 from gateway.questions import question
 
 DEFAULT_DAYS = 30
+# Both ends included, as telemetry counts by default.
 LONGEST_DAYS = 366
 
 
@@ -55,10 +56,11 @@ class UsageRow(BaseModel):
 
 
 class UsageList(BaseModel):
-    """Rows by day, model and key."""
+    """Rows by day, model and key. `has_more`: rows were left out; ask again from the last day on."""
 
     object: Literal["list"] = "list"
     data: list[UsageRow]
+    has_more: bool
 
 
 async def get_usage(request: web.Request) -> web.Response:
@@ -67,7 +69,7 @@ async def get_usage(request: web.Request) -> web.Response:
     until = query.until or datetime.now(UTC).date()
     # The calendar has a first day.
     since = query.since or date.fromordinal(max(1, until.toordinal() - DEFAULT_DAYS))
-    if not 0 <= (until - since).days <= LONGEST_DAYS:
+    if not 0 <= (until - since).days < LONGEST_DAYS:
         raise bad_request(f"Invalid 'since': at most {LONGEST_DAYS} days up to 'until'.", "since", "invalid_value")
     asked = UsageRequested(
         org_id=request[CALLER].org_id, since=since, until=until, model=query.model, key_id=query.key_id
