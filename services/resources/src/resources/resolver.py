@@ -6,6 +6,7 @@ for the fact about it: whatever a crash or an absent cache left out is made good
 """
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Callable, Hashable, Sequence
 from collections.abc import Set as AbstractSet
@@ -19,6 +20,7 @@ from common.events.spec import Payload
 from common.kernel.replies import Reply
 from common.kernel.verdicts import Retry
 from common.resources.entries import (
+    CLOCK_HEADER,
     NEGATIVE_FRESH_SECONDS,
     Entry,
     Version,
@@ -78,7 +80,7 @@ class Resolver:
         return await self._write(org_id, spots, await self._read(org_id, spots, gone))
 
     async def version(self, org_id: str, kind: Kind, id: str, version: int | None, get: Callable[[], Any]) -> Reply:
-        """The answer of `get` (200 or 404 for one version of a resource), which is put into the cache."""
+        """The answer of `get`, with the clock it was read at; 200 and 404 are put into the cache."""
         name = ("version", org_id, kind, id, version)
         reply: Reply = await self._once(name, lambda: self._fill_version(org_id, kind, id, version, get))
         return reply
@@ -94,7 +96,7 @@ class Resolver:
             fresh = self._fresh_seconds if reply.status == 200 else NEGATIVE_FRESH_SECONDS
             found = Version(clock, time.time() + fresh, reply.status, orjson.dumps(reply.body))
             await self._try_cache([found.put(version_key(org_id, kind, id), version)])
-        return reply
+        return dataclasses.replace(reply, headers={**reply.headers, CLOCK_HEADER: str(clock)})
 
     async def _once(self, name: Hashable, work: Callable[[], Any]) -> Any:
         """What `work` returns or raises; whoever asks meanwhile gets the same."""

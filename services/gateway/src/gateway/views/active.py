@@ -31,6 +31,7 @@ from common.events.resources import (
     Pin,
     Place,
 )
+from common.kernel.replies import Reply
 from common.resources.reader import BrokenSetError, Found, Resolved
 from gateway import resource_request as asked
 from gateway.deps import DEPS
@@ -38,7 +39,7 @@ from gateway.errors import ApiError, conflict, not_found
 from gateway.fields import LARGEST_INT, ProjectId, Query, ResourceId, Revision
 from gateway.middleware import read_json, read_query, validate
 from gateway.ports import CALLER, Scope
-from gateway.questions import command, question
+from gateway.questions import answer, command, question
 from gateway.resource_request import IF_MATCH, MAX_BODY_BYTES, USER_HEADER, any_user, asked_by, end_user, place_of
 from gateway.routing import Route
 
@@ -69,6 +70,8 @@ async def read_part(request: web.Request, kind: Kind, project_id: str | None) ->
 async def read_version(request: web.Request, kind: Kind, id: str, version: int | None) -> web.Response:
     """One version of a resource, None the latest."""
     found = await request.app[DEPS].resources.versions.get(request[CALLER].org_id, kind, id, version)
+    if found.status >= 400:
+        return answer(Reply(found.json(), found.status, {**found.headers, **_staleness(found)}))
     return web.Response(
         status=found.status, body=found.body, content_type="application/json", headers=_staleness(found)
     )
