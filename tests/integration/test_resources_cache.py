@@ -22,7 +22,7 @@ from common.events.resources import (
 )
 from common.kernel.asking import Asker
 from common.kernel.tasks import Tasks
-from common.resources.entries import Entry, Version, place_key, raise_floor, version_key
+from common.resources.entries import Entry, Version, in_candidate, place_key, raise_floor, version_key
 from common.resources.reader import BrokenSetError, Reader, open_reader
 from common.storage.resp import Resp, open_resp
 from sonant_cli.engines import valkey
@@ -360,3 +360,26 @@ async def test_what_cannot_be_served_whole_is_not_served(
     await redis.execute("DEL", place_key(team.org_id, PROJECT, team.caller.user_id))
     with pytest.raises(BrokenSetError, match=f"version 0 of prompt '{pins.prompt.id}'"):
         await resolve(reader, team)
+
+
+@pytest.mark.parametrize("broken", ["candidate", "current"])
+async def test_of_a_rollout_what_is_whole_is_served(
+    world: World, caller: Caller, reader: Reader, redis: Resp, broken: str
+) -> None:
+    team, place = new_team(caller), Place(layer="project", project_id=PROJECT)
+    current, candidate = await team.pins(), await team.pins()
+    await team.switch(current, place)
+    await team.roll_out(50, candidate, place)
+    await settled(world)
+    users = [f"user-{number}" for number in range(20)]
+    reached = [in_candidate(team.org_id, PROJECT, user, 50) for user in users]
+    gone = candidate if broken == "candidate" else current
+    await world.fetch("DELETE FROM resources.resources WHERE id = $1", gone.prompt.id)
+    await redis.execute("DEL", place_key(team.org_id, PROJECT, ""))
+    for user, in_it in zip(users, reached, strict=True):
+        if broken == "current" and not in_it:
+            with pytest.raises(BrokenSetError):
+                await resolve(reader, team, user)
+            continue
+        told = await resolve(reader, team, user)
+        assert told["candidate"] == (broken == "current")

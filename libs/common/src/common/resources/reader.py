@@ -252,7 +252,9 @@ class Versions:
             return Found(cached.status, cached.body, stale=True)
         for _ in range(FILL_TRIES):
             left = max(0.0, until - time.monotonic())
-            found = await self._fills.get(name, org_id, lambda: self._ask(org_id, kind, id, version), left)
+            found: Found | None = await self._fills.get(
+                name, org_id, lambda: self._ask(org_id, kind, id, version), left
+            )
             if found is None:
                 break
             if found.status not in (200, 404):
@@ -291,10 +293,11 @@ def _chosen(look: _Look, org_id: str, project_id: str, user_id: str, *, stale: b
     entry = look.entry
     if entry is None:
         return None
+    # A candidate that cannot be served reaches nobody, and a current set that cannot is no concern of who is reached.
+    if entry.candidate and in_candidate(org_id, project_id, user_id, entry.percent):
+        return Resolved(look.layer, entry.candidate_revision or 0, True, stale, entry.clock, entry.candidate)
     if entry.problem is not None:
         raise BrokenSetError(entry.problem)
-    if entry.candidate_revision is not None and in_candidate(org_id, project_id, user_id, entry.percent):
-        return Resolved(look.layer, entry.candidate_revision, True, stale, entry.clock, entry.candidate)
     return Resolved(look.layer, entry.revision or 0, False, stale, entry.clock, entry.current)
 
 
