@@ -17,6 +17,7 @@ from common.events.resources import (
     AUDIT_LIST,
     RESOURCE_DELETE,
     RESOURCE_EVENTS,
+    Kind,
     Layer,
     Pin,
     Pins,
@@ -174,6 +175,33 @@ async def test_what_is_in_use_cannot_be_deleted_and_what_was_can(team: Team) -> 
     assert refused.body["error"]["used_by"] == [{"user_id": team.caller.user_id, "project_id": PROJECT, "revision": 1}]
     await team.switch(await team.pins())
     assert (await team.caller.ask(RESOURCE_DELETE, kind="prompt", id=pins.prompt.id, version=0)).status == 200
+
+
+async def test_what_a_config_in_use_names_cannot_be_deleted(team: Team) -> None:
+    prompt, tool, voice = await team.create("prompt"), await team.create("tool"), await team.create("voice")
+    await team.version("prompt", prompt)
+    named = {"prompt": {"id": prompt, "version": 0}, "tools": [{"id": tool}]}
+    config = await team.create("config", **named, voice={"provider": "CUSTOM_VOICE", "id": voice})
+
+    async def delete(kind: Kind, id: str, version: int | None = None) -> Reply:
+        return await team.caller.ask(RESOURCE_DELETE, kind=kind, id=id, version=version)
+
+    pins = await team.pins()
+    await team.switch(pins.model_copy(update={"config": Pin(id=config)}))
+    for kind, id, version in (
+        ("prompt", prompt, 0),
+        ("prompt", prompt, None),
+        ("tool", tool, 0),
+        ("voice", voice, None),
+    ):
+        refused = await delete(kind, id, version)
+        assert code(refused) == (409, "in_use")
+        [user] = refused.body["error"]["used_by"]
+        assert (user["user_id"], user["config_id"], user["config_version"]) == (team.caller.user_id, config, 0)
+    # Nothing names this version, and after a version of the config that is followed nothing names the tool.
+    assert (await delete("prompt", prompt, 1)).status == 200
+    await team.version("config", config)
+    assert (await delete("tool", tool)).status == 200
 
 
 # -- layers -----------------------------------------------------------------------------------------------------------
