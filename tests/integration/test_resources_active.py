@@ -1,6 +1,7 @@
 """What active sets promise: switched as a whole, every revision kept, layers, rollbacks and rollouts."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -361,6 +362,30 @@ async def test_the_kill_switch_takes_a_rollout_back(team: Team, reader: Reader) 
     await team.switch(await team.pins(), place)
     await team.caller.ask(ACTIVE_HISTORY, place=place)
     assert code(await team.roll_out(101, None, place)) == (400, "invalid_value")
+
+
+async def test_every_step_of_a_rollout_can_be_guarded_and_is_in_the_history(team: Team, reader: Reader) -> None:
+    async def etag() -> str:
+        found = await reader.sets.resolve(team.org_id, PROJECT, team.caller.user_id)
+        return found.etag if found else "0"
+
+    assert (await team.switch(await team.pins(), if_etag=await etag())).status == 200
+    before = await etag()
+    started = await team.roll_out(10, await team.pins(), if_etag=before)
+    assert (before, await etag(), started.body["candidate_revision"]) == ("1", "1-2-10.0", 2)
+    assert code(await team.switch(await team.pins(), if_etag=before)) == (412, "revision_mismatch")
+    first, second = await asyncio.gather(*(team.roll_out(share, if_etag="1-2-10.0") for share in (20, 30)))
+    assert sorted((first.status, second.status)) == [200, 412]
+    share = await etag()
+    assert (await team.roll_out(0, if_etag=share)).status == 200
+    assert code(await team.clear(if_etag=share)) == (412, "revision_mismatch")
+    assert (await team.clear(if_etag=await etag())).status == 200
+    told = await history(team)
+    live = [(step["revision"], step["candidate"], step["percent"]) for step in told["steps"]]
+    assert live == [(None, None, 0), (1, None, 0), (1, 2, float(share.split("-")[2])), (1, 2, 10), (1, None, 0)]
+    assert all(older["on"] <= newer["on"] for newer, older in itertools.pairwise(told["steps"]))
+    assert len((await history(team, limit=1))["steps"]) == 4
+    assert len((await history(team, before=2))["steps"]) == 1
 
 
 async def test_a_switch_ends_a_rollout(team: Team, reader: Reader) -> None:

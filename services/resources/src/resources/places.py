@@ -266,6 +266,25 @@ async def history(
     return rows
 
 
+async def steps(
+    reader: Reader, org_id: str, spot: Spot, *, since: datetime, before: int | None, limit: int
+) -> Sequence[Mapping[str, Any]]:
+    """Changes of what was live at a place since a moment, newest first, until its revision `before` came."""
+    rows: Sequence[Mapping[str, Any]] = await reader.fetch(
+        "SELECT revision, candidate, percent, at FROM resources.activations"
+        " WHERE org_id = $1 AND project_id = $2 AND user_id = $3 AND at >= $4 AND ($5::integer IS NULL OR at < ("
+        "SELECT created_at FROM resources.revisions"
+        " WHERE org_id = $1 AND project_id = $2 AND user_id = $3 AND revision = $5))"
+        " ORDER BY clock DESC LIMIT $6",
+        org_id,
+        *spot,
+        since,
+        before,
+        limit,
+    )
+    return rows
+
+
 async def live_at(reader: Reader, org_id: str, spot: Spot, moment: datetime) -> Mapping[str, Any] | None:
     """What was switched on at a place at a moment: revision, candidate, percent and since when."""
     found: Mapping[str, Any] | None = await reader.fetchrow(

@@ -101,6 +101,7 @@ def body(
         "layer": state.spot.layer,
         "revision": state.candidate if candidate else state.revision,
         "candidate": candidate,
+        "candidate_revision": state.candidate,
         "percent": state.percent,
         "clock": clock,
         "config": _shown(Pinned("config", pins.config.id, pins.config.version), items),

@@ -212,6 +212,13 @@ def raise_floor(key: str, clock: int) -> Command:
     return ("EVAL", RAISE_FLOOR, 1, key, clock, KEEP_SECONDS)
 
 
+def etag(revision: int | None, candidate_revision: int | None, percent: float) -> str:
+    """What is on at a place, told apart from all else that was or will be: 0 for nothing."""
+    if candidate_revision is None:
+        return str(revision or 0)
+    return f"{revision or 0}-{candidate_revision}-{float(percent)}"
+
+
 def in_candidate(org_id: str, project_id: str, user_id: str, percent: float) -> bool:
     """Whether a rollout of `percent` (0 to 100) has reached a user.
 

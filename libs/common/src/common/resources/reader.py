@@ -31,6 +31,7 @@ from common.resources.entries import (
     FLOOR,
     Entry,
     Version,
+    etag,
     in_candidate,
     place_keys,
     version_field,
@@ -66,7 +67,7 @@ class Resolved:
     """The set that applies. `body` is its JSON, ready to be sent.
 
     `layer` is where it was found, `candidate` whether it is the one of a rollout, `stale` whether it could not be
-    refreshed although it is due.
+    refreshed although it is due. `etag` names what is on there, whichever of the two it is.
     """
 
     layer: Layer
@@ -75,6 +76,7 @@ class Resolved:
     stale: bool
     clock: int
     body: bytes
+    etag: str
 
     def json(self) -> dict[str, Any]:
         parsed: dict[str, Any] = orjson.loads(self.body)
@@ -293,12 +295,13 @@ def _chosen(look: _Look, org_id: str, project_id: str, user_id: str, *, stale: b
     entry = look.entry
     if entry is None:
         return None
+    tag = etag(entry.revision, entry.candidate_revision, entry.percent)
     # A candidate that cannot be served reaches nobody, and a current set that cannot is no concern of who is reached.
     if entry.candidate and in_candidate(org_id, project_id, user_id, entry.percent):
-        return Resolved(look.layer, entry.candidate_revision or 0, True, stale, entry.clock, entry.candidate)
+        return Resolved(look.layer, entry.candidate_revision or 0, True, stale, entry.clock, entry.candidate, tag)
     if entry.problem is not None:
         raise BrokenSetError(entry.problem)
-    return Resolved(look.layer, entry.revision or 0, False, stale, entry.clock, entry.current)
+    return Resolved(look.layer, entry.revision or 0, False, stale, entry.clock, entry.current, tag)
 
 
 def _count(kind: str, outcome: str) -> None:
