@@ -189,12 +189,13 @@ async def test_what_a_config_in_use_names_cannot_be_deleted(team: Team) -> None:
 
     pins = await team.pins()
     await team.switch(pins.model_copy(update={"config": Pin(id=config)}))
-    for kind, id, version in (
+    named_there: list[tuple[Kind, str, int | None]] = [
         ("prompt", prompt, 0),
         ("prompt", prompt, None),
         ("tool", tool, 0),
         ("voice", voice, None),
-    ):
+    ]
+    for kind, id, version in named_there:
         refused = await delete(kind, id, version)
         assert code(refused) == (409, "in_use")
         [user] = refused.body["error"]["used_by"]

@@ -15,7 +15,7 @@ from resources.ports import Catalogue, ProviderDown, Refused
 
 # Questions to a provider at a time for one organisation; its other callers have the rest.
 AT_ONCE = 8
-# A set with a part whose look-up is still under way is due again after this.
+# A set with a part that is due, or whose look-up is still under way, is due again after this.
 UNKNOWN_SECONDS = 1.0
 # Resources whose look-ups are remembered; about 400 bytes each. One that is forgotten is looked up early.
 MOST_REMEMBERED = 20_000
@@ -91,11 +91,10 @@ class LookUps:
         """What was said last; what was not looked up yet is taken for there."""
         if not self.needed(org_id):
             return NOTHING_TO_ADD
-        now = time.time()
-        unknown = Said(gone=False, asked=now, until=now + UNKNOWN_SECONDS)
-        said = {pin: self._last(org_id, pin) or unknown for pin in pins}
-        gone = frozenset(pin for pin, each in said.items() if each.gone)
-        return Known(gone, {pin: each.until for pin, each in said.items()})
+        soonest = time.time() + UNKNOWN_SECONDS
+        said = {pin: self._last(org_id, pin) for pin in pins}
+        gone = frozenset(pin for pin, each in said.items() if each is not None and each.gone)
+        return Known(gone, {pin: max(soonest, each.until) if each else soonest for pin, each in said.items()})
 
     def outdated(self, org_id: str, kind: Kind, id: str, at: float) -> None:
         """A resource changed: what was asked before is due. Until it is looked up, what is gone stays gone."""
