@@ -120,11 +120,16 @@ async def test_a_set_that_is_due_is_used_while_nobody_refreshes_it(llm_world: Wo
     assert body["messages"][0]["content"] == "From before."
 
 
-async def test_a_set_that_cannot_be_served_whole_is_not_used(llm_world: World, redis_url: str) -> None:
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_set_that_cannot_be_served_whole_is_named_in_the_error(
+    llm_world: World, redis_url: str, stream: bool
+) -> None:
     project, alias = name("project"), await llm_world.alias("")
     await switched_on(redis_url, project, "", "Half of it.", problem="the config is gone")
-    body = await asked(llm_world, alias, project_id=project)
-    assert [message["role"] for message in body["messages"]] == ["user"]
+    heard, fact = await llm_world.ask(alias, project_id=project, stream=stream)
+    assert (fact.error.status, fact.error.code, fact.error.message) == (409, "not_servable", "the config is gone")
+    assert b"the config is gone" in b"".join(frame.payload for frame in heard.frames)
+    assert await llm_world.calls(alias.models[0]) == []
 
 
 async def test_tools_do_not_cost_an_answer_its_other_upstreams(llm_world: World, redis_url: str) -> None:
@@ -134,5 +139,8 @@ async def test_tools_do_not_cost_an_answer_its_other_upstreams(llm_world: World,
     heard, fact = await llm_world.ask(alias, project_id=project)
     assert heard.text() == HELLO_TEXT
     assert fact.upstream == alias.upstreams[1]
+    [able, *_] = await llm_world.calls(alias.models[0])
+    assert [tool["function"]["name"] for tool in able["body"]["tools"]] == ["get_weather"]
     [call] = await llm_world.calls(alias.models[1])
     assert "tools" not in call["body"]
+    assert call["body"]["messages"][0]["content"] == "Greet."

@@ -1,6 +1,7 @@
 """What active sets promise: switched as a whole, every revision kept, layers, rollbacks and rollouts."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from common.events.resources import (
     AUDIT_LIST,
     RESOURCE_DELETE,
     RESOURCE_EVENTS,
+    Kind,
     Layer,
     Pin,
     Pins,
@@ -176,6 +178,34 @@ async def test_what_is_in_use_cannot_be_deleted_and_what_was_can(team: Team) -> 
     assert (await team.caller.ask(RESOURCE_DELETE, kind="prompt", id=pins.prompt.id, version=0)).status == 200
 
 
+async def test_what_a_config_in_use_names_cannot_be_deleted(team: Team) -> None:
+    prompt, tool, voice = await team.create("prompt"), await team.create("tool"), await team.create("voice")
+    await team.version("prompt", prompt)
+    named = {"prompt": {"id": prompt, "version": 0}, "tools": [{"id": tool}]}
+    config = await team.create("config", **named, voice={"provider": "CUSTOM_VOICE", "id": voice})
+
+    async def delete(kind: Kind, id: str, version: int | None = None) -> Reply:
+        return await team.caller.ask(RESOURCE_DELETE, kind=kind, id=id, version=version)
+
+    pins = await team.pins()
+    await team.switch(pins.model_copy(update={"config": Pin(id=config)}))
+    named_there: list[tuple[Kind, str, int | None]] = [
+        ("prompt", prompt, 0),
+        ("prompt", prompt, None),
+        ("tool", tool, 0),
+        ("voice", voice, None),
+    ]
+    for kind, id, version in named_there:
+        refused = await delete(kind, id, version)
+        assert code(refused) == (409, "in_use")
+        [user] = refused.body["error"]["used_by"]
+        assert (user["user_id"], user["config_id"], user["config_version"]) == (team.caller.user_id, config, 0)
+    # Nothing names this version, and after a version of the config that is followed nothing names the tool.
+    assert (await delete("prompt", prompt, 1)).status == 200
+    await team.version("config", config)
+    assert (await delete("tool", tool)).status == 200
+
+
 # -- layers -----------------------------------------------------------------------------------------------------------
 
 
@@ -333,6 +363,30 @@ async def test_the_kill_switch_takes_a_rollout_back(team: Team, reader: Reader) 
     await team.switch(await team.pins(), place)
     await team.caller.ask(ACTIVE_HISTORY, place=place)
     assert code(await team.roll_out(101, None, place)) == (400, "invalid_value")
+
+
+async def test_every_step_of_a_rollout_can_be_guarded_and_is_in_the_history(team: Team, reader: Reader) -> None:
+    async def etag() -> str:
+        found = await reader.sets.resolve(team.org_id, PROJECT, team.caller.user_id)
+        return found.etag if found else "0"
+
+    assert (await team.switch(await team.pins(), if_etag=await etag())).status == 200
+    before = await etag()
+    started = await team.roll_out(10, await team.pins(), if_etag=before)
+    assert (before, await etag(), started.body["candidate_revision"]) == ("1", "1-2-10.0", 2)
+    assert code(await team.switch(await team.pins(), if_etag=before)) == (412, "revision_mismatch")
+    first, second = await asyncio.gather(*(team.roll_out(share, if_etag="1-2-10.0") for share in (20, 30)))
+    assert sorted((first.status, second.status)) == [200, 412]
+    share = await etag()
+    assert (await team.roll_out(0, if_etag=share)).status == 200
+    assert code(await team.clear(if_etag=share)) == (412, "revision_mismatch")
+    assert (await team.clear(if_etag=await etag())).status == 200
+    told = await history(team)
+    live = [(step["revision"], step["candidate"], step["percent"]) for step in told["steps"]]
+    assert live == [(None, None, 0), (1, None, 0), (1, 2, float(share.split("-")[2])), (1, 2, 10), (1, None, 0)]
+    assert all(older["on"] <= newer["on"] for newer, older in itertools.pairwise(told["steps"]))
+    assert len((await history(team, limit=1))["steps"]) == 4
+    assert len((await history(team, before=2))["steps"]) == 1
 
 
 async def test_a_switch_ends_a_rollout(team: Team, reader: Reader) -> None:

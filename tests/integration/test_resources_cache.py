@@ -22,7 +22,7 @@ from common.events.resources import (
 )
 from common.kernel.asking import Asker
 from common.kernel.tasks import Tasks
-from common.resources.entries import Entry, Version, place_key, raise_floor, version_key
+from common.resources.entries import Entry, Version, in_candidate, place_key, raise_floor, version_key
 from common.resources.reader import BrokenSetError, Reader, open_reader
 from common.storage.resp import Resp, open_resp
 from sonant_cli.engines import valkey
@@ -268,7 +268,51 @@ async def test_versions_that_are_not_there_do_not_fill_the_cache(world: World) -
     key = version_key(uuid.uuid4().hex, "prompt", "p")
     async with open_resp(world.redis_url) as cache:
         await cache.pipeline([Version(1, 0.0, 404, b"{}").put(key, number) for number in range(1_500)])
-        assert await cache.execute("HLEN", key) == 1_000
+        assert await cache.execute("HLEN", key) == 100
+        assert await cache.execute("TTL", key) <= 60
+        assert await cache.execute(*Version(1, 0.0, 200, b"{}").put(key, None)) == 1
+
+
+async def test_what_a_full_cache_does_not_take_is_answered_all_the_same(
+    world: World, caller: Caller, reader: Reader, redis: Resp
+) -> None:
+    team = new_team(caller)
+    id = await team.create("prompt")
+    await settled(world)
+    key = version_key(team.org_id, "prompt", id)
+    await redis.pipeline([Version(1, 0.0, 200, b"{}").put(key, number) for number in range(1, 1_100)])
+    assert await redis.execute("HLEN", key) == 1_000
+    asked = await questions(world, team, RESOURCE_GET)
+    for version in (None, 0):
+        found = await reader.versions.get(team.org_id, "prompt", id, version)
+        assert (found.status, found.json()["prompt"]["version"]) == (200, 0)
+    assert (await reader.versions.get(team.org_id, "prompt", id, 5_000)).status == 404
+    assert await questions(world, team, RESOURCE_GET) == asked + 3
+
+
+async def test_an_answer_that_a_change_overtook_is_not_given(
+    world: World, caller: Caller, reader: Reader, redis: Resp
+) -> None:
+    team = new_team(caller)
+    id = await team.create("prompt")
+    await settled(world)
+    # A change that the service does not know of: whatever it says is from before.
+    await redis.execute(*raise_floor(version_key(team.org_id, "prompt", id), 1_000))
+    with pytest.raises(BusUnavailableError):
+        await reader.versions.get(team.org_id, "prompt", id)
+
+
+async def test_places_where_nothing_is_on_do_not_fill_the_cache(world: World) -> None:
+    org = uuid.uuid4().hex
+    async with open_resp(world.redis_url) as cache:
+        keys = [place_key(org, PROJECT, f"user-{number}") for number in range(10_010)]
+        await cache.pipeline([Entry(1, 0.0).put(key) for key in keys])
+        assert await cache.execute("TTL", keys[0]) > 60
+        assert await cache.execute("TTL", keys[-1]) <= 60
+        # Where something was on, the clock must hold.
+        await cache.execute(*Entry(2, 0.0, changed_at=1.0).put(keys[-1]))
+        assert await cache.execute("TTL", keys[-1]) > 60
+        assert Entry.unpack(await cache.execute(*Entry(1, 0.0).put(keys[-1]))).clock == 2
 
 
 async def test_a_cache_that_lost_its_last_writes_takes_no_reader_back(
@@ -316,3 +360,26 @@ async def test_what_cannot_be_served_whole_is_not_served(
     await redis.execute("DEL", place_key(team.org_id, PROJECT, team.caller.user_id))
     with pytest.raises(BrokenSetError, match=f"version 0 of prompt '{pins.prompt.id}'"):
         await resolve(reader, team)
+
+
+@pytest.mark.parametrize("broken", ["candidate", "current"])
+async def test_of_a_rollout_what_is_whole_is_served(
+    world: World, caller: Caller, reader: Reader, redis: Resp, broken: str
+) -> None:
+    team, place = new_team(caller), Place(layer="project", project_id=PROJECT)
+    current, candidate = await team.pins(), await team.pins()
+    await team.switch(current, place)
+    await team.roll_out(50, candidate, place)
+    await settled(world)
+    users = [f"user-{number}" for number in range(20)]
+    reached = [in_candidate(team.org_id, PROJECT, user, 50) for user in users]
+    gone = candidate if broken == "candidate" else current
+    await world.fetch("DELETE FROM resources.resources WHERE id = $1", gone.prompt.id)
+    await redis.execute("DEL", place_key(team.org_id, PROJECT, ""))
+    for user, in_it in zip(users, reached, strict=True):
+        if broken == "current" and not in_it:
+            with pytest.raises(BrokenSetError):
+                await resolve(reader, team, user)
+            continue
+        told = await resolve(reader, team, user)
+        assert told["candidate"] == (broken == "current")

@@ -126,8 +126,13 @@ async def test_a_rollout_reaches_a_share_of_the_users_and_can_be_called_off(team
     texts = [await team.text(user=user) for user in users]
     assert 5 <= texts.count("text 1") <= 35
     assert texts == [await team.text(user=user) for user in users]
-    more = await team.api.post("/v1/active/rollout", params=where, json={"percent": 60})
-    assert more.status_code == 200
+    seen = (await team.api.get("/v1/active", params=where)).headers["etag"]
+    assert seen == started.headers["etag"]
+    more, late = [
+        await team.api.post("/v1/active/rollout", params=where, json={"percent": 60}, headers={"If-Match": seen})
+        for _ in range(2)
+    ]
+    assert (more.status_code, late.status_code) == (200, 412)
     later = [await team.text(user=user) for user in users]
     assert all(now == "text 1" for was, now in zip(texts, later, strict=True) if was == "text 1")
     assert (await team.api.post("/v1/active/rollout", params=where, json={"percent": 0})).status_code == 200

@@ -75,10 +75,13 @@ def test_query_and_body_may_agree() -> None:
     refused(400, "id", one_of, "a", "b", "id")
 
 
-@pytest.mark.parametrize(("text", "revision"), [('"0"', 0), ('"3"', 3), (' "12" ', 12)])
-def test_a_precondition_is_a_revision(text: str, revision: int) -> None:
-    assert if_match(asked(if_match=text)) == revision
-    assert if_match(asked()) is None
+@pytest.mark.parametrize(
+    ("text", "revision", "etag"),
+    [('"0"', 0, "0"), ('"3"', 3, "3"), (' "12" ', 12, "12"), ('"3-4-1e-05"', 3, "3-4-1e-05")],
+)
+def test_a_precondition_is_the_etag_of_a_set(text: str, revision: int, etag: str) -> None:
+    assert if_match(asked(if_match=text)) == {"if_match": revision, "if_etag": etag}
+    assert if_match(asked()) == {}
 
 
 @given(st.text(alphabet='"0123456789*W/, -', max_size=12).filter(lambda text: '"' not in text or "*" in text))

@@ -13,6 +13,7 @@ from resources.places import Pinned
 from resources.ports import Item
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+long_names = st.text(st.characters(exclude_categories=["Cs"]), min_size=60, max_size=200)
 
 
 @given(
@@ -46,6 +47,13 @@ def test_a_version_is_read_back_as_it_was_written(version: Version) -> None:
 @given(*[st.tuples(names, names, names)] * 2)
 def test_different_places_have_different_keys(one: tuple[str, str, str], other: tuple[str, str, str]) -> None:
     assert (place_key(*one) == place_key(*other)) == (one == other)
+
+
+@given(long_names, long_names)
+def test_a_long_name_makes_no_long_key(one: str, other: str) -> None:
+    keys = {place_key("org", "project", id) for id in (one, other)}
+    assert len(keys) == len({one, other})
+    assert all(len(key) < 200 for key in keys)
 
 
 @given(names.filter(bool), names, names)

@@ -14,7 +14,8 @@ from gateway.ports import CALLER
 
 USER_HEADER = "x-user-id"
 IF_MATCH = "If-Match"
-ETAG = re.compile(r'"(0|[1-9][0-9]{0,9})"')
+# A revision, and during a rollout its candidate and share.
+ETAG = re.compile(r'"((0|[1-9][0-9]{0,9})(?:-[1-9][0-9]{0,9}-[0-9.e+-]{1,24})?)"')
 MAX_BODY_BYTES = 1024 * 1024
 # What a model can still choose from: it is offered all of them with every turn.
 MAX_TOOLS = 64
@@ -59,15 +60,15 @@ def one_of(query: str | None, body: str | None, param: str) -> str | None:
     return body if query is None else query
 
 
-def if_match(request: web.Request) -> int | None:
-    """The revision the caller saw last (0: none); raises ApiError 400 for any other precondition."""
+def if_match(request: web.Request) -> dict[str, Any]:
+    """The fields of a command for what the caller saw last; raises ApiError 400 for any other precondition."""
     given = request.headers.get(IF_MATCH)
     if given is None:
-        return None
+        return {}
     found = ETAG.fullmatch(given.strip())
     if found is None:
         raise bad_request(f"Invalid '{IF_MATCH}': the ETag of the set, such as \"3\".", IF_MATCH, "invalid_value")
-    return int(found[1])
+    return {"if_match": int(found[2]), "if_etag": found[1]}
 
 
 # -- active sets ----------------------------------------------------------------------------------------------------

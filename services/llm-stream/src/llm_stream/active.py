@@ -7,9 +7,10 @@ from typing import Any
 import orjson
 
 from common.bus.port import BusUnavailableError
-from common.events.chat import ChatReplyRequested
+from common.events.chat import ChatReplyRequested, ReplyError
 from common.events.resources import DEFAULT_PROJECT
 from common.resources.reader import ActiveSets, BrokenSetError, Resolved
+from llm_stream.failover import ReplyFailed
 from llm_stream.metrics import ACTIVE_SETS
 from llm_stream.models import Alias
 
@@ -20,7 +21,8 @@ RESOLVE_SECONDS = 1.0
 async def with_active_set(request: ChatReplyRequested, alias: Alias, sets: ActiveSets) -> ChatReplyRequested:
     """The request as the active set would have it; itself where it names no user and no project, or there is no set.
 
-    What cannot be resolved in `RESOLVE_SECONDS` is left out, and counted.
+    What cannot be resolved in `RESOLVE_SECONDS` is left out, and counted. A set of which a part is gone for good is
+    not: nobody wants to be answered by a model without its prompt. Raises ReplyFailed (409), as the API answers.
     """
     if request.user_id is None and request.project_id is None:
         return request
@@ -37,8 +39,10 @@ async def _resolved(request: ChatReplyRequested, sets: ActiveSets) -> Resolved |
         async with asyncio.timeout(RESOLVE_SECONDS):
             found = await sets.resolve(request.org_id, request.project_id or DEFAULT_PROJECT, request.user_id or "")
         outcome = "none" if found is None else "stale" if found.stale else "used"
-    except BrokenSetError:
-        outcome = "broken"
+    except BrokenSetError as error:
+        ACTIVE_SETS.labels("broken").inc()
+        refused = ReplyError(status=409, message=str(error), type="invalid_request_error", code="not_servable")
+        raise ReplyFailed(refused) from None
     except (BusUnavailableError, TimeoutError):
         outcome = "away"
     ACTIVE_SETS.labels(outcome).inc()
@@ -46,8 +50,8 @@ async def _resolved(request: ChatReplyRequested, sets: ActiveSets) -> Resolved |
 
 
 def _offers_tools(alias: Alias) -> bool:
-    """Whether tools narrow the choice of upstreams in no way: a set must not cost an answer its failover."""
-    return all("tools" in upstream.capabilities for upstream in alias.upstreams)
+    """Whether any upstream could call them. Those that cannot are asked without: see `merge_request`."""
+    return any("tools" in upstream.capabilities for upstream in alias.upstreams)
 
 
 def merged(body: Mapping[str, Any], active: Mapping[str, Any], *, offers_tools: bool) -> dict[str, Any]:

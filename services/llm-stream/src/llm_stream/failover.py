@@ -298,10 +298,16 @@ def failed(failure: UpstreamError, soonest: float = 0.0) -> ReplyFailed:
 
 
 def merge_request(body: dict[str, Any], upstream: Upstream, *, stream: bool, released: str) -> dict[str, Any]:
-    """The upstream's request: the caller's body with our model, our stream options, and what to continue from."""
+    """The upstream's request: the caller's body with our model, our stream options, and what to continue from.
+
+    One that cannot call tools is only asked where the caller sent none: those of the active set are left out.
+    """
     request = {**body, "model": upstream.model, "stream": stream}
     request["messages"] = [_plain(message) for message in body["messages"]]
     request.pop("stream_options", None)
+    if "tools" not in upstream.capabilities:
+        for name in ("tools", "tool_choice", "parallel_tool_calls"):
+            request.pop(name, None)
     if stream and "stream_usage" in upstream.capabilities:
         request["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
     if released:

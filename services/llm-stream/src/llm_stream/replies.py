@@ -200,7 +200,8 @@ async def _by_alias(turn: Turn, name: str, deps: Deps, made: list[chat.Attempt])
         alias=alias,
         deadline=turn.deadline,
         breakers=deps.breakers,
-        needs_tools=bool(turn.request.body.get("tools")),
+        # The set's own tools must not cost an answer its failover.
+        needs_tools=bool(turn.event.payload.body.get("tools")),
         streams=turn.request.stream,
         made=made,
         may_continue=lambda: _may_continue(turn, alias),

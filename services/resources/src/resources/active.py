@@ -23,6 +23,7 @@ from common.events.resources import (
     Place,
 )
 from common.kernel.replies import Reply
+from common.resources.entries import etag
 from common.storage.postgres import transient
 from resources import places, sets, validation
 from resources.deps import Deps
@@ -35,6 +36,16 @@ from resources.work import Work
 MOST_TOOLS = 64
 LONGEST_NOTE = 1_000
 
+# What a caller says it saw last: the revision, or the etag of what was on.
+Seen = int | str | None
+Guarded = (
+    ActiveSwitchRequested
+    | ActiveToolRequested
+    | ActiveRollbackRequested
+    | ActiveRolloutRequested
+    | ActiveClearRequested
+)
+
 # -- commands --------------------------------------------------------------------------------------------------
 
 
@@ -43,7 +54,7 @@ async def on_switch(event: Event[ActiveSwitchRequested], deps: Deps) -> Reply:
     asked = event.payload
     await look_up(deps, asked.org_id, places.pinned(asked.pins))
     async with deps.works.begin(event) as work:
-        body = await switch(work, asked.place, asked.pins, if_match=asked.if_match, note=asked.note)
+        body = await switch(work, asked.place, asked.pins, if_match=_seen(asked), note=asked.note)
         return await work.answer(Reply(body))
 
 
@@ -54,14 +65,14 @@ async def on_tool(event: Event[ActiveToolRequested], deps: Deps) -> Reply:
         await look_up(deps, asked.org_id, [Pinned("tool", asked.tool.id, asked.tool.version)])
     async with deps.works.begin(event) as work:
         change = add_tool if asked.action == "add" else remove_tool
-        return await work.answer(Reply(await change(work, asked.place, asked.tool, if_match=asked.if_match)))
+        return await work.answer(Reply(await change(work, asked.place, asked.tool, if_match=_seen(asked))))
 
 
 async def on_rollback(event: Event[ActiveRollbackRequested], deps: Deps) -> Reply:
     """200 with the set; 404 for a revision that never was, 409 `version_gone` or `no_earlier_revision`, 412."""
     asked = event.payload
     async with deps.works.begin(event) as work:
-        body = await roll_back(work, asked.place, asked.revision, if_match=asked.if_match)
+        body = await roll_back(work, asked.place, asked.revision, if_match=_seen(asked))
         return await work.answer(Reply(body))
 
 
@@ -71,7 +82,7 @@ async def on_rollout(event: Event[ActiveRolloutRequested], deps: Deps) -> Reply:
     if asked.pins is not None:
         await look_up(deps, asked.org_id, places.pinned(asked.pins))
     async with deps.works.begin(event) as work:
-        body = await roll_out(work, asked.place, asked.percent, asked.pins, if_match=asked.if_match)
+        body = await roll_out(work, asked.place, asked.percent, asked.pins, if_match=_seen(asked))
         return await work.answer(Reply(body))
 
 
@@ -79,7 +90,7 @@ async def on_clear(event: Event[ActiveClearRequested], deps: Deps) -> Reply:
     """200 `{"revision": null}`; 404 where nothing is switched on, 412."""
     asked = event.payload
     async with deps.works.begin(event) as work:
-        return await work.answer(Reply(await clear(work, asked.place, if_match=asked.if_match)))
+        return await work.answer(Reply(await clear(work, asked.place, if_match=_seen(asked))))
 
 
 # -- what they do, in a write at hand ----------------------------------------------------------------------------
@@ -90,7 +101,7 @@ async def switch(
     place: Place,
     pins: Pins,
     *,
-    if_match: int | None = None,
+    if_match: Seen = None,
     note: str = "",
     origin: Origin = "switch",
     restored: int | None = None,
@@ -98,8 +109,8 @@ async def switch(
 ) -> dict[str, Any]:
     """Make `pins` the set of a place; returns it as it is shown.
 
-    `if_match` is the revision the caller saw, 0 for none. What stays as it was in the set `kept` is not looked at
-    again: a tool that was disabled meanwhile is no reason to refuse another change. Raises `Refused`.
+    `if_match` is the revision the caller saw, 0 for none, or its etag. What stays as it was in the set `kept` is not
+    looked at again: a tool that was disabled meanwhile is no reason to refuse another change. Raises `Refused`.
     """
     spot, before = await _before(work, place, if_match)
     await _check(work, pins, frozenset(places.pinned(kept)) if kept else frozenset())
@@ -114,7 +125,7 @@ async def replace(
     config: Pin | None = None,
     prompt: Pin | None = None,
     voice: Pin | None = None,
-    if_match: int | None = None,
+    if_match: Seen = None,
     note: str = "",
 ) -> dict[str, Any]:
     """Switch to the current set with some of its parts replaced; without one, config and prompt make a first set.
@@ -134,7 +145,7 @@ async def replace(
     return await switch(work, place, pins, if_match=if_match, note=note, kept=current)
 
 
-async def add_tool(work: Work, place: Place, tool: Pin, *, if_match: int | None = None) -> dict[str, Any]:
+async def add_tool(work: Work, place: Place, tool: Pin, *, if_match: Seen = None) -> dict[str, Any]:
     """Put a tool into the set, or move its pin."""
     pins = await _current(work, place, if_match)
     there = [one.id for one in pins.tools]
@@ -145,7 +156,7 @@ async def add_tool(work: Work, place: Place, tool: Pin, *, if_match: int | None 
     return await switch(work, place, changed, if_match=if_match, note=note, origin="tool", kept=pins)
 
 
-async def remove_tool(work: Work, place: Place, tool: Pin, *, if_match: int | None = None) -> dict[str, Any]:
+async def remove_tool(work: Work, place: Place, tool: Pin, *, if_match: Seen = None) -> dict[str, Any]:
     """Take a tool out of the set; raises `Refused` (404) when it is not in it."""
     pins = await _current(work, place, if_match)
     left = tuple(one for one in pins.tools if one.id != tool.id)
@@ -156,9 +167,7 @@ async def remove_tool(work: Work, place: Place, tool: Pin, *, if_match: int | No
     return await switch(work, place, changed, if_match=if_match, note=note, origin="tool", kept=pins)
 
 
-async def roll_back(
-    work: Work, place: Place, revision: int | None = None, *, if_match: int | None = None
-) -> dict[str, Any]:
+async def roll_back(work: Work, place: Place, revision: int | None = None, *, if_match: Seen = None) -> dict[str, Any]:
     """Make an earlier revision's set the current one again; None is the one that was on before.
 
     Raises `Refused` with 409 `version_gone` when something in it is there no more.
@@ -189,7 +198,7 @@ async def _revision(work: Work, spot: Spot, revision: int) -> Pins:
 
 
 async def roll_out(
-    work: Work, place: Place, percent: float, pins: Pins | None = None, *, if_match: int | None = None
+    work: Work, place: Place, percent: float, pins: Pins | None = None, *, if_match: Seen = None
 ) -> dict[str, Any]:
     """Give a share of the users another set: start with `pins`, go on without, complete at 100, call off at 0."""
     if not 0 <= percent <= 100:
@@ -210,7 +219,7 @@ async def roll_out(
     return await _put(work, spot, before, "rollout", revision=before.revision, candidate=candidate, percent=percent)
 
 
-async def clear(work: Work, place: Place, *, if_match: int | None = None) -> dict[str, Any]:
+async def clear(work: Work, place: Place, *, if_match: Seen = None) -> dict[str, Any]:
     """Switch a place off, so that the next layer shows through."""
     spot, before = await _before(work, place, if_match)
     if before is None or before.revision is None:
@@ -221,22 +230,28 @@ async def clear(work: Work, place: Place, *, if_match: int | None = None) -> dic
 # -- steps -------------------------------------------------------------------------------------------------------
 
 
-async def _before(work: Work, place: Place, if_match: int | None) -> tuple[Spot, State | None]:
+def _seen(asked: Guarded) -> Seen:
+    """Of a command's two preconditions the more exact one."""
+    return asked.if_match if asked.if_etag is None else asked.if_etag
+
+
+async def _before(work: Work, place: Place, if_match: Seen) -> tuple[Spot, State | None]:
     """What is on; raises `Refused` (412) when the caller saw something else.
 
-    During a rollout a caller may have seen either set.
+    During a rollout a caller who names a revision may have seen either set.
     """
     spot = places.spot_of(place, work.asked)
     state = (await places.states(work.connection, work.org_id, [spot])).get(spot)
+    tag = "0" if state is None else etag(state.revision, state.candidate, state.percent)
     current = state.revision or 0 if state is not None else 0
-    seen = {current, state.candidate if state is not None else current}
+    seen = {tag, current, state.candidate if state is not None else current}
     if if_match is not None and if_match not in seen:
-        message = f"The active set is at revision {current}, not {if_match}: somebody else has switched it."
+        message = f"The active set is at revision {tag}, not {if_match}: somebody else has switched it."
         raise Refused(412, message, "revision_mismatch", "If-Match", details={"current": current})
     return spot, state
 
 
-async def _current(work: Work, place: Place, if_match: int | None) -> Pins:
+async def _current(work: Work, place: Place, if_match: Seen) -> Pins:
     _, state = await _before(work, place, if_match)
     if state is None or state.current_pins is None:
         raise _no_set("Nothing is active here that a tool could be in.")

@@ -14,6 +14,7 @@ from resources.adapters.openai_drafts import open_drafting
 from resources.adapters.postgres import LocalCatalogue
 from resources.deps import Catalogues, Deps
 from resources.handlers import HANDLERS
+from resources.look_ups import LookUps
 from resources.pruning import prune_answers
 from resources.resolver import CACHE_SECONDS, Resolver
 from resources.settings import ResourcesSettings
@@ -42,7 +43,8 @@ async def open_resources(settings: ResourcesSettings, kernel: Kernel) -> AsyncIt
         ]
         catalogues = Catalogues(LocalCatalogue(pool), hume.catalogues)
         cache = Resp(settings.redis_url, timeout=CACHE_SECONDS)
-        resolver = Resolver(pool, catalogues.of, cache, fresh_seconds=settings.resource_cache_seconds)
+        look_ups = LookUps(catalogues.of, fresh_seconds=settings.resource_cache_seconds)
+        resolver = Resolver(pool, look_ups, cache, fresh_seconds=settings.resource_cache_seconds)
         works = Works(pool, relay.wake, resolver.apply)
         try:
             yield Deps(settings, pool, works, catalogues, resolver, drafting, hume.of)

@@ -19,7 +19,7 @@ from common.events.resources import (
     ResourceVersionsRequested,
 )
 from common.kernel.replies import Reply
-from resources import active, store, validation
+from resources import active, places, store, validation
 from resources.deps import Deps
 from resources.ports import Catalogue, Item, Page, Refused, not_found
 from resources.work import Work
@@ -183,11 +183,13 @@ async def _unused(work: Work, asked: ResourceDeleteRequested) -> None:
     latest = await store.get(work.connection, work.org_id, asked.kind, asked.id, None)
     # Without it those who follow the latest would move back to an older one behind their back.
     is_latest = latest is not None and latest.version == asked.version
-    users = await store.used_by(work.connection, work.org_id, asked.kind, asked.id, asked.version, is_latest)
-    if users:
+    wanted = (work.org_id, asked.kind, asked.id, asked.version, is_latest)
+    users = await store.used_by(work.connection, *wanted)
+    through = [] if users else await places.using_by_config(work.connection, *wanted)
+    if users or through:
         what = f"The {asked.kind}" if asked.version is None else f"Version {asked.version} of the {asked.kind}"
-        message = f"{what} is part of an active set."
-        raise Refused(409, message, "in_use", details={"used_by": users})
+        message = f"{what} is {'named by a config in' if through else 'part of'} an active set."
+        raise Refused(409, message, "in_use", details={"used_by": users or through})
 
 
 async def _references(catalogue: Catalogue, org_id: str, kind: Kind, body: Mapping[str, Any]) -> None:

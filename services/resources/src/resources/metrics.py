@@ -33,6 +33,11 @@ CACHE_WRITES = Counter(
 CACHE_WRITE_SECONDS = Histogram(
     "sonant_resource_cache_write_seconds", "From a change to the cache having it, by command or fact.", buckets=SECONDS
 )
+BROKEN_SETS = Counter(
+    "sonant_active_broken_sets_total",
+    "Times a set was read for the cache of which a part is gone: the current one of a place, or a rollout's candidate.",
+    ["set"],
+)
 TOOL_DRAFTS = Counter(
     "sonant_tool_drafts_total",
     "Tools that a model was asked to draft, by what became of it (accepted, repaired, refused, unavailable).",

@@ -14,7 +14,7 @@ import asyncpg
 from common.events.resources import Asked, Kind, Layer, Pin, Pins, Place
 from common.resources import entries
 from resources.ports import Item, Refused
-from resources.store import COLUMNS, Reader, item
+from resources.store import COLUMNS, MOST_USERS_NAMED, Reader, item
 from resources.work import Work
 
 Origin = Literal["switch", "tool", "rollback", "rollout"]
@@ -45,6 +45,25 @@ CROSS JOIN LATERAL (
     ORDER BY v.version DESC LIMIT 1
 ) v
 """  # noqa: S608  (constants only)
+
+
+# A config that is followed stands for its latest version. Tools are a list of references, prompt and voice are one.
+USING_BY_CONFIG = """
+SELECT DISTINCT p.user_id, p.project_id, p.revision, p.id AS config_id, v.version AS config_version
+FROM resources.pins p
+CROSS JOIN LATERAL (
+    SELECT v.version, v.content FROM resources.versions v
+    WHERE v.org_id = p.org_id AND v.kind = 'config' AND v.id = p.id AND (p.version IS NULL OR v.version = p.version)
+    ORDER BY v.version DESC LIMIT 1
+) v
+CROSS JOIN LATERAL jsonb_array_elements(
+    CASE WHEN $2::text <> 'tool' THEN jsonb_build_array(v.content -> $2::text)
+         WHEN jsonb_typeof(v.content -> 'tools') = 'array' THEN v.content -> 'tools' ELSE '[]' END
+) named
+WHERE p.org_id = $1 AND p.kind = 'config' AND named ->> 'id' = $3
+    AND ($4::integer IS NULL OR named ->> 'version' = $4::text OR (named ->> 'version' IS NULL AND $5))
+ORDER BY p.project_id, p.user_id, p.revision LIMIT $6
+"""
 
 
 class Spot(NamedTuple):
@@ -206,6 +225,19 @@ async def using(reader: Reader, org_id: str, kind: Kind, id: str) -> list[Spot]:
     return [Spot(*row) for row in rows]
 
 
+async def using_by_config(
+    reader: Reader, org_id: str, kind: Kind, id: str, version: int | None, latest: bool
+) -> Sequence[Mapping[str, Any]]:
+    """Who has this version in an active set through a config there that names it, at most `MOST_USERS_NAMED`.
+
+    With `version` None, who has any; `latest` says that those who name no version have this one.
+    """
+    if kind == "config":
+        return []
+    rows = await reader.fetch(USING_BY_CONFIG, org_id, kind, id, version, latest, MOST_USERS_NAMED)
+    return [dict(row) for row in rows]
+
+
 async def occupied(reader: Reader, org_id: str, project_id: str, limit: int) -> list[Spot]:
     """At most `limit` places of a project that have a set, the project's own first."""
     rows = await reader.fetch(
@@ -228,6 +260,25 @@ async def history(
         " ORDER BY revision DESC LIMIT $5",
         org_id,
         *spot,
+        before,
+        limit,
+    )
+    return rows
+
+
+async def steps(
+    reader: Reader, org_id: str, spot: Spot, *, since: datetime, before: int | None, limit: int
+) -> Sequence[Mapping[str, Any]]:
+    """Changes of what was live at a place since a moment, newest first, until its revision `before` came."""
+    rows: Sequence[Mapping[str, Any]] = await reader.fetch(
+        "SELECT revision, candidate, percent, at FROM resources.activations"
+        " WHERE org_id = $1 AND project_id = $2 AND user_id = $3 AND at >= $4 AND ($5::integer IS NULL OR at < ("
+        "SELECT created_at FROM resources.revisions"
+        " WHERE org_id = $1 AND project_id = $2 AND user_id = $3 AND revision = $5))"
+        " ORDER BY clock DESC LIMIT $6",
+        org_id,
+        *spot,
+        since,
         before,
         limit,
     )

@@ -102,8 +102,11 @@ class Catalogue(Protocol):
     async def versions(self, org_id: str, kind: Kind, id: str, *, page: int, size: int) -> Page:
         """All versions of one, newest first."""
 
-    async def get(self, org_id: str, kind: Kind, id: str, version: int | None) -> Item:
-        """One version; None is the latest, whose `version_type` is then `LATEST`."""
+    async def get(self, org_id: str, kind: Kind, id: str, version: int | None, *, or_copy: bool = True) -> Item:
+        """One version; None is the latest, whose `version_type` is then `LATEST`.
+
+        Without `or_copy` a provider that does not tell is no answer, even where there is a copy of what it had.
+        """
 
     async def create(self, work: Work, kind: Kind, body: Mapping[str, Any]) -> Item:
         """A resource with version 0; `body` is validated by then."""

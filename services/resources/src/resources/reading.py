@@ -27,6 +27,7 @@ from resources.places import Pinned, Spot
 from resources.ports import Refused
 
 MOST_REVISIONS = 200
+MOST_STEPS = 200
 # The last moment PostgreSQL and Python both know, roughly: the end of the year 9998.
 LATEST_TIME = 253_370_764_800.0
 
@@ -70,20 +71,32 @@ async def on_changed(event: Event[ResourceChanged], deps: Deps) -> None:
 
 
 async def history(event: Event[ActiveHistoryRequested], deps: Deps) -> Reply:
-    """200 `{"data": [revision, ...], "has_more", "current", "candidate", "percent"}`, newest first."""
+    """200 `{"data": [revision, ...], "has_more", "steps", "current", "candidate", "percent"}`, newest first.
+
+    `steps` are the changes of what was live since the oldest revision of the page, `MOST_STEPS` at most.
+    """
     asked = event.payload
     spot = places.spot_of(asked.place, asked)
     limit = max(1, min(asked.limit, MOST_REVISIONS))
     async with transient(), deps.pool.acquire() as connection:
         state = (await places.states(connection, asked.org_id, [spot])).get(spot)
-        rows = await places.history(connection, asked.org_id, spot, limit=limit + 1, before=_bounded(asked.before))
+        before = _bounded(asked.before)
+        rows = await places.history(connection, asked.org_id, spot, limit=limit + 1, before=before)
+        since = rows[:limit][-1]["created_at"] if rows else datetime.now(UTC)
+        steps = await places.steps(connection, asked.org_id, spot, since=since, before=before, limit=MOST_STEPS)
     on = {
         "current": state and state.revision,
         "candidate": state and state.candidate,
         "percent": state.percent if state else 0.0,
     }
     data = [_revision(row) for row in rows[:limit]]
-    return Reply({"object": "list", "data": data, "has_more": len(rows) > limit, **on})
+    told = [_step(row) for row in steps]
+    return Reply({"object": "list", "data": data, "has_more": len(rows) > limit, "steps": told, **on})
+
+
+def _step(row: Any) -> dict[str, Any]:
+    names = ("revision", "candidate", "percent")
+    return {**{name: row[name] for name in names}, "on": _milliseconds(row["at"])}
 
 
 def _revision(row: Any) -> dict[str, Any]:

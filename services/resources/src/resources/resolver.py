@@ -6,9 +6,10 @@ for the fact about it: whatever a crash or an absent cache left out is made good
 """
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Callable, Hashable, Sequence
-from collections.abc import Set as AbstractSet
+from functools import partial
 from typing import Any
 
 import orjson
@@ -19,6 +20,7 @@ from common.events.spec import Payload
 from common.kernel.replies import Reply
 from common.kernel.verdicts import Retry
 from common.resources.entries import (
+    CLOCK_HEADER,
     NEGATIVE_FRESH_SECONDS,
     Entry,
     Version,
@@ -30,9 +32,9 @@ from common.storage.postgres import Pool, transient
 from common.storage.redis import UNAVAILABLE
 from common.storage.resp import Command, Resp
 from resources import places, sets
+from resources.look_ups import LookUps
 from resources.metrics import CACHE_WRITE_SECONDS, CACHE_WRITES
-from resources.places import Pinned, Spot
-from resources.ports import Catalogue, ProviderDown, Refused
+from resources.places import Spot
 
 log = structlog.get_logger(__name__)
 
@@ -42,23 +44,20 @@ CACHE_SECONDS = 1.0
 APPLY_SECONDS = 1.0
 # Places read in one snapshot; a prompt that everybody follows is in very many.
 PLACES_AT_ONCE = 50
-# Calls to a provider at a time for one set.
-LOOK_UPS = 8
-# Whoever asked has seconds, and the tables have an answer: a provider that takes longer is not waited for.
+# Whoever asked has seconds, and without the provider the set is not whole.
 LOOK_UP_SECONDS = 2.0
+# The tables have all of it: a turn of a conversation waits for a set, and has a second.
+BRIEF_LOOK_UP_SECONDS = 0.3
 
 
 class Resolver:
     """The one writer of the cache."""
 
-    def __init__(
-        self, pool: Pool, catalogue_of: Callable[[str], Catalogue], cache: Resp, *, fresh_seconds: float
-    ) -> None:
+    def __init__(self, pool: Pool, look_ups: LookUps, cache: Resp, *, fresh_seconds: float) -> None:
         self._pool = pool
-        self._catalogue_of = catalogue_of
+        self._look_ups = look_ups
         self._cache = cache
         self._fresh_seconds = fresh_seconds
-        self._late: set[asyncio.Task[bool]] = set()
         self._flights: dict[Hashable, asyncio.Task[Any]] = {}
 
     # -- questions ---------------------------------------------------------------------------------------------
@@ -74,11 +73,11 @@ class Resolver:
         return entries
 
     async def _fill(self, org_id: str, spots: Sequence[Spot]) -> list[bytes]:
-        gone = await self._look_up(org_id, spots)
-        return await self._write(org_id, spots, await self._read(org_id, spots, gone))
+        await self._look_up(org_id, spots)
+        return await self._write(org_id, spots, await self._read(org_id, spots))
 
     async def version(self, org_id: str, kind: Kind, id: str, version: int | None, get: Callable[[], Any]) -> Reply:
-        """The answer of `get` (200 or 404 for one version of a resource), which is put into the cache."""
+        """The answer of `get`, with the clock it was read at; 200 and 404 are put into the cache."""
         name = ("version", org_id, kind, id, version)
         reply: Reply = await self._once(name, lambda: self._fill_version(org_id, kind, id, version, get))
         return reply
@@ -94,7 +93,7 @@ class Resolver:
             fresh = self._fresh_seconds if reply.status == 200 else NEGATIVE_FRESH_SECONDS
             found = Version(clock, time.time() + fresh, reply.status, orjson.dumps(reply.body))
             await self._try_cache([found.put(version_key(org_id, kind, id), version)])
-        return reply
+        return dataclasses.replace(reply, headers={**reply.headers, CLOCK_HEADER: str(clock)})
 
     async def _once(self, name: Hashable, work: Callable[[], Any]) -> Any:
         """What `work` returns or raises; whoever asks meanwhile gets the same."""
@@ -121,6 +120,7 @@ class Resolver:
         if isinstance(fact, ActiveSwitched):
             await self._renew(fact.org_id, [Spot(fact.place.project_id, fact.place.user_id)], fact.clock, fact.at)
         elif isinstance(fact, ResourceChanged):
+            self._look_ups.outdated(fact.org_id, fact.kind, fact.id, fact.at)
             await self._must_cache([raise_floor(version_key(fact.org_id, fact.kind, fact.id), fact.clock)])
             async with transient():
                 spots = await places.using(self._pool, fact.org_id, fact.kind, fact.id)
@@ -132,14 +132,14 @@ class Resolver:
         heads = await self._must_cache([("GETRANGE", place_key(org_id, *spot), 0, 19) for spot in spots])
         late = [spot for spot, head in zip(spots, heads, strict=True) if _clock(head) < clock]
         if late:
-            entries = await self._read(org_id, late, frozenset())
+            entries = await self._read(org_id, late)
             await self._must_cache([entry.put(_key(org_id, spot)) for spot, entry in zip(late, entries, strict=True)])
             CACHE_WRITE_SECONDS.observe(max(0.0, time.time() - at))
 
     # -- the tables --------------------------------------------------------------------------------------------
 
-    async def _read(self, org_id: str, spots: Sequence[Spot], gone: AbstractSet[Pinned]) -> list[Entry]:
-        """The entries of places from one snapshot."""
+    async def _read(self, org_id: str, spots: Sequence[Spot]) -> list[Entry]:
+        """The entries of places from one snapshot, without what a provider was heard to have no more."""
         now = time.time()
         async with (
             transient(),
@@ -147,29 +147,22 @@ class Resolver:
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             clock = await places.clock(connection, org_id)
+            known = partial(self._look_ups.known, org_id)
             return await sets.entries(
-                connection, org_id, clock, spots, fresh_until=now + self._fresh_seconds, now=now, gone=gone
+                connection, org_id, clock, spots, fresh_until=now + self._fresh_seconds, now=now, known=known
             )
 
-    async def _look_up(self, org_id: str, spots: Sequence[Spot]) -> AbstractSet[Pinned]:
-        """Have a provider's catalogue bring the tables up to date; returns what it says is not there any more."""
-        catalogue = self._catalogue_of(org_id)
-        if catalogue.name == "local":
-            return frozenset()
+    async def _look_up(self, org_id: str, spots: Sequence[Spot]) -> None:
+        """Have a provider's catalogue bring the tables up to date about what is in these places, where that is due."""
+        if not self._look_ups.needed(org_id):
+            return
         async with transient():
             states = await places.states(self._pool, org_id, spots)
-        sets_of = [pins for state in states.values() for pins in (state.current_pins, state.candidate_pins) if pins]
-        pins = {pin for pins in sets_of for pin in places.pinned(pins)}
-        if not pins:
-            return frozenset()
-        room = asyncio.Semaphore(LOOK_UPS)
-        asked = {asyncio.create_task(_there(catalogue, org_id, pin, room)): pin for pin in pins}
-        # Those not done go on: they bring the tables up to date for the next one, and tell the breaker.
-        done, late = await asyncio.wait(asked, timeout=LOOK_UP_SECONDS)
-        self._late |= late
-        for task in late:
-            task.add_done_callback(self._late.discard)
-        return frozenset(asked[task] for task in done if not task.result())
+            due = self._look_ups.due(org_id, sets.parts(states.values()))
+            there = await places.contents(self._pool, org_id, due) if due else {}
+        if due:
+            seconds = LOOK_UP_SECONDS if len(there) < len(due) else BRIEF_LOOK_UP_SECONDS
+            await self._look_ups.ask(org_id, due, seconds)
 
     # -- the cache ---------------------------------------------------------------------------------------------
 
@@ -195,18 +188,6 @@ class Resolver:
             raise Retry(f"cache: {error}") from error
         CACHE_WRITES.labels("done").inc(len(commands))
         return replies
-
-
-async def _there(catalogue: Catalogue, org_id: str, pin: Pinned, room: asyncio.Semaphore) -> bool:
-    """Whether a provider still has this; one that does not answer is no reason to doubt it."""
-    async with room:
-        try:
-            await catalogue.get(org_id, *pin)
-        except Refused as refused:
-            return refused.status != 404
-        except (ProviderDown, Retry):
-            return True
-    return True
 
 
 def _key(org_id: str, spot: Spot) -> str:

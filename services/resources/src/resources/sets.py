@@ -1,18 +1,22 @@
 """A set as it is served: whole resources behind the pins of a place, packed for the cache."""
 
-from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
+import structlog
 
 from common.events.resources import Pins
 from common.resources.entries import NEGATIVE_FRESH_SECONDS, Entry
 from resources import places
+from resources.look_ups import Known
+from resources.metrics import BROKEN_SETS
 from resources.places import Pinned, Spot, State
 from resources.ports import Item
 from resources.store import Reader
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,12 @@ class Gone(Exception):
         return f"The active set cannot be served: there is no {which} '{self.pin.id}' any more."
 
 
+def parts(states: Iterable[State]) -> set[Pinned]:
+    """Everything that is in these places, in their current sets and candidates."""
+    both = (pins for state in states for pins in (state.current_pins, state.candidate_pins))
+    return {pin for pins in both if pins is not None for pin in places.pinned(pins)}
+
+
 async def entries(
     reader: Reader,
     org_id: str,
@@ -35,29 +45,51 @@ async def entries(
     *,
     fresh_until: float,
     now: float,
-    gone: AbstractSet[Pinned] = frozenset(),
+    known: Callable[[Collection[Pinned]], Known],
 ) -> list[Entry]:
-    """The entries of these places as the tables have them, `gone` taken for missing. Times are unix seconds."""
+    """The entries of these places as the tables have them, less what is `known` to be gone. Times are unix seconds."""
     states = await places.states(reader, org_id, spots)
-    all_pins = [pins for state in states.values() for pins in (state.current_pins, state.candidate_pins) if pins]
-    wanted = {pin for pins in all_pins for pin in places.pinned(pins)} - gone
-    items = await places.contents(reader, org_id, list(wanted)) if wanted else {}
+    wanted = parts(states.values())
+    told = known(wanted)
+    left = list(wanted - told.gone)
+    items = await places.contents(reader, org_id, left) if left else {}
     empty = Entry(clock, now + NEGATIVE_FRESH_SECONDS)
-    return [_entry(states[spot], clock, fresh_until, items) if spot in states else empty for spot in spots]
+    return [
+        _entry(states[spot], clock, told.fresh_until(parts([states[spot]]), fresh_until), items)
+        if spot in states
+        else empty
+        for spot in spots
+    ]
 
 
 def _entry(state: State, clock: int, fresh_until: float, items: Mapping[Pinned, Item]) -> Entry:
-    known = Entry(
-        clock, fresh_until, state.switched_at.timestamp(), state.revision, state.candidate, percent=state.percent
+    current, problem = _packed(state, state.current_pins, clock, items)
+    candidate, _ = _packed(state, state.candidate_pins, clock, items, candidate=True)
+    return Entry(
+        clock,
+        fresh_until,
+        state.switched_at.timestamp(),
+        state.revision,
+        state.candidate,
+        percent=state.percent,
+        problem=problem,
+        current=current,
+        candidate=candidate,
     )
-    if state.current_pins is None:
-        return known
+
+
+def _packed(
+    state: State, pins: Pins | None, clock: int, items: Mapping[Pinned, Item], *, candidate: bool = False
+) -> tuple[bytes, str | None]:
+    """The set as it is sent, or nothing and why it cannot be."""
+    if pins is None:
+        return b"", None
     try:
-        current = orjson.dumps(body(state, state.current_pins, clock, items))
-        rolled_out = state.candidate_pins and body(state, state.candidate_pins, clock, items, candidate=True)
+        return orjson.dumps(body(state, pins, clock, items, candidate=candidate)), None
     except Gone as missing:
-        return replace(known, problem=missing.message)
-    return replace(known, current=current, candidate=orjson.dumps(rolled_out) if rolled_out else b"")
+        BROKEN_SETS.labels("candidate" if candidate else "current").inc()
+        log.warning("a set cannot be served", place=state.spot.name, candidate=candidate, missing=missing.pin)
+        return b"", missing.message
 
 
 def body(
@@ -69,6 +101,7 @@ def body(
         "layer": state.spot.layer,
         "revision": state.candidate if candidate else state.revision,
         "candidate": candidate,
+        "candidate_revision": state.candidate,
         "percent": state.percent,
         "clock": clock,
         "config": _shown(Pinned("config", pins.config.id, pins.config.version), items),

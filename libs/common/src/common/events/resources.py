@@ -52,7 +52,7 @@ class Place(Payload):
 # Answers are what the caller of the HTTP route gets. A resource is answered as {"prompt": {…}} under its kind, a page
 # as {"prompts": […], "page_number", "page_size", "total_pages"} under its kind's plural, and an active set as
 # {"place": {…}, "layer", "revision", "percent", "clock", "config": {…}, "prompt": {…}, "voice": {…} | null,
-# "tools": […], "pins": {…}} with whole resources.
+# "tools": […], "pins": {…}, "candidate_revision"} with whole resources.
 
 
 class ResourceCreateRequested(Asked):
@@ -93,11 +93,15 @@ class ResourceDeleteRequested(Asked):
 
 
 class ActiveSwitchRequested(Asked):
-    """Make this the active set. `if_match` is the revision the caller saw last (0: none yet)."""
+    """Make this the active set. `if_match` is the revision the caller saw last (0: none yet).
+
+    `if_etag` is more exact, here and in the other commands: what was on as `common.resources.entries.etag` names it.
+    """
 
     place: Place
     pins: Pins
     if_match: int | None = None
+    if_etag: str | None = None
     note: str = ""
 
 
@@ -108,6 +112,7 @@ class ActiveToolRequested(Asked):
     action: Literal["add", "remove"]
     tool: Pin
     if_match: int | None = None
+    if_etag: str | None = None
 
 
 class ActiveRollbackRequested(Asked):
@@ -116,6 +121,7 @@ class ActiveRollbackRequested(Asked):
     place: Place
     revision: int | None = None
     if_match: int | None = None
+    if_etag: str | None = None
 
 
 class ActiveRolloutRequested(Asked):
@@ -128,6 +134,7 @@ class ActiveRolloutRequested(Asked):
     percent: float
     pins: Pins | None = None
     if_match: int | None = None
+    if_etag: str | None = None
 
 
 class ActiveClearRequested(Asked):
@@ -135,6 +142,7 @@ class ActiveClearRequested(Asked):
 
     place: Place
     if_match: int | None = None
+    if_etag: str | None = None
 
 
 class ToolDraftRequested(Asked):
@@ -209,7 +217,10 @@ class ActiveResolveRequested(Asked):
 
 
 class ActiveHistoryRequested(Asked):
-    """The revisions of a place, newest first, behind revision `before`. Answer: {"data": […], "has_more"}."""
+    """The revisions of a place, newest first, behind revision `before`. Answer: {"data", "has_more", "steps"}.
+
+    Steps are the changes of what was live since the oldest of these revisions, newest first.
+    """
 
     place: Place
     limit: int = 50

@@ -18,11 +18,19 @@ from common.storage.resp import Command
 PREFIX = "sonant:resources:"
 # Long enough to answer from while the catalogue is away over a weekend night; memory frees itself after that.
 KEEP_SECONDS = 86_400
-# "Nothing here" is believed this long, and kept long enough that no fill in flight can be older than it.
+# "Nothing here" is believed this long.
 NEGATIVE_FRESH_SECONDS = 10.0
-NEGATIVE_KEEP_SECONDS = 3_600
+# A place that was cleared: long enough that no fill in flight can be older, and bring back what was on.
+CLEARED_KEEP_SECONDS = 3_600
+# Where nothing ever was an older fill says the same, so these need not be kept for the order. They are for a while
+# all the same, to answer from while nobody refreshes them, but only so many: any name that is asked for leaves one.
+VACANT_KEEP_SECONDS = 3_600
+MOST_VACANT = 10_000
+MISSING_KEEP_SECONDS = 60
 LATEST = "latest"
 FLOOR = "floor"
+# On the answer to a question about a version: the clock it was read at.
+CLOCK_HEADER = "x-sonant-clock"
 
 # KEYS: place. ARGV: clock, value, seconds to keep. Returns what is there if that is newer, else nil.
 PUT_PLACE = """
@@ -30,6 +38,22 @@ local there = redis.call('GETRANGE', KEYS[1], 0, 19)
 local clock = string.match(there, '^%d+')
 if clock and tonumber(clock) > tonumber(ARGV[1]) then return redis.call('GET', KEYS[1]) end
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+return false
+"""
+
+# KEYS: place, and how many places without a set have come in the last `VACANT_KEEP_SECONDS`. ARGV: clock, value,
+# seconds to keep, most of them, seconds to keep the others. Returns what is there if that is newer, else nil.
+PUT_VACANT = """
+local there = redis.call('GETRANGE', KEYS[1], 0, 19)
+local clock = string.match(there, '^%d+')
+if clock and tonumber(clock) > tonumber(ARGV[1]) then return redis.call('GET', KEYS[1]) end
+local keep = ARGV[3]
+if redis.call('TTL', KEYS[1]) <= tonumber(ARGV[5]) then
+  local vacant = redis.call('INCR', KEYS[2])
+  if vacant == 1 then redis.call('EXPIRE', KEYS[2], ARGV[3]) end
+  if vacant > tonumber(ARGV[4]) then keep = ARGV[5] end
+end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', keep)
 return false
 """
 
@@ -61,14 +85,24 @@ redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1
 """
 
-# Whoever asks for versions that do not exist must not fill the engine with them.
+# Of one resource. What is not cached is asked for each time, and as good.
 MOST_VERSIONS = 1_000
+# Longer than any id we give; a digest is shorter.
+LONGEST_PART = 64
+# Whoever asks for versions that do not exist must not take the place of those that do.
+MOST_WITH_MISSING = 100
 
 
 @lru_cache(maxsize=10_000)
 def _part(id: str) -> str:
-    """An id as part of a key, in which nothing else ends it. Quoting is a fifth of a read, so it is remembered."""
-    return quote(id, safe="")
+    """An id as part of a key, in which nothing else ends it. Quoting is a fifth of a read, so it is remembered.
+
+    A long one is told by its digest: quoted, 200 characters may be two kilobytes.
+    """
+    quoted = quote(id, safe="")
+    if len(quoted) <= LONGEST_PART:
+        return quoted
+    return f"={hashlib.blake2b(quoted.encode(), digest_size=20).hexdigest()}"
 
 
 def place_key(org_id: str, project_id: str, user_id: str) -> str:
@@ -122,8 +156,9 @@ class Entry:
         return self.revision is None
 
     @property
-    def keep_seconds(self) -> int:
-        return NEGATIVE_KEEP_SECONDS if self.empty else KEEP_SECONDS
+    def vacant(self) -> bool:
+        """Whether nothing was ever switched on here."""
+        return self.empty and not self.changed_at
 
     def pack(self) -> bytes:
         rollout = (self.revision, self.candidate_revision, self.percent)
@@ -139,7 +174,12 @@ class Entry:
 
     def put(self, key: str) -> Command:
         """The command that caches this entry unless a newer one is there."""
-        return ("EVAL", PUT_PLACE, 1, key, self.clock, self.pack(), self.keep_seconds)
+        if self.vacant:
+            places = key[: key.index("}") + 1] + ":vacant"
+            limits = (VACANT_KEEP_SECONDS, MOST_VACANT, MISSING_KEEP_SECONDS)
+            return ("EVAL", PUT_VACANT, 2, key, places, self.clock, self.pack(), *limits)
+        keep = CLEARED_KEEP_SECONDS if self.empty else KEEP_SECONDS
+        return ("EVAL", PUT_PLACE, 1, key, self.clock, self.pack(), keep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +202,21 @@ class Version:
 
     def put(self, key: str, version: int | None) -> Command:
         """The command that caches this version unless the resource has changed since its clock."""
-        keep = KEEP_SECONDS if self.status == 200 else NEGATIVE_KEEP_SECONDS
-        field = version_field(version)
-        return ("EVAL", PUT_VERSION, 1, key, self.clock, field, self.pack(), keep, MOST_VERSIONS)
+        there = self.status == 200
+        keep, most = (KEEP_SECONDS, MOST_VERSIONS) if there else (MISSING_KEEP_SECONDS, MOST_WITH_MISSING)
+        return ("EVAL", PUT_VERSION, 1, key, self.clock, version_field(version), self.pack(), keep, most)
 
 
 def raise_floor(key: str, clock: int) -> Command:
     """The command that drops what is cached of a resource from before its change at `clock`."""
     return ("EVAL", RAISE_FLOOR, 1, key, clock, KEEP_SECONDS)
+
+
+def etag(revision: int | None, candidate_revision: int | None, percent: float) -> str:
+    """What is on at a place, told apart from all else that was or will be: 0 for nothing."""
+    if candidate_revision is None:
+        return str(revision or 0)
+    return f"{revision or 0}-{candidate_revision}-{float(percent)}"
 
 
 def in_candidate(org_id: str, project_id: str, user_id: str, percent: float) -> bool:

@@ -16,11 +16,15 @@ MOST_FAILING = 1_000
 
 
 class Fills:
-    """Questions under way, by name. A question yields None when nobody answered it."""
+    """Questions under way, by name. A question yields None when nobody answered it.
 
-    def __init__(self, tasks: Tasks, kind: str) -> None:
+    `failed` tells of an answer whether it is as good as none for those who have something stale to go on with.
+    """
+
+    def __init__(self, tasks: Tasks, kind: str, failed: Callable[[Any], bool] = lambda _: False) -> None:
         self._tasks = tasks
         self._kind = kind
+        self._failed = failed
         self._running: dict[Hashable, asyncio.Task[Any]] = {}
         self._failing: dict[str, float] = {}
 
@@ -56,7 +60,7 @@ class Fills:
             answer = None
         finally:
             del self._running[name]
-            self._note(org_id, answered=answer is not None)
+            self._note(org_id, answered=answer is not None and not self._failed(answer))
         return answer
 
     def _note(self, org_id: str, *, answered: bool) -> None:

@@ -7,9 +7,9 @@ process but the clocks it has seen, so that a cache that lost its last writes ca
 
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -26,7 +26,17 @@ from common.events.resources import (
 from common.kernel.asking import Asker
 from common.kernel.metrics import labelled
 from common.kernel.tasks import Tasks
-from common.resources.entries import Entry, Version, in_candidate, place_keys, version_field, version_key
+from common.resources.entries import (
+    CLOCK_HEADER,
+    FLOOR,
+    Entry,
+    Version,
+    etag,
+    in_candidate,
+    place_keys,
+    version_field,
+    version_key,
+)
 from common.resources.fills import Fills
 from common.resources.metrics import CACHE_READS, PROPAGATION_SECONDS, RESOLVE_SECONDS
 from common.storage.redis import UNAVAILABLE
@@ -57,7 +67,7 @@ class Resolved:
     """The set that applies. `body` is its JSON, ready to be sent.
 
     `layer` is where it was found, `candidate` whether it is the one of a rollout, `stale` whether it could not be
-    refreshed although it is due.
+    refreshed although it is due. `etag` names what is on there, whichever of the two it is.
     """
 
     layer: Layer
@@ -66,6 +76,7 @@ class Resolved:
     stale: bool
     clock: int
     body: bytes
+    etag: str
 
     def json(self) -> dict[str, Any]:
         parsed: dict[str, Any] = orjson.loads(self.body)
@@ -74,11 +85,16 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A version of a resource as the service answers it, or with another status than 200 the error."""
+    """A version of a resource as the service answers it, or with another status than 200 the error.
+
+    `headers` are those of an error. `clock` is the organisation's when the service looked.
+    """
 
     status: int
     body: bytes
     stale: bool
+    headers: Mapping[str, str] = field(default_factory=dict)
+    clock: int = 0
 
     def json(self) -> dict[str, Any]:
         parsed: dict[str, Any] = orjson.loads(self.body)
@@ -204,25 +220,28 @@ class Versions:
     def __init__(self, cache: Resp, asker: Asker, tasks: Tasks) -> None:
         self._cache = cache
         self._asker = asker
-        self._fills = Fills(tasks, "version")
+        self._fills = Fills(tasks, "version", failed=lambda found: found.status >= 500)
 
     async def get(
         self, org_id: str, kind: Kind, id: str, version: int | None = None, *, wait: float = FILL_SECONDS
     ) -> Found:
         """One version, None the latest; what there is not is a `Found` with its error and status.
 
-        Raises BusUnavailableError while the cache is away, or what is not in it cannot be had.
+        So is what the service refuses or cannot say (any other status), where nothing is cached to go on with.
+        Raises BusUnavailableError while the cache is away, or nobody answers for what is not in it.
         """
         with labelled(RESOLVE_SECONDS, "version").time():
-            cached = await self._cached(org_id, kind, id, version)
+            cached, _ = await self._cached(org_id, kind, id, version)
             if cached is not None and time.time() < cached.fresh_until:
                 _count("version", "hit")
                 return Found(cached.status, cached.body, stale=False)
             return await self._fill(cached, org_id, kind, id, version, wait)
 
-    async def _cached(self, org_id: str, kind: Kind, id: str, version: int | None) -> Version | None:
-        value = await _read(self._cache, "HGET", version_key(org_id, kind, id), version_field(version))
-        return None if value is None else Version.unpack(value)
+    async def _cached(self, org_id: str, kind: Kind, id: str, version: int | None) -> tuple[Version | None, int]:
+        """The version, and the clock of the last change that its resource had."""
+        key = version_key(org_id, kind, id)
+        value, floor = await _read(self._cache, "HMGET", key, version_field(version), FLOOR)
+        return None if value is None else Version.unpack(value), int(floor or 0)
 
     async def _fill(
         self, cached: Version | None, org_id: str, kind: Kind, id: str, version: int | None, wait: float
@@ -235,23 +254,40 @@ class Versions:
             return Found(cached.status, cached.body, stale=True)
         for _ in range(FILL_TRIES):
             left = max(0.0, until - time.monotonic())
-            found = await self._fills.get(name, org_id, lambda: self._ask(org_id, kind, id, version), left)
+            found: Found | None = await self._fills.get(
+                name, org_id, lambda: self._ask(org_id, kind, id, version), left
+            )
             if found is None:
                 break
-            # An answer that the cache did not take was overtaken by a change on its way.
-            taken = await self._cached(org_id, kind, id, version)
-            if taken is not None and time.time() < taken.fresh_until:
+            if found.status not in (200, 404):
+                if cached is None:
+                    return found
+                break
+            current = await self._current(found, org_id, kind, id, version)
+            if current is not None:
                 _count("version", "miss")
-                return Found(taken.status, taken.body, stale=False)
+                return current
         if cached is None:
             raise BusUnavailableError(f"the {kind} cannot be read at the moment: nobody answers for what is not cached")
         _count("version", "stale")
         return Found(cached.status, cached.body, stale=True)
 
-    async def _ask(self, org_id: str, kind: Kind, id: str, version: int | None) -> Found | None:
+    async def _current(self, found: Found, org_id: str, kind: Kind, id: str, version: int | None) -> Found | None:
+        """An answer, or what is cached since; None for one that a change of the resource overtook on its way.
+
+        The cache need not have taken it: a full one takes nothing.
+        """
+        taken, floor = await self._cached(org_id, kind, id, version)
+        if taken is not None and taken.clock >= found.clock and time.time() < taken.fresh_until:
+            return Found(taken.status, taken.body, stale=False)
+        return found if found.clock >= floor else None
+
+    async def _ask(self, org_id: str, kind: Kind, id: str, version: int | None) -> Found:
         question = ResourceGetRequested(org_id=org_id, key_id="", user_id="", kind=kind, id=id, version=version)
         reply = await self._asker.ask(RESOURCE_GET, question, timeout=FILL_SECONDS)
-        return None if reply.status >= 500 else Found(reply.status, orjson.dumps(reply.body), stale=False)
+        headers = dict(reply.headers)
+        clock = int(headers.pop(CLOCK_HEADER, 0))
+        return Found(reply.status, orjson.dumps(reply.body), stale=False, headers=headers, clock=clock)
 
 
 def _chosen(look: _Look, org_id: str, project_id: str, user_id: str, *, stale: bool) -> Resolved | None:
@@ -259,11 +295,13 @@ def _chosen(look: _Look, org_id: str, project_id: str, user_id: str, *, stale: b
     entry = look.entry
     if entry is None:
         return None
+    tag = etag(entry.revision, entry.candidate_revision, entry.percent)
+    # A candidate that cannot be served reaches nobody, and a current set that cannot is no concern of who is reached.
+    if entry.candidate and in_candidate(org_id, project_id, user_id, entry.percent):
+        return Resolved(look.layer, entry.candidate_revision or 0, True, stale, entry.clock, entry.candidate, tag)
     if entry.problem is not None:
         raise BrokenSetError(entry.problem)
-    if entry.candidate_revision is not None and in_candidate(org_id, project_id, user_id, entry.percent):
-        return Resolved(look.layer, entry.candidate_revision, True, stale, entry.clock, entry.candidate)
-    return Resolved(look.layer, entry.revision or 0, False, stale, entry.clock, entry.current)
+    return Resolved(look.layer, entry.revision or 0, False, stale, entry.clock, entry.current, tag)
 
 
 def _count(kind: str, outcome: str) -> None:

@@ -31,6 +31,8 @@ from common.events.resources import (
     Pin,
     Place,
 )
+from common.kernel.replies import Reply
+from common.resources import entries
 from common.resources.reader import BrokenSetError, Found, Resolved
 from gateway import resource_request as asked
 from gateway.deps import DEPS
@@ -38,7 +40,7 @@ from gateway.errors import ApiError, conflict, not_found
 from gateway.fields import LARGEST_INT, ProjectId, Query, ResourceId, Revision
 from gateway.middleware import read_json, read_query, validate
 from gateway.ports import CALLER, Scope
-from gateway.questions import command, question
+from gateway.questions import answer, command, question
 from gateway.resource_request import IF_MATCH, MAX_BODY_BYTES, USER_HEADER, any_user, asked_by, end_user, place_of
 from gateway.routing import Route
 
@@ -69,6 +71,8 @@ async def read_part(request: web.Request, kind: Kind, project_id: str | None) ->
 async def read_version(request: web.Request, kind: Kind, id: str, version: int | None) -> web.Response:
     """One version of a resource, None the latest."""
     found = await request.app[DEPS].resources.versions.get(request[CALLER].org_id, kind, id, version)
+    if found.status >= 400:
+        return answer(Reply(found.json(), found.status, {**found.headers, **_staleness(found)}))
     return web.Response(
         status=found.status, body=found.body, content_type="application/json", headers=_staleness(found)
     )
@@ -92,13 +96,17 @@ def part_of(told: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
 
 def etag(told: Mapping[str, Any]) -> dict[str, str]:
     """The header by which the next write can say what it builds on."""
-    return {"etag": f'"{told["revision"] or 0}"'}
+    return _etag(entries.etag(told["revision"], told.get("candidate_revision"), told.get("percent", 0.0)))
+
+
+def _etag(name: str) -> dict[str, str]:
+    return {"etag": f'"{name}"'}
 
 
 def _headers(found: Resolved, layer: Layer) -> dict[str, str]:
     # Where another layer shows through, the place asked for has no revision of its own.
-    revision = found.revision if layer in (found.layer, "organization") else 0
-    return {**_staleness(found), **etag({"revision": revision})}
+    own = layer in (found.layer, "organization")
+    return {**_staleness(found), **_etag(found.etag if own else "0")}
 
 
 def _staleness(found: Resolved | Found) -> dict[str, str]:
@@ -111,7 +119,7 @@ def _staleness(found: Resolved | Found) -> dict[str, str]:
 def _meant(request: web.Request, query: asked.PlaceQuery, body: str | None = None) -> dict[str, Any]:
     """The fields of every command on a place."""
     place = place_of(request, query.layer, asked.one_of(query.project_id, body, "projectId"))
-    return {**asked_by(request, any_user(request)), "place": place, "if_match": asked.if_match(request)}
+    return {**asked_by(request, any_user(request)), "place": place, **asked.if_match(request)}
 
 
 async def switch(request: web.Request) -> web.Response:

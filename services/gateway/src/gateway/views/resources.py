@@ -119,7 +119,7 @@ class Views:
             **asked_by(request, end_user(request)),
             place=asked.place_of(request, "user", project),
             pins=wanted.pins(),
-            if_match=asked.if_match(request),
+            **asked.if_match(request),
             note=wanted.note,
         )
         return await command(

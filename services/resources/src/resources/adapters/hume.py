@@ -73,7 +73,7 @@ class HumeCatalogue:
 
         return await self._read(org_id, ask, recall)
 
-    async def get(self, org_id: str, kind: Kind, id: str, version: int | None) -> Item:
+    async def get(self, org_id: str, kind: Kind, id: str, version: int | None, *, or_copy: bool = True) -> Item:
         if kind == "voice" and version:
             raise not_found(kind, id, version)
 
@@ -87,10 +87,15 @@ class HumeCatalogue:
         async def recall() -> Item | None:
             return await store.get(self._pool, org_id, kind, id, version)
 
-        return await self._read(org_id, ask, recall)
+        return await self._read(org_id, ask, recall, or_copy=or_copy)
 
     async def _read(
-        self, org_id: str, ask: Callable[[Budget], Awaitable[T]], recall: Callable[[], Awaitable[T | None]]
+        self,
+        org_id: str,
+        ask: Callable[[Budget], Awaitable[T]],
+        recall: Callable[[], Awaitable[T | None]],
+        *,
+        or_copy: bool = True,
     ) -> T:
         """What the provider says, kept; while it is away, or our account there, what was last known.
 
@@ -102,7 +107,7 @@ class HumeCatalogue:
         try:
             found = await ask(budget)
         except (ProviderDown, Refused) as failure:
-            known = await self._recalled(failure, recall)
+            known = await self._recalled(failure, recall) if or_copy else None
             if known is None:
                 raise
             return known

@@ -36,7 +36,7 @@ class LocalCatalogue:
             raise not_found(kind, id)
         return found
 
-    async def get(self, org_id: str, kind: Kind, id: str, version: int | None) -> Item:
+    async def get(self, org_id: str, kind: Kind, id: str, version: int | None, *, or_copy: bool = True) -> Item:
         async with transient():
             found = await store.get(self._pool, org_id, kind, id, version)
         if found is None:
