@@ -36,6 +36,7 @@ MODELS: dict[str, str] = {
     "steady": "sandbox+delay-15+chunks-80",
     "pausing": "sandbox+delay-3500+chunks-2",
     "failing": "sandbox+status-500",
+    "spent": "sandbox+quota",
 }
 # What the shared system takes webhooks by: a new key and the one it replaces.
 WEBHOOK_KEYS = ("webhook-key-new", "webhook-key-old")

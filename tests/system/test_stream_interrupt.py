@@ -223,6 +223,25 @@ async def test_a_newer_request_stops_the_older_one_of_its_session_alone(
     assert bystander.done
 
 
+async def test_a_newer_request_that_is_refused_or_a_mere_repetition_stops_nothing(sonant: Sonant) -> None:
+    headers = {"x-session-id": "undisturbed", "x-user-interruption": "1"}
+    repeated = headers | {"Idempotency-Key": "undisturbed"}
+    async with client(sonant.url, new_key(sonant, limits={"requests_per_minute": 2}).headers) as http:
+        assert (await http.post(PATH, json=chat("hi"), headers=repeated)).status_code == 200
+        older = Listener(http, "undisturbed", "Say: not to be stopped", "steady")
+        await older.hears(2)
+        answers = [
+            await http.post(PATH, json=chat("hi"), headers=repeated),
+            await http.post(PATH, json=chat("else"), headers=repeated),
+            await http.post(PATH, json=chat("hi"), headers=headers | {"Idempotency-Key": ""}),
+            await http.post(PATH, json=chat("hi"), headers=headers),
+            await http.post(PATH, json=chat("hi", stream=True), headers=headers),
+        ]
+        assert [answer.status_code for answer in answers] == [200, 422, 400, 429, 429]
+        await older.ended()
+    assert older.done
+
+
 async def test_without_the_header_a_newer_request_stops_nothing(http: httpx.AsyncClient) -> None:
     listeners = [Listener(http, "both", f"Say: both {number}", "steady") for number in (1, 2)]
     for listener in listeners:
