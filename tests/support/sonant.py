@@ -110,6 +110,16 @@ class Sonant:
 
 
 @contextmanager
+def suspended(pid: int) -> Iterator[None]:
+    """A process that does nothing for as long as the block runs."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
 def sandbox_process() -> Iterator[str]:
     """The provider stand-in as a process of its own; yields its URL."""
     command = [sys.executable, "-m", "sandbox", "--port", "0"]

@@ -1,12 +1,9 @@
 """An interruption stops what is being said in a session: nothing after it, the upstream closed, the next turn clean."""
 
 import asyncio
-import os
-import signal
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -25,7 +22,7 @@ from tests.support.clients import (
     upstream_asked,
     upstream_end,
 )
-from tests.support.sonant import Sonant
+from tests.support.sonant import Sonant, suspended
 from tests.support.waiting import eventually
 
 PATH = "/v1/chat/completions"
@@ -166,15 +163,6 @@ async def overtake(sonant: Sonant, http: httpx.AsyncClient) -> list[dict[str, An
     answers = [await each for each in stopping]
     assert listener.received == []
     return [receipt for answer in answers if answer.status_code == 200 for receipt in answer.json()["receipts"]]
-
-
-@contextmanager
-def suspended(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 async def test_a_session_in_which_nothing_is_said_has_nothing_to_stop(http: httpx.AsyncClient) -> None:
