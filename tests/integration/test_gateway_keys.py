@@ -302,7 +302,7 @@ async def served(fleet: Fleet) -> AsyncIterator[web.AppRunner]:
     absent = cast("Any", None)
     app = web.Application()
     middleware.install(app)
-    app[DEPS] = Deps(absent, absent, absent, absent, fleet.members[0], absent, absent, absent, absent, absent)
+    app[DEPS] = Deps(absent, absent, absent, absent, fleet.members[0], absent, absent, absent, absent, absent, absent)
     add_routes(app, admin.ROUTES, fleet.members[0].identify)
     app.add_routes(docs_routes(document(admin.ROUTES), b"{}"))
     runner = middleware.Runner(app, access_log=None)

@@ -114,8 +114,12 @@ class Streams:
             try:
                 yield stream
             finally:
-                if self._open.get(request_id) is stream:
-                    del self._open[request_id]
+                self._forget(stream)
+
+    def _forget(self, stream: Stream) -> None:
+        """No client reads this any more: what had left of it says nothing about the answer."""
+        if self._open.get(stream.request_id) is stream:
+            del self._open[stream.request_id]
 
     def foreign(self, request_id: str, org_id: str) -> bool:
         """Whether this answer is read here and not for the organisation to take up: to open it would end that."""
@@ -209,6 +213,7 @@ class Streams:
         At `until` (unix seconds) what it cost stays unknown. A request that nobody has taken up `grace` seconds
         after its client left, and a moment more, cost nothing: what begins now is stopped at once.
         """
+        self._forget(stream)
         unused = min(until, time.time() + grace + TAKEN_SECONDS)
         while stream.used_tokens is None and (left := until - time.time()) > 0:
             batch = await stream.waiter.frames(min(left, REST_SECONDS))
