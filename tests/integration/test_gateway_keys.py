@@ -406,7 +406,9 @@ async def served(fleet: Fleet, redis: Redis) -> AsyncIterator[web.AppRunner]:
     app = web.Application()
     middleware.install(app)
     idempotency = Idempotency(redis)
-    app[DEPS] = Deps(absent, absent, absent, absent, fleet.members[0], absent, idempotency, absent, absent, absent)
+    app[DEPS] = Deps(
+        absent, absent, absent, absent, fleet.members[0], absent, absent, idempotency, absent, absent, absent
+    )
     add_routes(app, admin.ROUTES, fleet.members[0].identify)
     app.add_routes(docs_routes(document(admin.ROUTES), b"{}"))
     runner = middleware.Runner(app, access_log=None, handler_cancellation=True)

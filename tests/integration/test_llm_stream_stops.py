@@ -138,6 +138,34 @@ async def test_a_stop_that_overtakes_its_request_is_not_lost(llm_world: World) -
     assert await llm_world.calls(alias.models[0]) == []
 
 
+async def test_a_drop_that_overtakes_its_request_leaves_it_its_grace(llm_world: World) -> None:
+    alias = await llm_world.alias("headers-600", first_byte_timeout=5.0)
+    request_id, signal = (
+        f"chatcmpl-{uuid.uuid4().hex}",
+        {"reason": "client_closed", "mailbox": llm_world.reader.mailbox},
+    )
+    await llm_world.live.signal("stop", request_id=request_id, at=time.time(), grace=30.0, **signal)
+    async with llm_world.turn(alias, request_id=request_id, resume_grace=30.0) as turn:
+        await reached(llm_world, alias)
+        await llm_world.attach(turn)
+        heard = await turn.ended()
+    assert heard.done
+
+
+async def test_the_grace_of_a_request_holds_for_a_later_drop_that_names_none(llm_world: World) -> None:
+    alias = await llm_world.alias(SLOW, release="tokens")
+    async with llm_world.turn(alias, resume_grace=30.0) as turn:
+        await turn.hears(3)
+        await llm_world.stop(turn, grace=0.0)
+        await llm_world.stop(turn)
+        assert [call["end"] for call in await llm_world.calls(alias.models[0])] == [None]
+        await llm_world.attach(turn)
+        before = len(turn.heard.frames)
+        await turn.hears(before + 3)
+        # What is no drop ends it at once.
+        await stopped(llm_world, turn, reason="user_interruption")
+
+
 async def test_interrupting_a_session_answers_with_the_receipts(llm_world: World) -> None:
     alias = await llm_world.alias(SLOW, release="tokens")
     session_id, ask_id = uuid.uuid4().hex, f"ask-{uuid.uuid4().hex}"

@@ -123,8 +123,8 @@ async def upstream_asked(sonant: Sonant, marker: str) -> None:
 
 
 @asynccontextmanager
-async def second_gateway(sonant: Sonant, directory: Path) -> AsyncIterator[str]:
-    """Another gateway on the engines of a running system; yields its URL."""
+async def second_gateway(sonant: Sonant, directory: Path, **settings: str) -> AsyncIterator[str]:
+    """Another gateway on the engines of a running system, with these settings; yields its URL."""
     urls = orjson.loads((sonant.data_dir / "urls.json").read_bytes())
     port = free_port()
     env = {f"SONANT_{name.upper()}_URL": url for name, url in urls.items()}
@@ -133,7 +133,7 @@ async def second_gateway(sonant: Sonant, directory: Path) -> AsyncIterator[str]:
         process = subprocess.Popen(
             [sys.executable, "-m", "gateway"],
             cwd=ROOT,
-            env={**os.environ, **env},
+            env={**os.environ, **env, **settings},
             stdout=output,
             stderr=subprocess.STDOUT,
         )

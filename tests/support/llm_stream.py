@@ -146,7 +146,8 @@ class Turn:
         return self.heard
 
     async def _more(self) -> None:
-        frames = await self._waiter.frames(30.0)
+        # The head of an answer that is taken up wakes too.
+        frames = await self._waiter.frames(30.0) or await self._waiter.frames(30.0)
         assert frames, f"no frame came after {self.heard.frames[-1:]}"
         self.heard.frames += frames
 
@@ -232,14 +233,16 @@ class World:
         *,
         stream: bool = True,
         seconds: float = 20.0,
+        request_id: str | None = None,
         session_id: str | None = None,
         user_id: str | None = None,
         project_id: str | None = None,
+        resume_grace: float = 0.0,
         **body: Any,
     ) -> AsyncIterator[Turn]:
         """Ask for an answer that must be complete within `seconds`; `body` is merged into the request."""
         name = model if isinstance(model, str) else model.name
-        request_id = f"chatcmpl-{uuid.uuid4().hex}"
+        request_id = request_id or f"chatcmpl-{uuid.uuid4().hex}"
         now = time.time()
         asked = {"model": name, "stream": stream, "messages": [{"role": "user", "content": said}], **body}
         payload = ChatReplyRequested(
@@ -252,6 +255,7 @@ class World:
             model=name,
             stream=stream,
             body=asked,
+            resume_grace=resume_grace,
             received_at=now,
         )
         event = Event(
@@ -276,6 +280,12 @@ class World:
         at = time.time()
         await self.live.signal("stop", request_id=turn.id, reason=reason, at=at, mailbox=self.reader.mailbox, **fields)
         return at
+
+    async def attach(self, turn: Turn) -> None:
+        """Take a turn up behind what was heard of it."""
+        heard, mailbox = turn.heard.frames, self.reader.mailbox
+        after = heard[-1].number if heard else 0
+        await self.live.signal("attach", request_id=turn.id, audience="org-1", mailbox=mailbox, after=after)
 
     # -- what was left behind -----------------------------------------------------------------------------------
 

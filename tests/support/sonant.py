@@ -36,6 +36,7 @@ MODELS: dict[str, str] = {
     "steady": "sandbox+delay-15+chunks-80",
     "pausing": "sandbox+delay-3500+chunks-2",
     "failing": "sandbox+status-500",
+    "spent": "sandbox+quota",
 }
 # What the shared system takes webhooks by: a new key and the one it replaces.
 WEBHOOK_KEYS = ("webhook-key-new", "webhook-key-old")
@@ -106,6 +107,16 @@ class Sonant:
 
     def log(self, name: str) -> str:
         return (self.data_dir / "logs" / f"{name}.log").read_text(errors="replace")
+
+
+@contextmanager
+def suspended(pid: int) -> Iterator[None]:
+    """A process that does nothing for as long as the block runs."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 @contextmanager

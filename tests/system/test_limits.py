@@ -8,12 +8,30 @@ import httpx
 import openai
 import pytest
 
-from tests.support.clients import Key, all_events, calls, chat, client, events, new_key, text_of, upstream_asked
+from tests.support.clients import (
+    Key,
+    Sse,
+    all_events,
+    calls,
+    chat,
+    client,
+    events,
+    new_key,
+    text_of,
+    upstream_asked,
+)
 from tests.support.sonant import Sonant
 from tests.support.waiting import eventually
 
 PATH = "/v1/chat/completions"
 KEYS = "/v1/admin/keys"
+GRACE = {"x-sonant-resume-grace": "10"}
+# Short words: they are taken for a fourth of the tokens that they cost twice, in the prompt and in the answer. What is
+# reserved fits the bucket, and a key that has paid for them is in debt for a minute.
+WORDS = " ".join(["a"] * 4000)
+TOKENS_PER_MINUTE = 3000
+# Asking costs tokens as well: too seldom to use up what is left.
+ASKING_SECONDS = 0.25
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +147,91 @@ async def test_a_request_that_can_never_fit_is_told_so(sonant: Sonant) -> None:
     response = httpx.post(f"{sonant.url}{PATH}", headers=key.headers, json=chat("hi", max_tokens=5000))
     assert response.status_code == 400
     assert response.json()["error"]["code"] == "tokens_exceed_limit"
+
+
+# -- clients that leave ---------------------------------------------------------------------------------------------
+
+
+async def some(response: httpx.Response, count: int) -> list[Sse]:
+    incoming = events(response)
+    return [await anext(incoming) for _ in range(count)]
+
+
+def resuming(http: httpx.AsyncClient, completion: str, after: int = 0) -> Any:
+    return http.stream("GET", f"{PATH}/{completion}/stream", headers={"Last-Event-ID": str(after)})
+
+
+async def test_an_answer_taken_up_is_charged_in_full(sonant: Sonant) -> None:
+    key = new_key(sonant, limits={"tokens_per_minute": TOKENS_PER_MINUTE})
+    async with client(sonant.url, key.headers) as http:
+        body = chat(f"Say: {WORDS}", stream=True)
+        async with http.stream("POST", PATH, json=body, headers=GRACE) as response:
+            completion = response.headers["x-sonant-completion-id"]
+            await some(response, 1)
+        async with resuming(http, completion, 2) as response:
+            assert (await all_events(response))[-1].done
+        await eventually(lambda: in_debt(http), interval=ASKING_SECONDS)
+
+
+async def test_an_answer_left_before_its_end_is_charged(sonant: Sonant) -> None:
+    key = new_key(sonant, limits={"tokens_per_minute": TOKENS_PER_MINUTE})
+    async with client(sonant.url, key.headers) as http:
+        async with http.stream("POST", PATH, json=chat(f"Say: {WORDS}", stream=True)) as response:
+            await some(response, 3990)
+        await eventually(lambda: in_debt(http), interval=ASKING_SECONDS)
+
+
+async def in_debt(http: httpx.AsyncClient) -> bool:
+    """Whether not even the smallest request is let through."""
+    return not await answered(http, max_tokens=1)
+
+
+async def test_an_answer_without_its_client_keeps_its_slot_and_is_taken_up_in_it(sonant: Sonant) -> None:
+    key = new_key(sonant, limits={"concurrent_streams": 1})
+    async with client(sonant.url, key.headers) as http:
+        async with http.stream("POST", PATH, json=chat("Say: kept slot", "steady", stream=True), headers=GRACE) as left:
+            completion = left.headers["x-sonant-completion-id"]
+            await some(left, 1)
+        check_refusal(await http.post(PATH, json=chat("hi")))
+        async with resuming(http, completion, 2) as response:
+            check_refusal(await http.post(PATH, json=chat("hi")))
+            assert (await all_events(response))[-1].done
+        await eventually(lambda: answered(http))
+
+
+async def test_who_takes_an_answer_up_needs_a_slot(sonant: Sonant) -> None:
+    free = new_key(sonant)
+    limited = new_key(sonant, free.organization, limits={"concurrent_streams": 1})
+    async with client(sonant.url, free.headers) as http:
+        async with http.stream("POST", PATH, json=chat("Say: read again", stream=True)) as response:
+            completion = response.headers["x-sonant-completion-id"]
+            whole = await all_events(response)
+    async with client(sonant.url, limited.headers) as http:
+        # One that does not exist takes none.
+        assert (await http.get(f"{PATH}/chatcmpl-{'0' * 32}/stream")).status_code == 404
+        async with http.stream("POST", PATH, json=chat("Say: the only one", "steady", stream=True)) as only:
+            await some(only, 1)
+            check_refusal(await http.get(f"{PATH}/{completion}/stream"))
+        await eventually(lambda: answered(http))
+
+        async def read_again() -> list[Sse]:
+            async with resuming(http, completion) as response:
+                return await all_events(response) if response.status_code == 200 else []
+
+        assert await eventually(read_again) == whole
+        await eventually(lambda: answered(http))
+
+
+# -- a provider's limits --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_nobody_is_told_to_come_back_to_an_exhausted_quota(http: httpx.AsyncClient, streaming: bool) -> None:
+    response = await http.post(PATH, json=chat("hi", "spent", stream=streaming))
+    assert response.status_code == 429
+    assert response.json()["error"]["code"] == "insufficient_quota"
+    assert response.headers["x-should-retry"] == "false"
+    assert not {"retry-after", "retry-after-ms"} & set(response.headers)
 
 
 # -- repeated requests ------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Two gateways on the same engines are one: what begins at the first is taken up, stopped and refused at the second."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
@@ -16,7 +17,7 @@ from tests.support.clients import (
     text_of,
     upstream_end,
 )
-from tests.support.sonant import Sonant
+from tests.support.sonant import Sonant, suspended
 from tests.support.waiting import eventually
 
 PATH = "/v1/chat/completions"
@@ -36,16 +37,49 @@ def key(sonant: Sonant) -> Key:
 async def test_a_stream_begun_at_one_gateway_continues_at_another(sonant: Sonant, second: str, key: Key) -> None:
     body = chat("Say: from one to the other", "steady", stream=True)
     async with client(sonant.url, key.headers) as first, client(second, key.headers) as other:
-        async with first.stream("POST", PATH, json=body, headers={"x-sonant-resume-grace": "10"}) as response:
+        headers = {"x-sonant-resume-grace": "10", "x-session-id": "continued"}
+        async with first.stream("POST", PATH, json=body, headers=headers) as response:
             completion = response.headers["x-sonant-completion-id"]
+            told = sonant_headers(response)
             incoming = events(response)
             received = [await anext(incoming) for _ in range(6)]
         headers = {"Last-Event-ID": str(received[-1].id)}
         async with other.stream("GET", f"{PATH}/{completion}/stream", headers=headers) as response:
             received += await all_events(response)
+        assert (told["x-sonant-session-id"], told["x-sonant-provider"]) == ("continued", "sandbox")
+        assert sonant_headers(response) == told
+        # Just so where the end is all that is left of it.
+        for after in ("0", headers["Last-Event-ID"]):
+            again = await other.get(f"{PATH}/{completion}/stream", headers={"Last-Event-ID": after})
+            assert sonant_headers(again) == told
     assert [event.id for event in received] == list(range(2, len(received) + 2))
     assert received[-1].done
     assert text_of(received).startswith("from one to the other")
+
+
+def sonant_headers(response: httpx.Response) -> dict[str, str]:
+    """What the headers say of the answer itself."""
+    return {name: value for name, value in response.headers.items() if name.startswith("x-sonant-")}
+
+
+async def test_a_stream_taken_up_elsewhere_is_interrupted_by_its_session(sonant: Sonant, second: str, key: Key) -> None:
+    body, grace = chat("Say: taken up and stopped", "slow", stream=True), {"x-sonant-resume-grace": "10"}
+    async with client(sonant.url, key.headers) as first, client(second, key.headers) as other:
+        async with first.stream("POST", PATH, json=body, headers=grace | {"x-session-id": "moved"}) as response:
+            completion = response.headers["x-sonant-completion-id"]
+            received = [await anext(events(response))]
+        async with other.stream("GET", f"{PATH}/{completion}/stream", headers={"Last-Event-ID": "2"}) as response:
+            incoming = events(response)
+            received += [await anext(incoming) for _ in range(3)]
+            stop = {"type": "user_interruption", "time": {"timestamp": 1}}
+            # Not a byte more, although who answers does not know yet.
+            with suspended(sonant.pid("llm-stream")):
+                stopping = asyncio.create_task(other.post("/v1/sessions/moved/interrupt", json=stop))
+                async with asyncio.timeout(20):
+                    received += [event async for event in incoming]
+            await stopping
+    assert not any(event.done or "error" in event.json for event in received)
+    assert await upstream_end(sonant, "taken up and stopped") == "client_closed"
 
 
 async def test_another_gateway_takes_over_while_the_first_still_streams(sonant: Sonant, second: str, key: Key) -> None:

@@ -1,12 +1,9 @@
 """An interruption stops what is being said in a session: nothing after it, the upstream closed, the next turn clean."""
 
 import asyncio
-import os
-import signal
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -25,7 +22,7 @@ from tests.support.clients import (
     upstream_asked,
     upstream_end,
 )
-from tests.support.sonant import Sonant
+from tests.support.sonant import Sonant, suspended
 from tests.support.waiting import eventually
 
 PATH = "/v1/chat/completions"
@@ -169,15 +166,6 @@ async def overtake(sonant: Sonant, http: httpx.AsyncClient) -> tuple[str, list[d
     return (session, receipts) if receipts else None
 
 
-@contextmanager
-def suspended(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
 async def test_a_session_in_which_nothing_is_said_has_nothing_to_stop(http: httpx.AsyncClient) -> None:
     answer = await interrupt(http, "quiet")
     assert answer.status_code == 404
@@ -222,6 +210,25 @@ async def test_a_newer_request_stops_the_older_one_of_its_session_alone(
         await listener.ended()
     assert newer.done
     assert bystander.done
+
+
+async def test_a_newer_request_that_is_refused_or_a_mere_repetition_stops_nothing(sonant: Sonant) -> None:
+    headers = {"x-session-id": "undisturbed", "x-user-interruption": "1"}
+    repeated = headers | {"Idempotency-Key": "undisturbed"}
+    async with client(sonant.url, new_key(sonant, limits={"requests_per_minute": 2}).headers) as http:
+        assert (await http.post(PATH, json=chat("hi"), headers=repeated)).status_code == 200
+        older = Listener(http, "undisturbed", "Say: not to be stopped", "steady")
+        await older.hears(2)
+        answers = [
+            await http.post(PATH, json=chat("hi"), headers=repeated),
+            await http.post(PATH, json=chat("else"), headers=repeated),
+            await http.post(PATH, json=chat("hi"), headers=headers | {"Idempotency-Key": ""}),
+            await http.post(PATH, json=chat("hi"), headers=headers),
+            await http.post(PATH, json=chat("hi", stream=True), headers=headers),
+        ]
+        assert [answer.status_code for answer in answers] == [200, 422, 400, 429, 429]
+        await older.ended()
+    assert older.done
 
 
 async def test_without_the_header_a_newer_request_stops_nothing(http: httpx.AsyncClient) -> None:

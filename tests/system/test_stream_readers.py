@@ -1,14 +1,17 @@
 """Clients that read in their own way: too slowly for what is said, or with HTTP/1.0."""
 
 import asyncio
+import socket
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
 import pytest
 
-from tests.support.clients import chat, new_key
+from tests.support.clients import chat, client, new_key, second_gateway
 from tests.support.sonant import Sonant
+from tests.support.waiting import eventually
 
 # With what surrounds each word on the wire this is some megabytes: more than the sockets between us hold.
 WORDS = " ".join(f"word{number}" for number in range(12_000))
@@ -35,6 +38,30 @@ async def test_a_client_that_reads_late_or_slowly_misses_nothing(sonant: Sonant,
             text, ids = heard(received + await response.read())
     assert text == WORDS
     assert ids == sorted(set(ids))
+
+
+async def test_a_client_that_stops_reading_is_cut_off_at_the_deadline_and_charged(
+    sonant: Sonant, tmp_path: Path
+) -> None:
+    """Short words cost more than is reserved and than the bucket holds: once they are paid the key is in debt."""
+    key = new_key(sonant, limits={"tokens_per_minute": 10_000})
+    body = orjson.dumps(chat(f"Say: {' '.join(['a'] * 18_000)}", stream=True))
+    async with second_gateway(sonant, tmp_path, SONANT_CHAT_DEADLINE="3") as url:
+        with socket.socket() as stuck:
+            stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            stuck.connect(("127.0.0.1", urlsplit(url).port))
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key.text}\r\n"
+            stuck.sendall(
+                f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+            )
+            async with client(sonant.url, key.headers) as http:
+
+                async def in_debt() -> bool:
+                    answer = await http.post("/v1/chat/completions", json=chat("hi", max_tokens=1))
+                    return answer.status_code == 429
+
+                # Asking costs tokens as well: too seldom to use up what is left.
+                await eventually(in_debt, interval=0.25)
 
 
 async def test_http_1_0_is_streamed_until_the_connection_ends(sonant: Sonant) -> None:

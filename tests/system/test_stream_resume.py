@@ -109,13 +109,23 @@ async def test_an_answer_that_is_silent_for_a_while_is_taken_up(sonant: Sonant, 
     check_whole(received)
 
 
-async def test_a_drop_while_resuming_a_silent_answer_closes_the_upstream(
+async def test_a_drop_while_resuming_a_silent_answer_closes_the_upstream_after_its_grace(
     sonant: Sonant, http: httpx.AsyncClient
 ) -> None:
-    completion, _ = await begin(http, "Say: silent and left", 1, GRACE, "pausing")
+    completion, _ = await begin(http, "Say: silent and left", 1, {"x-sonant-resume-grace": "1"}, "pausing")
     async with http.stream("GET", f"{PATH}/{completion}/stream", headers={"Last-Event-ID": "2"}) as response:
         assert response.status_code == 200, await response.aread()
     assert await upstream_end(sonant, "silent and left") == "client_closed"
+
+
+async def test_the_grace_asked_for_at_first_holds_for_every_drop(http: httpx.AsyncClient) -> None:
+    completion, received = await begin(http, "Say: grace for each", 2, GRACE)
+    for _ in range(2):
+        after = {"Last-Event-ID": str(last_id(received))}
+        async with http.stream("GET", f"{PATH}/{completion}/stream", headers=after) as response:
+            received += await some(response, 2)
+    received += await resume(http, completion, last_id(received))
+    check_whole(received)
 
 
 async def test_an_ended_answer_can_be_read_again(http: httpx.AsyncClient) -> None:

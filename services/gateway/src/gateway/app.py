@@ -1,7 +1,7 @@
 """Composition root of the gateway."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from common.storage.postgres import open_postgres
 from common.storage.resp import open_resp
 from gateway import middleware
 from gateway.adapters.keys_postgres import PostgresKeys
+from gateway.books import Books
 from gateway.deps import DEPS, Deps
 from gateway.idempotency import Idempotency
 from gateway.keys import Keys, keeper
@@ -54,14 +55,19 @@ async def open_resources(settings: GatewaySettings, kernel: Kernel) -> AsyncIter
             asker = Asker(kernel.log, reader)
             if settings.admin_key_file is not None:
                 await keys.ensure_admin(settings.admin_key_file)
-            async with open_reader(settings.redis_url, asker, kernel.tasks) as resources:
+            limits = Limits(counting)
+            async with (
+                open_reader(settings.redis_url, asker, kernel.tasks) as resources,
+                aclosing(Books(limits, streams, kernel.tasks)) as books,
+            ):
                 yield Deps(
                     settings=settings,
                     kernel=kernel,
                     streams=streams,
                     asker=asker,
                     keys=keys,
-                    limits=Limits(counting),
+                    limits=limits,
+                    books=books,
                     idempotency=Idempotency(kernel.redis),
                     models=Models(asker, kernel.tasks),
                     resources=resources,

@@ -7,6 +7,7 @@ from aiohttp import web
 from common.kernel.asking import Asker
 from common.kernel.service import Kernel
 from common.resources.reader import Reader
+from gateway.books import Books
 from gateway.idempotency import Idempotency
 from gateway.keys import Keys
 from gateway.limits import Limits
@@ -26,6 +27,7 @@ class Deps:
     asker: Asker
     keys: Keys
     limits: Limits
+    books: Books
     idempotency: Idempotency
     models: Models
     resources: Reader

@@ -113,6 +113,21 @@ class _Bucket:
         }
 
 
+# KEYS: streams. ARGV: their limit, request id, time to live in ms. Returns whether there was room.
+# An answer that dropped holds its slot, and whoever takes it up shares that.
+_RESUME = (
+    _CLOCK
+    + """
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+if redis.call('ZSCORE', KEYS[1], ARGV[2]) then return 'held' end
+if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[1]) then return 'full' end
+redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[2])
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
+return 'taken'
+"""
+)
+
+
 class Limits:
     """Admits requests of limited keys and settles them. A key without limits costs nothing."""
 
@@ -132,19 +147,29 @@ class Limits:
             raise _too_many_tokens(tokens, limits.tokens_per_minute)
         capacities = (limits.requests_per_minute or 0, limits.tokens_per_minute or 0, limits.concurrent_streams or 0)
         keys = [_key(caller, name) for name in ("requests", "tokens", "streams")]
-        try:
-            answer = await self._run(
-                _ADMIT, keys, *capacities, tokens, request_id, max(1, round(ttl * 1000)), SLOT_RETRY_MS
-            )
-        except UNAVAILABLE as error:
-            LIMITS_UNAVAILABLE.inc()
-            raise errors.unavailable("The limits of this API key cannot be checked right now.") from error
+        answer = await self._decide(
+            _ADMIT, keys, *capacities, tokens, request_id, max(1, round(ttl * 1000)), SLOT_RETRY_MS
+        )
         requests = _Bucket("requests", limits.requests_per_minute, answer[0], answer[3], answer[4])
         spent = _Bucket("tokens", limits.tokens_per_minute, answer[1], answer[5], answer[6])
         headers = requests.headers() | spent.headers()
         if any(answer[:3]):
             raise _refusal(requests, spent, answer[2], limits.concurrent_streams, headers)
         return headers
+
+    async def resume(self, caller: Caller, request_id: str, ttl: float) -> bool:
+        """Whether an answer that is taken up got a slot, to be settled, for at most `ttl` seconds: it may have one yet.
+
+        Raises ApiError: 429 when there is none free, 503 while the store does not answer.
+        """
+        limit = caller.limits.concurrent_streams
+        if limit is None:
+            return False
+        # The slot of a caller who leaves while this is decided ends by itself, like that of a gateway that died.
+        room = await self._decide(_RESUME, [_key(caller, "streams")], limit, request_id, max(1, round(ttl * 1000)))
+        if room == b"full":
+            raise _refuse("streams", _no_slot(limit), SLOT_RETRY_MS, {})
+        return bool(room == b"taken")
 
     async def settle(self, caller: Caller, request_id: str, reserved: int, used: int) -> None:
         """Free the slot and correct the tokens from `reserved` to `used`; to be called once per admission.
@@ -159,6 +184,13 @@ class Limits:
         except UNAVAILABLE as error:
             LIMITS_UNAVAILABLE.inc()
             log.warning("limits not settled", error=str(error))
+
+    async def _decide(self, script: str, keys: Sequence[str], *arguments: str | int) -> Any:
+        try:
+            return await self._run(script, keys, *arguments)
+        except UNAVAILABLE as error:
+            LIMITS_UNAVAILABLE.inc()
+            raise errors.unavailable("The limits of this API key cannot be checked right now.") from error
 
     async def _run(self, script: str, keys: Sequence[str], *arguments: str | int) -> Any:
         sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
@@ -193,7 +225,15 @@ def _refusal(
     if worst.wait >= slot_wait:
         name, text = worst.name, f"{worst.limit} {worst.name} per minute"
     else:
-        name, text = "streams", f"{streams} answers at the same time"
+        name, text = "streams", _no_slot(streams)
+    return _refuse(name, text, wait, headers)
+
+
+def _no_slot(streams: int | None) -> str:
+    return f"{streams} answers at the same time"
+
+
+def _refuse(name: str, text: str, wait: int, headers: dict[str, str]) -> ApiError:
     LIMITS_REFUSED.labels(name).inc()
     message = f"Rate limit of this API key reached: {text}. Try again in {duration(wait)}."
     kind = "tokens" if name == "tokens" else "requests"

@@ -10,7 +10,8 @@ CHAT_HEADERS = {
     chat.USER_HEADER: "The end user inside the organisation, whose active set the answer uses.",
     chat.PROJECT_HEADER: "The project whose active set the answer uses; `default` where only the user is named.",
     chat.INTERRUPTION_HEADER: "Present: this request interrupts what is being said in its session.",
-    chat.GRACE_HEADER: "Seconds the answer goes on after this connection dropped, to be resumed; 0 to 600.",
+    chat.GRACE_HEADER: "Seconds the answer goes on after this connection dropped, to be resumed; 0 to 600. What its "
+    "request asked for holds for resumed connections too.",
 }
 
 
@@ -44,7 +45,7 @@ ROUTES: list[Route] = [
             "Last-Event-ID": "The id of the last event received; everything behind it follows.",
             chat.GRACE_HEADER: CHAT_HEADERS[chat.GRACE_HEADER],
         },
-        errors=(404, 503, 504),
+        errors=(404, 429, 503, 504),
         streaming=True,
         tags=("chat",),
     ),

@@ -8,17 +8,35 @@ from typing import Any
 
 import orjson
 
-from common.bus.live import ENDED_PREFIX, Frame, FrameKind, LiveReader, LiveWriter, Waiter, audience_of, unpack_ended
+from common.bus.live import (
+    ENDED_PREFIX,
+    TURN_PREFIX,
+    Frame,
+    FrameKind,
+    LiveReader,
+    LiveWriter,
+    Waiter,
+    audience_of,
+    repeated_head,
+    unpack_ended,
+)
 from common.bus.port import BusUnavailableError
 
 # While frames are missing: how often they are asked for again.
 ATTACH_SECONDS = 0.25
 LAST_KINDS = (FrameKind.END, FrameKind.REPLY)
+# How often the store is asked for the end of an answer that may be read elsewhere by now.
+REST_SECONDS = 1.0
+# How long a request whose client has left may wait to be taken up before it counts as never written.
+TAKEN_SECONDS = 2.0
 
 
 @dataclass(slots=True)
 class Stream:
-    """One answer. `number` is the last frame written to the client, `last_byte_at` when that was."""
+    """One answer. `number` is the last frame written to the client, `last_byte_at` when that was.
+
+    `used_tokens` is what it cost, None from its request until its end.
+    """
 
     request_id: str
     org_id: str
@@ -31,17 +49,26 @@ class Stream:
     stopped: bool = False
     displaced: bool = False
     ended: bool = False
-    used_tokens: int = 0
+    used_tokens: int | None = 0
 
     @property
     def audience(self) -> str:
         """Who may take this answer up."""
         return audience_of(self.org_id, stream=self.streamed)
 
-    def note_end(self, frame: Frame) -> None:
-        """Take from the last frame what the answer cost."""
-        if frame.kind == FrameKind.END:
-            self.used_tokens = orjson.loads(frame.payload)["usage"]["total_tokens"]
+    def note_end(self, batch: list[Frame]) -> None:
+        """Take from the last frame that the answer is over, and what it cost."""
+        if not batch or batch[-1].kind not in LAST_KINDS:
+            return
+        self.ended, self.used_tokens = True, 0
+        if batch[-1].kind == FrameKind.END:
+            self.used_tokens = orjson.loads(batch[-1].payload)["usage"]["total_tokens"]
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """What an answer taken up again began with: `headers`, `session_id`, `deadline`; empty where it has not."""
+        head = self.waiter.head
+        return {} if head is None else dict(orjson.loads(head.payload))
 
     def stop(self) -> None:
         """Write no further byte."""
@@ -87,8 +114,12 @@ class Streams:
             try:
                 yield stream
             finally:
-                if self._open.get(request_id) is stream:
-                    del self._open[request_id]
+                self._forget(stream)
+
+    def _forget(self, stream: Stream) -> None:
+        """No client reads this any more: what had left of it says nothing about the answer."""
+        if self._open.get(stream.request_id) is stream:
+            del self._open[stream.request_id]
 
     def foreign(self, request_id: str, org_id: str) -> bool:
         """Whether this answer is read here and not for the organisation to take up: to open it would end that."""
@@ -114,7 +145,7 @@ class Streams:
         batch = await stream.waiter.frames(min(left, ATTACH_SECONDS if stream.waiter.gap else pause))
         if stream.is_stopped():
             return None
-        stream.ended = bool(batch) and batch[-1].kind in LAST_KINDS
+        stream.note_end(batch)
         return batch
 
     async def _attach(self, stream: Stream) -> None:
@@ -128,9 +159,16 @@ class Streams:
                 mailbox=self.reader.mailbox,
                 after=after,
             )
-            stored = await self.live.command("GET", ENDED_PREFIX + stream.request_id)
-            for frame in (unpack_ended(stored, stream.audience) or [])[after:]:
+            stored = await self._stored(stream)
+            # Nothing of it belongs to who names a frame that was never sent.
+            head = repeated_head(stored) if after < len(stored) else []
+            for frame in head + stored:
                 stream.waiter.push(frame)
+
+    async def _stored(self, stream: Stream) -> list[Frame]:
+        """Everything that was said, once the answer is over. Raises BusUnavailableError."""
+        stored = await self.live.command("GET", ENDED_PREFIX + stream.request_id)
+        return unpack_ended(stored, stream.audience) or []
 
     # -- stopping -------------------------------------------------------------------------------------------
 
@@ -169,24 +207,40 @@ class Streams:
         signal = {"reason": reason, "at": time.time(), "grace": grace, "withdrawn": withdrawn, **stream.told()}
         self.live.queue_signal("stop", request_id=stream.request_id, mailbox=self.reader.mailbox, **signal)
 
-    async def rest(self, stream: Stream, seconds: float) -> None:
-        """Await the END of a stopped stream, for the books only."""
-        give_up = time.time() + seconds
-        while (left := give_up - time.time()) > 0:
-            for frame in await stream.waiter.frames(left):
-                if frame.kind == FrameKind.END:
-                    stream.note_end(frame)
-                    return
+    async def rest(self, stream: Stream, until: float, grace: float) -> None:
+        """Await the end of an answer that nobody reads here any more, for the books only.
+
+        At `until` (unix seconds) what it cost stays unknown. A request that nobody has taken up `grace` seconds
+        after its client left, and a moment more, cost nothing: what begins now is stopped at once.
+        """
+        self._forget(stream)
+        unused = min(until, time.time() + grace + TAKEN_SECONDS)
+        while stream.used_tokens is None and (left := until - time.time()) > 0:
+            batch = await stream.waiter.frames(min(left, REST_SECONDS))
+            stream.note_end(batch)
+            if not batch:
+                # Whoever took the answer up gets its frames: only the store tells us.
+                await self._look_up(stream, time.time() >= unused)
+
+    async def _look_up(self, stream: Stream, give_up: bool) -> None:
+        """Note the end of an answer that is stored; with `give_up` also that nobody has begun it."""
+        with contextlib.suppress(BusUnavailableError):
+            stream.note_end(await self._stored(stream))
+            if give_up and not await self.live.command("EXISTS", TURN_PREFIX + stream.request_id):
+                stream.used_tokens = 0
 
     async def heard(self, stream: Stream, until: float) -> bool:
         """Whether anything of this answer turns up by `until` (unix seconds); asks for it meanwhile."""
         while time.time() < until:
             await self._attach(stream)
-            if await stream.waiter.arrived(ATTACH_SECONDS):
+            if await stream.waiter.arrived(ATTACH_SECONDS) or stream.head:
+                stream.session_id = stream.head.get("session_id", stream.session_id)
                 return True
         return False
 
     def on_signal(self, signal: dict[str, Any]) -> None:
-        """An interruption that arrived at another gateway."""
+        """An interruption that arrived at another gateway, or the end of an answer whose answerer died."""
         if signal["kind"] == "interrupt":
             self.stop_session(signal["org_id"], signal["session_id"], signal["at"])
+        elif signal["kind"] == "given-up" and (stream := self._open.get(signal["request_id"])) is not None:
+            stream.waiter.lost()

@@ -16,7 +16,7 @@ from common.events import chat
 from common.events.chat import ChatReplyRequested, ReplyError, Usage
 from common.events.envelope import Event
 from common.kernel.metrics import labelled
-from common.kernel.replies import Reply, error_body, send_reply
+from common.kernel.replies import error_body
 from common.resources.reader import ActiveSets
 from llm_stream.active import with_active_set
 from llm_stream.failover import Attempts, Breakers, ReplyFailed, TooLong, merge_request
@@ -112,11 +112,9 @@ async def _tell_again(event: Event[ChatReplyRequested], ended: Ended, deps: Deps
 
 async def _give_up(turn: Turn, deps: Deps) -> None:
     """The answerer died after the client had heard something: say so, and begin nothing anew."""
-    failure = _error(503, "The service restarted while it answered.", "worker_restarted")
-    error = failure.error
-    # Outside the order: a numbered frame would be taken for a repetition of one the client has.
-    send_reply(deps.live, turn.event, Reply(error_body(error.message, type=error.type, code=error.code), error.status))
-    await _finish(turn, deps, [], failure)
+    await _finish(
+        turn, deps, [], _error(503, "The service restarted while it answered.", "worker_restarted"), lost=True
+    )
 
 
 async def _run(turn: Turn, deps: Deps) -> None:
@@ -307,7 +305,14 @@ def prompt_tokens(body: dict[str, Any]) -> int:
 # -- ending -----------------------------------------------------------------------------------------------------
 
 
-async def _finish(turn: Turn, deps: Deps, attempts: list[chat.Attempt], outcome: Answered | ReplyFailed | None) -> None:
+async def _finish(
+    turn: Turn,
+    deps: Deps,
+    attempts: list[chat.Attempt],
+    outcome: Answered | ReplyFailed | None,
+    *,
+    lost: bool = False,
+) -> None:
     """Store how it ended, send the last frames, publish the one fact."""
     if turn.withdrawn:
         deps.turns.note_withdrawn(turn.request.request_id)
@@ -321,10 +326,16 @@ async def _finish(turn: Turn, deps: Deps, attempts: list[chat.Attempt], outcome:
         event = _failed(turn, common, outcome)
     else:
         event = _interrupted(turn, common)
-    turn.end(_summary(event, outcome))
+    if lost:
+        turn.refuse(_refusal(event.payload.error))
+    else:
+        turn.end(_summary(event, outcome))
     fact = event.record()
     deps.turns.note_ended(turn, fact)
     turn.flush()
+    if lost:
+        # Through which gateway the client listens by now, only the dead one knew.
+        deps.live.queue_signal("given-up", request_id=turn.request.request_id)
     # Told before it is kept, the fact would be contradicted by whoever finds the turn unfinished after a crash.
     await deps.live.settled()
     labelled(TURNS, turn.request.model, event.spec.type.rpartition(".")[2]).inc()
@@ -376,29 +387,40 @@ def _completed(turn: Turn, common: dict[str, Any], answered: Answered) -> Event[
     return _fact(chat.CHAT_REPLY_COMPLETED, turn, payload)
 
 
-def _interrupted(turn: Turn, common: dict[str, Any]) -> Event[Any]:
+def _spent(turn: Turn, common: dict[str, Any]) -> dict[str, Any]:
+    """What the attempt cost that was under way at a stop."""
     last = common["attempts"][-1] if common["attempts"] else None
     if last is not None and last.outcome not in ("stopped", "completed"):
         # Stopped between two attempts: the failed one is not billed.
         last = None
     used = _usage(None, turn.request.body, turn.attempt_tokens) if last else Usage()
-    payload = chat.ChatReplyInterrupted(
-        **common,
-        upstream=last.upstream if last else None,
-        upstream_model=last.model if last else None,
-        usage=used,
-        cost_usd=turn.upstream.price.cost(used.prompt_tokens, used.completion_tokens) if turn.upstream else 0.0,
-        receipt=turn.receipt,
-    )
+    return {
+        "upstream": last.upstream if last else None,
+        "upstream_model": last.model if last else None,
+        "usage": used,
+        "cost_usd": turn.upstream.price.cost(used.prompt_tokens, used.completion_tokens) if turn.upstream else 0.0,
+    }
+
+
+def _interrupted(turn: Turn, common: dict[str, Any]) -> Event[Any]:
+    payload = chat.ChatReplyInterrupted(**common, **_spent(turn, common), receipt=turn.receipt)
     return _fact(chat.CHAT_REPLY_INTERRUPTED, turn, payload)
 
 
 def _failed(turn: Turn, common: dict[str, Any], failure: ReplyFailed) -> Event[Any]:
     if turn.begun and turn.request.stream:
         error = failure.error
-        body = error_body(error.message, type=error.type, code=error.code, param=error.param)
-        turn.emit_error(orjson.dumps(body))
-    return _fact(chat.CHAT_REPLY_FAILED, turn, chat.ChatReplyFailed(**common, error=failure.error))
+        turn.emit_error(orjson.dumps(_refusal(error)["body"]))
+    # An answer that the deadline ended has cost what was said until then.
+    payload = chat.ChatReplyFailed(**common, **_spent(turn, common), error=failure.error)
+    return _fact(chat.CHAT_REPLY_FAILED, turn, payload)
+
+
+def _refusal(error: ReplyError) -> dict[str, Any]:
+    return {
+        "status": error.status,
+        "body": error_body(error.message, type=error.type, code=error.code, param=error.param),
+    }
 
 
 def _fact(spec: Any, turn: Turn, payload: Any) -> Event[Any]:

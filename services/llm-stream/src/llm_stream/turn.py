@@ -7,16 +7,13 @@ from typing import Any, Literal
 
 import orjson
 
-from common.bus.live import Frame, FrameKind, LiveWriter
+from common.bus.live import Frame, FrameKind, LiveWriter, repeated_head
 from common.events.chat import ChatReplyRequested, StopReceipt
 from common.events.envelope import Event
 from common.kernel.metrics import labelled
 from llm_stream.metrics import FIRST_TOKEN, STOP_SECONDS
 from llm_stream.models import Upstream
 from llm_stream.ports import Answer
-
-# An SSE comment: clients pass over it.
-ATTACHED = b": attached\n\n"
 
 StopReason = Literal["user_interruption", "newer_request", "client_closed", "gateway_lost", "deadline"]
 
@@ -104,7 +101,9 @@ class Turn:
         """Begin the answer; `headers` are for the HTTP response."""
         if not self.frames:
             self._on_release()
-            self._send(FrameKind.START, orjson.dumps({"headers": headers}), 0)
+            # The session and the deadline are for a gateway that takes the answer up without knowing its request.
+            told = {"headers": headers, "session_id": self.request.session_id, "deadline": self.deadline}
+            self._send(FrameKind.START, orjson.dumps(told), 0)
 
     def emit(self, data: bytes, *, tokens: int = 0, text: str = "") -> None:
         """Release one SSE message (the JSON or `[DONE]` behind `data:`); after a stop nothing more is said."""
@@ -131,6 +130,12 @@ class Turn:
     def end(self, summary: dict[str, Any]) -> None:
         """Close the answer with how it ended."""
         self._send(FrameKind.END, orjson.dumps(summary), 0)
+
+    def refuse(self, reply: dict[str, Any]) -> None:
+        """Close an answer whose frames are lost, outside the order: a number would be taken for a repetition."""
+        frame = Frame(self.request.request_id, FrameKind.REPLY, 0, orjson.dumps(reply))
+        self.frames.append(frame)
+        self._deliver(frame)
 
     def defer(self) -> None:
         """Keep the last frames back until `flush`: how the turn ended must be stored before they leave."""
@@ -161,15 +166,13 @@ class Turn:
     # -- resume -------------------------------------------------------------------------------------------
 
     def attach(self, mailbox: str, after: int) -> None:
-        """Send everything behind frame `after` to this mailbox, and what follows too."""
+        """Send how the answer began and everything behind frame `after` to this mailbox, and what follows too."""
         self.mailbox = mailbox
         self._detached = False
         self._cancel_grace()
-        for frame in self.frames[after:]:
+        # Where there is nothing to repeat, the reader learns by the head that the answer goes on.
+        for frame in repeated_head(self.frames) + self.frames[after:]:
             self._deliver(frame)
-        if self.request.stream and self.begun and after == len(self.frames):
-            # Nothing to repeat: the reader learns all the same that the answer goes on.
-            self._deliver(Frame(self.request.request_id, FrameKind.DATA, 0, ATTACHED))
 
     def detach(self, grace: float, stop: Callable[[], object]) -> None:
         """The client is gone; go on without it for `grace` seconds, then `stop`."""

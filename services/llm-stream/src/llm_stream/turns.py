@@ -57,6 +57,8 @@ class Stop:
     last_byte_at: float | None = None
     # The request was never accepted: no turn, no fact.
     withdrawn: bool = False
+    # Seconds from the signal in which the client may still take its answer up.
+    grace: float = 0.0
     # Who waits for the receipt, if anybody does.
     reply_to: str | None = None
     ask_id: str = ""
@@ -108,9 +110,10 @@ class Turns:
         if stop is None:
             session = self._sessions.get(f"{request.org_id}/{request.session_id}")
             stop = session if session is not None and session.signal_at >= request.received_at else None
-        if stop is not None:
-            apply_stop(turn, stop)
-            self._tell(stop, [turn])
+        if stop is None:
+            return
+        _client_left(turn, stop, stop.signal_at + stop.grace - time.time() if stop.grace else 0.0)
+        self._tell(stop, [turn])
 
     # -- signals --------------------------------------------------------------------------------------------
 
@@ -128,6 +131,7 @@ class Turns:
             delivered=signal.get("delivered"),
             last_byte_at=signal.get("last_byte_at"),
             withdrawn=signal.get("withdrawn", False),
+            grace=signal.get("grace", 0.0),
         )
         turn = self._running.get(signal["request_id"])
         if turn is None:
@@ -135,8 +139,9 @@ class Turns:
         elif stop.reason == "client_closed" and signal["mailbox"] != turn.mailbox:
             # The old connection of a client that has meanwhile attached through another gateway.
             return
-        elif grace := signal.get("grace"):
-            turn.detach(grace, partial(apply_stop, turn, stop))
+        elif stop.reason == "client_closed" and not stop.withdrawn:
+            # What the request asked for holds however often its answer was taken up.
+            _client_left(turn, stop, max(stop.grace, turn.request.resume_grace))
         else:
             apply_stop(turn, stop)
 
@@ -201,11 +206,7 @@ class Turns:
         for turn in list(self._running.values()):
             if turn.mailbox != mailbox or not turn.abandonable:
                 continue
-            stop = Stop("gateway_lost", time.time())
-            if turn.request.resume_grace > 0:
-                turn.detach(turn.request.resume_grace, partial(apply_stop, turn, stop))
-            else:
-                apply_stop(turn, stop)
+            _client_left(turn, Stop("gateway_lost", time.time()), turn.request.resume_grace)
 
     # -- the live store -------------------------------------------------------------------------------------
 
@@ -269,6 +270,14 @@ def apply_stop(turn: Turn, stop: Stop) -> None:
     """Hand a stop to a turn."""
     turn.withdrawn = stop.withdrawn
     turn.stop(stop.reason, stop.signal_at, delivered=stop.delivered, last_byte_at=stop.last_byte_at)
+
+
+def _client_left(turn: Turn, stop: Stop, grace: float) -> None:
+    """Hand a stop to a turn unless somebody takes it up within `grace` seconds."""
+    if grace > 0:
+        turn.detach(grace, partial(apply_stop, turn, stop))
+    else:
+        apply_stop(turn, stop)
 
 
 def _remember(stops: OrderedDict[str, Stop], key: str, stop: Stop) -> None:

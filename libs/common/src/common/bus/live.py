@@ -92,6 +92,11 @@ def unpack(data: bytes) -> Iterator[Frame]:
         at = name_end + length
 
 
+def repeated_head(frames: Sequence[Frame]) -> list[Frame]:
+    """The START frame of an answer outside the order, for one who takes it up behind that; none where it has none."""
+    return [frame._replace(number=0) for frame in frames[:1] if frame.kind == FrameKind.START]
+
+
 def audience_of(org_id: str, *, stream: bool) -> str:
     """Who may take an answer up: a stream its organisation, one that is not streamed only who asked for it."""
     return org_id if stream else f"{org_id}/whole"
@@ -285,12 +290,14 @@ class Waiter:
     """Receives the frames of one request, in order, each once.
 
     `gap` says that frames were lost on the way; those behind the gap are not accepted, and `attach` asks the
-    writer for them again. Frames numbered 0 stand outside the order.
+    writer for them again. Frames numbered 0 stand outside the order; `head` is the START frame as it is repeated
+    to whoever takes an answer up behind it.
     """
 
     def __init__(self, after: int = 0) -> None:
         self.last_number = after
         self.gap = False
+        self.head: Frame | None = None
         # Offered what arrived while its reader waits in `frames`; where it returns True the reader sleeps on.
         self.sink: Callable[[list[Frame]], bool] | None = None
         self._frames: list[Frame] = []
@@ -314,6 +321,10 @@ class Waiter:
         if frame.number:
             self.last_number = frame.number
             self.gap = False
+        elif frame.kind == FrameKind.START:
+            self.head = frame
+            self.wake()
+            return
         self._frames.append(frame)
 
     def notify(self) -> None:

@@ -1,10 +1,12 @@
 """Chat completions: publish the request, then write the frames as they come."""
 
 import asyncio
+import math
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +14,7 @@ import orjson
 from aiohttp import HttpVersion11, web
 
 from common.bus.live import Frame, FrameKind
-from common.bus.port import BusUnavailableError
+from common.bus.port import BusUnavailableError, Record, check_sizes
 from common.events.chat import CHAT_REPLY_REQUESTED, ChatReplyRequested
 from common.events.envelope import Event
 from common.kernel.replies import error_body
@@ -30,10 +32,10 @@ INTERRUPTION_HEADER = "x-user-interruption"
 GRACE_HEADER = "x-sonant-resume-grace"
 COMPLETION_ID = re.compile(r"chatcmpl-[0-9a-f]{32}")
 LONGEST_GRACE = 600.0
-# A stopped stream is told by llm-stream how many tokens it cost; its client does not wait for that.
-BOOKS_SECONDS = 2.0
 # How long a resumed answer may stay unheard of: an attach signal, its way, and a retry.
 RESUME_SECONDS = 3.0
+# A client that has stopped reading is cut off so long after the deadline, whose error others still get.
+UNREAD_SECONDS = 1.0
 KEEP_ALIVE = b": keep-alive\n\n"
 
 SSE_HEADERS = {
@@ -56,6 +58,7 @@ class Asked:
     user_id: str | None
     project_id: str | None
     grace: float
+    interrupts: bool
     received_at: float
 
     @property
@@ -93,9 +96,6 @@ async def _read(request: web.Request) -> Asked:
     grace = _grace(request, settings.resume_grace)
     await deps.models.check(chat.model)
     request_id = f"chatcmpl-{uuid.uuid4().hex}"
-    if session_id is not None and INTERRUPTION_HEADER in request.headers:
-        # Everything of this session received before now gives way to this request.
-        await deps.streams.interrupt(request[CALLER].org_id, session_id, "newer_request", time.time())
     return Asked(
         deps=deps,
         caller=request[CALLER],
@@ -106,6 +106,7 @@ async def _read(request: web.Request) -> Asked:
         user_id=user_id,
         project_id=project_id,
         grace=grace,
+        interrupts=session_id is not None and INTERRUPTION_HEADER in request.headers,
         received_at=time.time(),
     )
 
@@ -136,7 +137,7 @@ def _grace(request: web.Request, default: float) -> float:
 
 
 async def _limited(request: web.Request, asked: Asked) -> web.StreamResponse:
-    """Run within the limits of the key; what was reserved is settled when the answer is over."""
+    """Run within the limits of the key; what was reserved is settled when the answer is over, whoever hears that."""
     limits, reserved = asked.deps.limits, asked.chat.reserved_tokens()
     lifetime = asked.deadline - time.time()
     try:
@@ -145,50 +146,52 @@ async def _limited(request: web.Request, asked: Asked) -> web.StreamResponse:
         # Nobody knows whether it was admitted: a slot is freed, tokens that may never have been taken stay as they are.
         asked.deps.kernel.tasks.spawn(limits.settle(asked.caller, asked.request_id, 0, 0), "settle")
         raise
-    used = _Used()
-    try:
-        return await _answer(request, asked, headers, used)
-    finally:
-        if asked.caller.limits.any:
-            settle = limits.settle(asked.caller, asked.request_id, reserved, used.tokens)
-            asked.deps.kernel.tasks.spawn(settle, "settle")
-
-
-@dataclass(slots=True)
-class _Used:
-    """Tokens the answer cost; 0 until it is known."""
-
-    tokens: int = 0
-
-
-async def _answer(request: web.Request, asked: Asked, headers: Mapping[str, str], used: _Used) -> web.StreamResponse:
-    streams = asked.deps.streams
-    with streams.open(
-        asked.request_id,
-        asked.caller.org_id,
-        asked.session_id,
-        received_at=asked.received_at,
-        streamed=bool(asked.chat.stream),
-    ) as stream:
+    with ExitStack() as held:
+        stream = held.enter_context(
+            asked.deps.streams.open(
+                asked.request_id,
+                asked.caller.org_id,
+                asked.session_id,
+                received_at=asked.received_at,
+                streamed=bool(asked.chat.stream),
+            )
+        )
         try:
-            await _publish(asked, stream)
-            if asked.chat.stream:
-                response = await write_stream(request, asked.deps, stream, asked.deadline, headers)
-            else:
-                response = await _whole(asked, stream, headers)
-        except TimeoutError:
-            # llm-stream meets the same deadline by itself and says so in the fact.
-            raise timed_out("The answer was not complete before the deadline.") from None
-        except (asyncio.CancelledError, ConnectionError):
-            streams.stop(stream, "client_closed", grace=asked.grace)
-            raise
-        if stream.stopped and not stream.displaced:
-            await streams.rest(stream, BOOKS_SECONDS)
-        used.tokens = stream.used_tokens
-        return response
+            return await _answer(request, asked, stream, headers)
+        finally:
+            if asked.caller.limits.any:
+                asked.deps.books.settle(
+                    asked.caller,
+                    stream,
+                    held.pop_all(),
+                    reserved=reserved,
+                    deadline=asked.deadline,
+                    grace=asked.grace,
+                )
 
 
-async def _publish(asked: Asked, stream: Stream) -> None:
+async def _answer(request: web.Request, asked: Asked, stream: Stream, headers: Mapping[str, str]) -> web.StreamResponse:
+    streams = asked.deps.streams
+    try:
+        record = _request_record(asked)
+        if asked.interrupts:
+            # Everything of this session received before this request gives way to it, and never it itself.
+            before = math.nextafter(asked.received_at, 0.0)
+            await streams.interrupt(asked.caller.org_id, asked.session_id, "newer_request", before)
+        await _publish(record, asked, stream)
+        if asked.chat.stream:
+            return await write_stream(request, asked.deps, stream, asked.deadline, headers)
+        return await _whole(asked, stream, headers)
+    except TimeoutError:
+        # llm-stream meets the same deadline by itself and says so in the fact.
+        raise timed_out("The answer was not complete before the deadline.") from None
+    except (asyncio.CancelledError, ConnectionError):
+        streams.stop(stream, "client_closed", grace=asked.grace)
+        raise
+
+
+def _request_record(asked: Asked) -> Record:
+    """What goes onto the log. Raises RecordTooLargeError."""
     payload = ChatReplyRequested(
         request_id=asked.request_id,
         org_id=asked.caller.org_id,
@@ -210,14 +213,22 @@ async def _publish(asked: Asked, stream: Stream) -> None:
         reply_to=asked.deps.streams.reader.mailbox,
         request_id=asked.request_id,
     )
+    record = event.record()
+    check_sizes([record])
+    return record
+
+
+async def _publish(record: Record, asked: Asked, stream: Stream) -> None:
+    stream.used_tokens = None
     try:
-        await asked.deps.kernel.log.publish(event.record())
+        await asked.deps.kernel.log.publish(record)
     except BusUnavailableError as error:
         if await stream.waiter.arrived(0):
             # It was written and is being answered: only the acknowledgement is missing.
             return
         # It may have been written all the same: whoever finds it must not start.
         asked.deps.streams.stop(stream, "client_closed", withdrawn=True)
+        stream.used_tokens = 0
         raise unavailable("The request could not be accepted: the log does not answer.") from error
 
 
@@ -231,9 +242,33 @@ async def write_stream(
 
     Until the first frame everything is still open: an error then is an HTTP error. Later ones travel in band.
     """
+    with _bounded(request, stream.received_at + deps.settings.chat_deadline + UNREAD_SECONDS):
+        return await _write_frames(request, deps, stream, deadline, headers)
+
+
+@contextmanager
+def _bounded(request: web.Request, until: float) -> Iterator[None]:
+    """Cut the connection at `until` (unix seconds): a write waits for as long as its client does not read."""
+
+    def cut() -> None:
+        if request.transport is not None:
+            request.transport.abort()
+
+    timer = asyncio.get_running_loop().call_later(until - time.time(), cut)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+async def _write_frames(
+    request: web.Request, deps: Deps, stream: Stream, deadline: float, headers: Mapping[str, str]
+) -> web.StreamResponse:
     response: web.StreamResponse | None = None
     last = b""
     try:
+        if stream.waiter.head is not None:
+            response = await _prepare(request, stream, {**headers, **stream.head["headers"]})
         while (batch := await deps.streams.next(stream, deadline, deps.settings.keepalive_seconds)) is not None:
             if response is None and batch:
                 response = await _begin(request, stream, batch[0], headers)
@@ -255,9 +290,8 @@ async def write_stream(
 async def _begin(request: web.Request, stream: Stream, first: Frame, headers: Mapping[str, str]) -> web.StreamResponse:
     if first.kind == FrameKind.START:
         return await _prepare(request, stream, {**headers, **orjson.loads(first.payload)["headers"]})
-    if first.kind == FrameKind.DATA:
-        return await _prepare(request, stream, headers)
-    _raise_failure(first, headers)
+    if first.kind != FrameKind.DATA and stream.number == 0:
+        _raise_failure(first, headers)
     return await _prepare(request, stream, headers)
 
 
@@ -282,7 +316,6 @@ async def _write(response: web.StreamResponse, stream: Stream, batch: list[Frame
     if data:
         stream.last_byte_at = time.time()
     if last.kind == FrameKind.END:
-        stream.note_end(last)
         return data
     if last.kind == FrameKind.REPLY:
         # The kernel could not handle the request at all.
@@ -341,7 +374,10 @@ def _raise_failure(frame: Frame, headers: Mapping[str, str]) -> None:
 
 def _retry_headers(told: Mapping[str, Any]) -> dict[str, str]:
     seconds = told.get("retry_after")
-    if seconds is None and told["status"] not in (429, 503):
+    if seconds is None and told["status"] == 429:
+        # A quota that is spent: no waiting helps.
+        return {"x-should-retry": "false"}
+    if seconds is None and told["status"] != 503:
         return {}
     seconds = max(1.0, float(seconds or 1.0))
     return come_back(seconds)
@@ -361,7 +397,6 @@ async def _whole(asked: Asked, stream: Stream, headers: Mapping[str, str]) -> we
             elif frame.kind == FrameKind.DATA:
                 body = frame.payload
             else:
-                stream.note_end(frame)
                 _raise_failure(frame, headers)
     if body is None:
         raise ApiError(409, "The answer was interrupted.", code="interrupted", headers={"x-should-retry": "false"})
@@ -381,14 +416,25 @@ async def resume_completion(request: web.Request) -> web.StreamResponse:
     if not COMPLETION_ID.fullmatch(request_id) or deps.streams.foreign(request_id, caller.org_id):
         raise missing
     now = time.time()
-    with deps.streams.open(request_id, caller.org_id, request_id, received_at=now, after=after) as stream:
+    deadline = now + deps.settings.chat_deadline
+    slot = await deps.limits.resume(caller, request_id, deps.settings.chat_deadline)
+    with ExitStack() as held:
+        stream = held.enter_context(
+            deps.streams.open(request_id, caller.org_id, request_id, received_at=now, after=after)
+        )
         try:
             if not await deps.streams.heard(stream, now + RESUME_SECONDS):
                 raise missing
-            return await write_stream(request, deps, stream, now + deps.settings.chat_deadline, {})
+            stream.used_tokens = None
+            # Its own deadline, not a fresh one; what is over already is read in no time.
+            deadline = max(now + RESUME_SECONDS, stream.head.get("deadline", deadline))
+            return await write_stream(request, deps, stream, deadline, {})
         except (asyncio.CancelledError, ConnectionError):
             deps.streams.stop(stream, "client_closed", grace=grace)
             raise
+        finally:
+            if slot:
+                deps.books.settle(caller, stream, held.pop_all(), reserved=None, deadline=deadline, grace=grace)
 
 
 def _last_event_id(request: web.Request) -> int:
