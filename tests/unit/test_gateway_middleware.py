@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
-from common.bus.port import BusUnavailableError
+from common.bus.port import BusUnavailableError, RecordTooLargeError
 from gateway import errors, middleware
 from gateway.errors import ApiError
 from gateway.middleware import read_json, validate
@@ -32,6 +32,7 @@ async def fail(request: web.Request) -> web.Response:
     raise {
         "api": errors.rate_limited("Slow down.", retry=1.5),
         "bus": BusUnavailableError("away"),
+        "record": RecordTooLargeError("a record for chat-requests has 9000000 bytes"),
         "bug": ZeroDivisionError("sk-sonant-secret"),
         "http": web.HTTPUnsupportedMediaType(),
         "redirect": web.HTTPFound("/elsewhere"),
@@ -93,6 +94,7 @@ async def test_a_sane_request_id_is_kept_and_any_other_replaced() -> None:
     [
         ("GET", "/fail/api", 429, "rate_limit_exceeded"),
         ("GET", "/fail/bus", 503, "unavailable"),
+        ("GET", "/fail/record", 413, "request_too_large"),
         ("GET", "/fail/bug", 500, "internal_error"),
         ("GET", "/fail/http", 415, None),
         ("GET", "/nowhere", 404, "unknown_url"),
