@@ -79,15 +79,15 @@ async def test_the_only_upstream_is_asked_again_after_its_retry_after(llm_world:
 
 
 async def test_all_who_wait_for_a_rate_limit_are_answered_after_it(llm_world: World) -> None:
-    alias = await llm_world.alias("flaky-5+status-429-ra-1")
+    # It ends before anybody may come back, so that nobody is refused twice.
+    alias = await llm_world.alias("outage-crowded-0.9+status-429-ra-1")
     turns = await asyncio.gather(*(llm_world.ask(alias) for _ in range(8)))
     for heard, fact in turns:
         answered(heard, fact, True)
     calls = await llm_world.calls(alias.models[0])
-    assert len([call for call in calls if call["status"] == 429]) == 5
+    assert [call["status"] for call in calls[-8:]] == [200] * 8
     limited_at = min(call["at"] for call in calls if call["status"] == 429)
-    # The first of each come at once, however slow the machine; what is behind them has waited.
-    assert all(call["at"] - limited_at >= 1.0 for call in calls[8:])
+    assert all(call["at"] - limited_at >= 1.0 for call in calls if call["status"] == 200)
 
 
 @both

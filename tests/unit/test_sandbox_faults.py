@@ -66,3 +66,6 @@ def test_an_outage_begins_with_its_first_request_and_ends() -> None:
     gates = Gates()
     assert gates.decide(parse(("outage-long-60",)), "m", "") == UNAVAILABLE
     assert gates.decide(parse(("outage-over-0",)), "m", "") == NO_FAILURE
+    limited = parse(("status-429",))
+    assert gates.decide(parse(("outage-limited-60", "status-429")), "m", "") == limited.failure
+    assert gates.decide(parse(("outage-over-0", "status-429")), "m", "") == NO_FAILURE

@@ -42,7 +42,8 @@ When it fails:
 
     flaky-<n>              the first n requests fail with the other directives (503 if there are none), then
                            all succeed; counted by model name and the header x-sandbox-scenario
-    outage-<name>-<s>      the first request starts an outage of s seconds; during it everything is 503
+    outage-<name>-<s>      the first request starts an outage of s seconds; during it everything fails in that
+                           way, and nothing after it
 
 A chunk is a delta that carries text or a piece of a tool call; role, finish and usage chunks do not count.
 """
@@ -229,13 +230,9 @@ class Gates:
 
     def decide(self, faults: Faults, model: str, scenario: str) -> Failure:
         """Return the failure this request is to meet, counting it."""
-        if faults.outage is not None and self._is_out(*faults.outage):
-            return UNAVAILABLE
-        if faults.flaky is None:
+        if faults.outage is None and faults.flaky is None:
             return faults.failure
-        seen = self._seen.get((model, scenario), 0)
-        self._seen[model, scenario] = seen + 1
-        if seen >= faults.flaky:
+        if not (self._is_out(faults.outage) or self._is_early(faults.flaky, (model, scenario))):
             return NO_FAILURE
         return UNAVAILABLE if faults.failure == NO_FAILURE else faults.failure
 
@@ -244,9 +241,19 @@ class Gates:
         self._seen.clear()
         self._outages.clear()
 
-    def _is_out(self, name: str, seconds: float) -> bool:
+    def _is_out(self, outage: tuple[str, float] | None) -> bool:
+        if outage is None:
+            return False
+        name, seconds = outage
         now = time.monotonic()
         return now < self._outages.setdefault(name, now + seconds)
+
+    def _is_early(self, flaky: int | None, counted_by: tuple[str, str]) -> bool:
+        if flaky is None:
+            return False
+        seen = self._seen.get(counted_by, 0)
+        self._seen[counted_by] = seen + 1
+        return seen < flaky
 
 
 GATES = web.AppKey("gates", Gates)
