@@ -43,6 +43,7 @@ UNAVAILABLE = (
 COMMAND_SECONDS = 10.0
 CONNECT_SECONDS = 3.0
 BOOT_RETRY_SECONDS = 0.2
+CLOSE_SECONDS = 5.0
 
 
 @asynccontextmanager
@@ -53,8 +54,20 @@ async def open_postgres(url: str, *, size: int, migrations: Path, schema: str) -
     """
     await _await_migrated(url, migrations, schema)
     pool = asyncpg.create_pool(url, min_size=1, max_size=size, command_timeout=COMMAND_SECONDS, timeout=CONNECT_SECONDS)
-    async with pool:
+    await pool
+    try:
         yield pool
+    finally:
+        await _close(pool)
+
+
+async def _close(pool: Pool) -> None:
+    """Let what is asked be answered, but not for good: a connection that is never given back must not keep us here."""
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
 
 
 async def _await_migrated(url: str, migrations: Path, schema: str) -> None:
