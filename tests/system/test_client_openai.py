@@ -264,7 +264,7 @@ async def test_the_request_id_of_the_caller_comes_back(ai: AsyncOpenAI) -> None:
 async def test_a_failed_request_is_found_in_every_log_by_its_ids(sonant: Sonant, ai: AsyncOpenAI) -> None:
     request_id, trace_id = f"failed-{uuid.uuid4().hex}", uuid.uuid4().hex
     sent = {"x-request-id": request_id, "traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"}
-    with pytest.raises(openai.APIStatusError):
+    with pytest.raises(openai.APIStatusError) as failed:
         await ai.chat.completions.create(model="failing", messages=said("hi"), extra_headers=sent)
 
     def logged(service: str) -> list[dict[str, Any]]:
@@ -274,6 +274,7 @@ async def test_a_failed_request_is_found_in_every_log_by_its_ids(sonant: Sonant,
     await eventually(lambda: logged("gateway"))
     (answered,) = logged("gateway")
     assert (answered["request_id"], answered["trace_id"], answered["level"]) == (request_id, trace_id, "warning")
+    assert answered["completion"] == failed.value.response.headers["x-sonant-completion-id"]
     assert {line["event"] for line in logged("llm-stream")} == {"attempt failed"}
 
 

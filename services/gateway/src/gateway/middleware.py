@@ -20,7 +20,7 @@ from common.kernel.metrics import labelled
 from gateway import errors
 from gateway.errors import ApiError
 from gateway.metrics import HTTP_SECONDS
-from gateway.ports import REQUEST_ID, StoreUnavailableError
+from gateway.ports import COMPLETION, COMPLETION_HEADER, REQUEST_ID, StoreUnavailableError
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +64,13 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
         response = await _answer(request, handler)
         status = str(response.status)
         if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            log.warning("request failed", method=request.method, path=request.path, status=response.status)
+            log.warning(
+                "request failed",
+                method=request.method,
+                path=request.path,
+                status=response.status,
+                completion=request.get(COMPLETION),
+            )
         return response
     finally:
         labelled(HTTP_SECONDS, *_labels(request), status).observe(time.perf_counter() - started)
@@ -101,10 +107,12 @@ def _beyond_answering(request: web.Request) -> bool:
 
 
 async def finish_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Signal `on_response_prepare`: the request id goes into every answer, what we run on into none."""
+    """Signal `on_response_prepare`: the ids go into every answer, what we run on into none."""
     headers = response.headers
     headers["x-request-id"] = request.get(REQUEST_ID) or choose_request_id(None)
     headers["x-content-type-options"] = "nosniff"
+    if completion := request.get(COMPLETION):
+        headers.setdefault(COMPLETION_HEADER, completion)
     headers.popall(hdrs.SERVER, None)
 
 

@@ -47,6 +47,9 @@ class Caller:
 # correlation only: callers may send their own and repeat it.
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+# Which answer a request led to, told with every answer and every error it ends in.
+COMPLETION: web.RequestKey[str] = web.RequestKey("completion", str)
+COMPLETION_HEADER = "x-sonant-completion-id"
 
 
 @dataclass(frozen=True, slots=True)

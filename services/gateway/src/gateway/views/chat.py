@@ -22,7 +22,7 @@ from gateway.chat_request import ChatRequest, checked_id
 from gateway.deps import DEPS, Deps
 from gateway.errors import ApiError, bad_request, come_back, not_found, timed_out, unavailable
 from gateway.middleware import read_json, validate
-from gateway.ports import CALLER, Caller
+from gateway.ports import CALLER, COMPLETION, COMPLETION_HEADER, Caller
 from gateway.streams import Stream
 
 SESSION_HEADER = "x-session-id"
@@ -138,6 +138,7 @@ def _grace(request: web.Request, default: float) -> float:
 
 async def _limited(request: web.Request, asked: Asked) -> web.StreamResponse:
     """Run within the limits of the key; what was reserved is settled when the answer is over, whoever hears that."""
+    request[COMPLETION] = asked.request_id
     limits, reserved = asked.deps.limits, asked.chat.reserved_tokens()
     lifetime = asked.deadline - time.time()
     try:
@@ -296,7 +297,7 @@ async def _begin(request: web.Request, stream: Stream, first: Frame, headers: Ma
 
 
 async def _prepare(request: web.Request, stream: Stream, headers: Mapping[str, str]) -> web.StreamResponse:
-    own = {"x-sonant-completion-id": stream.request_id, "x-sonant-session-id": stream.session_id}
+    own = {COMPLETION_HEADER: stream.request_id, "x-sonant-session-id": stream.session_id}
     response = web.StreamResponse(headers={**SSE_HEADERS, **own, **headers})
     if request.version >= HttpVersion11:
         response.enable_chunked_encoding()
@@ -400,7 +401,7 @@ async def _whole(asked: Asked, stream: Stream, headers: Mapping[str, str]) -> we
                 _raise_failure(frame, headers)
     if body is None:
         raise ApiError(409, "The answer was interrupted.", code="interrupted", headers={"x-should-retry": "false"})
-    own = {"x-sonant-completion-id": stream.request_id, "x-sonant-session-id": stream.session_id}
+    own = {COMPLETION_HEADER: stream.request_id, "x-sonant-session-id": stream.session_id}
     return web.Response(body=body, content_type="application/json", headers={**own, **headers, **extra})
 
 
