@@ -14,6 +14,7 @@ from common.events.resources import Pin, Place
 from common.resources.entries import place_keys
 from common.resources.reader import BrokenSetError, Reader
 from common.storage.resp import Resp, open_resp
+from resources.adapters.hume_policy import READ_BACKOFF
 from sandbox.app import serve
 from tests.support.active import PROJECT, Team, reading
 from tests.support.engines import new_database
@@ -21,7 +22,7 @@ from tests.support.resources import asking, started, world_on
 from tests.support.waiting import eventually
 
 STAMPEDE = 150
-MOST_TRIES = 2
+MOST_TRIES = 1 + READ_BACKOFF.attempts
 KEY = f"key-{uuid.uuid4().hex}"
 
 
