@@ -1,5 +1,8 @@
-"""The small parts of the kernel: backoff, progress, the brake, redaction."""
+"""The small parts of the kernel: backoff, progress, the brake, redaction, traces, the end of tasks."""
 
+import asyncio
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,6 +11,7 @@ from common.kernel.brake import Brake
 from common.kernel.logs import redact
 from common.kernel.progress import Progress
 from common.kernel.retry import NEVER, Backoff
+from common.kernel.tasks import end
 
 
 def test_backoff_grows_to_its_ceiling_and_gives_up() -> None:
@@ -92,3 +96,28 @@ def test_a_callers_trace_is_continued_and_anything_else_begins_a_new_one() -> No
     new = [trace.continued(each) for each in invalid]
     assert len({trace.trace_id(each) for each in new}) == len(invalid)
     assert all(trace.trace_id(trace.continued(each)) == trace.trace_id(each) for each in new)
+
+
+async def test_a_task_that_loses_its_cancellation_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.kernel.tasks.NOTICE_SECONDS", 0.01)
+    lost = 0
+
+    async def works_for_good() -> None:
+        nonlocal lost
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                lost += 1
+                if lost > 2:
+                    raise
+
+    async def ended() -> None:
+        return
+
+    tasks = [asyncio.create_task(works_for_good()), asyncio.create_task(ended())]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await end(*tasks)
+    assert all(task.done() for task in tasks)
+    assert lost == 3

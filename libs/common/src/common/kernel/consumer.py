@@ -20,6 +20,7 @@ from common.kernel.brake import Brake
 from common.kernel.metrics import labelled
 from common.kernel.progress import Progress, Step
 from common.kernel.replies import Reply, error_body, send_reply
+from common.kernel.tasks import end
 from common.kernel.verdicts import Halt, Park, Retry
 
 log = structlog.get_logger(__name__)
@@ -96,9 +97,7 @@ class Consumer:
                 await self._intake(subscription)
                 await self._drain(set(self._tasks), self._drain_seconds)
             finally:
-                for task in (committer, gauge):
-                    task.cancel()
-                await asyncio.wait([committer, gauge])
+                await end(committer, gauge)
                 await self._commit(subscription)
 
     def stop(self) -> None:

@@ -8,6 +8,22 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
+# What a task may still do when it is cancelled, before it is taken for one that did not notice.
+NOTICE_SECONDS = 3.0
+
+
+async def end(*tasks: "asyncio.Task[Any]") -> None:
+    """Cancel tasks and wait until they have ended.
+
+    Again where that was lost: before Python 3.12 `asyncio.wait_for`, which the Redis client writes with, drops a
+    cancellation that comes as it is done, and a task that works for good would go on for good.
+    """
+    late = {task for task in tasks if not task.done()}
+    while late:
+        for task in late:
+            task.cancel()
+        _, late = await asyncio.wait(late, timeout=NOTICE_SECONDS)
+
 
 class Tasks:
     """Owns the side tasks of a process; the first to fail sets `failed`."""
@@ -32,11 +48,7 @@ class Tasks:
 
     async def close(self) -> None:
         """Cancel what still runs and wait for it."""
-        tasks = set(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await end(*self._tasks)
         # Retrieved, so that a failure already logged is not reported again at exit.
         if self.failed.done():
             self.failed.exception()
