@@ -1,8 +1,6 @@
 """The live channel on a real engine: order under load, reconnects, vanished mailboxes, late frames, signals."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 from common.bus.live import Frame, FrameKind, LiveReader, LiveWriter, open_writer
@@ -10,22 +8,8 @@ from common.kernel import metrics
 from common.storage.resp import open_resp
 from sonant_cli.engines import valkey
 from tests.support.engines import running
+from tests.support.mailbox import open_mailbox
 from tests.support.waiting import eventually
-
-
-@asynccontextmanager
-async def reading(url: str, instance: str, on_signal: Any = None) -> AsyncIterator[LiveReader]:
-    async with open_resp(url) as connection, open_resp(url) as beating:
-        reader = LiveReader(connection, beating, instance, on_signal)
-        await reader.open()
-        tasks = [asyncio.create_task(reader.read()), asyncio.create_task(reader.beat())]
-        try:
-            yield reader
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-            await reader.close()
 
 
 def data(request_id: str, number: int) -> Frame:
@@ -42,7 +26,7 @@ async def collect(reader: LiveReader, request_id: str, count: int, *, after: int
 
 
 async def test_frames_of_many_requests_arrive_in_order(valkey_url: str) -> None:
-    async with open_writer(valkey_url) as writer, reading(valkey_url, "order") as reader:
+    async with open_writer(valkey_url) as writer, open_mailbox(valkey_url, "order") as reader:
         collecting = [asyncio.create_task(collect(reader, f"r{n}", 50)) for n in range(40)]
         await asyncio.sleep(0)
         for number in range(1, 51):
@@ -55,7 +39,7 @@ async def test_frames_of_many_requests_arrive_in_order(valkey_url: str) -> None:
 
 async def test_a_restart_of_the_engine_loses_no_frame() -> None:
     async with running(valkey) as engine, open_writer(engine.url) as writer:
-        async with reading(engine.url, "restart") as reader:
+        async with open_mailbox(engine.url, "restart") as reader:
             collecting = asyncio.create_task(collect(reader, "r", 300))
             sending = asyncio.create_task(_send_slowly(writer, reader.mailbox, 300))
             await eventually(lambda: reader._positions[reader.mailbox] != "0")
@@ -73,7 +57,7 @@ async def _send_slowly(writer: LiveWriter, mailbox: str, count: int) -> None:
 
 
 async def test_a_mailbox_that_vanished_is_made_anew_and_its_waiters_are_told(valkey_url: str) -> None:
-    async with open_writer(valkey_url) as writer, reading(valkey_url, "vanish") as reader:
+    async with open_writer(valkey_url) as writer, open_mailbox(valkey_url, "vanish") as reader:
         with reader.waiting("r") as waiter:
             await writer.command("DEL", reader.mailbox)
             await eventually(lambda: waiter.gap)
@@ -84,7 +68,7 @@ async def test_a_mailbox_that_vanished_is_made_anew_and_its_waiters_are_told(val
 
 async def test_nobody_listens_once_a_reader_has_closed(valkey_url: str) -> None:
     async with open_writer(valkey_url) as writer:
-        async with reading(valkey_url, "closing") as reader:
+        async with open_mailbox(valkey_url, "closing") as reader:
             assert await writer.listening(reader.mailbox)
         assert not await writer.listening(reader.mailbox)
         writer.send(reader.mailbox, data("r", 1))
@@ -96,7 +80,7 @@ async def test_the_mailbox_of_a_former_life_is_removed(valkey_url: str) -> None:
     async with open_writer(valkey_url) as writer, open_resp(valkey_url) as connection, open_resp(valkey_url) as beating:
         former = LiveReader(connection, beating, "reborn")
         await former.open()
-        async with reading(valkey_url, "reborn") as reader:
+        async with open_mailbox(valkey_url, "reborn") as reader:
             assert await writer.listening(reader.mailbox)
             assert not await writer.listening(former.mailbox)
 
@@ -106,7 +90,7 @@ async def test_late_frames_are_counted_and_dropped(valkey_url: str) -> None:
         return float(metrics.LIVE_LATE_FRAMES._value.get())
 
     before = late()
-    async with open_writer(valkey_url) as writer, reading(valkey_url, "late") as reader:
+    async with open_writer(valkey_url) as writer, open_mailbox(valkey_url, "late") as reader:
         writer.send(reader.mailbox, data("nobody", 1))
         await eventually(lambda: late() == before + 1)
 
@@ -114,15 +98,15 @@ async def test_late_frames_are_counted_and_dropped(valkey_url: str) -> None:
 async def test_signals_reach_every_instance_and_those_that_start_a_little_later(valkey_url: str) -> None:
     heard: dict[str, list[Any]] = {"a": [], "b": [], "late": []}
     async with open_writer(valkey_url) as writer:
-        async with reading(valkey_url, "a", heard["a"].append), reading(valkey_url, "b", heard["b"].append):
+        async with open_mailbox(valkey_url, "a", heard["a"].append), open_mailbox(valkey_url, "b", heard["b"].append):
             await writer.signal("test-signal", n=7)
-            async with reading(valkey_url, "late", heard["late"].append):
+            async with open_mailbox(valkey_url, "late", heard["late"].append):
                 signal = {"kind": "test-signal", "n": 7}
                 await eventually(lambda: all(signal in signals for signals in heard.values()))
 
 
 async def test_a_command_reaches_the_engine_before_the_frames_queued_after_it(valkey_url: str) -> None:
-    async with open_writer(valkey_url) as writer, reading(valkey_url, "ordered") as reader:
+    async with open_writer(valkey_url) as writer, open_mailbox(valkey_url, "ordered") as reader:
         for number in range(1, 200):
             writer.queue_command("SET", f"test:ordered:{number}", "there")
             writer.send(reader.mailbox, data("r", number))
@@ -136,7 +120,7 @@ async def test_what_the_engine_refuses_for_good_holds_up_nothing_and_is_counted(
         return float(metrics.LIVE_REFUSED._value.get())
 
     before = refused()
-    async with open_writer(valkey_url) as writer, reading(valkey_url, "refused") as reader:
+    async with open_writer(valkey_url) as writer, open_mailbox(valkey_url, "refused") as reader:
         await writer.command("SET", "test:text", "no list")
         with reader.waiting("r") as waiter:
             writer.queue_command("LPUSH", "test:text", "a")

@@ -24,8 +24,8 @@ from common.events.chat import CHAT_EVENTS, CHAT_REPLY_REQUESTED, ChatReplyReque
 from common.events.envelope import Event, open_event
 from common.events.registry import BY_NAME
 from common.storage.redis import open_redis
-from common.storage.resp import open_resp
 from sandbox import app as sandbox
+from tests.support.mailbox import open_mailbox
 from tests.support.sonant import free_port
 from tests.support.waiting import eventually
 
@@ -385,27 +385,12 @@ async def _ready(world: World) -> bool:
         return False
 
 
-@asynccontextmanager
-async def _listening(url: str) -> AsyncIterator[LiveReader]:
-    async with open_resp(url) as reading, open_resp(url) as beating:
-        reader = LiveReader(reading, beating, "gateway-under-test")
-        await reader.open()
-        tasks = [asyncio.create_task(reader.read()), asyncio.create_task(reader.beat())]
-        try:
-            yield reader
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-            await reader.close()
-
-
 @pytest.fixture(scope="session")
 async def _llm_service(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     """One service for the session; tests keep apart by aliases of their own."""
     url = urlsplit(valkey_url)._replace(path=f"/{VALKEY_DATABASE}").geturl()
     models_file = tmp_path_factory.mktemp("llm-stream") / "models.toml"
-    async with open_redis(url) as redis, open_writer(url) as live, _listening(url) as reader:
+    async with open_redis(url) as redis, open_writer(url) as live, open_mailbox(url) as reader:
         async with aiohttp.ClientSession() as http, sandbox.serve() as address:
             log = ValkeyLog(url, redis)
             world = World(log, live, reader, http, models_file)

@@ -4,21 +4,22 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from common.bus.live import LiveReader
+from common.bus.live import LiveReader, OnSignal
+from common.kernel.tasks import end
 from common.storage.resp import open_resp
 
 
 @asynccontextmanager
-async def open_mailbox(redis_url: str) -> AsyncIterator[LiveReader]:
+async def open_mailbox(
+    redis_url: str, instance: str = "test-gateway", on_signal: OnSignal | None = None
+) -> AsyncIterator[LiveReader]:
     """A mailbox, open and read."""
     async with open_resp(redis_url) as reading, open_resp(redis_url) as beating:
-        reader = LiveReader(reading, beating, "test-gateway")
+        reader = LiveReader(reading, beating, instance, on_signal)
         await reader.open()
         tasks = [asyncio.create_task(reader.read()), asyncio.create_task(reader.beat())]
         try:
             yield reader
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            await end(*tasks)
             await reader.close()

@@ -17,6 +17,7 @@ from common.events.chat import ChatReplyRequested, ReplyError, Usage
 from common.events.envelope import Event
 from common.kernel.metrics import labelled
 from common.kernel.replies import error_body
+from common.kernel.tasks import end
 from common.resources.reader import ActiveSets
 from llm_stream.active import with_active_set
 from llm_stream.failover import Attempts, Breakers, ReplyFailed, TooLong, merge_request
@@ -128,7 +129,7 @@ async def _run(turn: Turn, deps: Deps) -> None:
             await _work(turn, deps, attempts)
     except asyncio.CancelledError:
         # Cancelled after the drain budget: the client is told, the fact is published, then we go.
-        await _end(*(task for task in (turn.work, turn.claim) if task is not None and not task.done()))
+        await end(*(task for task in (turn.work, turn.claim) if task is not None))
         if turn.claimed:
             await _finish(turn, deps, attempts, _outcome(turn))
         raise
@@ -142,13 +143,6 @@ async def _work(turn: Turn, deps: Deps, attempts: list[chat.Attempt]) -> None:
         turn.work = work = asyncio.create_task(_converse(turn, deps, attempts), name=turn.request.request_id)
         turn.claim.add_done_callback(lambda _: turn.claimed or work.cancel())
         await asyncio.wait({work})
-
-
-async def _end(*tasks: "asyncio.Task[Any]") -> None:
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)
 
 
 def _outcome(turn: Turn) -> Answered | ReplyFailed | None:

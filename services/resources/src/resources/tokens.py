@@ -56,7 +56,7 @@ class Tokens:
         return token if now < token.renew_at else await self._renewed(token)
 
     async def _renewed(self, token: Token) -> Token:
-        """Another token, or for now the one in hand; the request for another goes on."""
+        """Another token, or the one in hand where that takes long; the request for another goes on."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 return await self._fetched()
