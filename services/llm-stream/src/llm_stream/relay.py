@@ -13,10 +13,13 @@ import orjson
 from llm_stream.models import Alias, Upstream
 from llm_stream.ports import UpstreamBroken
 from llm_stream.sentences import SkipPrefix, releasable
+from llm_stream.template import Template
 from llm_stream.turn import Turn
 
 DONE = b"[DONE]"
 SPOKEN = frozenset({"role", "content"})
+# Of a stream whose chunks differ in more than their text nothing is learnt, however long it is.
+LESSONS = 3
 
 
 class Relay:
@@ -36,6 +39,8 @@ class Relay:
         self._last: dict[str, Any] = {}
         self._opened: set[int] = {0} if turn.begun else set()
         self._finished: set[int] = set()
+        self._template: Template | None = None
+        self._lessons = LESSONS
         turn.upstream, turn.attempt_tokens, turn.first_byte_at = upstream, 0, None
         self.ended = False
         self.model = upstream.model
@@ -55,6 +60,10 @@ class Relay:
     def _take(self, payload: bytes) -> None:
         if self._turn.first_byte_at is None:
             self._turn.first_byte_at = time.time()
+        if self._template is not None and (plain := self._template.fill(payload)) is not None:
+            self._count(1)
+            self._turn.emit(plain[0], tokens=1, text=plain[1])
+            return
         chunk = _parse(payload)
         usage = chunk.pop("usage", None)
         if usage and isinstance(usage, dict):
@@ -62,16 +71,18 @@ class Relay:
         self.model = chunk.get("model") or self.model
         choices = chunk["choices"]
         if len(choices) == 1 and not self._hold and _is_plain(choices[0]):
-            self._take_plain(chunk, choices[0]["delta"]["content"])
+            self._count(1)
+            told = self._emit(chunk, choices[0]["delta"]["content"], tokens=1)
+            if self._lessons > 0 and _is_plain(choices[0]):
+                self._lessons -= 1
+                self._template = Template.learn(payload, told)
         elif choices:
             self._take_choices(chunk, choices)
 
-    def _take_plain(self, chunk: dict[str, Any], text: str) -> None:
-        """What nearly every chunk is: a piece of text of the only choice."""
-        self.tokens += 1
-        self._turn.generated_tokens += 1
+    def _count(self, tokens: int) -> None:
+        self.tokens += tokens
+        self._turn.generated_tokens += tokens
         self._turn.attempt_tokens = self.tokens
-        self._emit(chunk, text, tokens=1)
 
     def _take_choices(self, chunk: dict[str, Any], choices: list[dict[str, Any]]) -> None:
         finished = False
@@ -81,9 +92,7 @@ class Relay:
                 self.finish_reason = choice["finish_reason"]
                 self._finished.add(choice.get("index", 0))
         tokens = _tokens_of(choices)
-        self.tokens += tokens
-        self._turn.generated_tokens += tokens
-        self._turn.attempt_tokens = self.tokens
+        self._count(tokens)
         if self._hold:
             self._hold_back(chunk, choices)
         elif finished:
@@ -119,7 +128,8 @@ class Relay:
 
     # -- out ------------------------------------------------------------------------------------------------
 
-    def _emit(self, chunk: dict[str, Any], text: str, *, tokens: int) -> None:
+    def _emit(self, chunk: dict[str, Any], text: str, *, tokens: int) -> bytes:
+        """Say a chunk as ours; returns it as it is told."""
         request = self._turn.request
         chunk["id"] = request.request_id
         chunk["object"] = "chat.completion.chunk"
@@ -134,7 +144,9 @@ class Relay:
                 self._opened.add(index)
                 choice["delta"] = {"role": "assistant", **choice["delta"]}
         self._turn.start(provider_headers(self._upstream))
-        self._turn.emit(orjson.dumps(chunk), tokens=tokens, text=text)
+        told = orjson.dumps(chunk)
+        self._turn.emit(told, tokens=tokens, text=text)
+        return told
 
     def finish(self, usage: dict[str, Any]) -> None:
         """The stream is whole: release what was held, the finish chunk, usage if asked for, and `[DONE]`."""
