@@ -32,6 +32,7 @@ class _Wire(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._heard_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._unsent: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -58,16 +59,25 @@ class _Wire(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     def send(self, commands: Sequence[Command]) -> "list[asyncio.Future[Any]]":
+        """Send commands; those of one turn of the event loop leave in one write."""
         if self._transport is None or self._transport.is_closing():
             raise ConnectionError("connection to the live store is closed")
         if not self._waiting:
             self._heard_at = self._loop.time()
             if self._timer is None:
                 self._timer = self._loop.call_later(self._timeout, self._check)
+        packed = [hiredis.pack_command(cast("Any", command)) for command in commands]
+        if not self._unsent:
+            self._loop.call_soon(self._write)
+        self._unsent += packed
         futures = [self._loop.create_future() for _ in commands]
         self._waiting.extend(futures)
-        self._transport.write(b"".join([hiredis.pack_command(cast("Any", command)) for command in commands]))
         return futures
+
+    def _write(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        if self._transport is not None:
+            self._transport.write(b"".join(unsent))
 
     def _check(self) -> None:
         """Cut a connection on which a reply is overdue. One lazy timer, instead of one per command."""
@@ -102,7 +112,11 @@ class Resp:
 
     async def execute(self, *command: str | bytes | int | float) -> Any:
         """Send one command and wait for its reply."""
-        return (await self.pipeline([command]))[0]
+        wire = self._wire if self._wire is not None and self._wire.open else await self._dial()
+        reply = await wire.send([command])[0]
+        if isinstance(reply, ResponseError):
+            raise reply
+        return reply
 
     async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands in one write and wait for all replies; the first refused command raises."""
