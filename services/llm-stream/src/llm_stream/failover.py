@@ -3,8 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -155,53 +154,54 @@ class Attempts:
     async def _attempt(
         self, candidate: _Candidate, patience: Patience, try_one: Callable[[Upstream, Patience], Awaitable[T]]
     ) -> T:
-        breaker = candidate.breaker
-        async with self._recorded(candidate.upstream, breaker) as outcome:
-            try:
-                answer = await try_one(candidate.upstream, patience)
-            except UpstreamError as error:
-                outcome.name = _judge(candidate, error)
-                raise
-            except asyncio.CancelledError:
-                outcome.name = "stopped"
-                raise
-            outcome.name = "completed"
+        upstream, breaker = candidate.upstream, candidate.breaker
+        started_at, started = time.time(), time.monotonic()
+        outcome, error = "bug", None
+        try:
+            answer = await try_one(upstream, patience)
+            outcome = "completed"
+        except UpstreamError as raised:
+            outcome, error = _judge(candidate, raised), raised
+            raise
+        except asyncio.CancelledError:
+            outcome = "stopped"
+            raise
+        else:
             breaker.succeeded()
             return answer
-
-    @asynccontextmanager
-    async def _recorded(self, upstream: Upstream, breaker: Breaker) -> AsyncIterator["_Outcome"]:
-        outcome = _Outcome()
-        started_at, started = time.time(), time.monotonic()
-        error: BaseException | None = None
-        try:
-            yield outcome
-        except BaseException as raised:
-            error = raised
-            raise
         finally:
-            if outcome.name in ("stopped", "bug"):
+            if outcome in ("stopped", "bug"):
                 breaker.left()
-            seconds = time.monotonic() - started
-            heard_at = self.first_byte_at()
-            labelled(ATTEMPTS, upstream.name, outcome.name).inc()
-            labelled(ATTEMPT_SECONDS, upstream.name).observe(seconds)
-            labelled(BREAKER_OPEN, upstream.name).set(breaker.state != "closed")
-            self.made.append(
-                Attempt(
-                    upstream=upstream.name,
-                    model=upstream.model,
-                    outcome=outcome.name,
-                    status=error.status if isinstance(error, UpstreamError) else None,
-                    # A provider that refuses our key quotes a part of it.
-                    error=redact_text(str(error))[:500] if isinstance(error, UpstreamError) else None,
-                    started_at=started_at,
-                    duration_ms=round(seconds * 1000, 3),
-                    first_byte_ms=None if heard_at is None else round((heard_at - started_at) * 1000, 3),
-                )
+            self._record(upstream, breaker, outcome, error, started_at, time.monotonic() - started)
+
+    def _record(
+        self,
+        upstream: Upstream,
+        breaker: Breaker,
+        outcome: str,
+        error: UpstreamError | None,
+        started_at: float,
+        seconds: float,
+    ) -> None:
+        heard_at = self.first_byte_at()
+        labelled(ATTEMPTS, upstream.name, outcome).inc()
+        labelled(ATTEMPT_SECONDS, upstream.name).observe(seconds)
+        labelled(BREAKER_OPEN, upstream.name).set(breaker.state != "closed")
+        self.made.append(
+            Attempt(
+                upstream=upstream.name,
+                model=upstream.model,
+                outcome=outcome,
+                status=None if error is None else error.status,
+                # A provider that refuses our key quotes a part of it.
+                error=None if error is None else redact_text(str(error))[:500],
+                started_at=started_at,
+                duration_ms=round(seconds * 1000, 3),
+                first_byte_ms=None if heard_at is None else round((heard_at - started_at) * 1000, 3),
             )
-            if isinstance(error, UpstreamError):
-                log.warning("attempt failed", upstream=upstream.name, outcome=outcome.name, error=str(error))
+        )
+        if error is not None:
+            log.warning("attempt failed", upstream=upstream.name, outcome=outcome, error=str(error))
 
     def _refused(self, refused: UpstreamRefused) -> Exception:
         if refused.too_long and self.alias.larger is not None:
@@ -228,11 +228,6 @@ class Attempts:
             message = "The answer was not complete before the deadline."
             return ReplyFailed(ReplyError(status=504, message=message, type="server_error", code="deadline_exceeded"))
         return _all_resting(candidates, max(1.0, soonest))
-
-
-@dataclass(slots=True)
-class _Outcome:
-    name: str = "bug"
 
 
 def _judge(candidate: _Candidate, error: UpstreamError) -> str:

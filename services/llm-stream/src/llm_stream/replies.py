@@ -124,7 +124,8 @@ async def _run(turn: Turn, deps: Deps) -> None:
     deps.turns.stop_early(turn)
     try:
         await _work(turn, deps, attempts)
-        await asyncio.wait({turn.claim})
+        if not turn.claim.done():
+            await asyncio.wait({turn.claim})
         if turn.postponed and turn.claimed:
             await _work(turn, deps, attempts)
     except asyncio.CancelledError:
