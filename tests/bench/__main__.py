@@ -80,7 +80,7 @@ def bench_log(plans: Plans, log: str, direct: Target) -> Outcome:
             print(f"{log}: ready, second start {again.start_seconds:.1f} s", flush=True)
             outcome = Outcome(log, again.start_seconds, usage_of({**again.target.pids(), **pids}))
             if plans.chat:
-                plans.chat.run(outcome, again.target, direct, pids)
+                plans.chat.run(outcome, again.target, direct, pids, data_dir)
             if plans.resources:
                 outcome.resources = plans.resources.run(log, again.target, data_dir, models_file, provider)
             return outcome
@@ -96,7 +96,7 @@ def bench_running(plan: Plan, options: argparse.Namespace, direct: Target) -> Ou
         key = key or (data_dir / "admin-key").read_text().strip()
         target = Target(options.url, key, options.model, lambda: read_pids(data_dir))
     outcome = Outcome("as running", NAN, usage_of(target.pids()))
-    plan.run(outcome, target, direct, {})
+    plan.run(outcome, target, direct, {}, data_dir)
     return outcome
 
 

@@ -1,14 +1,17 @@
 """Ours beside a direct call: what is run in turn, and the figures that come of it."""
 
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import uvloop
 
 from tests.bench.interrupt import StopBench, StopReport
 from tests.bench.measure import Usage
 from tests.bench.resources import ResourcesReport
+from tests.bench.stages import completed_since, stages_of
 from tests.bench.system import Sample, Target, drive
 
 NAN = float("nan")
@@ -33,6 +36,8 @@ class Row:
     direct_cpu: dict[str, float]
     resident: dict[str, int]
     failed: int
+    # p50 and p99 in ms of ours, by the moment the stage ends with; empty where the log is not ours to read.
+    stages: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def added_p50(self) -> float:
@@ -74,21 +79,27 @@ class Plan:
     rounds: int
     stops: int
 
-    def run(self, outcome: Outcome, ours: Target, direct: Target, broker: Mapping[str, int]) -> None:
+    def run(
+        self, outcome: Outcome, ours: Target, direct: Target, broker: Mapping[str, int], data_dir: Path | None
+    ) -> None:
         """Measure one running system, with the broker's process where there is one; says where it is."""
         log = outcome.log
         print(f"{log}: warming up ...", flush=True)
         drive(ours, WARM_STREAMS, WARM_SECONDS, self.warmup, {})
         for streams in self.streams:
             print(f"{log}: {streams} streams ...", flush=True)
-            self._compare(outcome, streams, ours, direct, broker)
+            began = time.time()
+            row = self._compare(outcome, streams, ours, direct, broker)
+            if data_dir is not None:
+                row = replace(row, stages=stages_of(completed_since(data_dir, began)))
+            outcome.rows.append(row)
         if self.stops:
             print(f"{log}: {self.stops} stops of each kind ...", flush=True)
             outcome.stops = uvloop.run(measure_stops(ours, direct, self.stops))
         for stop in outcome.stops:
             outcome.add_reasons(stop.reasons)
 
-    def _compare(self, outcome: Outcome, streams: int, ours: Target, direct: Target, broker: Mapping[str, int]) -> None:
+    def _compare(self, outcome: Outcome, streams: int, ours: Target, direct: Target, broker: Mapping[str, int]) -> Row:
         """Direct and ours in turn, so that both see the same machine."""
         seconds, with_upstream = self.seconds / self.rounds, {**broker, **direct.pids()}
         calls, relays = [], []
@@ -97,7 +108,7 @@ class Plan:
             relays.append(drive(ours, streams, seconds, self.warmup, with_upstream))
         for sample in [*calls, *relays]:
             outcome.add_reasons(sample.load.reasons)
-        outcome.rows.append(make_row(streams, calls, relays))
+        return make_row(streams, calls, relays)
 
 
 def make_row(streams: int, direct: Sequence[Sample], ours: Sequence[Sample]) -> Row:

@@ -72,6 +72,22 @@ def cpu_table(rows: Sequence[Row]) -> str:
     return table(["CPU s per 1,000", *names, "budgeted"], lines)
 
 
+def stage_table(rows: Sequence[Row]) -> str:
+    """Where the time of our answers went: p50 and p99 of each stage."""
+    staged = [row for row in rows if row.stages]
+    names = list(staged[0].stages)
+    return table(
+        ["stage ms p50/p99", f"received to {names[0]}", *(f"to {name}" for name in names[1:])],
+        (
+            [
+                f"{row.streams} streams",
+                *(f"{number(p50, 2)} / {number(p99, 2)}" for p50, p99 in row.stages.values()),
+            ]
+            for row in staged
+        ),
+    )
+
+
 def memory_table(at_rest: dict[str, Usage], rows: Sequence[Row]) -> str:
     """Resident MiB per process at rest and after each load."""
     names = sorted(at_rest, key=_process_order)
@@ -174,7 +190,10 @@ def report(outcome: Outcome) -> str:
     """All tables of one log."""
     parts = [f"== log: {outcome.log} =="]
     if outcome.rows:
-        parts += [latency_table(outcome.rows), cpu_table(outcome.rows)]
+        parts.append(latency_table(outcome.rows))
+        if any(row.stages for row in outcome.rows):
+            parts.append(stage_table(outcome.rows))
+        parts.append(cpu_table(outcome.rows))
     if outcome.at_rest:
         parts.append(memory_table(outcome.at_rest, outcome.rows))
     if outcome.stops:

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 
 import pytest
 
-from tests.bench.compare import Outcome
+from tests.bench.compare import Outcome, Plan
 from tests.bench.interrupt import Listener, closed_streams
 from tests.bench.load import Load, chat_request, complaint, dechunk, http_request
 from tests.bench.reads import ReadLane
@@ -80,12 +81,21 @@ async def test_the_closed_loop_completes_streams_against_the_upstream() -> None:
     assert report.failed == 0
 
 
-def test_what_is_asked_of_resources_is_measured_on_a_running_system() -> None:
+def test_streams_and_resources_are_measured_on_a_running_system() -> None:
+    chat = Plan(streams=[2], seconds=1.0, warmup=0.2, rounds=1, stops=2)
     plan = ResourcesPlan(readers=(1, 3), seconds=1.0, warmup=0.2, stampede=20, rounds=2, switches=6)
     with scratch_directory() as scratch, bench_upstream() as upstream, provider_sandbox() as provider:
         models_file = write_models_file(scratch / "models.toml", upstream.url)
         with sonant_up(scratch / "data", models_file, None, provider_settings(provider)) as sonant:
+            outcome = Outcome("embedded", sonant.start_seconds, {})
+            chat.run(outcome, sonant.target, upstream, {}, scratch / "data")
             report = plan.run("embedded", sonant.target, scratch / "data", models_file, provider)
+    assert outcome.failed == 0, outcome.reasons
+    (row,) = outcome.rows
+    assert list(row.stages) == ["taken from the log", "upstream asked", "first token", "finished"]
+    # The stages lie within what the client sees, and the upstream's 20 ms and nineteen times 5 ms within theirs.
+    assert 0 < row.stages["taken from the log"][0] < row.first_p50
+    assert 20 <= row.stages["first token"][0] + 1 < 95 <= row.stages["finished"][0] + 1
     assert report.failed == 0, report.reasons
     assert [row.readers for row in report.reads] == [1, 3, 1, 3]
     assert all(row.rate > 0 and "gateway" in row.cpu for row in report.reads)
@@ -93,7 +103,9 @@ def test_what_is_asked_of_resources_is_measured_on_a_running_system() -> None:
     (way,) = report.propagation
     assert set(way.each) == {"gateway-0", "gateway-1", "llm-stream-0"}
     assert 0 < way.since_sent.p50 <= way.since_sent.p99 <= way.since_sent.most
-    assert "switch sent to last replica" in table_of(Outcome("embedded", sonant.start_seconds, {}, resources=report))
+    table = table_of(replace(outcome, resources=report))
+    assert "received to taken from the log" in table
+    assert "switch sent to last replica" in table
 
 
 async def test_a_server_that_refuses_reads_is_not_counted_as_read() -> None:
