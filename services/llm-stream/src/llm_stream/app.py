@@ -25,7 +25,7 @@ from llm_stream.turns import Turns
 log = structlog.get_logger(__name__)
 
 # Nobody waits for a fact: some in one publication cost the log and its readers less than each alone.
-FACTS_LINGER_SECONDS = 0.01
+FACTS_LINGER_SECONDS = 0.05
 
 
 @asynccontextmanager
