@@ -58,8 +58,8 @@ class _Wire(asyncio.Protocol):
     def open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
-    def send(self, commands: Sequence[Command]) -> "list[asyncio.Future[Any]]":
-        """Send commands; those of one turn of the event loop leave in one write."""
+    def send(self, commands: Sequence[Command], *, gather: bool = False) -> "list[asyncio.Future[Any]]":
+        """Send commands: at once, or with `gather` in one write with what else is sent in this turn of the loop."""
         if self._transport is None or self._transport.is_closing():
             raise ConnectionError("connection to the live store is closed")
         if not self._waiting:
@@ -67,16 +67,18 @@ class _Wire(asyncio.Protocol):
             if self._timer is None:
                 self._timer = self._loop.call_later(self._timeout, self._check)
         packed = [hiredis.pack_command(cast("Any", command)) for command in commands]
-        if not self._unsent:
+        if gather and not self._unsent:
             self._loop.call_soon(self._write)
         self._unsent += packed
         futures = [self._loop.create_future() for _ in commands]
         self._waiting.extend(futures)
+        if not gather:
+            self._write()
         return futures
 
     def _write(self) -> None:
         unsent, self._unsent = self._unsent, []
-        if self._transport is not None:
+        if unsent and self._transport is not None:
             self._transport.write(b"".join(unsent))
 
     def _check(self) -> None:
@@ -111,9 +113,9 @@ class Resp:
         self._dialling = asyncio.Lock()
 
     async def execute(self, *command: str | bytes | int | float) -> Any:
-        """Send one command and wait for its reply."""
+        """Send one command and wait for its reply. Those of many callers in one turn of the loop leave in one write."""
         wire = self._wire if self._wire is not None and self._wire.open else await self._dial()
-        reply = await wire.send([command])[0]
+        reply = await wire.send([command], gather=True)[0]
         if isinstance(reply, ResponseError):
             raise reply
         return reply
