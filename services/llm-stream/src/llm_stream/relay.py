@@ -73,6 +73,7 @@ class Relay:
         if len(choices) == 1 and not self._hold and _is_plain(choices[0]):
             self._count(1)
             told = self._emit(chunk, choices[0]["delta"]["content"], tokens=1)
+            # Not plain any more is the first of a choice, which was given its role.
             if self._lessons > 0 and _is_plain(choices[0]):
                 self._lessons -= 1
                 self._template = Template.learn(payload, told)

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import orjson
 
-CONTENT = re.compile(rb'"content"\s*:\s*"')
-TEXT = re.compile(rb'(?:[^"\\]|\\.)*', re.DOTALL)
+# A quotation mark within a text has a backslash before it, so nothing that a text says looks like this.
+CONTENT = re.compile(rb'"content"\s*:\s*"((?:[^"\\]|\\.)*)"', re.DOTALL)
 PROBE = b"probe"
 
 
@@ -33,8 +33,8 @@ class Template:
     @classmethod
     def learn(cls, heard: bytes, told: bytes) -> "Template | None":
         """From a chunk as it came and as it was passed on, both valid; None where their text cannot be cut out."""
-        ends = _around(heard), _around(told)
-        return None if ends[0] is None or ends[1] is None else cls(ends[0], ends[1])
+        around_heard, around_told = _around(heard), _around(told)
+        return cls(around_heard, around_told) if around_heard and around_told else None
 
     def fill(self, heard: bytes) -> tuple[bytes, str] | None:
         """The client's chunk and its text; None for a chunk of another shape, or without text."""
@@ -51,13 +51,9 @@ class Template:
 
 def _around(chunk: bytes) -> _Around | None:
     """What surrounds `choices[0].delta.content`, if that is the only content in there."""
-    places = list(CONTENT.finditer(chunk))
-    if len(places) != 1:
+    texts = list(CONTENT.finditer(chunk))
+    if len(texts) != 1:
         return None
-    start = places[0].end()
-    text = TEXT.match(chunk, start)
-    if text is None:
-        return None
-    around = _Around(chunk[:start], chunk[text.end() :])
+    around = _Around(chunk[: texts[0].start(1)], chunk[texts[0].end(1) :])
     probed = orjson.loads(around.before + PROBE + around.after)
     return around if probed["choices"][0]["delta"].get("content") == PROBE.decode() else None

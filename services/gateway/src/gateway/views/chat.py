@@ -336,12 +336,11 @@ def _write_directly(request: web.Request, response: web.StreamResponse, stream: 
         return
 
     def write(batch: list[Frame]) -> bool:
-        if stream.stopped or transport.is_closing() or transport.get_write_buffer_size() > 0:
+        if stream.stopped or transport.is_closing() or any(frame.kind != FrameKind.DATA for frame in batch):
             return False
-        # Only END and REPLY are not data behind the first, and either is the last.
-        if batch[-1].kind != FrameKind.DATA:
+        if transport.get_write_buffer_size() > 0:
             return False
-        data = batch[0].payload if len(batch) == 1 else b"".join([frame.payload for frame in batch])
+        data = b"".join([frame.payload for frame in batch])
         transport.write(b"%x\r\n%b\r\n" % (len(data), data))
         stream.number = max(stream.number, batch[-1].number)
         stream.last_byte_at = time.time()
