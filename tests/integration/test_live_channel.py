@@ -105,19 +105,6 @@ async def test_signals_reach_every_instance_and_those_that_start_a_little_later(
                 await eventually(lambda: all(signal in signals for signals in heard.values()))
 
 
-async def test_what_is_sent_at_once_follows_what_was_gathered_before_it(valkey_url: str) -> None:
-    async with open_resp(valkey_url) as connection:
-        await connection.execute("DEL", "test:gathered")
-        count = ("INCR", "test:gathered")
-        replies = await asyncio.gather(
-            connection.execute(*count),
-            connection.execute(*count),
-            connection.pipeline([count, count]),
-            connection.execute(*count),
-        )
-    assert replies == [1, 2, [3, 4], 5]
-
-
 async def test_a_command_reaches_the_engine_before_the_frames_queued_after_it(valkey_url: str) -> None:
     async with open_writer(valkey_url) as writer, open_mailbox(valkey_url, "ordered") as reader:
         for number in range(1, 200):

@@ -20,6 +20,10 @@ from common.storage.redis import CONNECT_TIMEOUT, SOCKET_TIMEOUT
 
 Command = tuple[str | bytes | int | float, ...]
 
+# A reply is overdue when this many looks in a row found silence. Looks and not the clock: a process that was held up
+# itself takes its first look late, finds nothing sent or read yet, and must not blame the engine for it.
+LOOKS = 4
+
 
 class _Wire(asyncio.Protocol):
     """One socket: replies are matched to futures in order."""
@@ -30,15 +34,16 @@ class _Wire(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._timeout = timeout
         self._loop = asyncio.get_running_loop()
-        self._heard_at = 0.0
+        self._silent = 0
         self._timer: asyncio.TimerHandle | None = None
         self._unsent: list[bytes] = []
+        self._reason = "closed"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        self._heard_at = self._loop.time()
+        self._silent = 0
         self._reader.feed(data)
         while (reply := self._reader.gets()) is not False:
             future = self._waiting.popleft()
@@ -52,7 +57,7 @@ class _Wire(asyncio.Protocol):
         waiting, self._waiting = self._waiting, deque()
         for future in waiting:
             if not future.done():
-                future.set_exception(ConnectionError(f"connection to the live store lost: {exc or 'closed'}"))
+                future.set_exception(ConnectionError(f"connection to the live store lost: {exc or self._reason}"))
 
     @property
     def open(self) -> bool:
@@ -63,9 +68,9 @@ class _Wire(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             raise ConnectionError("connection to the live store is closed")
         if not self._waiting:
-            self._heard_at = self._loop.time()
+            self._silent = 0
             if self._timer is None:
-                self._timer = self._loop.call_later(self._timeout, self._check)
+                self._timer = self._loop.call_later(self._timeout / LOOKS, self._look)
         packed = [hiredis.pack_command(cast("Any", command)) for command in commands]
         if gather and not self._unsent:
             self._loop.call_soon(self._write)
@@ -81,16 +86,17 @@ class _Wire(asyncio.Protocol):
         if unsent and self._transport is not None:
             self._transport.write(b"".join(unsent))
 
-    def _check(self) -> None:
+    def _look(self) -> None:
         """Cut a connection on which a reply is overdue. One lazy timer, instead of one per command."""
         self._timer = None
         if not self._waiting:
             return
-        silent = self._loop.time() - self._heard_at
-        if silent >= self._timeout:
+        self._silent += 1
+        if self._silent > LOOKS:
+            self._reason = f"no reply in {self._timeout:g} s"
             self.close()
         else:
-            self._timer = self._loop.call_later(self._timeout - silent, self._check)
+            self._timer = self._loop.call_later(self._timeout / LOOKS, self._look)
 
     def close(self) -> None:
         if self._transport is not None:
@@ -101,7 +107,7 @@ class Resp:
     """A connection that dials on first use and again after a loss.
 
     Not a pool: replies come in the order of the commands, so a blocking command (XREAD BLOCK) needs an
-    instance of its own. A silent engine is cut off after `timeout` seconds.
+    instance of its own. An engine silent for `timeout` seconds is cut off.
     Raises ConnectionError, TimeoutError or OSError while the engine is away, and
     `redis.exceptions.ResponseError` for a refused command.
     """
@@ -148,11 +154,14 @@ class Resp:
                 return self._wire
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 wire = await self._connect()
-                for command in self._hello():
-                    reply = await wire.send([command])[0]
-                    if isinstance(reply, ResponseError):
-                        wire.close()
-                        raise reply
+                try:
+                    for command in self._hello():
+                        reply = await wire.send([command])[0]
+                        if isinstance(reply, ResponseError):
+                            raise reply
+                except BaseException:
+                    wire.close()
+                    raise
             self._wire = wire
             return wire
 
