@@ -3,53 +3,21 @@
 import asyncio
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.bus.live import Frame, FrameKind, LiveWriter
-from common.events.chat import CHAT_REPLY_REQUESTED, ChatReplyRequested
-from common.events.envelope import Event
+from common.bus.live import FrameKind
 from llm_stream.adapters.openai_http import EventLines
-from llm_stream.models import Alias, Upstream
 from llm_stream.ports import UpstreamBroken
 from llm_stream.relay import Relay
-from llm_stream.turn import Turn
 from tests.support.llm_stream import chunk, messages
+from tests.support.relay import Mailbox, relay_on
 
-UPSTREAM = Upstream(name="a", base_url="http://h", model="m")
 TEXT = "Grüße. Zwei \u4f60\u597d\u3002 Drei \U0001f389 vier! Ende"
-
-
-class Mailbox:
-    """A live writer that keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.frames: list[Frame] = []
-
-    def send(self, mailbox: str, frame: Frame) -> None:
-        self.frames.append(frame)
-
-    def data(self) -> list[bytes]:
-        return [frame.payload.partition(b"data: ")[2][:-2] for frame in self.frames if frame.kind == FrameKind.DATA]
-
-
-def a_turn(mailbox: Mailbox) -> Turn:
-    request = ChatReplyRequested(
-        request_id="chatcmpl-1",
-        org_id="o",
-        key_id="k",
-        session_id="s",
-        model="alias",
-        stream=True,
-        body={"messages": []},
-        received_at=1_795_000_000.0,
-    )
-    event = Event(CHAT_REPLY_REQUESTED, request, reply_to="mailbox")
-    return Turn(event, cast("LiveWriter", mailbox), lambda: None)
 
 
 def payloads(packets: Sequence[bytes]) -> list[bytes]:
@@ -62,8 +30,7 @@ def said(packets: Sequence[bytes], release: str) -> list[bytes]:
 
     async def relayed() -> list[bytes]:
         mailbox = Mailbox()
-        alias = Alias.model_validate({"upstreams": [UPSTREAM], "release": release})
-        relay = Relay(a_turn(mailbox), alias, UPSTREAM, include_usage=True, choices=1)
+        relay = relay_on(mailbox, release, include_usage=True)
         turn = relay._turn
         for payload in payloads(packets):
             relay.take(payload)
@@ -107,11 +74,6 @@ def test_every_single_byte_may_come_alone(end: bytes) -> None:
 
 def test_a_last_line_without_an_end_is_heard() -> None:
     assert payloads([b"data: 1\n\nda", b"ta: 2"]) == [b"1", b"2"]
-
-
-def relay_on(mailbox: Mailbox, release: str, choices: int = 1) -> Relay:
-    alias = Alias.model_validate({"upstreams": [UPSTREAM], "release": release})
-    return Relay(a_turn(mailbox), alias, UPSTREAM, include_usage=False, choices=choices)
 
 
 def take(relay: Relay, *chunks: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from llm_stream.template import Template
 from tests.support.llm_stream import chunk
-from tests.unit.test_llm_stream_relay import Mailbox, relay_on
+from tests.support.relay import Mailbox, relay_on
 
 ENCODERS = {
     "tight": lambda value: orjson.dumps(value),
