@@ -106,13 +106,16 @@ class _Stream:
 
 @dataclass
 class Load:
-    """`clients` streams kept going, each of alias `model`, until the load is stopped."""
+    """`clients` streams kept going, each of alias `model`, until the load is stopped.
+
+    `deadline` is what the gateway gives a request (seconds).
+    """
 
     url: str
     key: str
     clients: int
-    model: str = "brisk"
-    deadline: float = 20.0
+    model: str
+    deadline: float
     outcomes: list[Outcome] = field(default_factory=list)
     running: bool = True
     flowing: int = 0
@@ -226,7 +229,7 @@ def _judged(marker: str, begun: float, stream: _Stream, text: str) -> Outcome:
 @asynccontextmanager
 async def load(system: Sonant, key: str, clients: int, model: str = "brisk") -> AsyncIterator[Load]:
     """A load that runs inside the block; on leaving, requests in flight are seen to their end."""
-    running = Load(system.url, key, clients, model)
+    running = Load(system.url, key, clients, model, float(system.env["SONANT_CHAT_DEADLINE"]))
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None)) as session:
         tasks = [asyncio.create_task(running.client(session)) for _ in range(clients)]

@@ -64,13 +64,14 @@ def models_toml(sandbox_url: str, models: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True)
 class Sonant:
-    """A running system."""
+    """A running system; `env` is what it was given beside its defaults."""
 
     url: str
     key: str
     data_dir: Path
     sandbox_url: str
     supervisor: subprocess.Popen[str]
+    env: Mapping[str, str]
 
     @property
     def headers(self) -> dict[str, str]:
@@ -166,7 +167,7 @@ def sonant_system(
         stack.callback(_end, process)
         _await_ready(process, output)
         key = (data_dir / "admin-key").read_text().strip()
-        yield Sonant(f"http://127.0.0.1:{port}", key, data_dir, sandbox_url, process)
+        yield Sonant(f"http://127.0.0.1:{port}", key, data_dir, sandbox_url, process, env or {})
 
 
 def _await_ready(process: subprocess.Popen[str], output: Path) -> None:
