@@ -9,7 +9,7 @@ from pathlib import Path
 import uvloop
 
 from tests.bench.interrupt import StopBench, StopReport
-from tests.bench.measure import Usage
+from tests.bench.measure import Cores, Usage
 from tests.bench.resources import ResourcesReport
 from tests.bench.stages import completed_since, stages_of
 from tests.bench.system import Sample, Target, drive
@@ -34,6 +34,8 @@ class Row:
     rate: float
     cpu: dict[str, float]
     direct_cpu: dict[str, float]
+    cores: Cores
+    direct_cores: Cores
     resident: dict[str, int]
     failed: int
     # p50 and p99 in ms of ours, by the moment the stage ends with; empty where the log is not ours to read.
@@ -123,6 +125,8 @@ def make_row(streams: int, direct: Sequence[Sample], ours: Sequence[Sample]) -> 
         rate=_median(ours, lambda sample: sample.load.rate),
         cpu=cpu_per_thousand(ours),
         direct_cpu=cpu_per_thousand(direct),
+        cores=_cores(ours),
+        direct_cores=_cores(direct),
         resident={name: usage.resident for name, usage in ours[-1].usage.items()},
         failed=sum(sample.load.failed for sample in [*direct, *ours]),
     )
@@ -130,6 +134,10 @@ def make_row(streams: int, direct: Sequence[Sample], ours: Sequence[Sample]) -> 
 
 def _median(samples: Sequence[Sample], read: Callable[[Sample], float]) -> float:
     return statistics.median(read(sample) for sample in samples)
+
+
+def _cores(samples: Sequence[Sample]) -> Cores:
+    return sum((sample.cores for sample in samples), Cores(0.0, 0.0, 0.0))
 
 
 def cpu_per_thousand(samples: Sequence[Sample]) -> dict[str, float]:

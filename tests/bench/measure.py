@@ -1,4 +1,4 @@
-"""CPU seconds and resident memory of named processes, helpers and children included."""
+"""CPU seconds and resident memory of named processes, helpers and children included; and what all cores did."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +15,29 @@ class Usage:
     pid: int
     cpu_seconds: float
     resident: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """Seconds of all cores together; `stolen` are those in which the host ran something else than this machine."""
+
+    total: float
+    idle: float
+    stolen: float
+
+    def __sub__(self, before: "Cores") -> "Cores":
+        return Cores(self.total - before.total, self.idle - before.idle, self.stolen - before.stolen)
+
+    def __add__(self, other: "Cores") -> "Cores":
+        return Cores(self.total + other.total, self.idle + other.idle, self.stolen + other.stolen)
+
+
+def cores() -> Cores:
+    """Since the machine started; what a system does not tell counts as nothing."""
+    times = psutil.cpu_times()._asdict()
+    # What guests of this machine use is in user and nice already.
+    total = sum(seconds for name, seconds in times.items() if not name.startswith("guest"))
+    return Cores(total, times["idle"] + times.get("iowait", 0.0), times.get("steal", 0.0))
 
 
 def usage_of(pids: Mapping[str, int]) -> dict[str, Usage]:

@@ -19,7 +19,7 @@ import psutil
 
 from deploy.kafka import broker
 from tests.bench.load import KEY_VARIABLE, LoadReport
-from tests.bench.measure import Usage, cpu_between, usage_of
+from tests.bench.measure import Cores, Usage, cores, cpu_between, usage_of
 from tests.support.sonant import free_port
 
 READY_DEADLINE = 60.0
@@ -44,11 +44,12 @@ class Target:
 
 @dataclass(frozen=True)
 class Sample:
-    """One run of the generator with what the processes used in its window."""
+    """One run of the generator with what the processes used in its window, and all cores."""
 
     load: LoadReport
     cpu: dict[str, float]
     usage: dict[str, Usage]
+    cores: Cores
 
     def cpu_per_thousand(self) -> dict[str, float]:
         """CPU seconds of each process per 1,000 streams; empty where none was completed."""
@@ -105,11 +106,12 @@ def generate(target: Target, load: Sequence[str], seconds: float, warmup: float,
     with running(process):
         assert process.stdout
         _expect(process, "begin")
-        before = usage_of({**target.pids(), **also})
+        before, cores_before = usage_of({**target.pids(), **also}), cores()
         _expect(process, "end")
+        used = cores() - cores_before
         after = usage_of({**target.pids(), **also})
         report = LoadReport(**json.loads(process.stdout.readline()))
-    return Sample(report, {**cpu_between(before, after), "generator": report.cpu_seconds}, after)
+    return Sample(report, {**cpu_between(before, after), "generator": report.cpu_seconds}, after, used)
 
 
 def _expect(process: subprocess.Popen[str], line: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from tests.bench.budgets import BUDGETED, Aim, aims, budgeted_cpu
 from tests.bench.compare import Outcome, Row
 from tests.bench.interrupt import StopReport
-from tests.bench.measure import MEBIBYTE, Usage
+from tests.bench.measure import MEBIBYTE, Cores, Usage
 from tests.bench.propagation import Propagation, Spread
 from tests.bench.resources import ReadRow, ResourcesReport
 from tests.bench.stampede import Stampede
@@ -61,15 +61,17 @@ def latency_table(rows: Sequence[Row]) -> str:
 
 
 def cpu_table(rows: Sequence[Row]) -> str:
-    """CPU seconds per 1,000 streams and process."""
+    """CPU seconds per 1,000 streams and process, and what share of all cores was left or went to others of the host."""
     names = sorted({name for row in rows for name in row.cpu}, key=_process_order)
 
-    def line(label: str, cpu: dict[str, float], total: float) -> list[str]:
-        return [label, *(number(cpu.get(name, math.nan), 2) for name in names), number(total, 2)]
+    def line(label: str, cpu: dict[str, float], total: float, cores: Cores) -> list[str]:
+        each = (number(cpu.get(name, math.nan), 2) for name in names)
+        shares = (number(seconds / cores.total * 100) for seconds in (cores.idle, cores.stolen))
+        return [label, *each, number(total, 2), *shares]
 
-    lines = [line(f"{row.streams} direct", row.direct_cpu, math.nan) for row in rows]
-    lines += [line(f"{row.streams} ours", row.cpu, budgeted_cpu(row)) for row in rows]
-    return table(["CPU s per 1,000", *names, "budgeted"], lines)
+    lines = [line(f"{row.streams} direct", row.direct_cpu, math.nan, row.direct_cores) for row in rows]
+    lines += [line(f"{row.streams} ours", row.cpu, budgeted_cpu(row), row.cores) for row in rows]
+    return table(["CPU s per 1,000", *names, "budgeted", "idle %", "stolen %"], lines)
 
 
 def stage_table(rows: Sequence[Row]) -> str:

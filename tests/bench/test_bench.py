@@ -92,6 +92,7 @@ def test_streams_and_resources_are_measured_on_a_running_system() -> None:
             report = plan.run("embedded", sonant.target, scratch / "data", models_file, provider)
     assert outcome.failed == 0, outcome.reasons
     (row,) = outcome.rows
+    assert 0 <= row.cores.idle + row.cores.stolen < row.cores.total
     assert list(row.stages) == ["taken from the log", "upstream asked", "first token", "finished"]
     # The stages lie within what the client sees, and the upstream's 20 ms and nineteen times 5 ms within theirs.
     assert 0 < row.stages["taken from the log"][0] < row.first_p50
