@@ -20,8 +20,9 @@ from common.storage.redis import CONNECT_TIMEOUT, SOCKET_TIMEOUT
 
 Command = tuple[str | bytes | int | float, ...]
 
-# A reply is overdue when this many looks in a row found silence. Looks and not the clock: a process that was held up
-# itself takes its first look late, finds nothing sent or read yet, and must not blame the engine for it.
+# How often the engine is looked after within its timeout; a reply is overdue when more looks in a row found silence,
+# since the first may come right behind the command. Looks and not the clock: a process that was held up itself looks
+# late, finds nothing sent or read yet, and must not blame the engine for it.
 LOOKS = 4
 
 
