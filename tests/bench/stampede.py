@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from common.resources.entries import place_keys
+from common.clients.resources.entries import place_keys
 from common.storage.resp import open_resp
 from tests.bench.interrupt import Caller
 from tests.bench.load import percentile

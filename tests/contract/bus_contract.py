@@ -14,23 +14,17 @@ from pathlib import Path
 import pytest
 
 from common.bus.connect import open_log
-from common.bus.live import LiveWriter, open_writer
-from common.bus.port import (
-    MAX_VALUE_BYTES,
-    Log,
-    Partition,
-    Received,
-    Record,
-    RecordTooLargeError,
-    Subscription,
-)
+from common.bus.live.writer import LiveWriter, open_writer
+from common.bus.port import MAX_VALUE_BYTES, Log, RecordTooLargeError, Subscription
+from common.events.backoff import NEVER, Backoff
 from common.events.envelope import Event
+from common.events.record import Partition, Received, Record
 from common.events.spec import Topic
+from common.failures import Park, Retry
 from common.kernel.brake import Brake
 from common.kernel.consumer import Consumer
-from common.kernel.retry import NEVER, Backoff
+from common.kernel.handlers import on
 from common.kernel.settings import CommonSettings
-from common.kernel.verdicts import Park, Retry
 from common.storage.redis import open_redis
 from sonant_cli.dlq import as_first_published
 from tests.contract.bus_member import Member, Work, work_requested
@@ -143,7 +137,7 @@ class LogContract:
             live=live,
             group="workers",
             instance=instance,
-            handlers={work_requested(topic, retry): on_work},
+            handlers=[on(work_requested(topic, retry), on_work)],
             deps=worker,
             drain_seconds=drain_seconds,
             brake=brake,

@@ -14,12 +14,13 @@ from pathlib import Path
 
 from common.bus.connect import open_log
 from common.bus.kafka import SCHEME, KafkaLog
-from common.bus.live import open_writer
+from common.bus.live.writer import open_writer
 from common.bus.port import Log
+from common.events.backoff import NEVER, Backoff
 from common.events.envelope import Event
 from common.events.spec import EventSpec, Payload, Topic
 from common.kernel.consumer import Consumer
-from common.kernel.retry import NEVER, Backoff
+from common.kernel.handlers import on
 from common.kernel.settings import CommonSettings
 from common.storage.redis import open_redis
 
@@ -33,7 +34,15 @@ class Work(Payload):
 
 def work_requested(topic: Topic, retry: Backoff = NEVER) -> EventSpec[Work]:
     """The declaration of the work on a topic of the test's own."""
-    return EventSpec("contract.work.requested", 1, Work, topic, lambda work: work.key, "Work to be done.", retry)
+    return EventSpec(
+        type="contract.work.requested",
+        version=1,
+        payload=Work,
+        topic=topic,
+        key=lambda work: work.key,
+        summary="Work to be done.",
+        retry=retry,
+    )
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,7 @@ async def consume(member: Member) -> None:
             live=live,
             group=member.group,
             instance=member.instance,
-            handlers={work_requested(Topic(member.topic, partitions=member.partitions)): finish},
+            handlers=[on(work_requested(Topic(member.topic, partitions=member.partitions)), finish)],
             deps=member,
         )
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, consumer.stop)

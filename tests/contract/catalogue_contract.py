@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import pytest
 
 from common.events.envelope import Event
-from common.events.resources import RESOURCE_CREATE, Kind, ResourceCreateRequested
+from common.events.reply import Reply
+from common.events.resources import RESOURCE_CREATE_REQUESTED, Kind, ResourceCreateRequested
 from common.events.spec import Payload
-from common.kernel.replies import Reply
 from common.storage.postgres import Pool
 from resources.ports import Catalogue, Item, ProviderDown, Refused
 from resources.work import Work, Works
@@ -55,7 +55,7 @@ class World:
     def command(self, kind: Kind = "prompt") -> Event[Any]:
         """A command; what it says does not matter below the use cases, its id does."""
         asked = ResourceCreateRequested(org_id=self.org_id, key_id="k", user_id="u", kind=kind, body={})
-        return Event(RESOURCE_CREATE, asked)
+        return Event(RESOURCE_CREATE_REQUESTED, asked)
 
     async def write(self, do: Callable[[Work], Awaitable[T]], command: Event[Any] | None = None) -> T:
         """Do it in a transaction, with the patience of a caller who repeats the command while the provider is away."""

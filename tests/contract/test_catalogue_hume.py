@@ -11,7 +11,7 @@ import pytest
 from hume.tts.types import ReturnVoice
 
 from common.events.resources import Kind
-from common.kernel.breaker import Breaker
+from common.providers.breaker import Breaker
 from common.storage.postgres import Pool, open_postgres
 from resources.adapters.hume import HumeCatalogue
 from resources.adapters.hume_api import MOST_PAGES, Account, Shelf, all_of, hume_api, open_transport

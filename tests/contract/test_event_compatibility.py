@@ -13,11 +13,11 @@ import orjson
 import pytest
 from jsonschema.validators import validator_for
 
-from common.bus.port import Partition, Received
 from common.docs.__main__ import REPOSITORY, SCHEMAS
 from common.docs.asyncapi import ENVELOPE
 from common.docs.schemas import label
 from common.events.envelope import Event, open_event
+from common.events.record import Partition, Received
 from common.events.registry import BY_NAME, EVENTS
 from common.events.spec import EventSpec, Payload
 

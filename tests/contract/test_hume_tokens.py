@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 import aiohttp
 import pytest
 
-from common.kernel.breaker import Breaker
+from common.providers.breaker import Breaker
 from resources.adapters.hume_account import Accounts, AccountsError, accounts_of
 from resources.adapters.hume_api import Account, open_transport
 from resources.adapters.hume_policy import Policy

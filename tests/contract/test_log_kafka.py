@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from common.bus.kafka import KafkaLog
-from common.bus.live import LiveWriter
-from common.bus.port import BusUnavailableError, Log, Partition, Received, Subscription, TopicMismatchError
+from common.bus.live.writer import LiveWriter
+from common.bus.port import BusUnavailableError, Log, Subscription, TopicMismatchError
+from common.events.record import Partition, Received
 from common.events.spec import Topic
 from deploy.kafka.broker import Broker
 from tests.contract.bus_contract import (

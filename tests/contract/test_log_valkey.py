@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from common.bus.live import LiveWriter
+from common.bus.live.writer import LiveWriter
 from common.bus.port import BusUnavailableError, Log
 from common.bus.valkey import ValkeyLog
 from common.events.spec import Topic

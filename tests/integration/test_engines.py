@@ -17,8 +17,8 @@ import pytest
 from redis.asyncio import Redis
 
 from common.bus.connect import open_log
-from common.bus.port import Received, Record
 from common.events.chat import CHAT_EVENTS
+from common.events.record import Received, Record
 from common.kernel.settings import CommonSettings
 from common.storage.redis import open_redis
 from common.storage.resp import open_resp

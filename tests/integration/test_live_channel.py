@@ -1,15 +1,26 @@
 """The live channel on a real engine: order under load, reconnects, vanished mailboxes, late frames, signals."""
 
 import asyncio
-from typing import Any
 
-from common.bus.live import Frame, FrameKind, LiveReader, LiveWriter, open_writer
-from common.kernel import metrics
+from common.bus import metrics
+from common.bus.live.frames import Frame, FrameKind
+from common.bus.live.reader import LiveReader
+from common.bus.live.signals import SIGNALS, on_signal
+from common.bus.live.writer import LiveWriter, open_writer
+from common.events.spec import Payload, SignalSpec
+from common.storage.redis import open_redis
 from common.storage.resp import open_resp
 from sonant_cli.engines import valkey
 from tests.support.engines import running
 from tests.support.mailbox import open_mailbox
 from tests.support.waiting import eventually
+
+
+class Note(Payload):
+    n: int
+
+
+NOTE = SignalSpec(kind="note", payload=Note, summary="Something to hear.")
 
 
 def data(request_id: str, number: int) -> Frame:
@@ -96,13 +107,26 @@ async def test_late_frames_are_counted_and_dropped(valkey_url: str) -> None:
 
 
 async def test_signals_reach_every_instance_and_those_that_start_a_little_later(valkey_url: str) -> None:
-    heard: dict[str, list[Any]] = {"a": [], "b": [], "late": []}
+    heard: dict[str, list[Note]] = {"a": [], "b": [], "late": []}
+    hear = {name: [on_signal(NOTE, notes.append)] for name, notes in heard.items()}
     async with open_writer(valkey_url) as writer:
-        async with open_mailbox(valkey_url, "a", heard["a"].append), open_mailbox(valkey_url, "b", heard["b"].append):
-            await writer.signal("test-signal", n=7)
-            async with open_mailbox(valkey_url, "late", heard["late"].append):
-                signal = {"kind": "test-signal", "n": 7}
-                await eventually(lambda: all(signal in signals for signals in heard.values()))
+        async with open_mailbox(valkey_url, "a", hear["a"]), open_mailbox(valkey_url, "b", hear["b"]):
+            await writer.signal(NOTE, Note(n=7))
+            async with open_mailbox(valkey_url, "late", hear["late"]):
+                await eventually(lambda: all(Note(n=7) in notes for notes in heard.values()))
+
+
+async def test_a_signal_that_nobody_understands_holds_up_none_behind_it(valkey_url: str) -> None:
+    heard: list[Note] = []
+    async with (
+        open_writer(valkey_url) as writer,
+        open_mailbox(valkey_url, "sturdy", [on_signal(NOTE, heard.append)]),
+        open_redis(valkey_url) as redis,
+    ):
+        for noise in (b"\xff", b"7", b"{}", b'{"kind": ["note"]}', b'{"kind": "note", "n": "many"}', b'{"kind": "?"}'):
+            await redis.xadd(SIGNALS, {"s": noise})
+        await writer.signal(NOTE, Note(n=8))
+        await eventually(lambda: Note(n=8) in heard)
 
 
 async def test_a_command_reaches_the_engine_before_the_frames_queued_after_it(valkey_url: str) -> None:

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import orjson
 import pytest
 
-from common.events.resources import ACTIVE_RESOLVE, RESOURCE_QUERIES
-from common.resources.entries import Entry, place_key
+from common.clients.resources.entries import Entry, place_key
+from common.events.resources import ACTIVE_RESOLVE_REQUESTED, RESOURCE_QUERIES
 from common.storage.resp import open_resp
 from tests.support.llm_stream import HELLO_TEXT, VALKEY_DATABASE, Alias, World
 
@@ -110,7 +110,7 @@ async def test_an_answer_does_without_a_set_that_cannot_be_had(llm_world: World)
     assert [message["role"] for message in body["messages"]] == ["user"]
     assert await sets_used(llm_world, "away") == before + 1
     found = await llm_world.log.read(RESOURCE_QUERIES, limit=1_000)
-    assert any(record.headers["event-type"] == ACTIVE_RESOLVE.name for record in found)
+    assert any(record.headers["event-type"] == ACTIVE_RESOLVE_REQUESTED.name for record in found)
 
 
 async def test_a_set_that_is_due_is_used_while_nobody_refreshes_it(llm_world: World, redis_url: str) -> None:

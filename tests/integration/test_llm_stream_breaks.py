@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from common.bus.live import FrameKind
+from common.bus.live.frames import FrameKind
 from tests.support.llm_stream import HELLO_TEXT, Heard, World, chunk, scripted, sse
 
 BREAKS = ["cut-after", "malformed-after", "drop-after", "reset-after", "error-after", "stall-after"]

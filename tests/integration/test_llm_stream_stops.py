@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
-from common.bus.live import FrameKind
+from common.bus.live.frames import FrameKind
+from common.events.chat import ANSWER_STOP, SESSION_INTERRUPT, AnswerStop, SessionInterrupt
 from tests.support.llm_stream import Alias, Heard, Turn, World
 from tests.support.waiting import eventually
 
@@ -125,11 +126,11 @@ async def test_a_stop_of_a_fallback_bills_the_fallback_alone(llm_world: World) -
 async def test_a_stop_that_overtakes_its_request_is_not_lost(llm_world: World) -> None:
     alias = await llm_world.alias("")
     session_id = uuid.uuid4().hex
-    await llm_world.live.signal(
-        "interrupt", org_id="org-1", session_id=session_id, reason="user_interruption", at=time.time() + 5.0
-    )
-    marker = uuid.uuid4().hex
-    await llm_world.live.signal("stop", request_id=marker, reason="client_closed", at=time.time(), mailbox="")
+    soon = time.time() + 5.0
+    interrupt = SessionInterrupt(org_id="org-1", session_id=session_id, reason="user_interruption", at=soon)
+    await llm_world.live.signal(SESSION_INTERRUPT, interrupt)
+    marker = AnswerStop(request_id=uuid.uuid4().hex, reason="client_closed", at=time.time(), mailbox="")
+    await llm_world.live.signal(ANSWER_STOP, marker)
     async with llm_world.turn(alias, session_id=session_id) as turn:
         heard = await turn.ended()
         fact = await llm_world.fact(turn.id)
@@ -140,11 +141,9 @@ async def test_a_stop_that_overtakes_its_request_is_not_lost(llm_world: World) -
 
 async def test_a_drop_that_overtakes_its_request_leaves_it_its_grace(llm_world: World) -> None:
     alias = await llm_world.alias("headers-600", first_byte_timeout=5.0)
-    request_id, signal = (
-        f"chatcmpl-{uuid.uuid4().hex}",
-        {"reason": "client_closed", "mailbox": llm_world.reader.mailbox},
-    )
-    await llm_world.live.signal("stop", request_id=request_id, at=time.time(), grace=30.0, **signal)
+    request_id, mailbox = f"chatcmpl-{uuid.uuid4().hex}", llm_world.reader.mailbox
+    stop = AnswerStop(request_id=request_id, reason="client_closed", at=time.time(), grace=30.0, mailbox=mailbox)
+    await llm_world.live.signal(ANSWER_STOP, stop)
     async with llm_world.turn(alias, request_id=request_id, resume_grace=30.0) as turn:
         await reached(llm_world, alias)
         await llm_world.attach(turn)
@@ -173,8 +172,7 @@ async def test_interrupting_a_session_answers_with_the_receipts(llm_world: World
         async with llm_world.turn(alias, session_id=session_id) as turn, llm_world.turn(alias) as other:
             await turn.hears(3)
             await other.hears(3)
-            await llm_world.live.signal(
-                "interrupt",
+            interrupt = SessionInterrupt(
                 org_id="org-1",
                 session_id=session_id,
                 reason="user_interruption",
@@ -182,6 +180,7 @@ async def test_interrupting_a_session_answers_with_the_receipts(llm_world: World
                 ask_id=ask_id,
                 reply_to=llm_world.reader.mailbox,
             )
+            await llm_world.live.signal(SESSION_INTERRUPT, interrupt)
             heard = await turn.ended()
             [reply] = await replies.frames(10.0)
             fact = await llm_world.fact(turn.id)
@@ -190,7 +189,7 @@ async def test_interrupting_a_session_answers_with_the_receipts(llm_world: World
             before = len(other.heard.frames)
             await other.hears(before + 3)
             await stopped(llm_world, other)
-    [receipt] = orjson.loads(reply.payload)["body"]
+    [receipt] = orjson.loads(reply.payload)["body"]["receipts"]
     assert receipt["id"] == turn.id
     assert receipt["generated_tokens"] == fact.receipt.generated_tokens
 

@@ -9,23 +9,23 @@ from typing import Any
 
 import pytest
 
+from common.clients.resources.client import Reader
 from common.events.audit import AUDIT
+from common.events.reply import Reply
 from common.events.resources import (
-    ACTIVE_AT,
-    ACTIVE_DIFF,
-    ACTIVE_HISTORY,
+    ACTIVE_AT_REQUESTED,
+    ACTIVE_DIFF_REQUESTED,
+    ACTIVE_HISTORY_REQUESTED,
     ACTIVE_SWITCHED,
-    AUDIT_LIST,
-    RESOURCE_DELETE,
+    AUDIT_LIST_REQUESTED,
+    RESOURCE_DELETE_REQUESTED,
     RESOURCE_EVENTS,
     Kind,
     Layer,
     Pin,
     Pins,
-    Place,
+    SetScope,
 )
-from common.kernel.replies import Reply
-from common.resources.reader import Reader
 from tests.support.active import PROJECT, Team, new_team, reading, resolve
 from tests.support.engines import new_database
 from tests.support.resources import Caller, World, relayed, service, world_on
@@ -132,20 +132,20 @@ async def test_ids_that_nothing_can_have_are_not_there(team: Team, id: str) -> N
 @pytest.mark.parametrize(
     "place",
     [
-        Place(layer="project", project_id=""),
-        Place(layer="user", project_id="a\0b", user_id="u"),
-        Place(layer="user", project_id="p" * 201, user_id="u"),
-        Place(layer="user", project_id="p", user_id="line\nbreak"),
+        SetScope(layer="project", project_id=""),
+        SetScope(layer="user", project_id="a\0b", user_id="u"),
+        SetScope(layer="user", project_id="p" * 201, user_id="u"),
+        SetScope(layer="user", project_id="p", user_id="line\nbreak"),
     ],
 )
-async def test_places_that_cannot_be_are_refused(team: Team, place: Place) -> None:
+async def test_places_that_cannot_be_are_refused(team: Team, place: SetScope) -> None:
     assert code(await team.switch(await team.pins(), place)) == (400, "invalid_value")
 
 
 async def test_a_switch_leaves_an_audit_entry_and_a_fact(team: Team, world: World) -> None:
     await team.switch(await team.pins())
     await relayed(world)
-    entries = (await team.caller.ask(AUDIT_LIST, limit=1)).body["data"]
+    entries = (await team.caller.ask(AUDIT_LIST_REQUESTED, limit=1)).body["data"]
     target = f"active:{PROJECT}:{team.caller.user_id}"
     assert [(entry["action"], entry["target"], entry["before"]) for entry in entries] == [
         ("active.switch", target, None)
@@ -171,11 +171,11 @@ async def test_what_follows_the_latest_moves_with_it_and_a_pin_does_not(team: Te
 async def test_what_is_in_use_cannot_be_deleted_and_what_was_can(team: Team) -> None:
     pins = await team.pins()
     await team.switch(pins)
-    refused = await team.caller.ask(RESOURCE_DELETE, kind="prompt", id=pins.prompt.id, version=0)
+    refused = await team.caller.ask(RESOURCE_DELETE_REQUESTED, kind="prompt", id=pins.prompt.id, version=0)
     assert code(refused) == (409, "in_use")
     assert refused.body["error"]["used_by"] == [{"user_id": team.caller.user_id, "project_id": PROJECT, "revision": 1}]
     await team.switch(await team.pins())
-    assert (await team.caller.ask(RESOURCE_DELETE, kind="prompt", id=pins.prompt.id, version=0)).status == 200
+    assert (await team.caller.ask(RESOURCE_DELETE_REQUESTED, kind="prompt", id=pins.prompt.id, version=0)).status == 200
 
 
 async def test_what_a_config_in_use_names_cannot_be_deleted(team: Team) -> None:
@@ -185,7 +185,7 @@ async def test_what_a_config_in_use_names_cannot_be_deleted(team: Team) -> None:
     config = await team.create("config", **named, voice={"provider": "CUSTOM_VOICE", "id": voice})
 
     async def delete(kind: Kind, id: str, version: int | None = None) -> Reply:
-        return await team.caller.ask(RESOURCE_DELETE, kind=kind, id=id, version=version)
+        return await team.caller.ask(RESOURCE_DELETE_REQUESTED, kind=kind, id=id, version=version)
 
     pins = await team.pins()
     await team.switch(pins.model_copy(update={"config": Pin(id=config)}))
@@ -210,9 +210,9 @@ async def test_what_a_config_in_use_names_cannot_be_deleted(team: Team) -> None:
 
 
 async def test_the_first_layer_that_has_a_set_wins_as_a_whole(team: Team, reader: Reader) -> None:
-    places: dict[Layer, Place] = {
-        "organization": Place(layer="organization"),
-        "project": Place(layer="project", project_id=PROJECT),
+    places: dict[Layer, SetScope] = {
+        "organization": SetScope(layer="organization"),
+        "project": SetScope(layer="project", project_id=PROJECT),
         "user": team.place,
     }
     for layer, place in places.items():
@@ -245,7 +245,7 @@ async def test_a_place_that_was_cleared_counts_on(team: Team) -> None:
 
 
 async def test_a_set_is_nobody_elses(team: Team, reader: Reader, caller: Caller) -> None:
-    await team.switch(await team.pins(), Place(layer="organization"))
+    await team.switch(await team.pins(), SetScope(layer="organization"))
     stranger = new_team(caller)
     assert await resolve(reader, stranger) is None
     assert (await history(stranger))["data"] == []
@@ -305,7 +305,7 @@ async def test_a_rollback_to_what_was_deleted_is_refused_with_its_name(team: Tea
     await team.switch(lost)
     await team.version("prompt", lost.prompt.id)
     kept = await team.switch(await team.pins())
-    await team.caller.ask(RESOURCE_DELETE, kind="prompt", id=lost.prompt.id, version=0)
+    await team.caller.ask(RESOURCE_DELETE_REQUESTED, kind="prompt", id=lost.prompt.id, version=0)
     refused = await team.roll_back()
     assert code(refused) == (409, "version_gone")
     named = {name: refused.body["error"][name] for name in ("kind", "id", "version")}
@@ -323,7 +323,7 @@ async def users_of(reader: Reader, team: Team, users: Sequence[str]) -> dict[str
 
 
 async def test_a_rollout_reaches_a_share_of_the_users_and_keeps_those_it_reached(team: Team, reader: Reader) -> None:
-    place, users = Place(layer="project", project_id=PROJECT), [f"user-{number}" for number in range(400)]
+    place, users = SetScope(layer="project", project_id=PROJECT), [f"user-{number}" for number in range(400)]
     assert code(await team.roll_out(10, await team.pins(), place)) == (409, "no_active_set")
     current, candidate = await team.pins(), await team.pins()
     await team.switch(current, place)
@@ -348,20 +348,20 @@ async def test_a_rollout_reaches_a_share_of_the_users_and_keeps_those_it_reached
 
 
 async def test_the_kill_switch_takes_a_rollout_back(team: Team, reader: Reader) -> None:
-    place, users = Place(layer="project", project_id=PROJECT), [f"user-{number}" for number in range(20)]
+    place, users = SetScope(layer="project", project_id=PROJECT), [f"user-{number}" for number in range(20)]
     first, bad = await team.pins(), await team.pins()
     await team.switch(first, place)
     await team.roll_out(100.0 - 1e-9, bad, place)
     assert any((await users_of(reader, team, users)).values())
-    assert code(await team.caller.ask(RESOURCE_DELETE, kind="prompt", id=bad.prompt.id)) == (409, "in_use")
+    assert code(await team.caller.ask(RESOURCE_DELETE_REQUESTED, kind="prompt", id=bad.prompt.id)) == (409, "in_use")
     killed = await team.roll_out(0, None, place)
     assert (killed.body["revision"], killed.body["percent"]) == (1, 0)
     assert not any((await users_of(reader, team, users)).values())
-    assert (await team.caller.ask(RESOURCE_DELETE, kind="prompt", id=bad.prompt.id)).status == 200
+    assert (await team.caller.ask(RESOURCE_DELETE_REQUESTED, kind="prompt", id=bad.prompt.id)).status == 200
     assert code(await team.roll_out(10, None, place)) == (409, "no_rollout")
     # A candidate that was never completed is not where a rollback goes.
     await team.switch(await team.pins(), place)
-    await team.caller.ask(ACTIVE_HISTORY, place=place)
+    await team.caller.ask(ACTIVE_HISTORY_REQUESTED, place=place)
     assert code(await team.roll_out(101, None, place)) == (400, "invalid_value")
 
 
@@ -402,7 +402,7 @@ async def test_a_switch_ends_a_rollout(team: Team, reader: Reader) -> None:
 
 
 async def history(team: Team, **fields: Any) -> Any:
-    return (await team.caller.ask(ACTIVE_HISTORY, place=team.place, **fields)).body
+    return (await team.caller.ask(ACTIVE_HISTORY_REQUESTED, place=team.place, **fields)).body
 
 
 async def test_history_lists_every_revision_newest_first(team: Team) -> None:
@@ -424,25 +424,25 @@ async def test_a_diff_names_every_slot_that_changed_and_the_lines_of_the_prompt(
     new = Pins(config=old.config, prompt=Pin(id=old.prompt.id, version=version), tools=(Pin(id=new_tool),))
     await team.switch(old)
     await team.switch(new)
-    told = (await team.caller.ask(ACTIVE_DIFF, place=team.place, old=1, new=2)).body
+    told = (await team.caller.ask(ACTIVE_DIFF_REQUESTED, place=team.place, old=1, new=2)).body
     changes = [(each["slot"], each["change"]) for each in told["changes"]]
     assert changes == [("prompt", "moved"), ("tool", "removed"), ("tool", "added")]
     assert (told["changes"][0]["old"]["version"], told["changes"][0]["new"]["version"]) == (0, version)
     lines = told["prompt_text"].splitlines()
     assert [line for line in lines if line[0] in "+-"][2:] == ["-Be brief.", "+Be thorough."]
-    same = (await team.caller.ask(ACTIVE_DIFF, place=team.place, old=2, new=2)).body
+    same = (await team.caller.ask(ACTIVE_DIFF_REQUESTED, place=team.place, old=2, new=2)).body
     assert (same["changes"], same["prompt_text"]) == ([], None)
-    assert code(await team.caller.ask(ACTIVE_DIFF, place=team.place, old=1, new=9)) == (404, "not_found")
+    assert code(await team.caller.ask(ACTIVE_DIFF_REQUESTED, place=team.place, old=1, new=9)) == (404, "not_found")
 
 
 async def test_what_was_live_at_a_moment_is_known_by_layer_version_and_rollout(team: Team) -> None:
     async def at(moment: float) -> Reply:
-        return await team.caller.ask(ACTIVE_AT, project_id=PROJECT, time=moment)
+        return await team.caller.ask(ACTIVE_AT_REQUESTED, project_id=PROJECT, time=moment)
 
     nothing = time.time()
     project = await team.pins()
     following = project.model_copy(update={"prompt": Pin(id=project.prompt.id)})
-    await team.switch(following, Place(layer="project", project_id=PROJECT))
+    await team.switch(following, SetScope(layer="project", project_id=PROJECT))
     by_project = time.time()
     await team.version("prompt", project.prompt.id)
     await team.switch(await team.pins())

@@ -10,9 +10,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from common.events.resources import Pin, Place
-from common.resources.entries import place_keys
-from common.resources.reader import BrokenSetError, Reader
+from common.clients.resources.client import BrokenSetError, Reader
+from common.clients.resources.entries import place_keys
+from common.events.resources import Pin, SetScope
 from common.storage.resp import Resp, open_resp
 from resources.adapters.hume_policy import READ_BACKOFF
 from sandbox.app import serve
@@ -146,7 +146,7 @@ async def test_a_set_is_served_without_the_provider(here: Here, gone: str) -> No
 @pytest.mark.parametrize("here", ["300"], indirect=True)
 async def test_a_set_of_many_users_is_looked_up_once(here: Here) -> None:
     pins = await here.team.pins(await here.team.create("tool"))
-    project = Place(layer="project", project_id=PROJECT)
+    project = SetScope(layer="project", project_id=PROJECT)
     assert (await here.team.switch(pins, project)).status == 200
     users = [f"user-{number}" for number in range(STAMPEDE)]
     await here.forget()

@@ -11,19 +11,19 @@ import pytest
 from prometheus_client import REGISTRY
 
 from common.bus.port import BusUnavailableError
+from common.bus.request_reply import Requester
+from common.clients.resources.client import BrokenSetError, Reader, open_reader
+from common.clients.resources.entries import Entry, Version, in_candidate, place_key, raise_floor, version_key
 from common.events.resources import (
-    ACTIVE_RESOLVE,
-    RESOURCE_EDIT,
-    RESOURCE_GET,
-    TOOL_STATUS,
+    ACTIVE_RESOLVE_REQUESTED,
+    RESOURCE_EDIT_REQUESTED,
+    RESOURCE_GET_REQUESTED,
+    TOOL_STATUS_REQUESTED,
     Pin,
     Pins,
-    Place,
+    SetScope,
 )
-from common.kernel.asking import Asker
 from common.kernel.tasks import Tasks
-from common.resources.entries import Entry, Version, in_candidate, place_key, raise_floor, version_key
-from common.resources.reader import BrokenSetError, Reader, open_reader
 from common.storage.resp import Resp, open_resp
 from sonant_cli.engines import valkey
 from tests.support.active import PROJECT, Team, new_team, questions, reading, resolve, settled
@@ -123,17 +123,17 @@ async def test_a_cold_stampede_asks_once(world: World, caller: Caller, reader: R
     await redis.execute("DEL", place_key(team.org_id, PROJECT, team.caller.user_id))
     found = await asyncio.gather(*(resolve(reader, team) for _ in range(STAMPEDE)))
     assert {each["revision"] for each in found} == {1}
-    assert await questions(world, team, ACTIVE_RESOLVE) == 1
+    assert await questions(world, team, ACTIVE_RESOLVE_REQUESTED) == 1
 
 
 async def test_an_empty_place_is_asked_about_once(world: World, caller: Caller, reader: Reader) -> None:
     team = new_team(caller)
     assert await asyncio.gather(*(resolve(reader, team) for _ in range(STAMPEDE))) == [None] * STAMPEDE
     assert await resolve(reader, team) is None
-    assert await questions(world, team, ACTIVE_RESOLVE) == 1
+    assert await questions(world, team, ACTIVE_RESOLVE_REQUESTED) == 1
     switched = await team.switch(await team.pins())
     assert await resolve(reader, team) == switched.body
-    assert await questions(world, team, ACTIVE_RESOLVE) == 1
+    assert await questions(world, team, ACTIVE_RESOLVE_REQUESTED) == 1
 
 
 async def test_versions_are_read_through_the_cache(world: World, caller: Caller, reader: Reader) -> None:
@@ -141,19 +141,19 @@ async def test_versions_are_read_through_the_cache(world: World, caller: Caller,
     id = await team.create("prompt", text="first")
     found = await asyncio.gather(*(reader.versions.get(team.org_id, "prompt", id) for _ in range(STAMPEDE)))
     assert {each.json()["prompt"]["text"] for each in found} == {"first"}
-    assert await questions(world, team, RESOURCE_GET) == 1
+    assert await questions(world, team, RESOURCE_GET_REQUESTED) == 1
     await team.version("prompt", id, text="second")
     assert (await reader.versions.get(team.org_id, "prompt", id)).json()["prompt"]["text"] == "second"
     assert (await reader.versions.get(team.org_id, "prompt", id, 0)).json()["prompt"]["text"] == "first"
-    await team.caller.ask(RESOURCE_EDIT, kind="prompt", id=id, name="another name")
+    await team.caller.ask(RESOURCE_EDIT_REQUESTED, kind="prompt", id=id, name="another name")
     for version in (None, 0, 1):
         told = (await reader.versions.get(team.org_id, "prompt", id, version)).json()["prompt"]
         assert told["name"] == "another name"
     missing = await reader.versions.get(team.org_id, "prompt", id, 7)
     assert (missing.status, missing.json()["error"]["code"]) == (404, "not_found")
-    asked = await questions(world, team, RESOURCE_GET)
+    asked = await questions(world, team, RESOURCE_GET_REQUESTED)
     assert (await reader.versions.get(team.org_id, "prompt", id, 7)).status == 404
-    assert await questions(world, team, RESOURCE_GET) == asked
+    assert await questions(world, team, RESOURCE_GET_REQUESTED) == asked
     assert (await reader.versions.get(new_team(caller).org_id, "prompt", id)).status == 404
 
 
@@ -162,7 +162,7 @@ async def test_a_new_version_reaches_everybody_who_follows_it(caller: Caller, re
     pins = await team.pins()
     following = pins.model_copy(update={"prompt": Pin(id=pins.prompt.id)})
     users = [f"user-{number}" for number in range(FOLLOWERS)]
-    places = [Place(layer="user", project_id=PROJECT, user_id=user) for user in users]
+    places = [SetScope(layer="user", project_id=PROJECT, user_id=user) for user in users]
     await asyncio.gather(*(team.switch(following, place) for place in places))
     await team.version("prompt", pins.prompt.id, text="For everybody.")
 
@@ -196,14 +196,14 @@ def measured() -> dict[str, float]:
 
 
 async def test_a_disabled_tool_leaves_every_set_and_can_be_pinned_nowhere(caller: Caller, reader: Reader) -> None:
-    team, default = new_team(caller), Place(layer="project", project_id=PROJECT)
+    team, default = new_team(caller), SetScope(layer="project", project_id=PROJECT)
     kept, bad = await team.create("tool"), await team.create("tool")
     await team.switch(await team.pins(kept, bad))
     await team.switch(await team.pins(bad), default)
     await team.roll_out(50, await team.pins(kept, bad), default)
     assert (await reader.versions.get(team.org_id, "tool", bad)).json()["tool"].get("status") is None
     users = [team.caller.user_id, *(f"other-{number}" for number in range(10))]
-    disabled = await team.caller.ask(TOOL_STATUS, id=bad, status="disabled")
+    disabled = await team.caller.ask(TOOL_STATUS_REQUESTED, id=bad, status="disabled")
     assert disabled.status == 200, disabled.body
     for user in users:
         assert bad not in [tool["id"] for tool in (await resolve(reader, team, user))["tools"]]
@@ -282,12 +282,12 @@ async def test_what_a_full_cache_does_not_take_is_answered_all_the_same(
     key = version_key(team.org_id, "prompt", id)
     await redis.pipeline([Version(1, 0.0, 200, b"{}").put(key, number) for number in range(1, 1_100)])
     assert await redis.execute("HLEN", key) == 1_000
-    asked = await questions(world, team, RESOURCE_GET)
+    asked = await questions(world, team, RESOURCE_GET_REQUESTED)
     for version in (None, 0):
         found = await reader.versions.get(team.org_id, "prompt", id, version)
         assert (found.status, found.json()["prompt"]["version"]) == (200, 0)
     assert (await reader.versions.get(team.org_id, "prompt", id, 5_000)).status == 404
-    assert await questions(world, team, RESOURCE_GET) == asked + 3
+    assert await questions(world, team, RESOURCE_GET_REQUESTED) == asked + 3
 
 
 async def test_an_answer_that_a_change_overtook_is_not_given(
@@ -336,7 +336,7 @@ async def test_a_cache_that_lost_its_last_writes_takes_no_reader_back(
 async def test_without_the_cache_a_read_fails_clearly_and_comes_back(world: World, caller: Caller) -> None:
     tasks = Tasks()
     async with running(valkey) as engine:
-        async with open_reader(engine.url, Asker(world.log, caller.reader), tasks) as reader:
+        async with open_reader(engine.url, Requester(world.log, caller.reader), tasks) as reader:
             assert await reader.sets.resolve("org", "p", "u") is None
             await engine.stop()
             with pytest.raises(BusUnavailableError):
@@ -366,7 +366,7 @@ async def test_what_cannot_be_served_whole_is_not_served(
 async def test_of_a_rollout_what_is_whole_is_served(
     world: World, caller: Caller, reader: Reader, redis: Resp, broken: str
 ) -> None:
-    team, place = new_team(caller), Place(layer="project", project_id=PROJECT)
+    team, place = new_team(caller), SetScope(layer="project", project_id=PROJECT)
     current, candidate = await team.pins(), await team.pins()
     await team.switch(current, place)
     await team.roll_out(50, candidate, place)

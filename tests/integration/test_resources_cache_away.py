@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from common.bus.port import BusUnavailableError
-from common.events.resources import ACTIVE_RESOLVE, ACTIVE_SWITCH
-from common.resources.entries import Entry, place_key
+from common.clients.resources.entries import Entry, place_key
+from common.events.resources import ACTIVE_RESOLVE_REQUESTED, ACTIVE_SWITCH_REQUESTED
 from common.storage.resp import Resp, open_resp
 from tests.support.active import PROJECT, Team, new_team, questions, reading, resolve, settled
 from tests.support.engines import new_database
@@ -102,10 +102,10 @@ async def test_nobody_waits_for_a_refresh_that_is_known_to_fail(world: World, ca
             return reader.sets.failing(team.org_id)
 
         await until(given_up)
-        asked = await questions(world, team, ACTIVE_RESOLVE)
+        asked = await questions(world, team, ACTIVE_RESOLVE_REQUESTED)
         found = await asyncio.gather(*(resolve(reader, team) for _ in range(READERS)))
         assert {each["revision"] for each in found} == {1}
-        assert await questions(world, team, ACTIVE_RESOLVE) <= asked + 1
+        assert await questions(world, team, ACTIVE_RESOLVE_REQUESTED) <= asked + 1
 
 
 async def test_a_crash_between_commit_and_cache_is_healed_by_the_fact(
@@ -118,7 +118,7 @@ async def test_a_crash_between_commit_and_cache_is_healed_by_the_fact(
             await team.switch(await team.pins())
             pins = await team.pins()
             async with cache_held_at_commit(world, team, redis):
-                event = team.caller.event(ACTIVE_SWITCH, place=team.place, pins=pins)
+                event = team.caller.event(ACTIVE_SWITCH_REQUESTED, place=team.place, pins=pins)
                 await world.log.publish(event.record())
             committed = "SELECT 1 FROM resources.places WHERE org_id = $1 AND revision = 2"
 

@@ -12,8 +12,14 @@ import pytest
 
 from common.events.audit import AUDIT
 from common.events.envelope import Event
-from common.events.resources import RESOURCE_CREATE, RESOURCE_EDIT, RESOURCE_EVENTS, RESOURCE_GET, RESOURCE_VERSION
-from common.kernel.replies import Reply
+from common.events.reply import Reply
+from common.events.resources import (
+    RESOURCE_CREATE_REQUESTED,
+    RESOURCE_EDIT_REQUESTED,
+    RESOURCE_EVENTS,
+    RESOURCE_GET_REQUESTED,
+    RESOURCE_VERSION_REQUESTED,
+)
 from sonant_cli.engines import postgres, valkey
 from tests.support.engines import Running, new_database, running
 from tests.support.resources import Caller, World, asking, relayed, started, world_on, world_on_kafka
@@ -24,13 +30,13 @@ PROMPT = {"name": "greeter", "text": "Greet the caller."}
 
 async def create(caller: Caller) -> str:
     """The id of a new prompt."""
-    made = await caller.ask(RESOURCE_CREATE, kind="prompt", body=PROMPT)
+    made = await caller.ask(RESOURCE_CREATE_REQUESTED, kind="prompt", body=PROMPT)
     assert made.status == 201, made.body
     return str(made.body["prompt"]["id"])
 
 
 async def get(caller: Caller, id: str) -> Reply:
-    return await caller.ask(RESOURCE_GET, kind="prompt", id=id)
+    return await caller.ask(RESOURCE_GET_REQUESTED, kind="prompt", id=id)
 
 
 def code(reply: Reply) -> tuple[int, str]:
@@ -41,7 +47,7 @@ def commands(caller: Caller, orgs: list[str], total: int) -> list[Event[Any]]:
     """Prompts to create, turn by turn in one of the organisations."""
     return [
         caller.of(orgs[number % len(orgs)]).event(
-            RESOURCE_CREATE, 180, kind="prompt", body={**PROMPT, "name": f"prompt {number}"}
+            RESOURCE_CREATE_REQUESTED, 180, kind="prompt", body={**PROMPT, "name": f"prompt {number}"}
         )
         for number in range(total)
     ]
@@ -134,7 +140,7 @@ async def test_two_instances_tell_every_fact_once_and_in_order(resources_world: 
         await second.ready()
         id = await create(caller)
         for number in range(40):
-            await caller.ask(RESOURCE_VERSION, kind="prompt", id=id, body={"text": f"Hello {number}."})
+            await caller.ask(RESOURCE_VERSION_REQUESTED, kind="prompt", id=id, body={"text": f"Hello {number}."})
         await relayed(world)
         told = await world.told(RESOURCE_EVENTS)
         assert [event.payload.version for event in told] == list(range(41))
@@ -151,7 +157,7 @@ async def test_without_its_database_it_answers_so_and_goes_on_when_it_is_back(va
         id = await create(caller)
         await kill_9(database)
         assert code(await get(caller, id)) == (503, "database_unavailable")
-        write = caller.event(RESOURCE_EDIT, kind="prompt", id=id, name="host")
+        write = caller.event(RESOURCE_EDIT_REQUESTED, kind="prompt", id=id, name="host")
         [refused] = await caller.deliver(write)
         assert code(refused) == (503, "database_unavailable")
         assert refused.headers["retry-after"]
@@ -224,7 +230,7 @@ async def test_old_answers_are_forgotten_and_facts_of_a_newer_release_left_to_it
                 return await world.fetch("SELECT 1 FROM resources.answers") == []
 
             await eventually(forgotten, timeout=60)
-            await caller.ask(RESOURCE_CREATE, kind="prompt", body={**PROMPT, "name": "other"})
+            await caller.ask(RESOURCE_CREATE_REQUESTED, kind="prompt", body={**PROMPT, "name": "other"})
 
             async def told() -> bool:
                 return len({event.id for event in await world.told(RESOURCE_EVENTS)}) == 2

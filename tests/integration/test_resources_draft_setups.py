@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from common.events.resources import RESOURCE_LIST, RESOURCE_VERSIONS, TOOL_DRAFT
+from common.events.resources import RESOURCE_LIST_REQUESTED, RESOURCE_VERSIONS_REQUESTED, TOOL_DRAFT_REQUESTED
 from sandbox import app as sandbox
 from tests.support.active import Team, reading, resolve
 from tests.support.drafts import WEATHER, actions, drafted, drafting, status
@@ -36,7 +36,7 @@ async def test_without_a_model_drafting_says_so(world: World) -> None:
     nothing = {"SONANT_SANDBOX_URL": "", "OPENAI_API_KEY": ""}
     async with started(world, settings=nothing) as running, asking(world) as caller:
         await running.ready()
-        reply = await caller.ask(TOOL_DRAFT, seconds=20, **WEATHER)
+        reply = await caller.ask(TOOL_DRAFT_REQUESTED, seconds=20, **WEATHER)
     assert (reply.status, reply.body["error"]["code"]) == (503, "drafting_unconfigured")
 
 
@@ -85,7 +85,7 @@ async def test_a_tool_is_promoted_again_where_it_is_when_its_organisation_has_le
         promoted = await status(team, id, "usable")
         assert (promoted.status, promoted.body["tool"]["id"], promoted.body["tool"]["version"]) == (200, id, 1)
         assert promoted.body["tool"]["provenance"] == disabled.body["tool"]["provenance"]
-        versions = await team.caller.ask(RESOURCE_VERSIONS, kind="tool", id=id)
+        versions = await team.caller.ask(RESOURCE_VERSIONS_REQUESTED, kind="tool", id=id)
         assert [each["version"] for each in versions.body["tools"]] == [1, 0]
         async with reading(team.caller) as reader:
             served = await resolve(reader, team)
@@ -101,14 +101,14 @@ async def names_at_hume(team: Team) -> list[str]:
 
 
 async def tools_of(team: Team) -> list[dict[str, Any]]:
-    return list((await team.caller.ask(RESOURCE_LIST, kind="tool")).body["tools"])
+    return list((await team.caller.ask(RESOURCE_LIST_REQUESTED, kind="tool")).body["tools"])
 
 
 async def test_a_service_that_is_stopped_in_the_middle_of_a_draft_ends_in_good_order(world: World) -> None:
     """The draft is given up, and made when the command comes again."""
     async with drafting(world, "sandbox+headers-60000") as slow:
         team = slow.team()
-        event = team.caller.event(TOOL_DRAFT, 60, **WEATHER)
+        event = team.caller.event(TOOL_DRAFT_REQUESTED, 60, **WEATHER)
         await world.log.publish(event.record())
 
         async def asked() -> bool:
@@ -118,7 +118,7 @@ async def test_a_service_that_is_stopped_in_the_middle_of_a_draft_ends_in_good_o
     async with drafting(world, "sandbox") as ready:
 
         async def made() -> bool:
-            listed = await ready.caller.of(team.org_id).ask(RESOURCE_LIST, kind="tool")
+            listed = await ready.caller.of(team.org_id).ask(RESOURCE_LIST_REQUESTED, kind="tool")
             return [tool["name"] for tool in listed.body["tools"]] == ["get_weather_data"]
 
         await eventually(made, timeout=60)

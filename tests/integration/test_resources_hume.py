@@ -14,16 +14,16 @@ import aiohttp
 import pytest
 
 from common.events.resources import (
-    ACTIVE_HISTORY,
-    AUDIT_LIST,
-    HUME_TOKEN,
-    RESOURCE_CREATE,
-    RESOURCE_DELETE,
-    RESOURCE_GET,
-    RESOURCE_IMPORT,
-    RESOURCE_LIST,
-    RESOURCE_VERSION,
-    RESOURCE_VERSIONS,
+    ACTIVE_HISTORY_REQUESTED,
+    AUDIT_LIST_REQUESTED,
+    HUME_TOKEN_REQUESTED,
+    RESOURCE_CREATE_REQUESTED,
+    RESOURCE_DELETE_REQUESTED,
+    RESOURCE_GET_REQUESTED,
+    RESOURCE_IMPORT_REQUESTED,
+    RESOURCE_LIST_REQUESTED,
+    RESOURCE_VERSION_REQUESTED,
+    RESOURCE_VERSIONS_REQUESTED,
 )
 from sandbox.app import serve
 from tests.support.engines import new_database
@@ -93,7 +93,7 @@ async def account(sandbox: str, shared: Caller) -> AsyncIterator[Account]:
             assert answer.status == 204
 
         async def answers() -> bool:
-            return (await shared.ask(RESOURCE_IMPORT, kind="voice", page=0)).status == 200
+            return (await shared.ask(RESOURCE_IMPORT_REQUESTED, kind="voice", page=0)).status == 200
 
         check: Callable[[], Awaitable[bool]] = answers
         await eventually(check, timeout=30, interval=0.5)
@@ -119,34 +119,34 @@ async def test_what_cannot_become_active_is_not_made_at_the_provider(shared: Cal
     place, name = {"project_id": f"p-{uuid.uuid4().hex}", "user_id": "ada"}, f"n{uuid.uuid4().hex}"
     body = {"name": name, "text": "one"}
     for _ in range(2):
-        refused = await there.ask(RESOURCE_CREATE, kind="prompt", body=body, activate=place)
+        refused = await there.ask(RESOURCE_CREATE_REQUESTED, kind="prompt", body=body, activate=place)
         assert (refused.status, refused.body["error"]["code"]) == (409, "no_active_set"), refused.body
     assert (await own.totals())["prompts"] == before["prompts"]
-    prompt = (await there.ask(RESOURCE_CREATE, kind="prompt", body=body)).body["prompt"]
+    prompt = (await there.ask(RESOURCE_CREATE_REQUESTED, kind="prompt", body=body)).body["prompt"]
     config = {"name": name, "evi_version": "3", "prompt": {"id": prompt["id"]}}
-    made = await there.ask(RESOURCE_CREATE, kind="config", body=config, activate=place)
+    made = await there.ask(RESOURCE_CREATE_REQUESTED, kind="config", body=config, activate=place)
     assert made.status == 201, made.body
     tool = {"name": name, "parameters": '{"type":"object"}'}
-    assert (await there.ask(RESOURCE_CREATE, kind="tool", body=tool, activate=place)).status == 201
-    history = (await there.ask(ACTIVE_HISTORY, place=place)).body["data"]
+    assert (await there.ask(RESOURCE_CREATE_REQUESTED, kind="tool", body=tool, activate=place)).status == 201
+    history = (await there.ask(ACTIVE_HISTORY_REQUESTED, place=place)).body["data"]
     assert [revision["revision"] for revision in history] == [2, 1]
-    audited = (await there.ask(AUDIT_LIST, limit=200)).body["data"]
+    audited = (await there.ask(AUDIT_LIST_REQUESTED, limit=200)).body["data"]
     assert sum(made.body["config"]["id"] in entry["target"] for entry in audited) == 1
 
 
 async def test_an_organisation_may_be_kept_at_the_provider(shared: Caller, own: Account) -> None:
     there = replace(shared, org_id=KEPT_THERE, asked=[])
-    made = await there.ask(RESOURCE_CREATE, kind="prompt", body={"name": "n", "text": "one"})
+    made = await there.ask(RESOURCE_CREATE_REQUESTED, kind="prompt", body={"name": "n", "text": "one"})
     assert made.status == 201, made.body
     id, before = made.body["prompt"]["id"], (await own.totals())["prompt_versions"]
     await own.arrange({"do": "lost", "method": "POST"})
-    second = await there.ask(RESOURCE_VERSION, kind="prompt", id=id, body={"text": "two"})
+    second = await there.ask(RESOURCE_VERSION_REQUESTED, kind="prompt", id=id, body={"text": "two"})
     assert second.body["prompt"]["version"] == 1
     assert (await own.arrange())["prompt_versions"] == before + 1
     await own.arrange({"do": "status-410", "times": None})
-    known = await there.ask(RESOURCE_GET, kind="prompt", id=id, version=0)
+    known = await there.ask(RESOURCE_GET_REQUESTED, kind="prompt", id=id, version=0)
     assert known.body["prompt"]["text"] == "one"
-    refused = await there.ask(RESOURCE_CREATE, kind="prompt", body={"name": "m", "text": "three"})
+    refused = await there.ask(RESOURCE_CREATE_REQUESTED, kind="prompt", body={"name": "m", "text": "three"})
     assert (refused.status, refused.body["error"]["code"]) in (
         (502, "provider_unavailable"),
         # By then the breaker may have had enough.
@@ -155,10 +155,10 @@ async def test_an_organisation_may_be_kept_at_the_provider(shared: Caller, own: 
 
 
 async def test_tokens_are_handed_out(caller: Caller, account: Account) -> None:
-    first = await caller.ask(HUME_TOKEN)
+    first = await caller.ask(HUME_TOKEN_REQUESTED)
     assert (first.status, first.headers["x-sonant-provider"]) == (200, "hume"), first.body
     assert first.body["accessToken"]
-    again = await caller.ask(HUME_TOKEN)
+    again = await caller.ask(HUME_TOKEN_REQUESTED)
     assert again.body == first.body
 
 
@@ -200,21 +200,21 @@ async def test_an_account_is_copied_with_ids_versions_and_order(caller: Caller, 
     code, output, errors = await import_hume(caller)
     assert (code, errors) == (0, ""), errors
     assert "prompts: 7 new with 9 new versions" in output.splitlines()
-    listed = await caller.ask(RESOURCE_LIST, kind="prompt", page_size=100)
+    listed = await caller.ask(RESOURCE_LIST_REQUESTED, kind="prompt", page_size=100)
     assert [each["name"] for each in listed.body["prompts"]] == [f"p{index}" for index in range(6, -1, -1)]
-    versions = await caller.ask(RESOURCE_VERSIONS, kind="prompt", id=made["prompt"]["id"])
+    versions = await caller.ask(RESOURCE_VERSIONS_REQUESTED, kind="prompt", id=made["prompt"]["id"])
     assert [(each["version"], each["text"]) for each in versions.body["prompts"]] == [
         (2, "third"),
         (1, "second"),
         (0, "p0"),
     ]
     assert versions.body["prompts"][0]["created_on"] == made["prompt"]["created_on"]
-    config = await caller.ask(RESOURCE_GET, kind="config", id=made["config"]["id"])
+    config = await caller.ask(RESOURCE_GET_REQUESTED, kind="config", id=made["config"]["id"])
     assert config.body["config"]["prompt"] == {"id": made["prompt"]["id"], "version": 1}
     assert config.body["config"]["tools"] == [{"id": made["tool"]["id"], "version": 0}]
-    voices = await caller.ask(RESOURCE_LIST, kind="voice")
+    voices = await caller.ask(RESOURCE_LIST_REQUESTED, kind="voice")
     assert [each["name"] for each in voices.body["voices"]] == ["Warm"]
-    more = await caller.ask(RESOURCE_VERSION, kind="prompt", id=made["prompt"]["id"], body={"text": "ours"})
+    more = await caller.ask(RESOURCE_VERSION_REQUESTED, kind="prompt", id=made["prompt"]["id"], body={"text": "ours"})
     assert more.body["prompt"]["version"] == 3
 
 
@@ -236,10 +236,10 @@ async def test_everybody_copies_from_their_own_account(
     await eventually(check, timeout=30, interval=0.5)
     assert (await import_hume(caller))[0] == 0
     for who in (there, caller):
-        listed = await who.ask(RESOURCE_LIST, kind="prompt", page_size=100)
+        listed = await who.ask(RESOURCE_LIST_REQUESTED, kind="prompt", page_size=100)
         names = {each["name"] for each in listed.body["prompts"]}
         assert names & set(marks.values()) == {marks[who.org_id]}
-    tokens = [(await who.ask(HUME_TOKEN)).body["accessToken"] for who in (there, caller)]
+    tokens = [(await who.ask(HUME_TOKEN_REQUESTED)).body["accessToken"] for who in (there, caller)]
     assert tokens[0] != tokens[1]
 
 
@@ -250,12 +250,12 @@ async def test_an_account_in_trouble_leaves_the_others_alone(
     await own.arrange({"do": "status-503", "times": None})
 
     async def given_up() -> bool:
-        reply = await there.ask(RESOURCE_GET, kind="prompt", id=str(uuid.uuid4()))
+        reply = await there.ask(RESOURCE_GET_REQUESTED, kind="prompt", id=str(uuid.uuid4()))
         return "left alone" in reply.body["error"]["message"]
 
     check: Callable[[], Awaitable[bool]] = given_up
     await eventually(check, timeout=30)
-    assert (await caller.ask(RESOURCE_IMPORT, kind="voice", page=0)).status == 200
+    assert (await caller.ask(RESOURCE_IMPORT_REQUESTED, kind="voice", page=0)).status == 200
     await own.arrange()
 
 
@@ -285,7 +285,7 @@ async def test_copying_again_adds_what_is_new_and_changes_nothing(caller: Caller
     made = await furnish(account, prompts=2)
     id = made["prompt"]["id"]
     assert (await import_hume(caller))[0] == 0
-    await caller.ask(RESOURCE_VERSION, kind="prompt", id=id, body={"text": "ours"})
+    await caller.ask(RESOURCE_VERSION_REQUESTED, kind="prompt", id=id, body={"text": "ours"})
     for text in ("theirs", "theirs too"):
         await account.post(f"/v0/evi/prompts/{id}", text=text)
     code, output, errors = await import_hume(caller, "--json")
@@ -295,7 +295,7 @@ async def test_copying_again_adds_what_is_new_and_changes_nothing(caller: Caller
     assert f"skipped prompt p0 ({id}) version 3: version_conflict" in errors
     assert {told[kind]["versions"] for kind in ("tool", "voice", "config")} == {0}
     assert [told[kind]["skipped"] for kind in ("tool", "voice", "config")] == [[], [], []]
-    versions = await caller.ask(RESOURCE_VERSIONS, kind="prompt", id=id)
+    versions = await caller.ask(RESOURCE_VERSIONS_REQUESTED, kind="prompt", id=id)
     assert [each["text"] for each in versions.body["prompts"]] == ["theirs too", "ours", "third", "second", "p0"]
 
 
@@ -303,21 +303,23 @@ async def test_what_is_asked_of_the_provider_for_a_copy_keeps_no_other_write_wai
     caller: Caller, account: Account
 ) -> None:
     id = (await account.post("/v0/evi/prompts", name="theirs", text="t"))["id"]
-    assert (await caller.ask(RESOURCE_IMPORT, kind="prompt", page=0)).status == 200
+    assert (await caller.ask(RESOURCE_IMPORT_REQUESTED, kind="prompt", page=0)).status == 200
     before = (await account.arrange({"do": "delay-1500", "times": None}))["requests"]
-    copying = asyncio.create_task(caller.ask(RESOURCE_IMPORT, kind="prompt", page=0))
+    copying = asyncio.create_task(caller.ask(RESOURCE_IMPORT_REQUESTED, kind="prompt", page=0))
 
     async def asked() -> bool:
         return bool((await account.totals())["requests"] > before)
 
     await eventually(asked, timeout=10)
-    assert (await caller.ask(RESOURCE_CREATE, kind="prompt", body={"name": "n", "text": "t"})).status == 201
-    assert (await caller.ask(RESOURCE_DELETE, kind="prompt", id=id)).status == 200
+    assert (await caller.ask(RESOURCE_CREATE_REQUESTED, kind="prompt", body={"name": "n", "text": "t"})).status == 201
+    assert (await caller.ask(RESOURCE_DELETE_REQUESTED, kind="prompt", id=id)).status == 200
     assert not copying.done()
     assert (await copying).body["resources"] == 0
-    assert (await caller.ask(RESOURCE_GET, kind="prompt", id=id)).status == 404, "deleted after it was seen there"
+    assert (await caller.ask(RESOURCE_GET_REQUESTED, kind="prompt", id=id)).status == 404, (
+        "deleted after it was seen there"
+    )
     await account.arrange()
-    assert (await caller.ask(RESOURCE_IMPORT, kind="prompt", page=0)).body["resources"] == 1
+    assert (await caller.ask(RESOURCE_IMPORT_REQUESTED, kind="prompt", page=0)).body["resources"] == 1
 
 
 async def test_a_copy_that_was_broken_off_goes_on(caller: Caller, account: Account) -> None:
@@ -333,7 +335,7 @@ async def test_a_copy_that_was_broken_off_goes_on(caller: Caller, account: Accou
 
 async def test_a_name_that_is_taken_here_is_told(caller: Caller, account: Account) -> None:
     await furnish(account, prompts=2)
-    await caller.ask(RESOURCE_CREATE, kind="prompt", body={"name": "p1", "text": "ours"})
+    await caller.ask(RESOURCE_CREATE_REQUESTED, kind="prompt", body={"name": "p1", "text": "ours"})
     code, _, errors = await import_hume(caller)
     assert code == 1
     assert "skipped prompt p1" in errors

@@ -9,21 +9,21 @@ import orjson
 import pytest
 
 from common.events.audit import AUDIT
+from common.events.reply import Reply
 from common.events.resources import (
-    ACTIVE_HISTORY,
-    AUDIT_LIST,
-    RESOURCE_CREATE,
-    RESOURCE_DELETE,
-    RESOURCE_EDIT,
+    ACTIVE_HISTORY_REQUESTED,
+    AUDIT_LIST_REQUESTED,
+    RESOURCE_CREATE_REQUESTED,
+    RESOURCE_DELETE_REQUESTED,
+    RESOURCE_EDIT_REQUESTED,
     RESOURCE_EVENTS,
-    RESOURCE_GET,
-    RESOURCE_LIST,
-    RESOURCE_VERSION,
-    RESOURCE_VERSIONS,
+    RESOURCE_GET_REQUESTED,
+    RESOURCE_LIST_REQUESTED,
+    RESOURCE_VERSION_REQUESTED,
+    RESOURCE_VERSIONS_REQUESTED,
     Kind,
 )
 from common.events.spec import EventSpec, Topic
-from common.kernel.replies import Reply
 from tests.support.engines import new_database
 from tests.support.resources import Caller, relayed, service, world_on
 
@@ -61,7 +61,7 @@ def stranger(caller: Caller) -> Caller:
 
 
 async def create(caller: Caller, kind: Kind, **changes: Any) -> dict[str, Any]:
-    answer = await caller.ask(RESOURCE_CREATE, kind=kind, body={**BODIES[kind], **changes})
+    answer = await caller.ask(RESOURCE_CREATE_REQUESTED, kind=kind, body={**BODIES[kind], **changes})
     assert answer.status == 201, answer.body
     made: dict[str, Any] = answer.body[kind]
     return made
@@ -69,14 +69,14 @@ async def create(caller: Caller, kind: Kind, **changes: Any) -> dict[str, Any]:
 
 async def add_version(caller: Caller, kind: Kind, id: str, **changes: Any) -> dict[str, Any]:
     content = {name: value for name, value in {**BODIES[kind], **changes}.items() if name != "name"}
-    answer = await caller.ask(RESOURCE_VERSION, kind=kind, id=id, body=content)
+    answer = await caller.ask(RESOURCE_VERSION_REQUESTED, kind=kind, id=id, body=content)
     assert answer.status == 200, answer.body
     made: dict[str, Any] = answer.body[kind]
     return made
 
 
 async def get(caller: Caller, kind: Kind, id: str, version: int | None = None) -> Reply:
-    return await caller.ask(RESOURCE_GET, kind=kind, id=id, version=version)
+    return await caller.ask(RESOURCE_GET_REQUESTED, kind=kind, id=id, version=version)
 
 
 def code(reply: Reply) -> tuple[int, str, str | None]:
@@ -97,33 +97,35 @@ class TestVersions:
         latest = (await get(caller, kind, first["id"])).body[kind]
         assert latest == {**second, "version_type": "LATEST"}
         assert first["created_on"] > 1_700_000_000_000
-        page = (await caller.ask(RESOURCE_VERSIONS, kind=kind, id=first["id"])).body
+        page = (await caller.ask(RESOURCE_VERSIONS_REQUESTED, kind=kind, id=first["id"])).body
         assert [item["version"] for item in page[f"{kind}s"]] == [1, 0]
         assert (page["page_number"], page["page_size"], page["total_pages"]) == (0, 10, 1)
-        listed = (await caller.ask(RESOURCE_LIST, kind=kind)).body
+        listed = (await caller.ask(RESOURCE_LIST_REQUESTED, kind=kind)).body
         assert listed[f"{kind}s"] == [latest]
 
     async def test_are_never_used_again_and_the_last_takes_the_resource_with_it(self, caller: Caller) -> None:
         id = (await create(caller, "prompt"))["id"]
         assert (await add_version(caller, "prompt", id))["version"] == 1
-        gone = await caller.ask(RESOURCE_DELETE, kind="prompt", id=id, version=1)
+        gone = await caller.ask(RESOURCE_DELETE_REQUESTED, kind="prompt", id=id, version=1)
         assert (gone.status, gone.body) == (200, {"id": id, "version": 1, "deleted": True})
         assert (await get(caller, "prompt", id)).body["prompt"]["version"] == 0
         assert (await get(caller, "prompt", id, 1)).status == 404
         assert (await add_version(caller, "prompt", id))["version"] == 2
         for version in (0, 2):
-            assert (await caller.ask(RESOURCE_DELETE, kind="prompt", id=id, version=version)).status == 200
+            assert (await caller.ask(RESOURCE_DELETE_REQUESTED, kind="prompt", id=id, version=version)).status == 200
         assert (await get(caller, "prompt", id)).status == 404
-        assert (await caller.ask(RESOURCE_VERSIONS, kind="prompt", id=id)).status == 404
+        assert (await caller.ask(RESOURCE_VERSIONS_REQUESTED, kind="prompt", id=id)).status == 404
         assert (await create(caller, "prompt"))["id"] != id
 
     async def test_an_edit_changes_the_name_or_one_description_and_no_content(self, caller: Caller) -> None:
         first = await create(caller, "config")
         id = first["id"]
         await add_version(caller, "config", id)
-        renamed = await caller.ask(RESOURCE_EDIT, kind="config", id=id, name="reception")
+        renamed = await caller.ask(RESOURCE_EDIT_REQUESTED, kind="config", id=id, name="reception")
         assert (renamed.body["config"]["name"], renamed.body["config"]["version"]) == ("reception", 1)
-        described = await caller.ask(RESOURCE_EDIT, kind="config", id=id, version=0, version_description="quiet")
+        described = await caller.ask(
+            RESOURCE_EDIT_REQUESTED, kind="config", id=id, version=0, version_description="quiet"
+        )
         changed = {"name": "reception", "version_description": "quiet"}
         fixed = (await get(caller, "config", id, 0)).body["config"]
         assert described.body["config"] == fixed
@@ -132,63 +134,65 @@ class TestVersions:
     async def test_a_deleted_resource_is_gone_with_all_its_versions(self, caller: Caller) -> None:
         id = (await create(caller, "tool"))["id"]
         await add_version(caller, "tool", id)
-        gone = await caller.ask(RESOURCE_DELETE, kind="tool", id=id)
+        gone = await caller.ask(RESOURCE_DELETE_REQUESTED, kind="tool", id=id)
         assert gone.body == {"id": id, "version": None, "deleted": True}
         assert [(await get(caller, "tool", id, version)).status for version in (None, 0, 1)] == [404] * 3
-        assert (await caller.ask(RESOURCE_LIST, kind="tool")).body["tools"] == []
+        assert (await caller.ask(RESOURCE_LIST_REQUESTED, kind="tool")).body["tools"] == []
 
     async def test_lists_are_paged_and_filtered_by_name(self, caller: Caller) -> None:
         for number in range(5):
             await create(caller, "prompt", name=f"prompt {number}")
         pages = [
-            (await caller.ask(RESOURCE_LIST, kind="prompt", page_number=number, page_size=2)).body
+            (await caller.ask(RESOURCE_LIST_REQUESTED, kind="prompt", page_number=number, page_size=2)).body
             for number in range(4)
         ]
         names = [[item["name"] for item in page["prompts"]] for page in pages]
         assert names == [["prompt 4", "prompt 3"], ["prompt 2", "prompt 1"], ["prompt 0"], []]
         assert {page["total_pages"] for page in pages} == {3}
-        found = (await caller.ask(RESOURCE_LIST, kind="prompt", name="prompt 3")).body["prompts"]
+        found = (await caller.ask(RESOURCE_LIST_REQUESTED, kind="prompt", name="prompt 3")).body["prompts"]
         assert [item["name"] for item in found] == ["prompt 3"]
-        assert (await caller.ask(RESOURCE_LIST, kind="prompt", name="prompt")).body["prompts"] == []
+        assert (await caller.ask(RESOURCE_LIST_REQUESTED, kind="prompt", name="prompt")).body["prompts"] == []
 
 
 class TestRefusals:
     async def test_a_name_belongs_to_one_resource_of_its_kind(self, caller: Caller, stranger: Caller) -> None:
         await create(caller, "prompt")
         other = await create(caller, "prompt", name="other")
-        taken = await caller.ask(RESOURCE_CREATE, kind="prompt", body=BODIES["prompt"])
+        taken = await caller.ask(RESOURCE_CREATE_REQUESTED, kind="prompt", body=BODIES["prompt"])
         assert code(taken) == (409, "name_taken", "name")
-        assert code(await caller.ask(RESOURCE_EDIT, kind="prompt", id=other["id"], name="greeter")) == code(taken)
+        assert code(await caller.ask(RESOURCE_EDIT_REQUESTED, kind="prompt", id=other["id"], name="greeter")) == code(
+            taken
+        )
         await create(caller, "voice", name="greeter")
         await create(stranger, "prompt")
 
     async def test_what_belongs_to_another_organisation_is_not_there(self, caller: Caller, stranger: Caller) -> None:
         id = (await create(caller, "prompt"))["id"]
         asked: list[tuple[EventSpec[Any], dict[str, Any]]] = [
-            (RESOURCE_GET, {}),
-            (RESOURCE_GET, {"version": 0}),
-            (RESOURCE_VERSIONS, {}),
-            (RESOURCE_VERSION, {"body": {"text": "mine"}}),
-            (RESOURCE_EDIT, {"name": "mine"}),
-            (RESOURCE_EDIT, {"version": 0, "version_description": "mine"}),
-            (RESOURCE_DELETE, {}),
-            (RESOURCE_DELETE, {"version": 0}),
+            (RESOURCE_GET_REQUESTED, {}),
+            (RESOURCE_GET_REQUESTED, {"version": 0}),
+            (RESOURCE_VERSIONS_REQUESTED, {}),
+            (RESOURCE_VERSION_REQUESTED, {"body": {"text": "mine"}}),
+            (RESOURCE_EDIT_REQUESTED, {"name": "mine"}),
+            (RESOURCE_EDIT_REQUESTED, {"version": 0, "version_description": "mine"}),
+            (RESOURCE_DELETE_REQUESTED, {}),
+            (RESOURCE_DELETE_REQUESTED, {"version": 0}),
         ]
         for spec, fields in asked:
             assert code(await stranger.ask(spec, kind="prompt", id=id, **fields)) == (404, "not_found", None)
-        assert (await stranger.ask(RESOURCE_LIST, kind="prompt")).body["prompts"] == []
-        assert (await stranger.ask(AUDIT_LIST)).body["data"] == []
+        assert (await stranger.ask(RESOURCE_LIST_REQUESTED, kind="prompt")).body["prompts"] == []
+        assert (await stranger.ask(AUDIT_LIST_REQUESTED)).body["data"] == []
         assert (await get(caller, "prompt", id)).status == 200
 
     async def test_a_wrong_body_is_refused_with_its_field_and_nothing_changes(self, caller: Caller) -> None:
         for kind, body, param in WRONG_BODIES:
-            refused = await caller.ask(RESOURCE_CREATE, kind=kind, body=body)
+            refused = await caller.ask(RESOURCE_CREATE_REQUESTED, kind=kind, body=body)
             assert refused.status == 400, (body, refused.body)
             assert refused.body["error"]["param"] == param, (body, refused.body)
             assert refused.body["error"]["type"] == "invalid_request_error"
         for kind in KINDS:
-            assert (await caller.ask(RESOURCE_LIST, kind=kind)).body[f"{kind}s"] == []
-        assert (await caller.ask(AUDIT_LIST)).body["data"] == []
+            assert (await caller.ask(RESOURCE_LIST_REQUESTED, kind=kind)).body[f"{kind}s"] == []
+        assert (await caller.ask(AUDIT_LIST_REQUESTED)).body["data"] == []
 
     async def test_a_config_may_only_name_what_is_there(self, caller: Caller, stranger: Caller) -> None:
         prompt, tool = await create(caller, "prompt"), await create(caller, "tool")
@@ -199,7 +203,7 @@ class TestRefusals:
             ({"tools": [{"id": tool["id"]}, {"id": "unknown"}]}, "tools.1"),
             ({"voice": {"provider": "CUSTOM_VOICE", "id": "unknown"}}, "voice"),
         ):
-            refused = await caller.ask(RESOURCE_CREATE, kind="config", body={**BODIES["config"], **part})
+            refused = await caller.ask(RESOURCE_CREATE_REQUESTED, kind="config", body={**BODIES["config"], **part})
             assert code(refused) == (400, "unknown_reference", param)
         whole = {
             "prompt": {"id": prompt["id"], "version": 0},
@@ -216,8 +220,8 @@ class TestRefusals:
         for version in (-1, 2**31, 2**70):
             assert code(await get(caller, "prompt", id, version)) == (404, "not_found", None)
         for fields in ({"page_number": -1}, {"page_size": 0}, {"page_size": 101}, {"page_number": 2**63}):
-            assert (await caller.ask(RESOURCE_LIST, kind="prompt", **fields)).status == 400
-        assert (await caller.ask(RESOURCE_LIST, kind="prompt", name="nul\0")).status == 400
+            assert (await caller.ask(RESOURCE_LIST_REQUESTED, kind="prompt", **fields)).status == 400
+        assert (await caller.ask(RESOURCE_LIST_REQUESTED, kind="prompt", name="nul\0")).status == 400
 
     async def test_what_an_active_set_uses_cannot_be_deleted(self, caller: Caller) -> None:
         id = (await create(caller, "prompt"))["id"]
@@ -230,10 +234,10 @@ class TestRefusals:
         )
         used = {0: [fixed], 2: [following], None: [fixed, following]}
         for version, users in used.items():
-            refused = await caller.ask(RESOURCE_DELETE, kind="prompt", id=id, version=version)
+            refused = await caller.ask(RESOURCE_DELETE_REQUESTED, kind="prompt", id=id, version=version)
             assert code(refused) == (409, "in_use", None)
             assert refused.body["error"]["used_by"] == users
-        assert (await caller.ask(RESOURCE_DELETE, kind="prompt", id=id, version=1)).status == 200
+        assert (await caller.ask(RESOURCE_DELETE_REQUESTED, kind="prompt", id=id, version=1)).status == 200
 
 
 async def pin(caller: Caller, id: str, version: int | None, *, user_id: str) -> None:
@@ -311,7 +315,7 @@ class TestActivation:
         weather = await create_active(caller, place, "tool")
         voice = await create_active(caller, place, "voice")
         other = await create_active(caller, place, "prompt", name="other")
-        revisions = (await caller.ask(ACTIVE_HISTORY, place=place)).body["data"]
+        revisions = (await caller.ask(ACTIVE_HISTORY_REQUESTED, place=place)).body["data"]
         ids = [config["id"], prompt["id"], other["id"], voice["id"], weather["id"]]
         pins = [_ids(revision["pins"]) for revision in reversed(revisions)]
         config_id, first, second, voice_id, tool_id = ids
@@ -324,14 +328,16 @@ class TestActivation:
 
     async def test_without_a_set_to_join_nothing_is_created(self, caller: Caller) -> None:
         for kind in KINDS:
-            refused = await caller.ask(RESOURCE_CREATE, kind=kind, body=BODIES[kind], activate={"project_id": "p"})
+            refused = await caller.ask(
+                RESOURCE_CREATE_REQUESTED, kind=kind, body=BODIES[kind], activate={"project_id": "p"}
+            )
             assert code(refused)[:2] == (409, "no_active_set")
-            assert (await caller.ask(RESOURCE_LIST, kind=kind)).body[f"{kind}s"] == []
-        assert (await caller.ask(AUDIT_LIST)).body["data"] == []
+            assert (await caller.ask(RESOURCE_LIST_REQUESTED, kind=kind)).body[f"{kind}s"] == []
+        assert (await caller.ask(AUDIT_LIST_REQUESTED)).body["data"] == []
 
 
 async def create_active(caller: Caller, place: dict[str, str], kind: Kind, **changes: Any) -> dict[str, Any]:
-    answer = await caller.ask(RESOURCE_CREATE, kind=kind, body={**BODIES[kind], **changes}, activate=place)
+    answer = await caller.ask(RESOURCE_CREATE_REQUESTED, kind=kind, body={**BODIES[kind], **changes}, activate=place)
     assert answer.status == 201, answer.body
     made: dict[str, Any] = answer.body[kind]
     return made
@@ -352,8 +358,8 @@ class TestFacts:
     async def test_every_write_is_told_and_audited_once(self, caller: Caller) -> None:
         id = (await create(caller, "prompt"))["id"]
         await add_version(caller, "prompt", id, text="Hello.")
-        await caller.ask(RESOURCE_EDIT, kind="prompt", id=id, name="host")
-        await caller.ask(RESOURCE_DELETE, kind="prompt", id=id)
+        await caller.ask(RESOURCE_EDIT_REQUESTED, kind="prompt", id=id, name="host")
+        await caller.ask(RESOURCE_DELETE_REQUESTED, kind="prompt", id=id)
         changes = await told(caller, RESOURCE_EVENTS)
         assert [(change.action, change.id, change.version) for change in changes] == [
             ("created", id, 0),
@@ -379,25 +385,25 @@ class TestFacts:
 
     async def test_the_audit_trail_is_read_newest_first_in_pages(self, caller: Caller) -> None:
         ids = [(await create(caller, "prompt", name=f"prompt {number}"))["id"] for number in range(3)]
-        newest = (await caller.ask(AUDIT_LIST, limit=2)).body
+        newest = (await caller.ask(AUDIT_LIST_REQUESTED, limit=2)).body
         assert [entry["target"] for entry in newest["data"]] == [f"prompt:{ids[2]}:0", f"prompt:{ids[1]}:0"]
         assert newest["has_more"]
-        rest = (await caller.ask(AUDIT_LIST, limit=2, before=newest["data"][-1]["id"])).body
+        rest = (await caller.ask(AUDIT_LIST_REQUESTED, limit=2, before=newest["data"][-1]["id"])).body
         assert [entry["target"] for entry in rest["data"]] == [f"prompt:{ids[0]}:0"]
         assert not rest["has_more"]
-        one = (await caller.ask(AUDIT_LIST, target=f"prompt:{ids[1]}:0")).body["data"]
+        one = (await caller.ask(AUDIT_LIST_REQUESTED, target=f"prompt:{ids[1]}:0")).body["data"]
         assert [entry["action"] for entry in one] == ["prompt.created"]
 
     async def test_a_refused_command_leaves_nothing(self, caller: Caller) -> None:
         await create(caller, "prompt")
-        assert (await caller.ask(RESOURCE_CREATE, kind="prompt", body=BODIES["prompt"])).status == 409
+        assert (await caller.ask(RESOURCE_CREATE_REQUESTED, kind="prompt", body=BODIES["prompt"])).status == 409
         assert len(await told(caller, RESOURCE_EVENTS)) == len(await told(caller, AUDIT)) == 1
 
     async def test_a_repetition_gets_its_answer_even_when_its_subject_is_gone(self, caller: Caller) -> None:
-        event = caller.event(RESOURCE_CREATE, kind="prompt", body=BODIES["prompt"])
+        event = caller.event(RESOURCE_CREATE_REQUESTED, kind="prompt", body=BODIES["prompt"])
         [made] = await caller.deliver(event)
-        delete = caller.event(RESOURCE_DELETE, kind="prompt", id=made.body["prompt"]["id"])
+        delete = caller.event(RESOURCE_DELETE_REQUESTED, kind="prompt", id=made.body["prompt"]["id"])
         [deleted] = await caller.deliver(delete)
         again = await caller.deliver(event, delete)
         assert [(reply.status, reply.body) for reply in again] == [(201, made.body), (200, deleted.body)]
-        assert (await caller.ask(RESOURCE_LIST, kind="prompt")).body["prompts"] == []
+        assert (await caller.ask(RESOURCE_LIST_REQUESTED, kind="prompt")).body["prompts"] == []

@@ -14,21 +14,21 @@ from typing import Any
 import pytest
 
 from common.events.resources import (
-    ACTIVE_HISTORY,
-    ACTIVE_RESOLVE,
-    ACTIVE_ROLLOUT,
-    ACTIVE_SWITCH,
-    AUDIT_LIST,
-    PROJECT_EXPORT,
-    PROJECT_IMPORT,
-    RESOURCE_CREATE,
-    RESOURCE_DELETE,
-    RESOURCE_EDIT,
-    RESOURCE_GET,
-    RESOURCE_LIST,
-    RESOURCE_VERSION,
-    RESOURCE_VERSIONS,
-    TOOL_STATUS,
+    ACTIVE_HISTORY_REQUESTED,
+    ACTIVE_RESOLVE_REQUESTED,
+    ACTIVE_ROLLOUT_REQUESTED,
+    ACTIVE_SWITCH_REQUESTED,
+    AUDIT_LIST_REQUESTED,
+    PROJECT_EXPORT_REQUESTED,
+    PROJECT_IMPORT_REQUESTED,
+    RESOURCE_CREATE_REQUESTED,
+    RESOURCE_DELETE_REQUESTED,
+    RESOURCE_EDIT_REQUESTED,
+    RESOURCE_GET_REQUESTED,
+    RESOURCE_LIST_REQUESTED,
+    RESOURCE_VERSION_REQUESTED,
+    RESOURCE_VERSIONS_REQUESTED,
+    TOOL_STATUS_REQUESTED,
 )
 from tests.support.engines import new_database
 from tests.support.resources import Caller, service, world_on
@@ -58,7 +58,7 @@ def there(shared: Caller) -> Caller:
 
 
 async def made(caller: Caller, kind: str, **body: Any) -> str:
-    answer = await caller.ask(RESOURCE_CREATE, kind=kind, body=body)
+    answer = await caller.ask(RESOURCE_CREATE_REQUESTED, kind=kind, body=body)
     assert answer.status == 201, answer.body
     return str(answer.body[kind]["id"])
 
@@ -66,9 +66,9 @@ async def made(caller: Caller, kind: str, **body: Any) -> str:
 async def furnished(caller: Caller) -> dict[str, Any]:
     """A project with its own set, a user's set and a rollout, as it is taken out."""
     greeter = await made(caller, "prompt", name="greeter", text="Greet.")
-    await caller.ask(RESOURCE_VERSION, kind="prompt", id=greeter, body={"text": "Greet by name."})
-    await caller.ask(RESOURCE_VERSION, kind="prompt", id=greeter, body={"text": "Greet loudly."})
-    await caller.ask(RESOURCE_DELETE, kind="prompt", id=greeter, version=1)
+    await caller.ask(RESOURCE_VERSION_REQUESTED, kind="prompt", id=greeter, body={"text": "Greet by name."})
+    await caller.ask(RESOURCE_VERSION_REQUESTED, kind="prompt", id=greeter, body={"text": "Greet loudly."})
+    await caller.ask(RESOURCE_DELETE_REQUESTED, kind="prompt", id=greeter, version=1)
     named = await made(caller, "prompt", name="named by the config", text="Help.")
     desk = await made(caller, "config", name="desk", evi_version="3", prompt={"id": named})
     weather = await made(caller, "tool", name="get_weather", parameters=SCHEMA)
@@ -76,14 +76,14 @@ async def furnished(caller: Caller) -> dict[str, Any]:
     pins = {"config": {"id": desk}, "prompt": {"id": greeter, "version": 0}, "tools": [{"id": weather}]}
     own, user = {"layer": "project", "project_id": "p"}, {"project_id": "p", "user_id": "ada"}
     for place in (own, user):
-        assert (await caller.ask(ACTIVE_SWITCH, place=place, pins=pins)).status == 200
+        assert (await caller.ask(ACTIVE_SWITCH_REQUESTED, place=place, pins=pins)).status == 200
     newer = {**pins, "prompt": {"id": greeter, "version": 2}}
-    assert (await caller.ask(ACTIVE_ROLLOUT, place=own, pins=newer, percent=25)).status == 200
+    assert (await caller.ask(ACTIVE_ROLLOUT_REQUESTED, place=own, pins=newer, percent=25)).status == 200
     return await taken_out(caller)
 
 
 async def taken_out(caller: Caller) -> dict[str, Any]:
-    answer = await caller.ask(PROJECT_EXPORT, project_id="p")
+    answer = await caller.ask(PROJECT_EXPORT_REQUESTED, project_id="p")
     assert answer.status == 200, answer.body
     document: dict[str, Any] = answer.body
     return document
@@ -93,76 +93,78 @@ async def test_a_project_put_in_elsewhere_is_taken_out_the_same(here: Caller, th
     document = await furnished(here)
     assert {kept["name"] for kept in document["resources"]} == {"greeter", "named by the config", "desk", "get_weather"}
     assert [place["user_id"] for place in document["places"]] == ["", "ada"]
-    answer = await there.ask(PROJECT_IMPORT, project_id="p", document=document)
+    answer = await there.ask(PROJECT_IMPORT_REQUESTED, project_id="p", document=document)
     assert (answer.status, answer.body) == (200, {"resources": 4, "versions": 5, "places": 2})
     assert await taken_out(there) == document
     [greeter] = [kept["id"] for kept in document["resources"] if kept["name"] == "greeter"]
-    added = await there.ask(RESOURCE_VERSION, kind="prompt", id=greeter, body={"text": "Greet again."})
+    added = await there.ask(RESOURCE_VERSION_REQUESTED, kind="prompt", id=greeter, body={"text": "Greet again."})
     assert added.body["prompt"]["version"] == 3
-    versions = (await there.ask(RESOURCE_VERSIONS, kind="prompt", id=greeter)).body["prompts"]
+    versions = (await there.ask(RESOURCE_VERSIONS_REQUESTED, kind="prompt", id=greeter)).body["prompts"]
     assert [item["version"] for item in versions] == [3, 2, 0]
-    assert (await here.ask(RESOURCE_GET, kind="prompt", id=greeter)).body["prompt"]["version"] == 2
+    assert (await here.ask(RESOURCE_GET_REQUESTED, kind="prompt", id=greeter)).body["prompt"]["version"] == 2
 
 
 async def test_putting_it_in_again_changes_nothing_and_an_interrupted_edit_is_made_up_for(
     here: Caller, there: Caller
 ) -> None:
     document = await furnished(here)
-    assert (await here.ask(PROJECT_IMPORT, project_id="p", document=document)).body["places"] == 0
+    assert (await here.ask(PROJECT_IMPORT_REQUESTED, project_id="p", document=document)).body["places"] == 0
     for _ in range(2):
-        await there.ask(PROJECT_IMPORT, project_id="p", document=document)
-    again = await there.ask(PROJECT_IMPORT, project_id="p", document=document)
+        await there.ask(PROJECT_IMPORT_REQUESTED, project_id="p", document=document)
+    again = await there.ask(PROJECT_IMPORT_REQUESTED, project_id="p", document=document)
     assert again.body == {"resources": 0, "versions": 0, "places": 0}
-    history = (await there.ask(ACTIVE_HISTORY, place={"project_id": "p", "user_id": "ada"})).body["data"]
+    history = (await there.ask(ACTIVE_HISTORY_REQUESTED, place={"project_id": "p", "user_id": "ada"})).body["data"]
     assert [(revision["revision"], revision["note"]) for revision in history] == [(1, "imported")]
-    await there.ask(ACTIVE_ROLLOUT, place={"layer": "project", "project_id": "p"}, percent=0)
-    assert (await there.ask(PROJECT_IMPORT, project_id="p", document=document)).body["places"] == 1
+    await there.ask(ACTIVE_ROLLOUT_REQUESTED, place={"layer": "project", "project_id": "p"}, percent=0)
+    assert (await there.ask(PROJECT_IMPORT_REQUESTED, project_id="p", document=document)).body["places"] == 1
     assert await taken_out(there) == document
 
 
 async def test_sets_with_a_tool_that_was_disabled_since_are_moved_with_it(here: Caller, there: Caller) -> None:
     document = await furnished(here)
     [weather] = [kept["id"] for kept in document["resources"] if kept["name"] == "get_weather"]
-    assert (await here.ask(TOOL_STATUS, id=weather, status="disabled")).status == 200
+    assert (await here.ask(TOOL_STATUS_REQUESTED, id=weather, status="disabled")).status == 200
     document = await taken_out(here)
-    answer = await there.ask(PROJECT_IMPORT, project_id="p", document=document)
+    answer = await there.ask(PROJECT_IMPORT_REQUESTED, project_id="p", document=document)
     assert (answer.status, answer.body["places"]) == (200, 2), answer.body
     assert await taken_out(there) == document
-    served = await there.ask(ACTIVE_RESOLVE, project_id="p")
+    served = await there.ask(ACTIVE_RESOLVE_REQUESTED, project_id="p")
     assert not any('"get_weather"' in entry for entry in served.body["entries"])
-    assert (await here.ask(PROJECT_IMPORT, project_id="copy", document=document)).body["places"] == 2
-    assert (await here.ask(RESOURCE_GET, kind="tool", id=weather)).body["tool"]["status"] == "disabled"
+    assert (await here.ask(PROJECT_IMPORT_REQUESTED, project_id="copy", document=document)).body["places"] == 2
+    assert (await here.ask(RESOURCE_GET_REQUESTED, kind="tool", id=weather)).body["tool"]["status"] == "disabled"
     quarantined = copy.deepcopy(document)
     for kept in quarantined["resources"]:
         if kept["id"] == weather:
             kept["status"] = "quarantined"
-    refused = await there.of(f"other-{uuid.uuid4().hex}").ask(PROJECT_IMPORT, project_id="p", document=quarantined)
+    refused = await there.of(f"other-{uuid.uuid4().hex}").ask(
+        PROJECT_IMPORT_REQUESTED, project_id="p", document=quarantined
+    )
     assert (refused.status, refused.body["error"]["code"]) == (409, "not_usable")
 
 
 async def test_it_may_become_another_project(here: Caller) -> None:
     document = await furnished(here)
-    answer = await here.ask(PROJECT_IMPORT, project_id="copy", document=document)
+    answer = await here.ask(PROJECT_IMPORT_REQUESTED, project_id="copy", document=document)
     assert answer.body == {"resources": 0, "versions": 0, "places": 2}
-    copied = await here.ask(PROJECT_EXPORT, project_id="copy")
+    copied = await here.ask(PROJECT_EXPORT_REQUESTED, project_id="copy")
     assert copied.body == {**document, "project_id": "copy"}
 
 
 async def test_what_is_different_here_is_refused_as_a_whole(here: Caller, there: Caller) -> None:
     document = await furnished(here)
     await made(there, "config", name="desk", evi_version="3")
-    refused = await there.ask(PROJECT_IMPORT, project_id="p", document=document)
+    refused = await there.ask(PROJECT_IMPORT_REQUESTED, project_id="p", document=document)
     assert (refused.status, refused.body["error"]["code"]) == (409, "name_taken")
-    assert (await there.ask(RESOURCE_LIST, kind="prompt")).body["prompts"] == []
-    assert len((await there.ask(AUDIT_LIST)).body["data"]) == 1
+    assert (await there.ask(RESOURCE_LIST_REQUESTED, kind="prompt")).body["prompts"] == []
+    assert len((await there.ask(AUDIT_LIST_REQUESTED)).body["data"]) == 1
     changed = copy.deepcopy(document)
     [greeter] = [kept for kept in changed["resources"] if kept["name"] == "greeter"]
     greeter["versions"][0]["content"]["text"] = "Something else."
-    refused = await here.ask(PROJECT_IMPORT, project_id="p", document=changed)
+    refused = await here.ask(PROJECT_IMPORT_REQUESTED, project_id="p", document=changed)
     assert (refused.status, refused.body["error"]["code"]) == (409, "version_conflict")
-    renamed = await here.ask(RESOURCE_EDIT, kind="prompt", id=greeter["id"], name="host")
+    renamed = await here.ask(RESOURCE_EDIT_REQUESTED, kind="prompt", id=greeter["id"], name="host")
     assert renamed.status == 200
-    assert (await here.ask(PROJECT_IMPORT, project_id="p", document=document)).status == 200
+    assert (await here.ask(PROJECT_IMPORT_REQUESTED, project_id="p", document=document)).status == 200
 
 
 def broken(document: dict[str, Any], path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
@@ -198,14 +200,14 @@ BREAKS: list[tuple[tuple[str | int, ...], Any]] = [
 async def test_a_wrong_document_is_refused_and_nothing_is_put_in(here: Caller, there: Caller) -> None:
     document = await furnished(here)
     for path, value in BREAKS:
-        refused = await there.ask(PROJECT_IMPORT, project_id="p", document=broken(document, path, value))
+        refused = await there.ask(PROJECT_IMPORT_REQUESTED, project_id="p", document=broken(document, path, value))
         assert refused.status == 400, (path, refused.body)
         assert refused.body["error"]["param"], path
     missing = broken(document, ("places", 1, "pins", "prompt", "version"), 7)
-    assert (await there.ask(PROJECT_IMPORT, project_id="p", document=missing)).status == 404
+    assert (await there.ask(PROJECT_IMPORT_REQUESTED, project_id="p", document=missing)).status == 404
     for kind in ("prompt", "config", "tool"):
-        assert (await there.ask(RESOURCE_LIST, kind=kind)).body[f"{kind}s"] == []
-    assert (await there.ask(AUDIT_LIST)).body["data"] == []
+        assert (await there.ask(RESOURCE_LIST_REQUESTED, kind=kind)).body[f"{kind}s"] == []
+    assert (await there.ask(AUDIT_LIST_REQUESTED)).body["data"] == []
 
 
 async def sonant(caller: Caller, *arguments: str) -> tuple[int, str]:
@@ -243,8 +245,8 @@ async def test_the_command_line_moves_a_project_as_a_file(here: Caller, there: C
 
 
 async def test_a_project_nobody_has_is_empty_and_one_that_cannot_be_is_refused(here: Caller, there: Caller) -> None:
-    empty = await there.ask(PROJECT_EXPORT, project_id="p")
+    empty = await there.ask(PROJECT_EXPORT_REQUESTED, project_id="p")
     assert empty.body == {"format": "sonant.project/1", "project_id": "p", "resources": [], "places": []}
-    assert (await there.ask(PROJECT_EXPORT, project_id="a\0b")).status == 400
+    assert (await there.ask(PROJECT_EXPORT_REQUESTED, project_id="a\0b")).status == 400
     await furnished(here)
     assert (await taken_out(there))["resources"] == []

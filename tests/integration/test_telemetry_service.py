@@ -21,8 +21,7 @@ import asyncpg
 import orjson
 import pytest
 
-from common.bus.live import LiveReader
-from common.bus.port import Received, Record
+from common.bus.live.reader import LiveReader
 from common.bus.valkey import ValkeyLog
 from common.docs.asyncapi import PASSPORT
 from common.events.chat import (
@@ -39,9 +38,9 @@ from common.events.chat import (
     Usage,
 )
 from common.events.envelope import Event
-from common.events.telemetry import USAGE_REQUESTED, UsageRequested
+from common.events.record import Received, Record
+from common.events.telemetry import USAGE_REQUESTED, UsageList, UsageRequested
 from common.storage.redis import open_redis
-from gateway.views.usage import UsageList
 from sonant_cli.engines import postgres
 from sonant_cli.probes import http_ready
 from tests.support.engines import new_database, running
@@ -470,7 +469,7 @@ async def test_a_turn_the_table_cannot_hold_is_parked_alone_and_nul_is_replaced(
     assert {record.headers["dlq-error"] for record in parked} == {"Park"}
 
 
-class Asker:
+class Requester:
     """Asks for usage as a gateway would."""
 
     def __init__(self, world: World, reader: LiveReader) -> None:
@@ -490,9 +489,9 @@ class Asker:
 
 
 @asynccontextmanager
-async def asking(world: World) -> AsyncIterator[Asker]:
+async def asking(world: World) -> AsyncIterator[Requester]:
     async with open_mailbox(world.redis_url) as reader:
-        yield Asker(world, reader)
+        yield Requester(world, reader)
 
 
 async def test_usage_sums_up_by_utc_day_model_and_key(world: World) -> None:

@@ -6,25 +6,25 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from common.bus.request_reply import Requester
+from common.clients.resources.client import Reader, open_reader
+from common.events.reply import Reply
 from common.events.resources import (
-    ACTIVE_CLEAR,
-    ACTIVE_ROLLBACK,
-    ACTIVE_ROLLOUT,
-    ACTIVE_SWITCH,
-    ACTIVE_TOOL,
-    RESOURCE_CREATE,
+    ACTIVE_CLEAR_REQUESTED,
+    ACTIVE_ROLLBACK_REQUESTED,
+    ACTIVE_ROLLOUT_REQUESTED,
+    ACTIVE_SWITCH_REQUESTED,
+    ACTIVE_TOOL_REQUESTED,
+    RESOURCE_CREATE_REQUESTED,
     RESOURCE_EVENTS,
     RESOURCE_QUERIES,
-    RESOURCE_VERSION,
+    RESOURCE_VERSION_REQUESTED,
     Kind,
     Pin,
     Pins,
-    Place,
+    SetScope,
 )
-from common.kernel.asking import Asker
-from common.kernel.replies import Reply
 from common.kernel.tasks import Tasks
-from common.resources.reader import Reader, open_reader
 from tests.support.resources import Caller, World, relayed
 from tests.support.waiting import eventually
 
@@ -49,19 +49,19 @@ class Team:
         return self.caller.org_id
 
     @property
-    def place(self) -> Place:
-        return Place(layer="user", project_id=PROJECT, user_id=self.caller.user_id)
+    def place(self) -> SetScope:
+        return SetScope(layer="user", project_id=PROJECT, user_id=self.caller.user_id)
 
     async def create(self, kind: Kind, **changes: Any) -> str:
         """The id of a new resource."""
         body = {"name": f"{kind}_{uuid.uuid4().hex[:8]}", **BODIES[kind], **changes}
-        answer = await self.caller.ask(RESOURCE_CREATE, kind=kind, body=body)
+        answer = await self.caller.ask(RESOURCE_CREATE_REQUESTED, kind=kind, body=body)
         assert answer.status == 201, answer.body
         return str(answer.body[kind]["id"])
 
     async def version(self, kind: Kind, id: str, **changes: Any) -> int:
         """The number of a new version."""
-        answer = await self.caller.ask(RESOURCE_VERSION, kind=kind, id=id, body={**BODIES[kind], **changes})
+        answer = await self.caller.ask(RESOURCE_VERSION_REQUESTED, kind=kind, id=id, body={**BODIES[kind], **changes})
         assert answer.status == 200, answer.body
         return int(answer.body[kind]["version"])
 
@@ -70,23 +70,25 @@ class Team:
         config, prompt = Pin(id=await self.create("config"), version=0), Pin(id=await self.create("prompt"), version=0)
         return Pins(config=config, prompt=prompt, tools=tuple(Pin(id=tool) for tool in tools))
 
-    async def switch(self, pins: Pins, place: Place | None = None, **fields: Any) -> Reply:
-        return await self.caller.ask(ACTIVE_SWITCH, place=place or self.place, pins=pins, **fields)
+    async def switch(self, pins: Pins, place: SetScope | None = None, **fields: Any) -> Reply:
+        return await self.caller.ask(ACTIVE_SWITCH_REQUESTED, place=place or self.place, pins=pins, **fields)
 
     async def tool(self, action: str, id: str, version: int | None = None, **fields: Any) -> Reply:
         pin = Pin(id=id, version=version)
-        return await self.caller.ask(ACTIVE_TOOL, place=self.place, action=action, tool=pin, **fields)
+        return await self.caller.ask(ACTIVE_TOOL_REQUESTED, place=self.place, action=action, tool=pin, **fields)
 
     async def roll_back(self, revision: int | None = None, **fields: Any) -> Reply:
-        return await self.caller.ask(ACTIVE_ROLLBACK, place=self.place, revision=revision, **fields)
+        return await self.caller.ask(ACTIVE_ROLLBACK_REQUESTED, place=self.place, revision=revision, **fields)
 
     async def roll_out(
-        self, percent: float, pins: Pins | None = None, place: Place | None = None, **fields: Any
+        self, percent: float, pins: Pins | None = None, place: SetScope | None = None, **fields: Any
     ) -> Reply:
-        return await self.caller.ask(ACTIVE_ROLLOUT, place=place or self.place, percent=percent, pins=pins, **fields)
+        return await self.caller.ask(
+            ACTIVE_ROLLOUT_REQUESTED, place=place or self.place, percent=percent, pins=pins, **fields
+        )
 
-    async def clear(self, place: Place | None = None, **fields: Any) -> Reply:
-        return await self.caller.ask(ACTIVE_CLEAR, place=place or self.place, **fields)
+    async def clear(self, place: SetScope | None = None, **fields: Any) -> Reply:
+        return await self.caller.ask(ACTIVE_CLEAR_REQUESTED, place=place or self.place, **fields)
 
 
 def new_team(caller: Caller, user_id: str = "user-1") -> Team:
@@ -98,7 +100,7 @@ def new_team(caller: Caller, user_id: str = "user-1") -> Team:
 async def reading(caller: Caller) -> AsyncIterator[Reader]:
     """What a gateway or llm-stream reads with."""
     tasks = Tasks()
-    async with open_reader(caller.world.redis_url, Asker(caller.world.log, caller.reader), tasks) as reader:
+    async with open_reader(caller.world.redis_url, Requester(caller.world.log, caller.reader), tasks) as reader:
         yield reader
     await tasks.close()
 

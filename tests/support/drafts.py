@@ -8,8 +8,8 @@ from typing import Any
 import aiohttp
 
 from common.events.audit import AUDIT
-from common.events.resources import RESOURCE_EVENTS, TOOL_DRAFT, TOOL_STATUS
-from common.kernel.replies import Reply
+from common.events.reply import Reply
+from common.events.resources import RESOURCE_EVENTS, TOOL_DRAFT_REQUESTED, TOOL_STATUS_REQUESTED
 from sandbox import app as sandbox
 from tests.support.active import Team, new_team
 from tests.support.resources import Caller, World, asking, relayed, started
@@ -34,7 +34,7 @@ class Drafter:
         return new_team(self.caller)
 
     async def draft(self, caller: Caller, **changes: Any) -> Reply:
-        return await caller.ask(TOOL_DRAFT, seconds=60, **{**WEATHER, **changes})
+        return await caller.ask(TOOL_DRAFT_REQUESTED, seconds=60, **{**WEATHER, **changes})
 
     async def calls(self) -> list[dict[str, Any]]:
         """What the model was asked so far."""
@@ -60,7 +60,7 @@ async def drafted(drafter: Drafter, team: Team) -> dict[str, Any]:
 
 
 async def status(team: Team, id: str, wanted: str) -> Reply:
-    return await team.caller.ask(TOOL_STATUS, id=id, status=wanted)
+    return await team.caller.ask(TOOL_STATUS_REQUESTED, id=id, status=wanted)
 
 
 def codes(reply: Reply) -> set[str]:

@@ -18,9 +18,21 @@ import aiohttp
 import orjson
 import pytest
 
-from common.bus.live import Frame, FrameKind, LiveReader, LiveWriter, Waiter, open_writer
+from common.bus.live.frames import Frame, FrameKind
+from common.bus.live.reader import LiveReader
+from common.bus.live.waiter import Waiter
+from common.bus.live.writer import LiveWriter, open_writer
 from common.bus.valkey import ValkeyLog
-from common.events.chat import CHAT_EVENTS, CHAT_REPLY_REQUESTED, ChatReplyRequested
+from common.events.chat import (
+    ANSWER_ATTACH,
+    ANSWER_STOP,
+    CHAT_EVENTS,
+    CHAT_REPLY_REQUESTED,
+    AnswerAttach,
+    AnswerStop,
+    ChatReplyRequested,
+    StopReason,
+)
 from common.events.envelope import Event, open_event
 from common.events.registry import BY_NAME
 from common.storage.redis import open_redis
@@ -275,17 +287,19 @@ class World:
             heard = await turn.ended()
         return heard, await self.fact(turn.id)
 
-    async def stop(self, turn: Turn, reason: str = "client_closed", **fields: Any) -> float:
+    async def stop(self, turn: Turn, reason: StopReason = "client_closed", **fields: Any) -> float:
         """Signal that a turn is to stop; returns when, in unix seconds."""
         at = time.time()
-        await self.live.signal("stop", request_id=turn.id, reason=reason, at=at, mailbox=self.reader.mailbox, **fields)
+        stop = AnswerStop(request_id=turn.id, reason=reason, at=at, mailbox=self.reader.mailbox, **fields)
+        await self.live.signal(ANSWER_STOP, stop)
         return at
 
     async def attach(self, turn: Turn) -> None:
         """Take a turn up behind what was heard of it."""
         heard, mailbox = turn.heard.frames, self.reader.mailbox
         after = heard[-1].number if heard else 0
-        await self.live.signal("attach", request_id=turn.id, audience="org-1", mailbox=mailbox, after=after)
+        attach = AnswerAttach(request_id=turn.id, audience="org-1", mailbox=mailbox, after=after)
+        await self.live.signal(ANSWER_ATTACH, attach)
 
     # -- what was left behind -----------------------------------------------------------------------------------
 

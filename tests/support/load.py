@@ -19,8 +19,9 @@ import httpx
 import orjson
 
 from common.bus.connect import open_log
-from common.bus.port import BusUnavailableError, Log, Received, TopicStatus
+from common.bus.port import BusUnavailableError, Log, TopicStatus
 from common.events.chat import CHAT_EVENTS, CHAT_REQUESTS
+from common.events.record import Received
 from common.kernel.settings import CommonSettings
 from common.storage.redis import UNAVAILABLE, open_redis
 from tests.support.sonant import Sonant

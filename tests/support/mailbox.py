@@ -4,18 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from common.bus.live import LiveReader, OnSignal
+from common.bus.live.reader import LiveReader
+from common.bus.live.signals import SignalHandlers
 from common.kernel.tasks import end
 from common.storage.resp import open_resp
 
 
 @asynccontextmanager
 async def open_mailbox(
-    redis_url: str, instance: str = "test-gateway", on_signal: OnSignal | None = None
+    redis_url: str, instance: str = "test-gateway", signals: SignalHandlers = ()
 ) -> AsyncIterator[LiveReader]:
     """A mailbox, open and read."""
     async with open_resp(redis_url) as reading, open_resp(redis_url) as beating:
-        reader = LiveReader(reading, beating, instance, on_signal)
+        reader = LiveReader(reading, beating, instance, signals)
         await reader.open()
         tasks = [asyncio.create_task(reader.read()), asyncio.create_task(reader.beat())]
         try:

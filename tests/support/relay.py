@@ -2,7 +2,8 @@
 
 from typing import cast
 
-from common.bus.live import Frame, FrameKind, LiveWriter
+from common.bus.live.frames import Frame, FrameKind
+from common.bus.live.writer import LiveWriter
 from common.events.chat import CHAT_REPLY_REQUESTED, ChatReplyRequested
 from common.events.envelope import Event
 from llm_stream.models import Alias, Upstream

@@ -18,14 +18,14 @@ import orjson
 import pytest
 
 from common.bus.connect import open_log
-from common.bus.live import LiveReader
+from common.bus.live.reader import LiveReader
 from common.bus.port import Log
 from common.bus.valkey import ValkeyLog
 from common.events.envelope import Event, open_event
 from common.events.registry import BY_NAME, topics
+from common.events.reply import Reply
 from common.events.resources import RESOURCE_COMMANDS
 from common.events.spec import EventSpec, Topic
-from common.kernel.replies import Reply
 from common.kernel.settings import CommonSettings
 from common.storage.redis import open_redis
 from sonant_cli.probes import http_ready

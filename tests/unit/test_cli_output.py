@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from common.bus.port import Partition, Received
+from common.events.record import Partition, Received
 from sonant_cli.chat import describe_receipt
 from sonant_cli.dlq import as_first_published, choose, describe, find_topic, read_letter
 from sonant_cli.errors import CliError

@@ -1,6 +1,6 @@
 """What counts as breaking with readers of a frozen schema."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel, Field
@@ -91,10 +91,18 @@ def test_anything_else_is_named_with_its_place(new: type[BaseModel], place: str)
     assert any(breach.startswith(place) for breach in found(new))
 
 
-def test_a_change_inside_a_definition_is_found() -> None:
-    old = {"$defs": {"Part": {"properties": {"size": {"type": "integer"}}, "required": ["size"]}}}
-    new = {"$defs": {"Part": {"properties": {"size": {"type": "string"}}, "required": ["size"]}}}
-    assert list(breaches(old, new)) == ["/$defs/Part/properties/size/type was 'integer' and is 'string'"]
+def test_a_change_inside_a_definition_is_found_where_that_is_used() -> None:
+    old, new = _with_part("Part", "integer"), _with_part("Part", "string")
+    assert list(breaches(old, new)) == ["/properties/part/properties/size/type was 'integer' and is 'string'"]
+
+
+def test_the_name_of_a_definition_does_not_travel() -> None:
+    assert list(breaches(_with_part("Part", "integer"), _with_part("Piece", "integer"))) == []
+
+
+def _with_part(name: str, size: str) -> dict[str, Any]:
+    part = {"properties": {"size": {"type": size}}, "required": ["size"]}
+    return {"$defs": {name: part}, "properties": {"part": {"$ref": f"#/$defs/{name}"}}}
 
 
 def found(new: type[BaseModel]) -> list[str]:

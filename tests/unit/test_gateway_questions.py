@@ -6,8 +6,8 @@ import orjson
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from common.events.resources import RESOURCE_CREATE, RESOURCE_VERSION
-from common.kernel.replies import Reply, error_body
+from common.events.reply import Reply, error_body
+from common.events.resources import RESOURCE_CREATE_REQUESTED, RESOURCE_VERSION_REQUESTED
 from gateway.idempotency import HEADER
 from gateway.questions import _event_id, answer
 
@@ -46,10 +46,10 @@ def test_a_failure_says_when_to_come_back_where_that_helps(reply: Reply, seconds
 
 
 def test_a_command_is_the_same_event_under_the_same_key_and_only_then() -> None:
-    def id_of(key: str | None, content: bytes = b"{}", spec: Any = RESOURCE_CREATE) -> str | None:
+    def id_of(key: str | None, content: bytes = b"{}", spec: Any = RESOURCE_CREATE_REQUESTED) -> str | None:
         return _event_id(make_mocked_request("POST", "/", headers={} if key is None else {HEADER: key}), spec, content)
 
     first = id_of("a")
     assert first == id_of("a")
-    assert len({first, id_of("b"), id_of("a", b"[]"), id_of("a", spec=RESOURCE_VERSION)}) == 4
+    assert len({first, id_of("b"), id_of("a", b"[]"), id_of("a", spec=RESOURCE_VERSION_REQUESTED)}) == 4
     assert id_of(None) is None

@@ -8,7 +8,7 @@ from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.events.resources import Layer, Pin, Place
+from common.events.resources import Layer, Pin, SetScope
 from gateway.errors import ApiError
 from gateway.middleware import read_query, validate
 from gateway.resource_request import (
@@ -53,14 +53,14 @@ def test_a_request_speaks_for_a_user() -> None:
 @pytest.mark.parametrize(
     ("layer", "project", "place"),
     [
-        ("user", None, Place(layer="user", project_id="default", user_id="u")),
-        ("user", "p", Place(layer="user", project_id="p", user_id="u")),
-        ("project", None, Place(layer="project", project_id="default", user_id="")),
-        ("project", "p", Place(layer="project", project_id="p", user_id="")),
-        ("organization", None, Place(layer="organization", project_id="", user_id="")),
+        ("user", None, SetScope(layer="user", project_id="default", user_id="u")),
+        ("user", "p", SetScope(layer="user", project_id="p", user_id="u")),
+        ("project", None, SetScope(layer="project", project_id="default", user_id="")),
+        ("project", "p", SetScope(layer="project", project_id="p", user_id="")),
+        ("organization", None, SetScope(layer="organization", project_id="", user_id="")),
     ],
 )
-def test_a_layer_is_a_place(layer: Layer, project: str | None, place: Place) -> None:
+def test_a_layer_is_a_place(layer: Layer, project: str | None, place: SetScope) -> None:
     assert place_of(asked(x_user_id="u"), layer, project) == place
 
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.events import trace
+from common.events.backoff import NEVER, Backoff
 from common.kernel.brake import Brake
 from common.kernel.logs import redact
 from common.kernel.progress import Progress
-from common.kernel.retry import NEVER, Backoff
 from common.kernel.tasks import end
 
 

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.bus.batching import Batcher
-from common.bus.live import Frame, FrameKind, Waiter, pack, pack_ended, unpack, unpack_ended
+from common.bus.live.frames import Frame, FrameKind, pack, unpack
+from common.bus.live.kept_answers import pack_ended, unpack_ended
+from common.bus.live.waiter import Waiter
 
 frames = st.builds(
     Frame,

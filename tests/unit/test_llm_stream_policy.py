@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.kernel.breaker import Breaker
-from common.kernel.retry import Backoff, retry_after
+from common.events.backoff import Backoff
+from common.providers.breaker import Breaker
+from common.providers.retry_after import retry_after
 from llm_stream.failover import BACKOFF, BUSY_BACKOFF, failed, merge_request
 from llm_stream.models import OPENAI_URL, ModelsFileError, Upstream, load
 from llm_stream.ports import UpstreamBroken, UpstreamBusy

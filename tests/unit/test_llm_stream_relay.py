@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.bus.live import FrameKind
+from common.bus.live.frames import FrameKind
 from llm_stream.adapters.openai_http import EventLines
 from llm_stream.ports import UpstreamBroken
 from llm_stream.relay import Relay

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.clients.resources.entries import Entry, Version, in_candidate, layers, place_key, version_key
 from common.events.resources import Pin, Pins
-from common.resources.entries import Entry, Version, in_candidate, layers, place_key, version_key
 from resources.diffs import difference
 from resources.places import Pinned
 from resources.ports import Item

@@ -12,7 +12,7 @@ from sonant_cli.state import DataDir
 
 if TYPE_CHECKING:
     from common.bus.port import Log
-    from common.kernel.asking import Asker
+    from common.bus.request_reply import Requester
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ def with_log(work: Callable[["Log"], Awaitable[T]]) -> T:
         raise CliError(f"the log does not answer: {error}") from None
 
 
-def with_asker(work: Callable[["Asker"], Awaitable[T]]) -> T:
+def with_asker(work: Callable[["Requester"], Awaitable[T]]) -> T:
     """What `work` makes of asking the services, with commands that are answered.
 
     Raises:
@@ -51,9 +51,9 @@ def with_asker(work: Callable[["Asker"], Awaitable[T]]) -> T:
 
 
 @asynccontextmanager
-async def _asker(log: "Log", data: DataDir) -> AsyncIterator["Asker"]:
-    from common.bus.live import LiveReader
-    from common.kernel.asking import Asker
+async def _asker(log: "Log", data: DataDir) -> AsyncIterator["Requester"]:
+    from common.bus.live.reader import LiveReader
+    from common.bus.request_reply import Requester
     from common.storage.resp import open_resp
 
     url = redis_url(data)
@@ -62,7 +62,7 @@ async def _asker(log: "Log", data: DataDir) -> AsyncIterator["Asker"]:
         await reader.open()
         tasks = [asyncio.create_task(reader.read()), asyncio.create_task(reader.beat())]
         try:
-            yield Asker(log, reader)
+            yield Requester(log, reader)
         finally:
             for task in tasks:
                 task.cancel()

@@ -15,7 +15,8 @@ from sonant_cli.bus import with_log
 from sonant_cli.errors import CliError
 
 if TYPE_CHECKING:
-    from common.bus.port import Log, Received, Record
+    from common.bus.port import Log
+    from common.events.record import Received, Record
     from common.events.spec import Topic
 
 PREVIEW = 200
@@ -135,7 +136,7 @@ def choose(letters: "Sequence[Received]", event_ids: Sequence[str] | None) -> "S
 
 def as_first_published(letter: "Received") -> "Record":
     """The record as it was before it was set aside: on its own topic, without the passport."""
-    from common.bus.port import Record
+    from common.events.record import Record
 
     headers = {name: value for name, value in letter.headers.items() if not name.startswith("dlq-")}
     topic = letter.headers.get("dlq-topic") or letter.topic.removesuffix("-dlq")

@@ -11,7 +11,7 @@ from sonant_cli.errors import CliError
 from sonant_cli.gateway import describe_error
 
 if TYPE_CHECKING:
-    from common.kernel.asking import Asker
+    from common.bus.request_reply import Requester
 
 # What a config refers to comes before it.
 KINDS = ("prompt", "tool", "voice", "config")
@@ -66,7 +66,7 @@ def _why(kind: str, skipped: dict[str, Any]) -> str:
     return f"skipped {kind} {skipped['name']} ({skipped['id']}){version}: {skipped['reason']}"
 
 
-async def _copy_all(asker: "Asker", org: str, *, quiet: bool) -> dict[str, Summary]:
+async def _copy_all(asker: "Requester", org: str, *, quiet: bool) -> dict[str, Summary]:
     summaries = {}
     for kind in KINDS:
         summaries[kind] = summary = Summary()
@@ -82,13 +82,13 @@ async def _copy_all(asker: "Asker", org: str, *, quiet: bool) -> dict[str, Summa
     return summaries
 
 
-async def _copy(asker: "Asker", org: str, kind: str, page: int) -> dict[str, Any]:
-    from common.events.resources import RESOURCE_IMPORT, ResourceImportRequested
+async def _copy(asker: "Requester", org: str, kind: str, page: int) -> dict[str, Any]:
+    from common.events.resources import RESOURCE_IMPORT_REQUESTED, ResourceImportRequested
 
     wanted = ResourceImportRequested.model_validate(
         {"org_id": org, "key_id": "sonant-import", "user_id": "", "kind": kind, "page": page}
     )
-    reply = await asker.ask(RESOURCE_IMPORT, wanted, timeout=PAGE_SECONDS)
+    reply = await asker.ask(RESOURCE_IMPORT_REQUESTED, wanted, timeout=PAGE_SECONDS)
     if reply.status >= 400:
         raise CliError(f"{kind}s, page {page}: {describe_error(reply.status, json.dumps(reply.body))}")
     answer: dict[str, Any] = reply.body

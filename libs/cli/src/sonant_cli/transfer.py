@@ -11,8 +11,8 @@ from sonant_cli.errors import CliError
 from sonant_cli.gateway import describe_error
 
 if TYPE_CHECKING:
+    from common.events.reply import Reply
     from common.events.spec import EventSpec
-    from common.kernel.replies import Reply
 
 # A thousand active sets are switched one after the other.
 ANSWER_SECONDS = 60.0
@@ -31,9 +31,9 @@ def export(
 
     A file holds at most 1,000 active sets and 3 MiB.
     """
-    from common.events.resources import PROJECT_EXPORT
+    from common.events.resources import PROJECT_EXPORT_REQUESTED
 
-    document = _ask(PROJECT_EXPORT, org, project_id=project)
+    document = _ask(PROJECT_EXPORT_REQUESTED, org, project_id=project)
     text = json.dumps(document, indent=2, ensure_ascii=False)
     if file is None:
         typer.echo(text)
@@ -51,10 +51,10 @@ def import_file(
     org: OrgOption = "default",
 ) -> None:
     """Put an exported project in, all of it or nothing; what is here already stays as it is."""
-    from common.events.resources import PROJECT_IMPORT
+    from common.events.resources import PROJECT_IMPORT_REQUESTED
 
     document = _read(file)
-    made = _ask(PROJECT_IMPORT, org, project_id=project or str(document.get("project_id")), document=document)
+    made = _ask(PROJECT_IMPORT_REQUESTED, org, project_id=project or str(document.get("project_id")), document=document)
     typer.echo(
         f"{made['resources']} resources with {made['versions']} new versions, {made['places']} active sets switched"
     )

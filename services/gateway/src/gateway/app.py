@@ -4,16 +4,19 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import orjson
 from aiohttp import web
 
+from common.bus.live.signals import on_signal
+from common.bus.live.writer import LiveWriter
+from common.bus.request_reply import Requester
+from common.clients.resources.client import open_reader
 from common.docs import asyncapi
-from common.kernel.asking import Asker
+from common.events.chat import ANSWER_ABANDONED, SESSION_INTERRUPT
+from common.events.keys import KEY_CHANGED, KeyChanged
 from common.kernel.health import ops_routes
 from common.kernel.service import Kernel, Service
-from common.resources.reader import open_reader
 from common.storage.postgres import open_postgres
 from common.storage.resp import open_resp
 from gateway import middleware
@@ -21,7 +24,7 @@ from gateway.adapters.keys_postgres import PostgresKeys
 from gateway.books import Books
 from gateway.deps import DEPS, Deps
 from gateway.idempotency import Idempotency
-from gateway.keys import Keys, keeper
+from gateway.keys import keeper
 from gateway.limits import Limits
 from gateway.models import Models
 from gateway.openapi import document
@@ -39,20 +42,24 @@ MAX_REQUEST_LINE = 8 * 1024
 
 
 @asynccontextmanager
-async def open_resources(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[Deps]:
+async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[Deps]:
     """Everything a view needs; the live mailbox is open before the first request can be published."""
-    announce = partial(kernel.live.signal, "key-changed")
     async with (
         open_postgres(
             settings.database_url, size=settings.database_pool, migrations=MIGRATIONS, schema="gateway"
         ) as pool,
-        keeper(PostgresKeys(pool), lambda key_id: announce(key_id=key_id), kernel.tasks) as keys,
+        keeper(PostgresKeys(pool), partial(_announce, kernel.live), kernel.tasks) as keys,
         open_resp(settings.redis_url) as counting,
     ):
-        signals = Signals(keys)
+        streams = Streams(kernel.live)
+        signals = [
+            on_signal(KEY_CHANGED, lambda changed: keys.evict(changed.key_id)),
+            on_signal(SESSION_INTERRUPT, streams.on_interrupt),
+            on_signal(ANSWER_ABANDONED, streams.on_abandoned),
+        ]
         async with kernel.read_live(f"gateway:{settings.instance}", signals) as reader:
-            signals.streams = streams = Streams(kernel.live, reader)
-            asker = Asker(kernel.log, reader)
+            streams.reader = reader
+            asker = Requester(kernel.log, reader)
             if settings.admin_key_file is not None:
                 await keys.ensure_admin(settings.admin_key_file)
             limits = Limits(counting)
@@ -75,18 +82,8 @@ async def open_resources(settings: GatewaySettings, kernel: Kernel) -> AsyncIter
                 )
 
 
-class Signals:
-    """What this process does about the shared signals."""
-
-    def __init__(self, keys: Keys) -> None:
-        self._keys = keys
-        self.streams: Streams | None = None
-
-    def __call__(self, signal: dict[str, Any]) -> None:
-        if signal["kind"] == "key-changed":
-            self._keys.evict(signal["key_id"])
-        elif self.streams is not None:
-            self.streams.on_signal(signal)
+async def _announce(live: LiveWriter, key_id: str) -> None:
+    await live.signal(KEY_CHANGED, KeyChanged(key_id=key_id))
 
 
 def build_app(kernel: Kernel, deps: Deps) -> web.Application:
@@ -121,4 +118,4 @@ async def serve(settings: GatewaySettings, kernel: Kernel, deps: Deps) -> AsyncI
 
 def build(settings: GatewaySettings) -> Service[GatewaySettings, Deps]:
     """The service, ready to run."""
-    return Service("gateway", settings, resources=open_resources, serves=serve)
+    return Service("gateway", settings, deps=open_deps, serves=serve)

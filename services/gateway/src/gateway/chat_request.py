@@ -4,11 +4,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from common.events.chat import CHARACTERS_PER_TOKEN
 from gateway.errors import bad_request
 
 # What `max_tokens` is taken for when a request names none and its key has a token budget.
 ASSUMED_ANSWER_TOKENS = 256
-CHARACTERS_PER_TOKEN = 4
 MAX_CHOICES = 8
 # Ids of sessions and users become part of record keys and labels; a URL with a hash fits.
 MAX_ID = 200

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from common.kernel.asking import Asker
+from common.bus.request_reply import Requester
+from common.clients.resources.client import Reader
 from common.kernel.service import Kernel
-from common.resources.reader import Reader
 from gateway.books import Books
 from gateway.idempotency import Idempotency
 from gateway.keys import Keys
@@ -24,7 +24,7 @@ class Deps:
     settings: GatewaySettings
     kernel: Kernel
     streams: Streams
-    asker: Asker
+    asker: Requester
     keys: Keys
     limits: Limits
     books: Books

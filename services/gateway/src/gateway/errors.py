@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import orjson
 from aiohttp import web
 
-from common.kernel.replies import error_body
+from common.events.reply import error_body
 
 INVALID_REQUEST = "invalid_request_error"
 SERVER_ERROR = "server_error"

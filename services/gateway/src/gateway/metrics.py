@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Histogram
 
-from common.kernel.metrics import SECONDS
+from common.metrics import SECONDS
 
 HTTP_SECONDS = Histogram(
     "sonant_http_seconds",

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from common.bus.port import MAX_VALUE_BYTES, BusUnavailableError, RecordTooLargeError
 from common.events import trace
-from common.kernel.metrics import labelled
+from common.metrics import labelled
 from gateway import errors
 from gateway.errors import ApiError
 from gateway.metrics import HTTP_SECONDS

@@ -6,8 +6,8 @@ import time
 import structlog
 
 from common.bus.port import BusUnavailableError
+from common.bus.request_reply import Requester
 from common.events.chat import CHAT_MODELS_REQUESTED, ChatModelsRequested
-from common.kernel.asking import Asker
 from common.kernel.tasks import Tasks
 from gateway.errors import not_found, unavailable
 
@@ -22,7 +22,7 @@ ASK_TIMEOUT = 3.0
 class Models:
     """The model aliases, refreshed by one question at a time; stale ones serve while llm-stream is away."""
 
-    def __init__(self, asker: Asker, tasks: Tasks) -> None:
+    def __init__(self, asker: Requester, tasks: Tasks) -> None:
         self._asker = asker
         self._tasks = tasks
         self._names: frozenset[str] | None = None
@@ -62,5 +62,5 @@ class Models:
             # Stale names serve; whoever waits in line for a first answer must not ask and wait all over again.
             self._asked_at = time.monotonic() - FRESH_SECONDS + MISS_SECONDS
             return
-        self._names = frozenset(reply.body["models"])
+        self._names = frozenset(reply.body.models)
         self._asked_at = time.monotonic()

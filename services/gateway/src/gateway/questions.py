@@ -6,9 +6,11 @@ from typing import Any
 
 import orjson
 from aiohttp import web
+from pydantic import BaseModel
 
+from common.events.reply import Reply
 from common.events.spec import EventSpec, P
-from common.kernel.replies import Reply
+from common.failures import Refused
 from gateway.deps import DEPS
 from gateway.errors import RETRY_SECONDS, come_back, timed_out
 from gateway.idempotency import HEADER
@@ -38,6 +40,8 @@ async def ask(
         return await request.app[DEPS].asker.ask(spec, payload, timeout=timeout, event_id=event_id)
     except TimeoutError:
         raise timed_out() from None
+    except Refused as refused:
+        return Reply(refused.body(), refused.status, refused.headers)
 
 
 async def question(request: web.Request, spec: EventSpec[P], payload: P, *, shape: Shape | None = None) -> web.Response:
@@ -84,7 +88,10 @@ def _event_id(request: web.Request, spec: EventSpec[Any], content: bytes) -> str
 def answer(reply: Reply, shape: Shape | None = None) -> web.Response:
     """A reply as HTTP; errors come in the one shape already, and are told when to come back where that helps."""
     failed = reply.status >= 400
-    body = reply.body if failed or shape is None else shape(reply.body)
+    content = reply.body
+    if isinstance(content, BaseModel):
+        content = content.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    body = content if failed or shape is None else shape(content)
     headers = {**reply.headers, **_retry_headers(reply)} if failed else reply.headers
     return web.Response(status=reply.status, body=orjson.dumps(body), content_type="application/json", headers=headers)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from common.events.resources import DEFAULT_PROJECT, Kind, Layer, Pin, Pins, Place
+from common.events.resources import DEFAULT_PROJECT, Kind, Layer, Pin, Pins, SetScope
 from gateway.chat_request import checked_id
 from gateway.errors import ApiError, bad_request
 from gateway.fields import Flag, Name, ProjectId, Query, ResourceId, Strict, Version
@@ -44,13 +44,13 @@ def asked_by(request: web.Request, user_id: str) -> dict[str, str]:
     return {"org_id": caller.org_id, "key_id": caller.key_id, "user_id": user_id}
 
 
-def place_of(request: web.Request, layer: Layer, project_id: str | None) -> Place:
+def place_of(request: web.Request, layer: Layer, project_id: str | None) -> SetScope:
     """The place a request means; raises ApiError 401 or 400."""
     if layer == "user":
-        return Place(layer=layer, project_id=project_id or DEFAULT_PROJECT, user_id=end_user(request))
+        return SetScope(layer=layer, project_id=project_id or DEFAULT_PROJECT, user_id=end_user(request))
     if layer == "organization" and project_id is not None:
         raise bad_request("Invalid 'projectId': the organization's set is that of no project.", "projectId")
-    return Place(layer=layer, project_id="" if layer == "organization" else project_id or DEFAULT_PROJECT)
+    return SetScope(layer=layer, project_id="" if layer == "organization" else project_id or DEFAULT_PROJECT)
 
 
 def one_of(query: str | None, body: str | None, param: str) -> str | None:

@@ -1,5 +1,6 @@
 """Every route of the gateway: path to view."""
 
+from common.events.telemetry import UsageList
 from gateway.chat_request import ChatRequest
 from gateway.ports import Scope
 from gateway.routing import Route
@@ -87,7 +88,7 @@ ROUTES: list[Route] = [
         "Turns, tokens and cost by day, model and key",
         scope=Scope.CHAT,
         query=usage.UsageQuery,
-        response=usage.UsageList,
+        response=UsageList,
         errors=(503, 504),
         tags=("telemetry",),
     ),

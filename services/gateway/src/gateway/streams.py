@@ -4,23 +4,26 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
-import orjson
-
-from common.bus.live import (
-    ENDED_PREFIX,
-    TURN_PREFIX,
-    Frame,
-    FrameKind,
-    LiveReader,
-    LiveWriter,
-    Waiter,
-    audience_of,
-    repeated_head,
-    unpack_ended,
-)
+from common.bus.live.frames import Frame, FrameKind, repeated_head
+from common.bus.live.kept_answers import ENDED_PREFIX, TURN_PREFIX, audience_of, unpack_ended
+from common.bus.live.reader import LiveReader
+from common.bus.live.waiter import Waiter
+from common.bus.live.writer import LiveWriter
 from common.bus.port import BusUnavailableError
+from common.events.chat import (
+    ANSWER_ATTACH,
+    ANSWER_STOP,
+    SESSION_INTERRUPT,
+    AnswerAbandoned,
+    AnswerAttach,
+    AnswerEnd,
+    AnswerStart,
+    AnswerStop,
+    Delivered,
+    SessionInterrupt,
+    StopReason,
+)
 
 # While frames are missing: how often they are asked for again.
 ATTACH_SECONDS = 0.25
@@ -62,13 +65,13 @@ class Stream:
             return
         self.ended, self.used_tokens = True, 0
         if batch[-1].kind == FrameKind.END:
-            self.used_tokens = orjson.loads(batch[-1].payload)["usage"]["total_tokens"]
+            self.used_tokens = AnswerEnd.model_validate_json(batch[-1].payload).usage.total_tokens
 
     @property
-    def head(self) -> dict[str, Any]:
-        """What an answer taken up again began with: `headers`, `session_id`, `deadline`; empty where it has not."""
+    def head(self) -> AnswerStart | None:
+        """What an answer taken up again began with; None where it has not."""
         head = self.waiter.head
-        return {} if head is None else dict(orjson.loads(head.payload))
+        return None if head is None else AnswerStart.model_validate_json(head.payload)
 
     def stop(self) -> None:
         """Write no further byte."""
@@ -79,9 +82,9 @@ class Stream:
         """`stopped`, which changes while its reader waits."""
         return self.stopped
 
-    def told(self) -> dict[str, Any]:
+    def delivered(self) -> Delivered:
         """What only this gateway knows: how much has left, and when."""
-        return {"delivered": self.number, "last_byte_at": self.last_byte_at}
+        return Delivered(delivered=self.number, last_byte_at=self.last_byte_at)
 
 
 @dataclass(slots=True)
@@ -89,7 +92,8 @@ class Streams:
     """All streams of this process."""
 
     live: LiveWriter
-    reader: LiveReader
+    # Set once it is open: its signals are ours to take.
+    reader: LiveReader = field(init=False)
     _open: dict[str, Stream] = field(default_factory=dict)
 
     @contextlib.contextmanager
@@ -152,13 +156,10 @@ class Streams:
         """Ask the answering instance for what is missing, and look whether the answer is over already."""
         after = stream.waiter.last_number
         with contextlib.suppress(BusUnavailableError):
-            await self.live.signal(
-                "attach",
-                request_id=stream.request_id,
-                audience=stream.audience,
-                mailbox=self.reader.mailbox,
-                after=after,
+            attach = AnswerAttach(
+                request_id=stream.request_id, audience=stream.audience, mailbox=self.reader.mailbox, after=after
             )
+            await self.live.signal(ANSWER_ATTACH, attach)
             stored = await self._stored(stream)
             # Nothing of it belongs to who names a frame that was never sent.
             head = repeated_head(stored) if after < len(stored) else []
@@ -172,22 +173,21 @@ class Streams:
 
     # -- stopping -------------------------------------------------------------------------------------------
 
-    def stop_session(self, org_id: str, session_id: str, at: float) -> dict[str, Any]:
+    def stop_session(self, org_id: str, session_id: str, at: float) -> dict[str, Delivered]:
         """Stop the streams of a session that began before `at`; returns what had left of each."""
         stopped = {}
         for stream in self._open.values():
             if (stream.org_id, stream.session_id) == (org_id, session_id) and stream.received_at <= at:
                 stream.stop()
-                stopped[stream.request_id] = stream.told()
+                stopped[stream.request_id] = stream.delivered()
         return stopped
 
     async def interrupt(
-        self, org_id: str, session_id: str, reason: str, at: float, *, ask_id: str | None = None
+        self, org_id: str, session_id: str, reason: StopReason, at: float, *, ask_id: str | None = None
     ) -> None:
         """Stop every answer of a session, wherever it runs. Raises BusUnavailableError."""
         stopped = self.stop_session(org_id, session_id, at)
-        await self.live.signal(
-            "interrupt",
+        interrupt = SessionInterrupt(
             org_id=org_id,
             session_id=session_id,
             reason=reason,
@@ -196,16 +196,26 @@ class Streams:
             reply_to=self.reader.mailbox if ask_id else None,
             ask_id=ask_id,
         )
+        await self.live.signal(SESSION_INTERRUPT, interrupt)
 
-    def stop(self, stream: Stream, reason: str, *, grace: float = 0.0, withdrawn: bool = False) -> None:
+    def stop(self, stream: Stream, reason: StopReason, *, grace: float = 0.0, withdrawn: bool = False) -> None:
         """Stop one answer; with `grace`, only if nobody takes it up within so many seconds.
 
         Told for certain, if late: while the live channel is away, the work for a caller who has left goes on.
         """
         if stream.displaced or stream.ended:
             return
-        signal = {"reason": reason, "at": time.time(), "grace": grace, "withdrawn": withdrawn, **stream.told()}
-        self.live.queue_signal("stop", request_id=stream.request_id, mailbox=self.reader.mailbox, **signal)
+        stop = AnswerStop(
+            request_id=stream.request_id,
+            mailbox=self.reader.mailbox,
+            reason=reason,
+            at=time.time(),
+            grace=grace,
+            withdrawn=withdrawn,
+            delivered=stream.number,
+            last_byte_at=stream.last_byte_at,
+        )
+        self.live.queue_signal(ANSWER_STOP, stop)
 
     async def rest(self, stream: Stream, until: float, grace: float) -> None:
         """Await the end of an answer that nobody reads here any more, for the books only.
@@ -233,14 +243,18 @@ class Streams:
         """Whether anything of this answer turns up by `until` (unix seconds); asks for it meanwhile."""
         while time.time() < until:
             await self._attach(stream)
-            if await stream.waiter.arrived(ATTACH_SECONDS) or stream.head:
-                stream.session_id = stream.head.get("session_id", stream.session_id)
+            arrived = await stream.waiter.arrived(ATTACH_SECONDS)
+            if head := stream.head:
+                stream.session_id = head.session_id
+            if arrived or head:
                 return True
         return False
 
-    def on_signal(self, signal: dict[str, Any]) -> None:
-        """An interruption that arrived at another gateway, or the end of an answer whose answerer died."""
-        if signal["kind"] == "interrupt":
-            self.stop_session(signal["org_id"], signal["session_id"], signal["at"])
-        elif signal["kind"] == "given-up" and (stream := self._open.get(signal["request_id"])) is not None:
+    def on_interrupt(self, interrupt: SessionInterrupt) -> None:
+        """An interruption that arrived at another gateway."""
+        self.stop_session(interrupt.org_id, interrupt.session_id, interrupt.at)
+
+    def on_abandoned(self, abandoned: AnswerAbandoned) -> None:
+        """The answerer of an answer died: how it ended is to be asked for."""
+        if (stream := self._open.get(abandoned.request_id)) is not None:
             stream.waiter.lost()

@@ -7,9 +7,9 @@ from typing import Any
 import orjson
 
 from common.bus.port import BusUnavailableError
+from common.clients.resources.client import ActiveSets, BrokenSetError, Resolved
 from common.events.chat import ChatReplyRequested, ReplyError
 from common.events.resources import DEFAULT_PROJECT
-from common.resources.reader import ActiveSets, BrokenSetError, Resolved
 from llm_stream.failover import ReplyFailed
 from llm_stream.metrics import ACTIVE_SETS
 from llm_stream.models import Alias

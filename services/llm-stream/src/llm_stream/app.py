@@ -9,10 +9,13 @@ from functools import partial
 import structlog
 
 from common.bus.batching import Batcher
-from common.bus.port import Log, Record
-from common.kernel.asking import Asker
+from common.bus.live.signals import on_signal
+from common.bus.port import Log
+from common.bus.request_reply import Requester
+from common.clients.resources.client import open_reader
+from common.events.chat import ANSWER_ATTACH, ANSWER_STOP, SESSION_INTERRUPT
+from common.events.record import Record
 from common.kernel.service import Kernel, Service
-from common.resources.reader import open_reader
 from llm_stream import models
 from llm_stream.adapters.openai_http import open_chat_model
 from llm_stream.failover import Breakers
@@ -29,14 +32,19 @@ FACTS_LINGER_SECONDS = 0.05
 
 
 @asynccontextmanager
-async def open_resources(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterator[Deps]:
+async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterator[Deps]:
     """Everything a turn needs; raises ModelsFileError at boot when the models file is wrong."""
     turns = Turns(kernel.live, keep_seconds=settings.resume_seconds)
+    signals = [
+        on_signal(ANSWER_STOP, turns.on_stop),
+        on_signal(SESSION_INTERRUPT, turns.on_interrupt),
+        on_signal(ANSWER_ATTACH, turns.on_attach),
+    ]
     table = models.load(settings.models_file, settings.sandbox_url)
     async with open_chat_model(settings.max_answer_bytes) as chat_model:
         async with (
-            kernel.read_live(f"llm-stream:{settings.instance}", turns.on_signal) as reader,
-            open_reader(settings.redis_url, Asker(kernel.log, reader), kernel.tasks) as resources,
+            kernel.read_live(f"llm-stream:{settings.instance}", signals) as reader,
+            open_reader(settings.redis_url, Requester(kernel.log, reader), kernel.tasks) as resources,
         ):
             turns.owner = reader.mailbox
             facts = Batcher(partial(_publish, kernel.log), name="publish-facts", linger=FACTS_LINGER_SECONDS)
@@ -65,4 +73,4 @@ def _reload(settings: LlmStreamSettings, deps: Deps) -> None:
 
 def build(settings: LlmStreamSettings) -> Service[LlmStreamSettings, Deps]:
     """The service, ready to run."""
-    return Service("llm-stream", settings, resources=open_resources, consumes=HANDLERS)
+    return Service("llm-stream", settings, deps=open_deps, consumes=HANDLERS)

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 import structlog
 
+from common.events.backoff import Backoff
 from common.events.chat import Attempt, ReplyError
-from common.kernel.breaker import Breaker
 from common.kernel.logs import redact_text
-from common.kernel.metrics import labelled
-from common.kernel.retry import Backoff
+from common.metrics import labelled
+from common.providers.breaker import Breaker
 from llm_stream.metrics import ATTEMPT_SECONDS, ATTEMPTS, BREAKER_OPEN
 from llm_stream.models import Alias, Upstream
 from llm_stream.ports import Patience, UpstreamBroken, UpstreamBusy, UpstreamError, UpstreamRefused

@@ -1,10 +1,15 @@
 """What llm-stream consumes."""
 
-from typing import Any
-
-from common.events.chat import CHAT_MODELS_REQUESTED, CHAT_REPLY_REQUESTED, ChatModelsRequested, ChatReplyRequested
+from common.events.chat import (
+    CHAT_MODELS_REQUESTED,
+    CHAT_REPLY_REQUESTED,
+    ChatModelsRequested,
+    ChatReplyRequested,
+    ModelNames,
+)
 from common.events.envelope import Event
-from common.kernel.replies import Reply
+from common.events.reply import Reply
+from common.kernel.handlers import Handlers, answer, on
 from llm_stream import replies
 from llm_stream.replies import Deps
 
@@ -14,13 +19,13 @@ async def on_chat_reply_requested(event: Event[ChatReplyRequested], deps: Deps) 
     await replies.answer(event, deps)
 
 
-async def on_chat_models_requested(event: Event[ChatModelsRequested], deps: Deps) -> Reply:
+async def on_chat_models_requested(event: Event[ChatModelsRequested], deps: Deps) -> Reply[ModelNames]:
     """Say which models there are."""
     del event
-    return Reply({"models": sorted(deps.models.aliases)})
+    return Reply(ModelNames(models=tuple(sorted(deps.models.aliases))))
 
 
-HANDLERS: dict[Any, Any] = {
-    CHAT_REPLY_REQUESTED: on_chat_reply_requested,
-    CHAT_MODELS_REQUESTED: on_chat_models_requested,
-}
+HANDLERS: Handlers[Deps] = (
+    on(CHAT_REPLY_REQUESTED, on_chat_reply_requested),
+    answer(CHAT_MODELS_REQUESTED, on_chat_models_requested),
+)

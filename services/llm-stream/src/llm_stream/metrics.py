@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from common.kernel.metrics import SECONDS
+from common.metrics import SECONDS
 
 TURNS = Counter("sonant_chat_turns_total", "Turns ended, by model alias and outcome.", ["model", "outcome"])
 TURNS_RUNNING = Gauge("sonant_chat_turns_running", "Turns being answered right now.")

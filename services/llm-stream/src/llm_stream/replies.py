@@ -10,15 +10,26 @@ import orjson
 import structlog
 
 from common.bus.batching import Batcher
-from common.bus.live import LiveWriter
-from common.bus.port import BusUnavailableError, Record
+from common.bus.live.writer import LiveWriter
+from common.bus.port import BusUnavailableError
+from common.clients.resources.client import ActiveSets
 from common.events import chat
-from common.events.chat import ChatReplyRequested, ReplyError, Usage
+from common.events.chat import (
+    ANSWER_ABANDONED,
+    CHARACTERS_PER_TOKEN,
+    AnswerAbandoned,
+    AnswerEnd,
+    AnswerError,
+    ChatReplyRequested,
+    ReplyError,
+    TokenCounts,
+    Usage,
+)
 from common.events.envelope import Event
-from common.kernel.metrics import labelled
-from common.kernel.replies import error_body
+from common.events.record import Record
+from common.failures import Refused
 from common.kernel.tasks import end
-from common.resources.reader import ActiveSets
+from common.metrics import labelled
 from llm_stream.active import with_active_set
 from llm_stream.failover import Attempts, Breakers, ReplyFailed, TooLong, merge_request
 from llm_stream.metrics import TOKENS, TURNS
@@ -30,8 +41,6 @@ from llm_stream.turns import Ended, Turns
 
 log = structlog.get_logger(__name__)
 
-# Rough but honest where an upstream reports nothing: English text has about four characters a token.
-CHARACTERS_PER_TOKEN = 4
 # While an engine is away: often enough to be back within a second, seldom enough not to spin.
 AWAY_SECONDS = 0.2
 # What was received so recently is hardly a redelivery, so its upstream is asked while the claim is.
@@ -330,7 +339,7 @@ async def _finish(
     turn.flush()
     if lost:
         # Through which gateway the client listens by now, only the dead one knew.
-        deps.live.queue_signal("given-up", request_id=turn.request.request_id)
+        deps.live.queue_signal(ANSWER_ABANDONED, AnswerAbandoned(request_id=turn.request.request_id))
     # Told before it is kept, the fact would be contradicted by whoever finds the turn unfinished after a crash.
     await deps.live.settled()
     labelled(TURNS, turn.request.model, event.spec.type.rpartition(".")[2]).inc()
@@ -405,17 +414,14 @@ def _interrupted(turn: Turn, common: dict[str, Any]) -> Event[Any]:
 def _failed(turn: Turn, common: dict[str, Any], failure: ReplyFailed) -> Event[Any]:
     if turn.begun and turn.request.stream:
         error = failure.error
-        turn.emit_error(orjson.dumps(_refusal(error)["body"]))
+        turn.emit_error(orjson.dumps(_refusal(error).body()))
     # An answer that the deadline ended has cost what was said until then.
     payload = chat.ChatReplyFailed(**common, **_spent(turn, common), error=failure.error)
     return _fact(chat.CHAT_REPLY_FAILED, turn, payload)
 
 
-def _refusal(error: ReplyError) -> dict[str, Any]:
-    return {
-        "status": error.status,
-        "body": error_body(error.message, type=error.type, code=error.code, param=error.param),
-    }
+def _refusal(error: ReplyError) -> Refused:
+    return Refused(error.status, error.message, error.code, error.param, error.type)
 
 
 def _fact(spec: Any, turn: Turn, payload: Any) -> Event[Any]:
@@ -423,13 +429,10 @@ def _fact(spec: Any, turn: Turn, payload: Any) -> Event[Any]:
     return Event(spec, payload, id=f"{turn.request.request_id}/end")
 
 
-def _summary(event: Event[Any], outcome: Answered | ReplyFailed | None) -> dict[str, Any]:
+def _summary(event: Event[Any], outcome: Answered | ReplyFailed | None) -> AnswerEnd:
     """What the END frame tells the gateway."""
-    payload = event.payload
-    summary: dict[str, Any] = {
-        "outcome": event.spec.type.rpartition(".")[2],
-        "usage": payload.usage.model_dump(exclude={"estimated"}),
-    }
+    error = None
     if isinstance(outcome, ReplyFailed):
-        summary["error"] = {**outcome.error.model_dump(), "retry_after": outcome.retry_after}
-    return summary
+        error = AnswerError(**outcome.error.model_dump(), retry_after=outcome.retry_after)
+    usage = TokenCounts(**event.payload.usage.model_dump(exclude={"estimated"}))
+    return AnswerEnd(outcome=event.spec.type.rpartition(".")[2], usage=usage, error=error)

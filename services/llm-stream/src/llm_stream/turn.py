@@ -3,19 +3,18 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
-import orjson
-
-from common.bus.live import Frame, FrameKind, LiveWriter, repeated_head
-from common.events.chat import ChatReplyRequested, StopReceipt
+from common.bus.live.frames import Frame, FrameKind, repeated_head
+from common.bus.live.writer import LiveWriter
+from common.bus.request_reply import refusal_to
+from common.events.chat import AnswerEnd, AnswerStart, ChatReplyRequested, StopReason, StopReceipt
 from common.events.envelope import Event
-from common.kernel.metrics import labelled
+from common.failures import Refused
+from common.metrics import labelled
 from llm_stream.metrics import FIRST_TOKEN, STOP_SECONDS
 from llm_stream.models import Upstream
 from llm_stream.ports import Answer
-
-StopReason = Literal["user_interruption", "newer_request", "client_closed", "gateway_lost", "deadline"]
 
 
 class Turn:
@@ -101,9 +100,8 @@ class Turn:
         """Begin the answer; `headers` are for the HTTP response."""
         if not self.frames:
             self._on_release()
-            # The session and the deadline are for a gateway that takes the answer up without knowing its request.
-            told = {"headers": headers, "session_id": self.request.session_id, "deadline": self.deadline}
-            self._send(FrameKind.START, orjson.dumps(told), 0)
+            start = AnswerStart(headers=headers, session_id=self.request.session_id, deadline=self.deadline)
+            self._send(FrameKind.START, start.model_dump_json().encode(), 0)
 
     def emit(self, data: bytes, *, tokens: int = 0, text: str = "") -> None:
         """Release one SSE message (the JSON or `[DONE]` behind `data:`); after a stop nothing more is said."""
@@ -127,13 +125,13 @@ class Turn:
         """Tell a client that already listens that the answer failed; no `[DONE]` follows."""
         self._send(FrameKind.DATA, b"id: %d\ndata: %b\n\n" % (len(self.frames) + 1, body), 0)
 
-    def end(self, summary: dict[str, Any]) -> None:
+    def end(self, how: AnswerEnd) -> None:
         """Close the answer with how it ended."""
-        self._send(FrameKind.END, orjson.dumps(summary), 0)
+        self._send(FrameKind.END, how.model_dump_json(exclude_none=True).encode(), 0)
 
-    def refuse(self, reply: dict[str, Any]) -> None:
+    def refuse(self, refused: Refused) -> None:
         """Close an answer whose frames are lost, outside the order: a number would be taken for a repetition."""
-        frame = Frame(self.request.request_id, FrameKind.REPLY, 0, orjson.dumps(reply))
+        frame = refusal_to(self.request.request_id, refused)
         self.frames.append(frame)
         self._deliver(frame)
 

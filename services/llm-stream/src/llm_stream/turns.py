@@ -16,21 +16,26 @@ from typing import Any
 import orjson
 import structlog
 
-from common.bus.live import (
-    ENDED_PREFIX,
-    MAILBOX_TTL_MS,
-    TURN_PREFIX,
-    Frame,
-    FrameKind,
-    LiveWriter,
-    audience_of,
-    pack_ended,
-    unpack_ended,
+from common.bus.live.frames import Frame
+from common.bus.live.kept_answers import ENDED_PREFIX, TURN_PREFIX, audience_of, pack_ended, unpack_ended
+from common.bus.live.reader import MAILBOX_TTL_MS
+from common.bus.live.writer import LiveWriter
+from common.bus.port import BusUnavailableError
+from common.bus.request_reply import reply_to
+from common.events.chat import (
+    AnswerAttach,
+    AnswerStop,
+    Delivered,
+    SessionInterrupt,
+    StopReason,
+    StopReceipts,
+    TurnReceipt,
 )
-from common.bus.port import BusUnavailableError, Record
 from common.events.envelope import Event
+from common.events.record import Record
+from common.events.reply import Reply
 from llm_stream.metrics import TURNS_RUNNING
-from llm_stream.turn import StopReason, Turn
+from llm_stream.turn import Turn
 
 log = structlog.get_logger(__name__)
 
@@ -117,26 +122,20 @@ class Turns:
 
     # -- signals --------------------------------------------------------------------------------------------
 
-    def on_signal(self, signal: dict[str, Any]) -> None:
-        """One message of the shared signal stream."""
-        act = {"stop": self._on_stop, "interrupt": self._on_interrupt, "attach": self._on_attach}
-        handle = act.get(signal["kind"])
-        if handle is not None:
-            handle(signal)
-
-    def _on_stop(self, signal: dict[str, Any]) -> None:
+    def on_stop(self, signal: AnswerStop) -> None:
+        """Stop one answer, now or once its client has not come back."""
         stop = Stop(
-            reason=signal["reason"],
-            signal_at=signal["at"],
-            delivered=signal.get("delivered"),
-            last_byte_at=signal.get("last_byte_at"),
-            withdrawn=signal.get("withdrawn", False),
-            grace=signal.get("grace", 0.0),
+            reason=signal.reason,
+            signal_at=signal.at,
+            delivered=signal.delivered,
+            last_byte_at=signal.last_byte_at,
+            withdrawn=signal.withdrawn,
+            grace=signal.grace,
         )
-        turn = self._running.get(signal["request_id"])
+        turn = self._running.get(signal.request_id)
         if turn is None:
-            _remember(self._early, signal["request_id"], stop)
-        elif stop.reason == "client_closed" and signal["mailbox"] != turn.mailbox:
+            _remember(self._early, signal.request_id, stop)
+        elif stop.reason == "client_closed" and signal.mailbox != turn.mailbox:
             # The old connection of a client that has meanwhile attached through another gateway.
             return
         elif stop.reason == "client_closed" and not stop.withdrawn:
@@ -145,16 +144,16 @@ class Turns:
         else:
             apply_stop(turn, stop)
 
-    def _on_interrupt(self, signal: dict[str, Any]) -> None:
+    def on_interrupt(self, signal: SessionInterrupt) -> None:
         """Stop every turn of a session that was received before the signal, and answer with the receipts."""
-        session = f"{signal['org_id']}/{signal['session_id']}"
-        asked = Stop(signal["reason"], signal["at"], reply_to=signal.get("reply_to"), ask_id=signal.get("ask_id") or "")
+        session = f"{signal.org_id}/{signal.session_id}"
+        asked = Stop(signal.reason, signal.at, reply_to=signal.reply_to, ask_id=signal.ask_id or "")
         _remember(self._sessions, session, asked)
-        told = signal.get("stopped", {})
         stopped = []
         for turn in [t for t in self._running.values() if f"{t.request.org_id}/{t.request.session_id}" == session]:
             if turn.request.received_at <= asked.signal_at and turn.receipt is None and not turn.over:
-                apply_stop(turn, replace(asked, **told.get(turn.request.request_id, {})))
+                left = signal.stopped.get(turn.request.request_id, Delivered())
+                apply_stop(turn, replace(asked, delivered=left.delivered, last_byte_at=left.last_byte_at))
                 stopped.append(turn)
         if stopped:
             self._tell(asked, stopped)
@@ -164,19 +163,19 @@ class Turns:
         if stop.reply_to is None:
             return
         receipts = [
-            {"id": turn.request.request_id, **turn.receipt.model_dump(mode="json")} for turn in stopped if turn.receipt
+            TurnReceipt(id=turn.request.request_id, **turn.receipt.model_dump()) for turn in stopped if turn.receipt
         ]
-        body = orjson.dumps({"status": 200, "body": receipts})
-        self._live.send(stop.reply_to, Frame(stop.ask_id, FrameKind.REPLY, 0, body))
+        reply_frame = reply_to(stop.ask_id, Reply(StopReceipts(receipts=tuple(receipts))))
+        self._live.send(stop.reply_to, reply_frame)
 
-    def _on_attach(self, signal: dict[str, Any]) -> None:
+    def on_attach(self, signal: AnswerAttach) -> None:
         """Whoever names a frame that was never sent is not answered: it would miss what comes until then."""
-        turn = self._running.get(signal["request_id"])
-        if turn is None or signal["after"] > len(turn.frames):
+        turn = self._running.get(signal.request_id)
+        if turn is None or signal.after > len(turn.frames):
             return
-        if signal["audience"] != audience_of(turn.request.org_id, stream=turn.request.stream):
+        if signal.audience != audience_of(turn.request.org_id, stream=turn.request.stream):
             return
-        turn.attach(signal["mailbox"], signal["after"])
+        turn.attach(signal.mailbox, signal.after)
 
     async def watch_gateways(self) -> None:
         """Stop turns whose gateway instance is gone; runs for good."""

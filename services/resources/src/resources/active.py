@@ -8,7 +8,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from common.clients.resources.entries import etag
 from common.events.envelope import Event
+from common.events.reply import Reply
 from common.events.resources import (
     ACTIVE_SWITCHED,
     ActiveClearRequested,
@@ -20,10 +22,8 @@ from common.events.resources import (
     Kind,
     Pin,
     Pins,
-    Place,
+    SetScope,
 )
-from common.kernel.replies import Reply
-from common.resources.entries import etag
 from common.storage.postgres import transient
 from resources import places, sets, validation
 from resources.deps import Deps
@@ -98,7 +98,7 @@ async def on_clear(event: Event[ActiveClearRequested], deps: Deps) -> Reply:
 
 async def switch(
     work: Work,
-    place: Place,
+    place: SetScope,
     pins: Pins,
     *,
     if_match: Seen = None,
@@ -120,7 +120,7 @@ async def switch(
 
 async def replace(
     work: Work,
-    place: Place,
+    place: SetScope,
     *,
     config: Pin | None = None,
     prompt: Pin | None = None,
@@ -145,7 +145,7 @@ async def replace(
     return await switch(work, place, pins, if_match=if_match, note=note, kept=current)
 
 
-async def add_tool(work: Work, place: Place, tool: Pin, *, if_match: Seen = None) -> dict[str, Any]:
+async def add_tool(work: Work, place: SetScope, tool: Pin, *, if_match: Seen = None) -> dict[str, Any]:
     """Put a tool into the set, or move its pin."""
     pins = await _current(work, place, if_match)
     there = [one.id for one in pins.tools]
@@ -156,7 +156,7 @@ async def add_tool(work: Work, place: Place, tool: Pin, *, if_match: Seen = None
     return await switch(work, place, changed, if_match=if_match, note=note, origin="tool", kept=pins)
 
 
-async def remove_tool(work: Work, place: Place, tool: Pin, *, if_match: Seen = None) -> dict[str, Any]:
+async def remove_tool(work: Work, place: SetScope, tool: Pin, *, if_match: Seen = None) -> dict[str, Any]:
     """Take a tool out of the set; raises `Refused` (404) when it is not in it."""
     pins = await _current(work, place, if_match)
     left = tuple(one for one in pins.tools if one.id != tool.id)
@@ -167,7 +167,9 @@ async def remove_tool(work: Work, place: Place, tool: Pin, *, if_match: Seen = N
     return await switch(work, place, changed, if_match=if_match, note=note, origin="tool", kept=pins)
 
 
-async def roll_back(work: Work, place: Place, revision: int | None = None, *, if_match: Seen = None) -> dict[str, Any]:
+async def roll_back(
+    work: Work, place: SetScope, revision: int | None = None, *, if_match: Seen = None
+) -> dict[str, Any]:
     """Make an earlier revision's set the current one again; None is the one that was on before.
 
     Raises `Refused` with 409 `version_gone` when something in it is there no more.
@@ -198,7 +200,7 @@ async def _revision(work: Work, spot: Spot, revision: int) -> Pins:
 
 
 async def roll_out(
-    work: Work, place: Place, percent: float, pins: Pins | None = None, *, if_match: Seen = None
+    work: Work, place: SetScope, percent: float, pins: Pins | None = None, *, if_match: Seen = None
 ) -> dict[str, Any]:
     """Give a share of the users another set: start with `pins`, go on without, complete at 100, call off at 0."""
     if not 0 <= percent <= 100:
@@ -219,7 +221,7 @@ async def roll_out(
     return await _put(work, spot, before, "rollout", revision=before.revision, candidate=candidate, percent=percent)
 
 
-async def clear(work: Work, place: Place, *, if_match: Seen = None) -> dict[str, Any]:
+async def clear(work: Work, place: SetScope, *, if_match: Seen = None) -> dict[str, Any]:
     """Switch a place off, so that the next layer shows through."""
     spot, before = await _before(work, place, if_match)
     if before is None or before.revision is None:
@@ -235,7 +237,7 @@ def _seen(asked: Guarded) -> Seen:
     return asked.if_match if asked.if_etag is None else asked.if_etag
 
 
-async def _before(work: Work, place: Place, if_match: Seen) -> tuple[Spot, State | None]:
+async def _before(work: Work, place: SetScope, if_match: Seen) -> tuple[Spot, State | None]:
     """What is on; raises `Refused` (412) when the caller saw something else.
 
     During a rollout a caller who names a revision may have seen either set.
@@ -251,7 +253,7 @@ async def _before(work: Work, place: Place, if_match: Seen) -> tuple[Spot, State
     return spot, state
 
 
-async def _current(work: Work, place: Place, if_match: Seen) -> Pins:
+async def _current(work: Work, place: SetScope, if_match: Seen) -> Pins:
     _, state = await _before(work, place, if_match)
     if state is None or state.current_pins is None:
         raise _no_set("Nothing is active here that a tool could be in.")

@@ -9,10 +9,9 @@ from functools import wraps
 from typing import Any
 
 from common.events.envelope import Event
+from common.events.reply import Reply, error_body
 from common.events.resources import RESOURCE_COMMANDS
-from common.kernel.consumer import Handler
-from common.kernel.replies import Reply, error_body
-from common.kernel.verdicts import Retry
+from common.failures import Retry
 from resources import metrics
 from resources.deps import Deps
 from resources.ports import ProviderDown, Refused
@@ -24,7 +23,7 @@ SANDBOX = "sandbox"
 UseCase = Callable[[Event[Any], Deps], Awaitable[Reply]]
 
 
-def answered(use_case: UseCase) -> Handler[Deps]:
+def answered(use_case: UseCase) -> UseCase:
     """The handler of a question or command: somebody waits, so every outcome that is no bug is an answer.
 
     While the database is away it is tried again, as often as the event allows and the caller waits; that is safe,

@@ -24,7 +24,7 @@ MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
 
 @asynccontextmanager
-async def open_resources(settings: ResourcesSettings, kernel: Kernel) -> AsyncIterator[Deps]:
+async def open_deps(settings: ResourcesSettings, kernel: Kernel) -> AsyncIterator[Deps]:
     """The database, migrated, and the relay of what is committed there."""
     watch = DatabaseWatch()
     kernel.health.watch("database", watch.complaint)
@@ -55,4 +55,4 @@ async def open_resources(settings: ResourcesSettings, kernel: Kernel) -> AsyncIt
 
 
 def build(settings: ResourcesSettings) -> Service[ResourcesSettings, Deps]:
-    return Service("resources", settings, resources=open_resources, consumes=HANDLERS)
+    return Service("resources", settings, deps=open_deps, consumes=HANDLERS)

@@ -3,8 +3,8 @@
 from collections.abc import Set as AbstractSet
 
 from common.events.envelope import Event
+from common.events.reply import Reply
 from common.events.resources import AuditListRequested
-from common.kernel.replies import Reply
 from common.storage.postgres import transient
 from resources.deps import Deps
 from resources.store import Reader

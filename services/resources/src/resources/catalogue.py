@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from common.events.envelope import Event
+from common.events.reply import Reply
 from common.events.resources import (
     RESOURCE_CHANGED,
     Kind,
     Pin,
-    Place,
     ResourceChanged,
     ResourceCreateRequested,
     ResourceDeleteRequested,
@@ -17,8 +17,8 @@ from common.events.resources import (
     ResourceListRequested,
     ResourceVersionRequested,
     ResourceVersionsRequested,
+    SetScope,
 )
-from common.kernel.replies import Reply
 from resources import active, places, store, validation
 from resources.deps import Deps
 from resources.ports import Catalogue, Item, Page, Refused, not_found
@@ -96,7 +96,7 @@ async def create(event: Event[ResourceCreateRequested], deps: Deps) -> Reply:
         return await work.answer(Reply(_one(item), status=201))
 
 
-async def _rehearse(work: Work, local: Catalogue, place: Place, kind: Kind, body: Mapping[str, Any]) -> None:
+async def _rehearse(work: Work, local: Catalogue, place: SetScope, kind: Kind, body: Mapping[str, Any]) -> None:
     """Raises the `Refused` of `_activate` before a provider makes what no transaction of ours takes back."""
     told = len(work.facts)
     rehearsal = work.connection.transaction()
@@ -110,7 +110,7 @@ async def _rehearse(work: Work, local: Catalogue, place: Place, kind: Kind, body
         del work.facts[told:]
 
 
-async def _activate(work: Work, place: Place, item: Item) -> None:
+async def _activate(work: Work, place: SetScope, item: Item) -> None:
     """Put a new resource into the set of a place; raises `Refused` (409 `no_active_set`) where there is none.
 
     A config that names its prompt makes a first set together with it.

@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 
 from common.events.envelope import Event
+from common.events.reply import Reply
 from common.events.resources import ToolDraftRequested
-from common.kernel.replies import Reply
 from common.storage.postgres import transient
 from resources import catalogue, metrics, tool_status, validation
 from resources.answering import refusal

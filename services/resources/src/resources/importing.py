@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from common.events.envelope import Event
+from common.events.reply import Reply
 from common.events.resources import ResourceImportRequested
-from common.kernel.replies import Reply
 from common.storage.postgres import transient
 from resources import audits, catalogue, store, validation
 from resources.deps import Deps

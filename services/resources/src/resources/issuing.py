@@ -1,8 +1,8 @@
 """Answering for access tokens of the voice provider."""
 
 from common.events.envelope import Event
+from common.events.reply import Reply
 from common.events.resources import HumeTokenRequested
-from common.kernel.replies import Reply
 from resources.deps import Deps
 
 

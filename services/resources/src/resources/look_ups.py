@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
+from common.clients.resources.entries import NEGATIVE_FRESH_SECONDS
 from common.events.resources import Kind
-from common.kernel.verdicts import Retry
-from common.resources.entries import NEGATIVE_FRESH_SECONDS
+from common.failures import Retry
 from resources.places import Pinned
 from resources.ports import Catalogue, ProviderDown, Refused
 

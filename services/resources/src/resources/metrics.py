@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from common.kernel.metrics import SECONDS
+from common.metrics import SECONDS
 
 RESOURCE_WRITES = Counter("sonant_resource_writes_total", "Writes that were committed, by command.", ["type"])
 RESOURCE_REFUSALS = Counter("sonant_resource_refusals_total", "Questions and commands refused, by code.", ["code"])

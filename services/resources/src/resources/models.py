@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from common.kernel.replies import Reply
+from common.events.reply import Reply
 
 Message = Mapping[str, str]
 

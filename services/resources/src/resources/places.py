@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple
 
 import asyncpg
 
-from common.events.resources import Asked, Kind, Layer, Pin, Pins, Place
-from common.resources import entries
+from common.clients.resources import entries
+from common.events.resources import Kind, Layer, Pin, Pins, ResourceRequest, SetScope
 from resources.ports import Item, Refused
 from resources.store import COLUMNS, MOST_USERS_NAMED, Reader, item
 from resources.work import Work
@@ -79,8 +79,8 @@ class Spot(NamedTuple):
         return "project" if self.project_id else "organization"
 
     @property
-    def place(self) -> Place:
-        return Place(layer=self.layer, project_id=self.project_id, user_id=self.user_id)
+    def place(self) -> SetScope:
+        return SetScope(layer=self.layer, project_id=self.project_id, user_id=self.user_id)
 
     @property
     def name(self) -> str:
@@ -109,7 +109,7 @@ class State:
     candidate_pins: Pins | None
 
 
-def spot_of(place: Place, asked: Asked) -> Spot:
+def spot_of(place: SetScope, asked: ResourceRequest) -> Spot:
     """The coordinates of a place; raises `Refused` (400) for one that cannot be."""
     if place.layer == "organization":
         return Spot("", "")

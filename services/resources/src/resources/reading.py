@@ -3,21 +3,21 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from common.clients.resources.entries import in_candidate
 from common.events.envelope import Event
+from common.events.reply import Reply
 from common.events.resources import (
     ActiveAtRequested,
     ActiveDiffRequested,
     ActiveHistoryRequested,
     ActiveResolveRequested,
     ActiveSwitched,
-    Asked,
     Pins,
-    Place,
     ResourceChanged,
     ResourceGetRequested,
+    ResourceRequest,
+    SetScope,
 )
-from common.kernel.replies import Reply
-from common.resources.entries import in_candidate
 from common.storage.postgres import Pool, transient
 from resources import catalogue, places
 from resources.answering import answered
@@ -40,11 +40,11 @@ async def resolve(event: Event[ActiveResolveRequested], deps: Deps) -> Reply:
     return Reply({"entries": [entry.decode() for entry in entries]})
 
 
-def _asked_for(project_id: str, user_id: str) -> Place:
+def _asked_for(project_id: str, user_id: str) -> SetScope:
     """The place where the search for a set begins."""
     if not project_id:
-        return Place(layer="organization")
-    return Place(layer="user" if user_id else "project", project_id=project_id, user_id=user_id)
+        return SetScope(layer="organization")
+    return SetScope(layer="user" if user_id else "project", project_id=project_id, user_id=user_id)
 
 
 async def get(event: Event[ResourceGetRequested], deps: Deps) -> Reply:
@@ -132,7 +132,7 @@ async def diff(event: Event[ActiveDiffRequested], deps: Deps) -> Reply:
     return Reply({"old": asked.old, "new": asked.new, **difference(old, new, items)})
 
 
-async def _pins(connection: Any, asked: Asked, spot: Spot, revision: int) -> Pins:
+async def _pins(connection: Any, asked: ResourceRequest, spot: Spot, revision: int) -> Pins:
     pins = await places.revision_pins(connection, asked.org_id, spot, _bounded(revision) or 0)
     if pins is None:
         raise Refused(404, f"There is no revision {revision} here.", "not_found", "revision")

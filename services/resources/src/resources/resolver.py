@@ -15,11 +15,7 @@ from typing import Any
 import orjson
 import structlog
 
-from common.events.resources import ActiveSwitched, Kind, ResourceChanged
-from common.events.spec import Payload
-from common.kernel.replies import Reply
-from common.kernel.verdicts import Retry
-from common.resources.entries import (
+from common.clients.resources.entries import (
     CLOCK_HEADER,
     NEGATIVE_FRESH_SECONDS,
     Entry,
@@ -28,6 +24,10 @@ from common.resources.entries import (
     raise_floor,
     version_key,
 )
+from common.events.reply import Reply
+from common.events.resources import ActiveSwitched, Kind, ResourceChanged
+from common.events.spec import Payload
+from common.failures import Retry
 from common.storage.postgres import Pool, transient
 from common.storage.redis import UNAVAILABLE
 from common.storage.resp import Command, Resp

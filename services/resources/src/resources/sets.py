@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 import structlog
 
+from common.clients.resources.entries import NEGATIVE_FRESH_SECONDS, Entry
 from common.events.resources import Pins
-from common.resources.entries import NEGATIVE_FRESH_SECONDS, Entry
 from resources import places
 from resources.look_ups import Known
 from resources.metrics import BROKEN_SETS

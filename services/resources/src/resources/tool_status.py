@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 
 from common.events.envelope import Event
+from common.events.reply import Reply
 from common.events.resources import ToolStatusRequested
-from common.kernel.replies import Reply
 from resources import catalogue, store, validation
 from resources.deps import Deps
 from resources.policy.reasons import Reason

@@ -9,8 +9,8 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.events.envelope import Event
+from common.events.reply import Reply
 from common.events.resources import Kind, Pins, ProjectExportRequested, ProjectImportRequested
-from common.kernel.replies import Reply
 from common.storage.postgres import transient
 from resources import active, catalogue, places, store, validation
 from resources.deps import Deps

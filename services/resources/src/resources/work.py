@@ -14,9 +14,9 @@ import orjson
 
 from common.events.audit import AUDIT_RECORDED, AuditRecorded
 from common.events.envelope import Event
-from common.events.resources import Asked
+from common.events.reply import Reply
+from common.events.resources import ResourceRequest
 from common.events.spec import EventSpec, Payload
-from common.kernel.replies import Reply
 from common.storage.postgres import Pool, transient
 from resources import metrics
 
@@ -41,7 +41,7 @@ class Work:
 
     connection: Connection
     event_id: str
-    asked: Asked
+    asked: ResourceRequest
     clock: int
     at: float
     facts: list[Payload] = field(default_factory=list)

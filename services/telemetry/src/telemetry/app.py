@@ -8,16 +8,17 @@ from common.kernel.service import Kernel, Service
 from common.storage.postgres import open_postgres
 from common.storage.watch import DatabaseWatch
 from telemetry.adapters.postgres import PostgresTurns, PostgresUsage
-from telemetry.handlers import HANDLERS, Deps
+from telemetry.deps import Deps
+from telemetry.handlers import HANDLERS
 from telemetry.settings import TelemetrySettings
 
-# A turn is on the books this much later at most; a question waits as long at worst.
+# A turn is on the books this much later at most; a query waits as long at worst.
 GATHER_SECONDS = 0.025
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
 
 @asynccontextmanager
-async def open_resources(settings: TelemetrySettings, kernel: Kernel) -> AsyncIterator[Deps]:
+async def open_deps(settings: TelemetrySettings, kernel: Kernel) -> AsyncIterator[Deps]:
     """The database, migrated; readiness complains about it from the first moment on."""
     watch = DatabaseWatch()
     kernel.health.watch("database", watch.complaint)
@@ -34,4 +35,4 @@ async def open_resources(settings: TelemetrySettings, kernel: Kernel) -> AsyncIt
 
 
 def build(settings: TelemetrySettings) -> Service[TelemetrySettings, Deps]:
-    return Service("telemetry", settings, resources=open_resources, consumes=HANDLERS, gather_seconds=GATHER_SECONDS)
+    return Service("telemetry", settings, deps=open_deps, consumes=HANDLERS, gather_seconds=GATHER_SECONDS)

@@ -1,8 +1,5 @@
 """What telemetry reacts to."""
 
-from dataclasses import dataclass
-from typing import Any
-
 from common.events.chat import (
     CHAT_REPLY_COMPLETED,
     CHAT_REPLY_FAILED,
@@ -12,22 +9,11 @@ from common.events.chat import (
     ChatReplyInterrupted,
 )
 from common.events.envelope import Event
-from common.events.spec import EventSpec
-from common.events.telemetry import USAGE_REQUESTED, UsageRequested
-from common.kernel.consumer import Handler
-from common.kernel.replies import Reply
+from common.events.reply import Reply
+from common.events.telemetry import USAGE_REQUESTED, UsageList, UsageRequested
+from common.kernel.handlers import Handlers, answer, on
 from telemetry import turns, usage
-from telemetry.ports import Turns, Usage
-from telemetry.settings import TelemetrySettings
-
-
-@dataclass(frozen=True, slots=True)
-class Deps:
-    """What the handlers work with."""
-
-    settings: TelemetrySettings
-    turns: Turns
-    usage: Usage
+from telemetry.deps import Deps
 
 
 async def on_chat_reply_completed(event: Event[ChatReplyCompleted], deps: Deps) -> None:
@@ -42,13 +28,13 @@ async def on_chat_reply_failed(event: Event[ChatReplyFailed], deps: Deps) -> Non
     await turns.store(event.payload, "failed", deps.turns)
 
 
-async def on_usage_requested(event: Event[UsageRequested], deps: Deps) -> Reply:
+async def on_usage_requested(event: Event[UsageRequested], deps: Deps) -> Reply[UsageList]:
     return await usage.answer(event.payload, deps.usage, deps.settings)
 
 
-HANDLERS: dict[EventSpec[Any], Handler[Deps]] = {
-    CHAT_REPLY_COMPLETED: on_chat_reply_completed,
-    CHAT_REPLY_INTERRUPTED: on_chat_reply_interrupted,
-    CHAT_REPLY_FAILED: on_chat_reply_failed,
-    USAGE_REQUESTED: on_usage_requested,
-}
+HANDLERS: Handlers[Deps] = (
+    on(CHAT_REPLY_COMPLETED, on_chat_reply_completed),
+    on(CHAT_REPLY_INTERRUPTED, on_chat_reply_interrupted),
+    on(CHAT_REPLY_FAILED, on_chat_reply_failed),
+    answer(USAGE_REQUESTED, on_usage_requested),
+)

@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Histogram
 
-from common.kernel.metrics import SECONDS
+from common.metrics import SECONDS
 
 TURNS_STORED = Counter("sonant_turns_stored_total", "Turns written to the database.")
 TURNS_REPEATED = Counter("sonant_turns_repeated_total", "Turns that were stored already; delivered again, or twice.")

@@ -5,5 +5,5 @@ from telemetry.ports import Outcome, Turns
 
 
 async def store(end: ChatReplyEnded, outcome: Outcome, turns: Turns) -> None:
-    """Keep a turn; raises `Retry` while the store is away, `Park` for a turn it can never hold."""
+    """Keep a turn; raises `Unavailable` while the store is away, `Park` for a turn it can never hold."""
     await turns.add(end, outcome)

@@ -1,28 +1,27 @@
 """Usage: how many turns and tokens an organisation used, by UTC day, model and key."""
 
-from collections.abc import Sequence
-
-from common.events.telemetry import UsageRequested
-from common.kernel.replies import Reply, error_body
-from common.kernel.verdicts import Retry
-from telemetry.ports import Usage, UsageRow
+from common.events.reply import Reply
+from common.events.telemetry import UsageList, UsageRequested
+from common.failures import Refused, Unavailable
+from telemetry.ports import Usage
 from telemetry.settings import TelemetrySettings
 
 
-async def answer(query: UsageRequested, usage: Usage, settings: TelemetrySettings) -> Reply:
-    """200 `{"object": "list", "data": [row, ...], "has_more": bool}`, 400 for an unusable span, 503 without a store.
+async def answer(query: UsageRequested, usage: Usage, settings: TelemetrySettings) -> Reply[UsageList]:
+    """200. Refuses (400) an unusable span, and (503) everything while the store is away.
 
     `has_more` says that rows past the limit were left out: ask again from the last day on.
     """
     if problem := _span_problem(query, settings.usage_max_days):
-        return Reply(error_body(problem, type="invalid_request_error", code="invalid_value", param="since"), status=400)
+        raise Refused(400, problem, "invalid_value", "since")
+    limit = settings.usage_max_rows
     try:
-        rows = await usage.by_day(query, settings.usage_max_rows + 1)
-    except Retry:
+        rows = await usage.by_day(query, limit + 1)
+    except Unavailable:
         # Somebody waits: a plain answer now serves better than a late one.
-        body = error_body("Usage cannot be read at the moment.", type="server_error", code="database_unavailable")
-        return Reply(body, status=503)
-    return Reply(_listing(rows, settings.usage_max_rows))
+        message = "Usage cannot be read at the moment."
+        raise Refused(503, message, "database_unavailable", type="server_error") from None
+    return Reply(UsageList(object="list", data=tuple(rows[:limit]), has_more=len(rows) > limit))
 
 
 def _span_problem(query: UsageRequested, max_days: int) -> str | None:
@@ -30,8 +29,3 @@ def _span_problem(query: UsageRequested, max_days: int) -> str | None:
     if days < 1:
         return "'since' must not be later than 'until'."
     return f"At most {max_days} days can be asked for at once, not {days}." if days > max_days else None
-
-
-def _listing(rows: Sequence[UsageRow], limit: int) -> dict[str, object]:
-    # Dataclasses and dates are JSON to the serialiser of replies.
-    return {"object": "list", "data": rows[:limit], "has_more": len(rows) > limit}

@@ -2,24 +2,38 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
 
 from common.bus.port import Log
 from common.bus.valkey import ValkeyLog
-from common.kernel.settings import CommonSettings
 from common.storage.redis import open_redis
 
 
+class LogSettings(Protocol):
+    """Which log, and how this instance is a member of its groups; every service's settings have these."""
+
+    @property
+    def log_url(self) -> str: ...
+    @property
+    def redis_url(self) -> str: ...
+    @property
+    def kafka_replication(self) -> int: ...
+    @property
+    def drain_seconds(self) -> float: ...
+
+
 @asynccontextmanager
-async def open_log(settings: CommonSettings, redis: Redis) -> AsyncIterator[Log]:
+async def open_log(settings: LogSettings, redis: Redis) -> AsyncIterator[Log]:
     """The log named by `settings.log_url`; `redis` is reused where it is the same engine."""
     if urlsplit(settings.log_url).scheme == "kafka":
         # Imported where it is used: the embedded mode need not pay for the Kafka client.
         from common.bus.kafka import open_kafka
 
-        async with open_kafka(settings) as kafka:
+        url, replication, drain = settings.log_url, settings.kafka_replication, settings.drain_seconds
+        async with open_kafka(url, replication=replication, drain_seconds=drain) as kafka:
             yield kafka
         return
     if settings.log_url == settings.redis_url:

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from common.bus import kafka_topics
 from common.bus.kafka_producer import KafkaPublisher
 from common.bus.kafka_subscription import KafkaSubscription
-from common.bus.port import Received, Record, Revoked, Subscription, TopicStatus
+from common.bus.port import Revoked, Subscription, TopicStatus
+from common.events.record import Received, Record
 from common.events.spec import Topic
-from common.kernel.settings import CommonSettings
 
 SCHEME = "kafka://"
 # How long a crashed member keeps its partitions; one that restarts under its name has them back at once.
@@ -75,14 +75,14 @@ class KafkaLog:
 
 
 @asynccontextmanager
-async def open_kafka(settings: CommonSettings) -> AsyncIterator[KafkaLog]:
-    """The log at `settings.log_url` (`kafka://host:port[,host:port]`); nothing is dialled before it is used."""
+async def open_kafka(url: str, *, replication: int, drain_seconds: float) -> AsyncIterator[KafkaLog]:
+    """The log at `url` (`kafka://host:port[,host:port]`); nothing is dialled before it is used."""
     # Through an outage the client writes ten errors a second; what matters of them, ours carry.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     log = KafkaLog(
-        settings.log_url.removeprefix(SCHEME).rstrip("/"),
-        replication=settings.kafka_replication,
-        drain_seconds=settings.drain_seconds,
+        url.removeprefix(SCHEME).rstrip("/"),
+        replication=replication,
+        drain_seconds=drain_seconds,
     )
     try:
         yield log

@@ -7,14 +7,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
 
 from common.bus.kafka_client import FAILURES, abandon
-from common.bus.port import (
-    MAX_RECORD_BYTES,
-    PUBLISH_TIMEOUT,
-    BusUnavailableError,
-    Record,
-    RecordTooLargeError,
-    check_sizes,
-)
+from common.bus.port import MAX_RECORD_BYTES, PUBLISH_TIMEOUT, BusUnavailableError, RecordTooLargeError, check_sizes
+from common.events.record import Record
 
 # What gathers for a partition while a request is under way. Publishers that find it full wait in a crowd that is
 # woken as one, so it holds more than a crowd brings.

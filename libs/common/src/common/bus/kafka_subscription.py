@@ -9,7 +9,8 @@ from aiokafka.errors import CommitFailedError, IllegalStateError
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from common.bus.kafka_client import ANSWER_SECONDS, FAILURES, leave_group, stop
-from common.bus.port import BusUnavailableError, Partition, Received, Revoked
+from common.bus.port import BusUnavailableError, Revoked
+from common.events.record import Partition, Received
 
 # How often a quiet subscription asks whether the broker is still there.
 PING_SECONDS = 1.0

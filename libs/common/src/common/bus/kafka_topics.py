@@ -13,7 +13,8 @@ from aiokafka.structs import TopicPartition
 
 from common.bus.kafka_client import FAILURES
 from common.bus.kafka_subscription import received
-from common.bus.port import MAX_RECORD_BYTES, BusUnavailableError, Received, TopicMismatchError, TopicStatus
+from common.bus.port import MAX_RECORD_BYTES, BusUnavailableError, TopicMismatchError, TopicStatus
+from common.events.record import Received
 from common.events.spec import Topic
 
 REQUEST_MS = 5_000

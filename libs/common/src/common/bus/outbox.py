@@ -9,10 +9,11 @@ import asyncpg
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
-from common.bus.port import BusUnavailableError, Log, Record
+from common.bus.port import BusUnavailableError, Log
 from common.events.envelope import Event
+from common.events.record import Record
 from common.events.registry import BY_NAME
-from common.kernel.metrics import SECONDS
+from common.metrics import SECONDS
 from common.storage.postgres import UNAVAILABLE, Pool
 
 log = structlog.get_logger(__name__)

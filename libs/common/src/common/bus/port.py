@@ -7,12 +7,14 @@ An *offset* is an opaque string, unique and increasing inside one partition. A *
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from common.events.record import Partition, Received, Record
 from common.events.spec import Topic
+from common.failures import Unavailable
 
 
-class BusUnavailableError(Exception):
+class BusUnavailableError(Unavailable):
     """The log or the live channel does not answer; the caller may try again later."""
 
 
@@ -22,30 +24,6 @@ class RecordTooLargeError(Exception):
 
 class TopicMismatchError(Exception):
     """A topic exists with a shape that contradicts its declaration."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What is published. `headers` are short texts; `value` is opaque to the bus."""
-
-    topic: str
-    key: str
-    value: bytes
-    headers: Mapping[str, str]
-
-
-class Partition(NamedTuple):
-    topic: str
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Received(Record):
-    """A record as read back; `timestamp` is unix seconds of the append."""
-
-    partition: Partition
-    offset: str
-    timestamp: float
 
 
 @dataclass(frozen=True, slots=True)

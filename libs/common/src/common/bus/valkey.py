@@ -16,17 +16,8 @@ import structlog
 from redis.asyncio import Redis
 
 from common.bus.batching import Batcher
-from common.bus.port import (
-    PUBLISH_TIMEOUT,
-    BusUnavailableError,
-    Partition,
-    Received,
-    Record,
-    Revoked,
-    Subscription,
-    TopicStatus,
-    check_sizes,
-)
+from common.bus.port import PUBLISH_TIMEOUT, BusUnavailableError, Revoked, Subscription, TopicStatus, check_sizes
+from common.events.record import Partition, Received, Record
 from common.events.spec import Topic
 from common.storage.redis import NO_EVICTION, UNAVAILABLE, eviction_policy
 from common.storage.resp import Command, Resp

@@ -31,18 +31,36 @@ def schemas() -> dict[str, dict[str, Any]]:
 
 
 def breaches(old: Any, new: Any, at: str = "") -> Iterator[str]:
-    """Where `new` breaks with `old`, one sentence each: only optional fields and definitions may be added."""
+    """Where `new` breaks with `old`, one sentence each: only optional fields may be added.
+
+    Definitions are compared where they are referred to: their names do not travel.
+    """
+    if not at:
+        old, new = _whole(old), _whole(new)
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
         if _canonical(old) != _canonical(new):
             yield f"{at or '/'} was {old!r} and is {new!r}"
         return
-    open_ended = at.endswith(("/properties", "/$defs"))
+    open_ended = at.endswith("/properties")
     names = [name for name in {**old, **new} if open_ended or name not in ANNOTATIONS]
     for name in names:
         if name in old and name in new:
             yield from breaches(old[name], new[name], f"{at}/{name}")
         elif name in old or not open_ended:
             yield f"{at}/{name} was {'removed' if name in old else 'added'}"
+
+
+def _whole(schema: Any, definitions: Mapping[str, Any] | None = None) -> Any:
+    """A schema with what it refers to in place of the reference. Payloads do not refer to themselves."""
+    if isinstance(schema, list):
+        return [_whole(item, definitions) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    known = schema.get("$defs", {}) if definitions is None else definitions
+    if "$ref" in schema:
+        beside = {name: value for name, value in schema.items() if name != "$ref"}
+        return _whole({**known[schema["$ref"].removeprefix("#/$defs/")], **beside}, known)
+    return {name: _whole(value, known) for name, value in schema.items() if name != "$defs"}
 
 
 def _canonical(value: Any) -> Any:

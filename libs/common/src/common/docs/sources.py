@@ -16,9 +16,10 @@ SETTINGS = (
 )
 METRICS = (
     ("every service", "common.kernel.metrics"),
+    ("every service, of the bus", "common.bus.metrics"),
     ("services that write to the database", "common.storage.watch"),
     ("services with an outbox", "common.bus.outbox"),
-    ("services that read resources", "common.resources.metrics"),
+    ("services that read resources", "common.clients.resources.metrics"),
     ("gateway", "gateway.metrics"),
     ("llm-stream", "llm_stream.metrics"),
     ("resources", "resources.metrics"),

@@ -1,7 +1,7 @@
 """Audit: who did what to what."""
 
+from common.events.backoff import PATIENTLY
 from common.events.spec import EventSpec, Payload, Topic
-from common.kernel.retry import PATIENTLY
 
 AUDIT = Topic("audit")
 

@@ -1,13 +1,19 @@
-"""Chat: one request, and exactly one of three facts about how its answer ended."""
+"""Chat: one request, the frames and signals of its answer, and exactly one of three facts about how that ended."""
 
 import builtins
 from typing import Any, Literal, TypeVar
 
-from common.events.spec import EventSpec, Payload, Topic
-from common.kernel.retry import NEVER, PATIENTLY
+from common.events.backoff import NEVER, PATIENTLY
+from common.events.reply import ReplyBody
+from common.events.spec import EventSpec, Payload, RequestSpec, SignalSpec, Topic
 
 CHAT_REQUESTS = Topic("chat-requests")
 CHAT_EVENTS = Topic("chat-events")
+
+# Rough but honest where nothing is known: English text has about four characters a token.
+CHARACTERS_PER_TOKEN = 4
+
+StopReason = Literal["user_interruption", "newer_request", "client_closed", "gateway_lost", "deadline"]
 
 
 class ChatReplyRequested(Payload):
@@ -33,6 +39,12 @@ class ChatReplyRequested(Payload):
 
 class ChatModelsRequested(Payload):
     """Which model aliases are there?"""
+
+
+class ModelNames(ReplyBody):
+    """The model aliases, sorted."""
+
+    models: tuple[str, ...]
 
 
 class Usage(Payload):
@@ -64,7 +76,7 @@ class StopReceipt(Payload):
     difference was never said and must not enter a history.
     """
 
-    reason: Literal["user_interruption", "newer_request", "client_closed", "gateway_lost", "deadline"]
+    reason: StopReason
     signal_at: float
     last_byte_at: float | None = None
     upstream_closed_at: float | None = None
@@ -138,10 +150,11 @@ CHAT_REPLY_REQUESTED = EventSpec(
     # A newer turn of a session must be able to overtake the one it interrupts.
     ordered=False,
 )
-CHAT_MODELS_REQUESTED = EventSpec(
+CHAT_MODELS_REQUESTED = RequestSpec(
     type="chat.models.requested",
     version=1,
     payload=ChatModelsRequested,
+    reply=ModelNames,
     topic=CHAT_REQUESTS,
     key=lambda _: "models",
     summary="List the model aliases; the reply goes to the gateway named in reply-to.",
@@ -173,3 +186,125 @@ CHAT_REPLY_INTERRUPTED = _end(
     "chat.reply.interrupted", ChatReplyInterrupted, "A turn was stopped by its caller; carries the stop receipt."
 )
 CHAT_REPLY_FAILED = _end("chat.reply.failed", ChatReplyFailed, "A turn ended in an error; carries every attempt.")
+
+
+# -- frames: what reaches the gateway while a turn is answered, beside the bytes of the answer itself ----------------
+
+
+class AnswerStart(Payload):
+    """The START frame. `headers` are for the HTTP response.
+
+    The session and the deadline (unix seconds) are for a gateway that takes the answer up without knowing its request.
+    """
+
+    headers: dict[str, str]
+    session_id: str
+    deadline: float
+
+
+class TokenCounts(Payload):
+    """Tokens of the attempt that answered, as the gateway settles them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+
+class AnswerError(ReplyError):
+    """The error the client gets; `retry_after` is in seconds, None where waiting does not help or is not known to."""
+
+    retry_after: float | None = None
+
+
+class AnswerEnd(Payload):
+    """The END frame: how the answer ended, and what it cost."""
+
+    outcome: Literal["completed", "interrupted", "failed"]
+    usage: TokenCounts = TokenCounts()
+    error: AnswerError | None = None
+
+
+# -- signals: from gateways to whichever instance answers, and back --------------------------------------------------
+
+
+class Delivered(Payload):
+    """What only a gateway knows of an answer: the number of the last frame that left, and when (unix seconds)."""
+
+    delivered: int | None = None
+    last_byte_at: float | None = None
+
+
+class AnswerStop(Delivered):
+    """Stop one answer. `at` is unix seconds.
+
+    `mailbox` is that of the gateway whose client left. `grace`: seconds in which the client may still take its answer
+    up. `withdrawn`: the request was never accepted, so there is no turn and no fact.
+    """
+
+    request_id: str
+    mailbox: str
+    reason: StopReason
+    at: float
+    grace: float = 0.0
+    withdrawn: bool = False
+
+
+class SessionInterrupt(Payload):
+    """Stop every answer of a session that was received before `at` (unix seconds).
+
+    `stopped` says what had left of each at the gateway that asks. Where `reply_to` names its mailbox, the receipts go
+    there as a reply to `ask_id`.
+    """
+
+    org_id: str
+    session_id: str
+    reason: StopReason
+    at: float
+    stopped: dict[str, Delivered] = {}
+    reply_to: str | None = None
+    ask_id: str | None = None
+
+
+class TurnReceipt(StopReceipt):
+    """How the answer `id` was stopped."""
+
+    id: str
+
+
+class StopReceipts(ReplyBody):
+    """What an interruption stopped."""
+
+    receipts: tuple[TurnReceipt, ...]
+
+
+class AnswerAttach(Payload):
+    """Send the answer behind frame number `after` to this mailbox, and what follows too.
+
+    `audience` is who may take it up, as `common.bus.live.kept_answers.audience_of` names it.
+    """
+
+    request_id: str
+    audience: str
+    mailbox: str
+    after: int
+
+
+class AnswerAbandoned(Payload):
+    """Its answerer died after the client had heard something: nothing more comes but the reply that says so."""
+
+    request_id: str
+
+
+ANSWER_STOP = SignalSpec(kind="stop", payload=AnswerStop, summary="Stop one answer: its client has left.")
+SESSION_INTERRUPT = SignalSpec(
+    kind="interrupt",
+    payload=SessionInterrupt,
+    reply=StopReceipts,
+    summary="Stop what is being said in a session; the receipts go to the gateway named in reply_to.",
+)
+ANSWER_ATTACH = SignalSpec(
+    kind="attach", payload=AnswerAttach, summary="Send what is missing of an answer to another mailbox."
+)
+ANSWER_ABANDONED = SignalSpec(
+    kind="given-up", payload=AnswerAbandoned, summary="An answer will not be finished: its answerer died."
+)

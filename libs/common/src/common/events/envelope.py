@@ -5,8 +5,8 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any, Generic
 
-from common.bus.port import Received, Record
 from common.events import trace
+from common.events.record import Received, Record
 from common.events.spec import EventSpec, P
 
 

@@ -1,9 +1,9 @@
-"""All that can happen: the index of every event, and the topics they travel on."""
+"""All that can happen: the index of every event, the topics they travel on, and the signals beside them."""
 
 from typing import Any
 
-from common.events import audit, chat, resources, telemetry, webhooks
-from common.events.spec import EventSpec, Topic
+from common.events import audit, chat, keys, resources, telemetry, webhooks
+from common.events.spec import EventSpec, SignalSpec, Topic
 
 EVENTS: tuple[EventSpec[Any], ...] = (
     chat.CHAT_REPLY_REQUESTED,
@@ -12,33 +12,41 @@ EVENTS: tuple[EventSpec[Any], ...] = (
     chat.CHAT_REPLY_INTERRUPTED,
     chat.CHAT_REPLY_FAILED,
     telemetry.USAGE_REQUESTED,
-    resources.RESOURCE_CREATE,
-    resources.RESOURCE_VERSION,
-    resources.RESOURCE_EDIT,
-    resources.RESOURCE_DELETE,
-    resources.ACTIVE_SWITCH,
-    resources.ACTIVE_TOOL,
-    resources.ACTIVE_ROLLBACK,
-    resources.ACTIVE_ROLLOUT,
-    resources.ACTIVE_CLEAR,
-    resources.TOOL_DRAFT,
-    resources.TOOL_STATUS,
-    resources.RESOURCE_IMPORT,
-    resources.PROJECT_IMPORT,
-    resources.RESOURCE_LIST,
-    resources.RESOURCE_VERSIONS,
-    resources.RESOURCE_GET,
-    resources.ACTIVE_RESOLVE,
-    resources.ACTIVE_HISTORY,
-    resources.ACTIVE_DIFF,
-    resources.ACTIVE_AT,
-    resources.AUDIT_LIST,
-    resources.PROJECT_EXPORT,
-    resources.HUME_TOKEN,
+    resources.RESOURCE_CREATE_REQUESTED,
+    resources.RESOURCE_VERSION_REQUESTED,
+    resources.RESOURCE_EDIT_REQUESTED,
+    resources.RESOURCE_DELETE_REQUESTED,
+    resources.ACTIVE_SWITCH_REQUESTED,
+    resources.ACTIVE_TOOL_REQUESTED,
+    resources.ACTIVE_ROLLBACK_REQUESTED,
+    resources.ACTIVE_ROLLOUT_REQUESTED,
+    resources.ACTIVE_CLEAR_REQUESTED,
+    resources.TOOL_DRAFT_REQUESTED,
+    resources.TOOL_STATUS_REQUESTED,
+    resources.RESOURCE_IMPORT_REQUESTED,
+    resources.PROJECT_IMPORT_REQUESTED,
+    resources.RESOURCE_LIST_REQUESTED,
+    resources.RESOURCE_VERSIONS_REQUESTED,
+    resources.RESOURCE_GET_REQUESTED,
+    resources.ACTIVE_RESOLVE_REQUESTED,
+    resources.ACTIVE_HISTORY_REQUESTED,
+    resources.ACTIVE_DIFF_REQUESTED,
+    resources.ACTIVE_AT_REQUESTED,
+    resources.AUDIT_LIST_REQUESTED,
+    resources.PROJECT_EXPORT_REQUESTED,
+    resources.HUME_TOKEN_REQUESTED,
     resources.RESOURCE_CHANGED,
     resources.ACTIVE_SWITCHED,
     audit.AUDIT_RECORDED,
     webhooks.WEBHOOK_RECEIVED,
+)
+
+SIGNALS: tuple[SignalSpec[Any], ...] = (
+    chat.ANSWER_STOP,
+    chat.SESSION_INTERRUPT,
+    chat.ANSWER_ATTACH,
+    chat.ANSWER_ABANDONED,
+    keys.KEY_CHANGED,
 )
 
 BY_NAME = {spec.name: spec for spec in EVENTS}

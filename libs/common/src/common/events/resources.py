@@ -2,8 +2,8 @@
 
 from typing import Any, Literal
 
+from common.events.backoff import A_FEW_TIMES, NEVER, PATIENTLY
 from common.events.spec import EventSpec, Payload, Topic
-from common.kernel.retry import A_FEW_TIMES, NEVER, PATIENTLY
 
 RESOURCE_COMMANDS = Topic("resource-commands")
 RESOURCE_QUERIES = Topic("resource-queries")
@@ -15,7 +15,7 @@ Layer = Literal["user", "project", "organization"]
 DEFAULT_PROJECT = "default"
 
 
-class Asked(Payload):
+class ResourceRequest(Payload):
     """Who asks: the organisation and key of the caller, and the end user it acts for."""
 
     org_id: str
@@ -39,7 +39,7 @@ class Pins(Payload):
     tools: tuple[Pin, ...] = ()
 
 
-class Place(Payload):
+class SetScope(Payload):
     """Which active set is meant: `project_id` is empty for the organisation's, `user_id` for a default."""
 
     layer: Layer = "user"
@@ -55,7 +55,7 @@ class Place(Payload):
 # "tools": […], "pins": {…}, "candidate_revision"} with whole resources.
 
 
-class ResourceCreateRequested(Asked):
+class ResourceCreateRequested(ResourceRequest):
     """A new resource with its version 0, answered with 201.
 
     `activate` names the set it goes into in the same step; the answer is the resource all the same.
@@ -63,10 +63,10 @@ class ResourceCreateRequested(Asked):
 
     kind: Kind
     body: dict[str, Any]
-    activate: Place | None = None
+    activate: SetScope | None = None
 
 
-class ResourceVersionRequested(Asked):
+class ResourceVersionRequested(ResourceRequest):
     """A new version of a resource, answered with the resource."""
 
     kind: Kind
@@ -74,7 +74,7 @@ class ResourceVersionRequested(Asked):
     body: dict[str, Any]
 
 
-class ResourceEditRequested(Asked):
+class ResourceEditRequested(ResourceRequest):
     """A new name for a resource, or a new description of one of its versions; one of them is given."""
 
     kind: Kind
@@ -84,7 +84,7 @@ class ResourceEditRequested(Asked):
     version_description: str | None = None
 
 
-class ResourceDeleteRequested(Asked):
+class ResourceDeleteRequested(ResourceRequest):
     """Delete one version, or with `version` None the resource. Answer: {"id", "version" | null, "deleted": true}."""
 
     kind: Kind
@@ -92,60 +92,60 @@ class ResourceDeleteRequested(Asked):
     version: int | None = None
 
 
-class ActiveSwitchRequested(Asked):
+class ActiveSwitchRequested(ResourceRequest):
     """Make this the active set. `if_match` is the revision the caller saw last (0: none yet).
 
-    `if_etag` is more exact, here and in the other commands: what was on as `common.resources.entries.etag` names it.
+    `if_etag` is more exact, here and in the other commands: what was on as `common.clients.resources.entries.etag` names it.
     """
 
-    place: Place
+    place: SetScope
     pins: Pins
     if_match: int | None = None
     if_etag: str | None = None
     note: str = ""
 
 
-class ActiveToolRequested(Asked):
+class ActiveToolRequested(ResourceRequest):
     """Add a tool to the active set (or move its pin), or take it out."""
 
-    place: Place
+    place: SetScope
     action: Literal["add", "remove"]
     tool: Pin
     if_match: int | None = None
     if_etag: str | None = None
 
 
-class ActiveRollbackRequested(Asked):
+class ActiveRollbackRequested(ResourceRequest):
     """Make an earlier revision's set active again, as a new revision; None is the one before the current."""
 
-    place: Place
+    place: SetScope
     revision: int | None = None
     if_match: int | None = None
     if_etag: str | None = None
 
 
-class ActiveRolloutRequested(Asked):
+class ActiveRolloutRequested(ResourceRequest):
     """Give `percent` of the users another set than the current one; 0 is the kill switch, 100 completes it.
 
     `pins` describes the candidate when the rollout starts; later steps leave it out.
     """
 
-    place: Place
+    place: SetScope
     percent: float
     pins: Pins | None = None
     if_match: int | None = None
     if_etag: str | None = None
 
 
-class ActiveClearRequested(Asked):
+class ActiveClearRequested(ResourceRequest):
     """Take the set of this place away, so that the next layer shows through. Answer: {"revision": null}."""
 
-    place: Place
+    place: SetScope
     if_match: int | None = None
     if_etag: str | None = None
 
 
-class ToolDraftRequested(Asked):
+class ToolDraftRequested(ResourceRequest):
     """A model drafts a tool from a description; it is stored in quarantine."""
 
     description: str
@@ -153,14 +153,14 @@ class ToolDraftRequested(Asked):
     outputs: tuple[str, ...]
 
 
-class ToolStatusRequested(Asked):
+class ToolStatusRequested(ResourceRequest):
     """Make a quarantined tool usable, or take a tool out everywhere at once."""
 
     id: str
     status: Literal["usable", "disabled"]
 
 
-class ProjectImportRequested(Asked):
+class ProjectImportRequested(ResourceRequest):
     """Put a project in as `project.export.requested` took it out: everything or nothing, and again without harm.
 
     Answer: {"resources", "versions", "places"}, each the number of those that were new or changed.
@@ -170,7 +170,7 @@ class ProjectImportRequested(Asked):
     document: dict[str, Any]
 
 
-class ResourceImportRequested(Asked):
+class ResourceImportRequested(ResourceRequest):
     """Copy a page of the provider's resources of a kind, with all their versions, into our own catalogue.
 
     What is here already stays as it is, so any page may be copied again. Pages count from 0. Answer: {"resources",
@@ -184,7 +184,7 @@ class ResourceImportRequested(Asked):
 # -- queries: they change nothing ------------------------------------------------------------------------------
 
 
-class ResourceListRequested(Asked):
+class ResourceListRequested(ResourceRequest):
     """A page of resources of a kind, newest first; `name` is a filter. Pages count from 0."""
 
     kind: Kind
@@ -193,7 +193,7 @@ class ResourceListRequested(Asked):
     page_size: int = 10
 
 
-class ResourceVersionsRequested(Asked):
+class ResourceVersionsRequested(ResourceRequest):
     """A page of the versions of one resource, newest first."""
 
     kind: Kind
@@ -202,7 +202,7 @@ class ResourceVersionsRequested(Asked):
     page_size: int = 10
 
 
-class ResourceGetRequested(Asked):
+class ResourceGetRequested(ResourceRequest):
     """One version of a resource; None is the latest."""
 
     kind: Kind
@@ -210,39 +210,39 @@ class ResourceGetRequested(Asked):
     version: int | None = None
 
 
-class ActiveResolveRequested(Asked):
+class ActiveResolveRequested(ResourceRequest):
     """Fill the cache with the sets that apply to this user and project, and answer with them."""
 
     project_id: str
 
 
-class ActiveHistoryRequested(Asked):
+class ActiveHistoryRequested(ResourceRequest):
     """The revisions of a place, newest first, behind revision `before`. Answer: {"data", "has_more", "steps"}.
 
     Steps are the changes of what was live since the oldest of these revisions, newest first.
     """
 
-    place: Place
+    place: SetScope
     limit: int = 50
     before: int | None = None
 
 
-class ActiveDiffRequested(Asked):
+class ActiveDiffRequested(ResourceRequest):
     """What differs between two revisions of a place."""
 
-    place: Place
+    place: SetScope
     old: int
     new: int
 
 
-class ActiveAtRequested(Asked):
+class ActiveAtRequested(ResourceRequest):
     """What was live for the user at a moment, in unix seconds."""
 
     project_id: str
     time: float
 
 
-class AuditListRequested(Asked):
+class AuditListRequested(ResourceRequest):
     """What was done, newest first, behind the entry `before`. Answer: {"data": […], "has_more"}."""
 
     limit: int = 50
@@ -250,13 +250,13 @@ class AuditListRequested(Asked):
     target: str | None = None
 
 
-class ProjectExportRequested(Asked):
+class ProjectExportRequested(ResourceRequest):
     """The active sets of a project and the resources in them, as one document."""
 
     project_id: str
 
 
-class HumeTokenRequested(Asked):
+class HumeTokenRequested(ResourceRequest):
     """A short-lived access token of the voice provider. Answer: {"accessToken"}."""
 
 
@@ -280,14 +280,14 @@ class ActiveSwitched(Payload):
     """The active set of a place is another one now, or gone (`revision` None)."""
 
     org_id: str
-    place: Place
+    place: SetScope
     revision: int | None = None
     percent: float = 0.0
     clock: int
     at: float
 
 
-def _by_org(asked: Asked) -> str:
+def _by_org(asked: ResourceRequest) -> str:
     return asked.org_id
 
 
@@ -322,32 +322,50 @@ def _query(type: str, payload: type[Any], summary: str) -> EventSpec[Any]:
     )
 
 
-RESOURCE_CREATE = _command("resource.create.requested", ResourceCreateRequested, "Create a resource.")
-RESOURCE_VERSION = _command("resource.version.requested", ResourceVersionRequested, "Add a version to a resource.")
-RESOURCE_EDIT = _command("resource.edit.requested", ResourceEditRequested, "Rename a resource or describe a version.")
-RESOURCE_DELETE = _command("resource.delete.requested", ResourceDeleteRequested, "Delete a resource or a version.")
-ACTIVE_SWITCH = _command("active.switch.requested", ActiveSwitchRequested, "Switch an active set.")
-ACTIVE_TOOL = _command("active.tool.requested", ActiveToolRequested, "Add or remove one tool of an active set.")
-ACTIVE_ROLLBACK = _command("active.rollback.requested", ActiveRollbackRequested, "Go back to an earlier revision.")
-ACTIVE_ROLLOUT = _command("active.rollout.requested", ActiveRolloutRequested, "Give a share of the users another set.")
-ACTIVE_CLEAR = _command("active.clear.requested", ActiveClearRequested, "Take an active set away.")
-TOOL_DRAFT = _command("tool.draft.requested", ToolDraftRequested, "Have a model draft a tool.", ordered=False)
-TOOL_STATUS = _command("tool.status.requested", ToolStatusRequested, "Promote or disable a drafted tool.")
-PROJECT_IMPORT = _command("project.import.requested", ProjectImportRequested, "Put an exported project in.")
-RESOURCE_IMPORT = _command(
+RESOURCE_CREATE_REQUESTED = _command("resource.create.requested", ResourceCreateRequested, "Create a resource.")
+RESOURCE_VERSION_REQUESTED = _command(
+    "resource.version.requested", ResourceVersionRequested, "Add a version to a resource."
+)
+RESOURCE_EDIT_REQUESTED = _command(
+    "resource.edit.requested", ResourceEditRequested, "Rename a resource or describe a version."
+)
+RESOURCE_DELETE_REQUESTED = _command(
+    "resource.delete.requested", ResourceDeleteRequested, "Delete a resource or a version."
+)
+ACTIVE_SWITCH_REQUESTED = _command("active.switch.requested", ActiveSwitchRequested, "Switch an active set.")
+ACTIVE_TOOL_REQUESTED = _command(
+    "active.tool.requested", ActiveToolRequested, "Add or remove one tool of an active set."
+)
+ACTIVE_ROLLBACK_REQUESTED = _command(
+    "active.rollback.requested", ActiveRollbackRequested, "Go back to an earlier revision."
+)
+ACTIVE_ROLLOUT_REQUESTED = _command(
+    "active.rollout.requested", ActiveRolloutRequested, "Give a share of the users another set."
+)
+ACTIVE_CLEAR_REQUESTED = _command("active.clear.requested", ActiveClearRequested, "Take an active set away.")
+TOOL_DRAFT_REQUESTED = _command("tool.draft.requested", ToolDraftRequested, "Have a model draft a tool.", ordered=False)
+TOOL_STATUS_REQUESTED = _command("tool.status.requested", ToolStatusRequested, "Promote or disable a drafted tool.")
+PROJECT_IMPORT_REQUESTED = _command("project.import.requested", ProjectImportRequested, "Put an exported project in.")
+RESOURCE_IMPORT_REQUESTED = _command(
     "resource.import.requested", ResourceImportRequested, "Copy resources of the provider.", ordered=False
 )
 
-RESOURCE_LIST = _query("resource.list.requested", ResourceListRequested, "List resources.")
-RESOURCE_VERSIONS = _query("resource.versions.requested", ResourceVersionsRequested, "List versions of a resource.")
-RESOURCE_GET = _query("resource.get.requested", ResourceGetRequested, "Get one version of a resource.")
-ACTIVE_RESOLVE = _query("active.resolve.requested", ActiveResolveRequested, "Resolve and cache active sets.")
-ACTIVE_HISTORY = _query("active.history.requested", ActiveHistoryRequested, "List revisions of an active set.")
-ACTIVE_DIFF = _query("active.diff.requested", ActiveDiffRequested, "Compare two revisions.")
-ACTIVE_AT = _query("active.at.requested", ActiveAtRequested, "Tell what was live at a moment.")
-AUDIT_LIST = _query("audit.list.requested", AuditListRequested, "List what was done.")
-PROJECT_EXPORT = _query("project.export.requested", ProjectExportRequested, "Take a project out as one document.")
-HUME_TOKEN = _query("hume.token.requested", HumeTokenRequested, "Get a short-lived access token.")
+RESOURCE_LIST_REQUESTED = _query("resource.list.requested", ResourceListRequested, "List resources.")
+RESOURCE_VERSIONS_REQUESTED = _query(
+    "resource.versions.requested", ResourceVersionsRequested, "List versions of a resource."
+)
+RESOURCE_GET_REQUESTED = _query("resource.get.requested", ResourceGetRequested, "Get one version of a resource.")
+ACTIVE_RESOLVE_REQUESTED = _query("active.resolve.requested", ActiveResolveRequested, "Resolve and cache active sets.")
+ACTIVE_HISTORY_REQUESTED = _query(
+    "active.history.requested", ActiveHistoryRequested, "List revisions of an active set."
+)
+ACTIVE_DIFF_REQUESTED = _query("active.diff.requested", ActiveDiffRequested, "Compare two revisions.")
+ACTIVE_AT_REQUESTED = _query("active.at.requested", ActiveAtRequested, "Tell what was live at a moment.")
+AUDIT_LIST_REQUESTED = _query("audit.list.requested", AuditListRequested, "List what was done.")
+PROJECT_EXPORT_REQUESTED = _query(
+    "project.export.requested", ProjectExportRequested, "Take a project out as one document."
+)
+HUME_TOKEN_REQUESTED = _query("hume.token.requested", HumeTokenRequested, "Get a short-lived access token.")
 
 
 def _place_key(switched: ActiveSwitched) -> str:

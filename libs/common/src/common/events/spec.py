@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from common.kernel.retry import Backoff
+from common.events.backoff import Backoff
 
 DEAD_LETTER_SUFFIX = "-dlq"
 
@@ -21,6 +21,7 @@ class Payload(BaseModel):
 
 
 P = TypeVar("P", bound=Payload)
+R = TypeVar("R", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +55,13 @@ class Delivery(StrEnum):
     AT_LEAST_ONCE = "at-least-once"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class EventSpec(Generic[P]):
     """The declaration of one event type at one major version.
 
     `key` derives the record key from the payload; records of one key share a partition, and with
     `ordered` they are handled one after the other. `expires` lets the kernel drop a record whose
-    deadline has passed instead of starting work nobody waits for.
+    deadline has passed instead of starting work that nobody waits for.
     """
 
     type: str
@@ -79,3 +80,20 @@ class EventSpec(Generic[P]):
     def name(self) -> str:
         """Type and major version, as it stands in the record's headers: `chat.reply.requested/1`."""
         return f"{self.type}/{self.version}"
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class RequestSpec(EventSpec[P], Generic[P, R]):
+    """A command or query: an event that somebody waits for, who gets a `reply` over LIVE."""
+
+    reply: builtins.type[R]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SignalSpec(Generic[P]):
+    """The declaration of a signal: a small message to every instance, over LIVE, worthless a minute later."""
+
+    kind: str
+    payload: builtins.type[P]
+    summary: str
+    reply: builtins.type[BaseModel] | None = None

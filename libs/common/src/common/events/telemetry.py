@@ -1,9 +1,11 @@
-"""Telemetry: questions about what was stored, answered over LIVE."""
+"""Telemetry: queries about what was stored, answered over LIVE."""
 
 from datetime import date
+from typing import Literal
 
-from common.events.spec import EventSpec, Payload, Topic
-from common.kernel.retry import NEVER
+from common.events.backoff import NEVER
+from common.events.reply import ReplyBody
+from common.events.spec import Payload, RequestSpec, Topic
 
 TELEMETRY_QUERIES = Topic("telemetry-queries")
 
@@ -18,10 +20,35 @@ class UsageRequested(Payload):
     key_id: str | None = None
 
 
-USAGE_REQUESTED = EventSpec(
+class UsageRow(ReplyBody):
+    """One day, model and key."""
+
+    day: date
+    model: str
+    key_id: str
+    turns: int
+    completed: int
+    interrupted: int
+    failed: int
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    cost_usd: float
+
+
+class UsageList(ReplyBody):
+    """Rows by day, model and key. `has_more`: rows were left out; ask again from the last day on."""
+
+    object: Literal["list"]
+    data: tuple[UsageRow, ...]
+    has_more: bool
+
+
+USAGE_REQUESTED = RequestSpec(
     type="telemetry.usage.requested",
     version=1,
     payload=UsageRequested,
+    reply=UsageList,
     topic=TELEMETRY_QUERIES,
     key=lambda query: query.org_id,
     summary="Answer how much an organisation used; the reply goes to the gateway named in reply-to.",

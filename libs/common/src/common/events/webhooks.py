@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from common.events.backoff import PATIENTLY
 from common.events.spec import EventSpec, Payload, Topic
-from common.kernel.retry import PATIENTLY
 
 WEBHOOK_EVENTS = Topic("webhook-events")
 

@@ -1,33 +1,31 @@
-"""The consumer: many records of a partition in flight, order kept per key, nothing lost, dead letters set aside."""
+"""The consumer: many records of a partition in flight, order kept per key, nothing lost, bad records parked."""
 
 import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from pydantic import ValidationError
 
-from common.bus.live import LiveWriter
-from common.bus.port import BusUnavailableError, Log, Partition, Received, Record, Subscription
+from common.bus.live.writer import LiveWriter
+from common.bus.port import BusUnavailableError, Log, Subscription
+from common.bus.request_reply import send_refusal, send_reply
 from common.events import trace
 from common.events.envelope import Event, open_event
+from common.events.record import Partition, Received, Record
 from common.events.spec import EventSpec
+from common.failures import Halt, Park, Refused, Retry
 from common.kernel import metrics
 from common.kernel.brake import Brake
-from common.kernel.metrics import labelled
+from common.kernel.handlers import D, Handler, Handlers
 from common.kernel.progress import Progress, Step
-from common.kernel.replies import Reply, error_body, send_reply
 from common.kernel.tasks import end
-from common.kernel.verdicts import Halt, Park, Retry
+from common.metrics import labelled
 
 log = structlog.get_logger(__name__)
-
-D = TypeVar("D")
-Handler = Callable[[Event[Any], D], Awaitable[Reply | None]]
-Handlers = Mapping[EventSpec[Any], Handler[D]]
 
 POLL_SECONDS = 1.0
 POLL_RECORDS = 200
@@ -35,10 +33,18 @@ POLL_RECORDS = 200
 COMMIT_SECONDS = 0.1
 # While the engine is away: often enough to be back within a second, seldom enough not to spin.
 AWAY_SECONDS = 0.2
-# A bug is given a few tries, since it may have been a race; then the record is set aside, not the whole lane.
+# A bug is given a few tries, since it may have been a race; then the record is parked, not the whole lane.
 BUG_TRIES = 5
 # Nothing came in or was finished for this long although work waits: wedged, not slow.
 STALL_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Failures:
+    """How often a record was tried, and when it failed first (unix seconds)."""
+
+    attempts: int
+    first_at: float
 
 
 class Consumer:
@@ -62,10 +68,8 @@ class Consumer:
         self._live = live
         self._group = group
         self._instance = instance
-        self._handlers: dict[str, tuple[EventSpec[Any], Handler[Any]]] = {
-            spec.name: (spec, handler) for spec, handler in handlers.items()
-        }
-        self._topics = list(dict.fromkeys(spec.topic for spec in handlers))
+        self._handlers: dict[str, Handler[Any]] = {handler.spec.name: handler for handler in handlers}
+        self._topics = list(dict.fromkeys(handler.spec.topic for handler in handlers))
         self._deps = deps
         self._concurrency = concurrency
         self._gather_seconds = gather_seconds
@@ -162,7 +166,7 @@ class Consumer:
             self._finish(record, step, "skipped")
             return
         self._in_hand += 1
-        if not known[0].ordered:
+        if not known.spec.ordered:
             self._spawn(record, False, self._handle(record, step))
             return
         lane = self._lanes.get((record.partition, record.key))
@@ -196,26 +200,27 @@ class Consumer:
     # -- one record ---------------------------------------------------------------------------------------
 
     async def _handle(self, record: Received, step: Step) -> None:
-        spec, handler = self._handlers[record.headers["event-type"]]
+        handler = self._handlers[record.headers["event-type"]]
         started = time.monotonic()
         trace.enter(record.headers.get("traceparent"))
         try:
-            outcome = await self._outcome(record, spec, handler)
+            outcome = await self._outcome(record, handler)
         finally:
             self._release(1)
-        labelled(metrics.EVENT_SECONDS, spec.type).observe(time.monotonic() - started)
+        labelled(metrics.EVENT_SECONDS, handler.spec.type).observe(time.monotonic() - started)
         self._brake.note(parked=outcome == "parked")
-        self._finish(record, step, outcome, spec)
+        self._finish(record, step, outcome, handler.spec)
 
     def _release(self, records: int) -> None:
         self._in_hand -= records
         self._freed.set()
 
-    async def _outcome(self, record: Received, spec: EventSpec[Any], handler: Handler[Any]) -> str:
+    async def _outcome(self, record: Received, handler: Handler[Any]) -> str:
+        spec = handler.spec
         try:
             event = open_event(record, spec)
         except (ValidationError, KeyError, ValueError) as error:
-            return await self._set_aside(record, spec, handler, None, error, 1, time.time())
+            return await self._park(record, handler, None, error, _Failures(1, time.time()))
         if spec.expires and event.deadline is not None and event.deadline < time.time():
             return "expired"
         first_failure = 0.0
@@ -223,17 +228,20 @@ class Consumer:
         while True:
             attempt += 1
             try:
-                reply = await handler(event, self._deps)
+                reply = await handler.act(event, self._deps)
             except Halt:
                 raise
+            except Refused as refused:
+                send_refusal(self._live, event, refused)
+                return "done"
             except Park as error:
-                return await self._set_aside(record, spec, handler, event, error, attempt, first_failure or time.time())
+                return await self._park(record, handler, event, error, _Failures(attempt, first_failure or time.time()))
             except Exception as error:
                 first_failure = first_failure or time.time()
                 self._note_failure(spec, event, error)
                 delay = spec.retry.delay(attempt) if isinstance(error, Retry) or attempt < BUG_TRIES else None
                 if delay is None:
-                    return await self._set_aside(record, spec, handler, event, error, attempt, first_failure)
+                    return await self._park(record, handler, event, error, _Failures(attempt, first_failure))
                 await asyncio.sleep(delay)
             else:
                 if reply is not None:
@@ -248,19 +256,18 @@ class Consumer:
         metrics.EVENT_BUGS.labels(spec.type).inc()
         log.error("handler failed unexpectedly", event_type=spec.type, event_id=event.id, exc_info=error)
 
-    async def _set_aside(
+    async def _park(
         self,
         record: Received,
-        spec: EventSpec[Any],
         handler: Handler[Any],
         event: Event[Any] | None,
         error: Exception,
-        attempts: int,
-        first_failure: float,
+        failures: "_Failures",
     ) -> str:
+        spec = handler.spec
         if event is not None:
-            body = error_body("The request could not be handled.", type="server_error", code="internal_error")
-            send_reply(self._live, event, Reply(body, status=500))
+            refused = Refused(500, "The request could not be handled.", "internal_error", type="server_error")
+            send_refusal(self._live, event, refused)
         if not spec.park:
             return "dropped"
         if self._brake.tripped:
@@ -269,11 +276,11 @@ class Consumer:
             "dlq-topic": record.topic,
             "dlq-partition": str(record.partition.number),
             "dlq-offset": record.offset,
-            "dlq-handler": f"{handler.__module__}.{handler.__qualname__}",
+            "dlq-handler": handler.name,
             "dlq-error": type(error).__name__,
             "dlq-message": str(error)[:500],
-            "dlq-attempts": str(attempts),
-            "dlq-first-failure": repr(first_failure),
+            "dlq-attempts": str(failures.attempts),
+            "dlq-first-failure": repr(failures.first_at),
             "dlq-last-failure": repr(time.time()),
         }
         twin = Record(spec.topic.dead_letters.name, record.key, record.value, {**record.headers, **passport})

@@ -1,4 +1,4 @@
-"""One process from start to end: settings, engines, resources, consumer, ops port, signals, drain."""
+"""One process from start to end: settings, engines, deps, consumer, ops port, signals, drain."""
 
 import asyncio
 import contextlib
@@ -17,12 +17,15 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from common.bus import connect
-from common.bus.live import LiveReader, LiveWriter, OnSignal, open_writer
+from common.bus.live.reader import LiveReader
+from common.bus.live.signals import SignalHandlers
+from common.bus.live.writer import LiveWriter, open_writer
 from common.bus.port import BusUnavailableError, Log
 from common.bus.watch import LogWatch
 from common.events.registry import topics
 from common.kernel import logs
-from common.kernel.consumer import Consumer, Handlers
+from common.kernel.consumer import Consumer
+from common.kernel.handlers import Handlers
 from common.kernel.health import Health, ops_routes
 from common.kernel.metrics import CONSUMER_STALLED, LOOP_LAG
 from common.kernel.settings import CommonSettings
@@ -53,10 +56,10 @@ class Kernel:
     tasks: Tasks
 
     @asynccontextmanager
-    async def read_live(self, instance: str, on_signal: OnSignal | None = None) -> AsyncIterator[LiveReader]:
+    async def read_live(self, instance: str, signals: SignalHandlers = ()) -> AsyncIterator[LiveReader]:
         """The live reader of this process, running; its mailbox exists when this returns."""
         async with open_resp(self.settings.redis_url) as reading, open_resp(self.settings.redis_url) as beating:
-            reader = LiveReader(reading, beating, instance, on_signal)
+            reader = LiveReader(reading, beating, instance, signals)
             await reader.open()
             tasks = [self.tasks.spawn(reader.read(), "live-read"), self.tasks.spawn(reader.beat(), "live-beat")]
             self.health.watch("live", reader.complaint)
@@ -68,12 +71,12 @@ class Kernel:
                 await reader.close()
 
 
-Resources = Callable[[S, Kernel], AbstractAsyncContextManager[D]]
+OpenDeps = Callable[[S, Kernel], AbstractAsyncContextManager[D]]
 Serve = Callable[[S, Kernel, D], AbstractAsyncContextManager[None]]
 
 
 class Service(Generic[S, D]):
-    """A service: what it needs (`resources`), what it handles (`consumes`), what it serves (`serves`).
+    """A service: what it works with (`deps`), what it handles (`consumes`), what it serves (`serves`).
 
     A service that nobody waits for fetches what comes within `gather_seconds` in one go, which costs less.
     """
@@ -83,15 +86,15 @@ class Service(Generic[S, D]):
         name: str,
         settings: S,
         *,
-        resources: Resources[S, D],
+        deps: OpenDeps[S, D],
         consumes: Handlers[D] | None = None,
         serves: Serve[S, D] | None = None,
         gather_seconds: float = 0.0,
     ) -> None:
         self._name = name
         self._settings = settings
-        self._resources = resources
-        self._consumes = consumes or {}
+        self._open_deps = deps
+        self._consumes = consumes or ()
         self._serves = serves
         self._gather_seconds = gather_seconds
 
@@ -128,7 +131,7 @@ class Service(Generic[S, D]):
             kernel = Kernel(settings, durable, live, redis, health, tasks)
             if not await _engines_up(kernel, stop):
                 return
-            deps = await stack.enter_async_context(self._resources(settings, kernel))
+            deps = await stack.enter_async_context(self._open_deps(settings, kernel))
             tasks.spawn(_watch_loop(), "loop-lag")
             if self._serves is not None:
                 await stack.enter_async_context(self._serves(settings, kernel, deps))

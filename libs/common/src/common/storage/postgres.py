@@ -13,7 +13,7 @@ import structlog
 from pogo_core.error import BadMigrationError
 from pogo_core.util import migrate
 
-from common.kernel.verdicts import Retry
+from common.failures import StoreUnavailableError
 
 log = structlog.get_logger(__name__)
 
@@ -101,8 +101,8 @@ async def migrate_schema(url: str, migrations: Path, schema: str) -> None:
 
 @asynccontextmanager
 async def transient() -> AsyncIterator[None]:
-    """Turn an absent database into the verdict Retry."""
+    """Turn an absent database into StoreUnavailableError, which the kernel takes for a Retry."""
     try:
         yield
     except UNAVAILABLE as error:
-        raise Retry(f"database: {error}") from error
+        raise StoreUnavailableError(f"the database does not answer: {error}") from error

@@ -8,15 +8,18 @@ import orjson
 from aiohttp import web
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from common.clients.resources import entries
+from common.clients.resources.client import BrokenSetError, Found, Resolved
+from common.events.reply import Reply
 from common.events.resources import (
-    ACTIVE_AT,
-    ACTIVE_CLEAR,
-    ACTIVE_DIFF,
-    ACTIVE_HISTORY,
-    ACTIVE_ROLLBACK,
-    ACTIVE_ROLLOUT,
-    ACTIVE_SWITCH,
-    ACTIVE_TOOL,
+    ACTIVE_AT_REQUESTED,
+    ACTIVE_CLEAR_REQUESTED,
+    ACTIVE_DIFF_REQUESTED,
+    ACTIVE_HISTORY_REQUESTED,
+    ACTIVE_ROLLBACK_REQUESTED,
+    ACTIVE_ROLLOUT_REQUESTED,
+    ACTIVE_SWITCH_REQUESTED,
+    ACTIVE_TOOL_REQUESTED,
     DEFAULT_PROJECT,
     ActiveAtRequested,
     ActiveClearRequested,
@@ -29,11 +32,8 @@ from common.events.resources import (
     Kind,
     Layer,
     Pin,
-    Place,
+    SetScope,
 )
-from common.kernel.replies import Reply
-from common.resources import entries
-from common.resources.reader import BrokenSetError, Found, Resolved
 from gateway import resource_request as asked
 from gateway.deps import DEPS
 from gateway.errors import ApiError, conflict, not_found
@@ -78,7 +78,7 @@ async def read_version(request: web.Request, kind: Kind, id: str, version: int |
     )
 
 
-async def _resolved(request: web.Request, place: Place) -> Resolved:
+async def _resolved(request: web.Request, place: SetScope) -> Resolved:
     sets = request.app[DEPS].resources.sets
     try:
         found = await sets.resolve(request[CALLER].org_id, place.project_id, place.user_id)
@@ -127,13 +127,13 @@ async def switch(request: web.Request) -> web.Response:
     query = read_query(request, asked.PlaceQuery)
     body = validate(asked.SetActive, await read_json(request, max_bytes=MAX_BODY_BYTES))
     wanted = ActiveSwitchRequested(**_meant(request, query, body.project_id), pins=body.pins(), note=body.note)
-    return await command(request, ACTIVE_SWITCH, wanted, headers=etag)
+    return await command(request, ACTIVE_SWITCH_REQUESTED, wanted, headers=etag)
 
 
 async def clear(request: web.Request) -> web.Response:
     """`DELETE /v1/active`."""
     query = read_query(request, asked.PlaceQuery)
-    return await command(request, ACTIVE_CLEAR, ActiveClearRequested(**_meant(request, query)), headers=etag)
+    return await command(request, ACTIVE_CLEAR_REQUESTED, ActiveClearRequested(**_meant(request, query)), headers=etag)
 
 
 async def roll_back(request: web.Request) -> web.Response:
@@ -141,7 +141,7 @@ async def roll_back(request: web.Request) -> web.Response:
     query = read_query(request, asked.PlaceQuery)
     body = validate(asked.Rollback, await read_json(request, max_bytes=MAX_BODY_BYTES))
     wanted = ActiveRollbackRequested(**_meant(request, query, body.project_id), revision=body.revision)
-    return await command(request, ACTIVE_ROLLBACK, wanted, headers=etag)
+    return await command(request, ACTIVE_ROLLBACK_REQUESTED, wanted, headers=etag)
 
 
 async def roll_out(request: web.Request) -> web.Response:
@@ -153,7 +153,7 @@ async def roll_out(request: web.Request) -> web.Response:
         percent=body.percent,
         pins=None if body.candidate is None else body.candidate.pins(),
     )
-    return await command(request, ACTIVE_ROLLOUT, wanted, headers=etag)
+    return await command(request, ACTIVE_ROLLOUT_REQUESTED, wanted, headers=etag)
 
 
 async def add_tool(request: web.Request) -> web.Response:
@@ -161,14 +161,14 @@ async def add_tool(request: web.Request) -> web.Response:
     query = read_query(request, asked.PlaceQuery)
     body = validate(asked.AddTool, await read_json(request, max_bytes=MAX_BODY_BYTES))
     wanted = ActiveToolRequested(**_meant(request, query, body.project_id), action="add", tool=body.pin())
-    return await command(request, ACTIVE_TOOL, wanted, headers=etag)
+    return await command(request, ACTIVE_TOOL_REQUESTED, wanted, headers=etag)
 
 
 async def remove_tool(request: web.Request) -> web.Response:
     """`DELETE /v1/active/tools`."""
     query = read_query(request, ToolQuery)
     wanted = ActiveToolRequested(**_meant(request, query), action="remove", tool=Pin(id=query.tool_id))
-    return await command(request, ACTIVE_TOOL, wanted, headers=etag)
+    return await command(request, ACTIVE_TOOL_REQUESTED, wanted, headers=etag)
 
 
 class ToolQuery(asked.PlaceQuery):
@@ -210,14 +210,14 @@ async def history(request: web.Request) -> web.Response:
     """`GET /v1/active/history`."""
     query = read_query(request, HistoryQuery)
     wanted = ActiveHistoryRequested(**_place(request, query), limit=query.limit, before=query.before)
-    return await question(request, ACTIVE_HISTORY, wanted)
+    return await question(request, ACTIVE_HISTORY_REQUESTED, wanted)
 
 
 async def diff(request: web.Request) -> web.Response:
     """`GET /v1/active/diff`."""
     query = read_query(request, DiffQuery)
     wanted = ActiveDiffRequested(**_place(request, query), old=query.old, new=query.new)
-    return await question(request, ACTIVE_DIFF, wanted)
+    return await question(request, ACTIVE_DIFF_REQUESTED, wanted)
 
 
 async def at(request: web.Request) -> web.Response:
@@ -226,7 +226,7 @@ async def at(request: web.Request) -> web.Response:
     query = read_query(request, AtQuery)
     project = query.project_id or DEFAULT_PROJECT
     wanted = ActiveAtRequested(**who, project_id=project, time=_unix(query.time))
-    return await question(request, ACTIVE_AT, wanted)
+    return await question(request, ACTIVE_AT_REQUESTED, wanted)
 
 
 def _unix(moment: datetime) -> float:

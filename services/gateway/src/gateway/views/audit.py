@@ -5,7 +5,7 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from common.events.resources import AUDIT_LIST, AuditListRequested
+from common.events.resources import AUDIT_LIST_REQUESTED, AuditListRequested
 from gateway.fields import Query
 from gateway.middleware import read_query
 from gateway.ports import Scope
@@ -49,7 +49,7 @@ async def list_audit(request: web.Request) -> web.Response:
     """`GET /v1/audit`: what was done in the caller's organisation, by whichever user."""
     query = read_query(request, AuditQuery)
     wanted = AuditListRequested(**asked_by(request, ""), **query.model_dump())
-    return await question(request, AUDIT_LIST, wanted)
+    return await question(request, AUDIT_LIST_REQUESTED, wanted)
 
 
 ROUTES = [

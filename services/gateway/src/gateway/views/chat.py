@@ -13,11 +13,13 @@ from typing import Any
 import orjson
 from aiohttp import HttpVersion11, web
 
-from common.bus.live import Frame, FrameKind
-from common.bus.port import BusUnavailableError, Record, check_sizes
-from common.events.chat import CHAT_REPLY_REQUESTED, ChatReplyRequested
+from common.bus.live.frames import Frame, FrameKind
+from common.bus.port import BusUnavailableError, check_sizes
+from common.bus.request_reply import read_refusal
+from common.events.chat import CHAT_REPLY_REQUESTED, AnswerEnd, AnswerStart, ChatReplyRequested
 from common.events.envelope import Event
-from common.kernel.replies import error_body
+from common.events.record import Record
+from common.events.reply import error_body
 from gateway.chat_request import ChatRequest, checked_id
 from gateway.deps import DEPS, Deps
 from gateway.errors import ApiError, bad_request, come_back, not_found, timed_out, unavailable
@@ -268,8 +270,8 @@ async def _write_frames(
     response: web.StreamResponse | None = None
     last = b""
     try:
-        if stream.waiter.head is not None:
-            response = await _prepare(request, stream, {**headers, **stream.head["headers"]})
+        if (head := stream.head) is not None:
+            response = await _prepare(request, stream, {**headers, **head.headers})
         while (batch := await deps.streams.next(stream, deadline, deps.settings.keepalive_seconds)) is not None:
             if response is None and batch:
                 response = await _begin(request, stream, batch[0], headers)
@@ -290,7 +292,7 @@ async def _write_frames(
 
 async def _begin(request: web.Request, stream: Stream, first: Frame, headers: Mapping[str, str]) -> web.StreamResponse:
     if first.kind == FrameKind.START:
-        return await _prepare(request, stream, {**headers, **orjson.loads(first.payload)["headers"]})
+        return await _prepare(request, stream, {**headers, **AnswerStart.model_validate_json(first.payload).headers})
     if first.kind != FrameKind.DATA and stream.number == 0:
         _raise_failure(first, headers)
     return await _prepare(request, stream, headers)
@@ -351,37 +353,34 @@ def _write_directly(request: web.Request, response: web.StreamResponse, stream: 
 
 def _raise_failure(frame: Frame, headers: Mapping[str, str]) -> None:
     """Raise the error of an END or REPLY frame that came before anything was said."""
-    content = orjson.loads(frame.payload)
     if frame.kind == FrameKind.REPLY:
-        error = content["body"]["error"]
+        refused = read_refusal(orjson.loads(frame.payload))
         raise ApiError(
-            content["status"],
-            error["message"],
-            error["type"],
-            code=error["code"],
-            headers={**headers, **_retry_headers(content)},
+            refused.status,
+            refused.message,
+            refused.type,
+            code=refused.code,
+            headers={**headers, **_retry_headers(refused.status, None)},
         )
-    told = content.get("error")
-    if told is not None:
+    error = AnswerEnd.model_validate_json(frame.payload).error
+    if error is not None:
         raise ApiError(
-            told["status"],
-            told["message"],
-            told["type"],
-            code=told["code"],
-            param=told["param"],
-            headers={**headers, **_retry_headers(told)},
+            error.status,
+            error.message,
+            error.type,
+            code=error.code,
+            param=error.param,
+            headers={**headers, **_retry_headers(error.status, error.retry_after)},
         )
 
 
-def _retry_headers(told: Mapping[str, Any]) -> dict[str, str]:
-    seconds = told.get("retry_after")
-    if seconds is None and told["status"] == 429:
+def _retry_headers(status: int, seconds: float | None) -> dict[str, str]:
+    if seconds is None and status == 429:
         # A quota that is spent: no waiting helps.
         return {"x-should-retry": "false"}
-    if seconds is None and told["status"] != 503:
+    if seconds is None and status != 503:
         return {}
-    seconds = max(1.0, float(seconds or 1.0))
-    return come_back(seconds)
+    return come_back(max(1.0, seconds or 1.0))
 
 
 # -- not streaming --------------------------------------------------------------------------------------------------
@@ -394,7 +393,7 @@ async def _whole(asked: Asked, stream: Stream, headers: Mapping[str, str]) -> we
     while (batch := await streams.next(stream, asked.deadline, pause)) is not None:
         for frame in batch:
             if frame.kind == FrameKind.START:
-                extra = orjson.loads(frame.payload)["headers"]
+                extra = AnswerStart.model_validate_json(frame.payload).headers
             elif frame.kind == FrameKind.DATA:
                 body = frame.payload
             else:
@@ -428,7 +427,7 @@ async def resume_completion(request: web.Request) -> web.StreamResponse:
                 raise missing
             stream.used_tokens = None
             # Its own deadline, not a fresh one; what is over already is read in no time.
-            deadline = max(now + RESUME_SECONDS, stream.head.get("deadline", deadline))
+            deadline = max(now + RESUME_SECONDS, stream.head.deadline if stream.head else deadline)
             return await write_stream(request, deps, stream, deadline, {})
         except (asyncio.CancelledError, ConnectionError):
             deps.streams.stop(stream, "client_closed", grace=grace)

@@ -3,7 +3,7 @@
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from common.events.resources import HUME_TOKEN, HumeTokenRequested
+from common.events.resources import HUME_TOKEN_REQUESTED, HumeTokenRequested
 from gateway.fields import Query
 from gateway.middleware import read_query
 from gateway.ports import Scope
@@ -23,7 +23,7 @@ async def get_token(request: web.Request) -> web.Response:
     """`GET /api/hume/auth`."""
     who = asked_by(request, end_user(request))
     read_query(request, Query)
-    response = await question(request, HUME_TOKEN, HumeTokenRequested(**who))
+    response = await question(request, HUME_TOKEN_REQUESTED, HumeTokenRequested(**who))
     response.headers["cache-control"] = "no-store"
     return response
 

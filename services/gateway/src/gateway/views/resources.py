@@ -8,23 +8,23 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, RootModel, create_model
 
 from common.events.resources import (
-    ACTIVE_SWITCH,
+    ACTIVE_SWITCH_REQUESTED,
     DEFAULT_PROJECT,
-    RESOURCE_CREATE,
-    RESOURCE_DELETE,
-    RESOURCE_EDIT,
-    RESOURCE_LIST,
-    RESOURCE_VERSION,
-    RESOURCE_VERSIONS,
+    RESOURCE_CREATE_REQUESTED,
+    RESOURCE_DELETE_REQUESTED,
+    RESOURCE_EDIT_REQUESTED,
+    RESOURCE_LIST_REQUESTED,
+    RESOURCE_VERSION_REQUESTED,
+    RESOURCE_VERSIONS_REQUESTED,
     ActiveSwitchRequested,
     Kind,
-    Place,
     ResourceCreateRequested,
     ResourceDeleteRequested,
     ResourceEditRequested,
     ResourceListRequested,
     ResourceVersionRequested,
     ResourceVersionsRequested,
+    SetScope,
 )
 from gateway import resource_request as asked
 from gateway.errors import bad_request
@@ -92,10 +92,10 @@ class Views:
         pages = {"page_number": query.page_number, "page_size": query.page_size}
         if query.id is None:
             listed = ResourceListRequested(**who, **pages, kind=self.kind, name=query.name)
-            return await question(request, RESOURCE_LIST, listed)
+            return await question(request, RESOURCE_LIST_REQUESTED, listed)
         if query.versions == "true":
             versions = ResourceVersionsRequested(**who, **pages, kind=self.kind, id=query.id)
-            return await question(request, RESOURCE_VERSIONS, versions)
+            return await question(request, RESOURCE_VERSIONS_REQUESTED, versions)
         return await active.read_version(request, self.kind, query.id, query.version)
 
     async def create(self, request: web.Request) -> web.Response:
@@ -110,7 +110,7 @@ class Views:
             raise bad_request(f"'{IF_MATCH}' goes with a body that names what is to be active.", IF_MATCH)
         validate(CONTENTS[self.kind], body)
         wanted = ResourceCreateRequested(**asked_by(request, user_id), kind=self.kind, body=body, activate=place)
-        return await command(request, RESOURCE_CREATE, wanted)
+        return await command(request, RESOURCE_CREATE_REQUESTED, wanted)
 
     async def _activate(self, request: web.Request, query: asked.CreateResource, body: dict[str, Any]) -> web.Response:
         wanted = validate(asked.SetActive, body)
@@ -123,7 +123,11 @@ class Views:
             note=wanted.note,
         )
         return await command(
-            request, ACTIVE_SWITCH, switch, shape=lambda told: active.part_of(told, self.kind), headers=active.etag
+            request,
+            ACTIVE_SWITCH_REQUESTED,
+            switch,
+            shape=lambda told: active.part_of(told, self.kind),
+            headers=active.etag,
         )
 
     async def add_version(self, request: web.Request) -> web.Response:
@@ -135,7 +139,7 @@ class Views:
         id = _id(query.id, content.id)
         body.pop("id", None)
         wanted = ResourceVersionRequested(**asked_by(request, user_id), kind=self.kind, id=id, body=body)
-        return await command(request, RESOURCE_VERSION, wanted)
+        return await command(request, RESOURCE_VERSION_REQUESTED, wanted)
 
     async def edit(self, request: web.Request) -> web.Response:
         """Another name, or another description of a version."""
@@ -151,17 +155,17 @@ class Views:
             version=body.version,
             version_description=body.version_description,
         )
-        return await command(request, RESOURCE_EDIT, wanted)
+        return await command(request, RESOURCE_EDIT_REQUESTED, wanted)
 
     async def delete(self, request: web.Request) -> web.Response:
         """One version, or all of them."""
         who = asked_by(request, end_user(request))
         query = read_query(request, asked.DeleteResource)
         wanted = ResourceDeleteRequested(**who, kind=self.kind, id=query.id, version=query.version)
-        return await command(request, RESOURCE_DELETE, wanted)
+        return await command(request, RESOURCE_DELETE_REQUESTED, wanted)
 
 
-def _place_beside(query: asked.CreateResource, body: dict[str, Any], user_id: str) -> Place | None:
+def _place_beside(query: asked.CreateResource, body: dict[str, Any], user_id: str) -> SetScope | None:
     """Where new content becomes active, if it does; takes the project out of the content."""
     if query.set_active == "false":
         if query.project_id is not None:
@@ -169,7 +173,7 @@ def _place_beside(query: asked.CreateResource, body: dict[str, Any], user_id: st
         return None
     told = {"projectId": body.pop("projectId")} if "projectId" in body else {}
     project = asked.one_of(query.project_id, validate(_Project, told).projectId, "projectId")
-    return Place(project_id=project or DEFAULT_PROJECT, user_id=user_id)
+    return SetScope(project_id=project or DEFAULT_PROJECT, user_id=user_id)
 
 
 def _id(query: str | None, body: str | None) -> str:

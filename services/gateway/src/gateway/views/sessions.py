@@ -8,6 +8,7 @@ import orjson
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
+from common.events.chat import StopReceipts, TurnReceipt
 from gateway.chat_request import checked_id
 from gateway.deps import DEPS
 from gateway.errors import not_found
@@ -36,25 +37,13 @@ class Interruption(BaseModel):
     time: InterruptionTime
 
 
-class Receipt(BaseModel):
-    """How one answer was stopped; times are unix seconds, tokens are content deltas."""
-
-    id: str
-    reason: str
-    signal_at: float
-    last_byte_at: float | None
-    upstream_closed_at: float | None
-    generated_tokens: int
-    delivered_tokens: int
-
-
 class Interrupted(BaseModel):
     """What an interruption stopped."""
 
     object: Literal["session.interruption"] = "session.interruption"
     session_id: str
     time: dict[str, Any]
-    receipts: list[Receipt]
+    receipts: list[TurnReceipt]
 
 
 async def interrupt(request: web.Request) -> web.Response:
@@ -68,7 +57,8 @@ async def interrupt(request: web.Request) -> web.Response:
     with deps.streams.reader.waiting(ask_id) as waiter:
         await deps.streams.interrupt(caller.org_id, session_id, asked.type, at, ask_id=ask_id)
         frames = await waiter.frames(RECEIPT_SECONDS)
-    receipts = [Receipt(**receipt) for frame in frames for receipt in orjson.loads(frame.payload)["body"]]
+    bodies = [StopReceipts.model_validate(orjson.loads(frame.payload)["body"]) for frame in frames]
+    receipts = [receipt for body in bodies for receipt in body.receipts]
     if not receipts:
         raise not_found("No answer is in progress in this session.", "session_id", "no_answer_in_progress")
     stopped = Interrupted(session_id=session_id, time={"timestamp": asked.time.timestamp}, receipts=receipts)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from common.events.resources import TOOL_DRAFT, TOOL_STATUS, ToolDraftRequested, ToolStatusRequested
+from common.events.resources import TOOL_DRAFT_REQUESTED, TOOL_STATUS_REQUESTED, ToolDraftRequested, ToolStatusRequested
 from gateway.fields import Query, ResourceId, Strict
 from gateway.middleware import read_json, read_query, validate
 from gateway.ports import Scope
@@ -48,7 +48,7 @@ async def draft(request: web.Request) -> web.Response:
     wanted = ToolDraftRequested(
         **who, description=body.description, inputs=tuple(body.inputs), outputs=tuple(body.outputs)
     )
-    return await command(request, TOOL_DRAFT, wanted, timeout=DRAFT_SECONDS)
+    return await command(request, TOOL_DRAFT_REQUESTED, wanted, timeout=DRAFT_SECONDS)
 
 
 async def promote(request: web.Request) -> web.Response:
@@ -65,7 +65,7 @@ async def _become(request: web.Request, status: Literal["usable", "disabled"]) -
     who = asked_by(request, end_user(request))
     read_query(request, Query)
     id = validate(_Id, {"id": request.match_info["id"]}).id
-    return await command(request, TOOL_STATUS, ToolStatusRequested(**who, id=id, status=status))
+    return await command(request, TOOL_STATUS_REQUESTED, ToolStatusRequested(**who, id=id, status=status))
 
 
 def _route(path: str, view: Any, summary: str, **fields: Any) -> Route:

@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from aiohttp import web
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -37,30 +37,6 @@ class UsageQuery(BaseModel):
     until: Day | None = None
     model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     key_id: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-
-
-class UsageRow(BaseModel):
-    """One day, model and key."""
-
-    day: date
-    model: str
-    key_id: str
-    turns: int
-    completed: int
-    interrupted: int
-    failed: int
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    cost_usd: float
-
-
-class UsageList(BaseModel):
-    """Rows by day, model and key. `has_more`: rows were left out; ask again from the last day on."""
-
-    object: Literal["list"] = "list"
-    data: list[UsageRow]
-    has_more: bool
 
 
 async def get_usage(request: web.Request) -> web.Response:

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from common.kernel.retry import retry_after
+from common.providers.retry_after import retry_after
 from llm_stream.adapters.http1 import Connection, Connections, Lost, Sink, Target, target_of
 from llm_stream.models import Upstream
 from llm_stream.ports import Patience, Take, UpstreamBroken, UpstreamBusy, UpstreamRefused

@@ -10,8 +10,9 @@ import httpx
 import pydantic
 from hume.core.api_error import ApiError
 
-from common.kernel.breaker import Breaker
-from common.kernel.retry import Backoff, retry_after
+from common.events.backoff import Backoff
+from common.providers.breaker import Breaker
+from common.providers.retry_after import retry_after
 from resources import metrics
 from resources.ports import ProviderDown, Refused
 

@@ -8,7 +8,7 @@ from typing import Any
 import openai
 from openai.types.shared_params import ResponseFormatJSONObject
 
-from common.kernel.retry import retry_after
+from common.providers.retry_after import retry_after
 from resources.metrics import API_CALLS, API_ERRORS, API_SECONDS
 from resources.models import Drafting, Message
 from resources.ports import ProviderDown

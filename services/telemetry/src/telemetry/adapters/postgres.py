@@ -9,11 +9,11 @@ import orjson
 
 from common.bus.batching import Batcher
 from common.events.chat import ChatReplyEnded
-from common.events.telemetry import UsageRequested
-from common.kernel.verdicts import Park
+from common.events.telemetry import UsageRequested, UsageRow
+from common.failures import Park
 from common.storage.postgres import Pool, transient
 from telemetry import metrics
-from telemetry.ports import Outcome, UsageRow
+from telemetry.ports import Outcome
 
 # A few hundred rows use up what batching can gain; more only lengthens the wait of the first.
 ROWS_PER_WRITE = 500

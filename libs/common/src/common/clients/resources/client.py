@@ -15,18 +15,8 @@ from typing import Any
 import orjson
 
 from common.bus.port import BusUnavailableError
-from common.events.resources import (
-    ACTIVE_RESOLVE,
-    RESOURCE_GET,
-    ActiveResolveRequested,
-    Kind,
-    Layer,
-    ResourceGetRequested,
-)
-from common.kernel.asking import Asker
-from common.kernel.metrics import labelled
-from common.kernel.tasks import Tasks
-from common.resources.entries import (
+from common.bus.request_reply import Requester
+from common.clients.resources.entries import (
     CLOCK_HEADER,
     FLOOR,
     Entry,
@@ -37,8 +27,18 @@ from common.resources.entries import (
     version_field,
     version_key,
 )
-from common.resources.fills import Fills
-from common.resources.metrics import CACHE_READS, PROPAGATION_SECONDS, RESOLVE_SECONDS
+from common.clients.resources.metrics import CACHE_READS, PROPAGATION_SECONDS, RESOLVE_SECONDS
+from common.clients.resources.refresh import Fills
+from common.events.resources import (
+    ACTIVE_RESOLVE_REQUESTED,
+    RESOURCE_GET_REQUESTED,
+    ActiveResolveRequested,
+    Kind,
+    Layer,
+    ResourceGetRequested,
+)
+from common.kernel.tasks import Tasks
+from common.metrics import labelled
 from common.storage.redis import UNAVAILABLE
 from common.storage.resp import Resp
 
@@ -134,7 +134,7 @@ class _Seen:
 class ActiveSets:
     """Which set applies to a user in a project."""
 
-    def __init__(self, cache: Resp, asker: Asker, tasks: Tasks) -> None:
+    def __init__(self, cache: Resp, asker: Requester, tasks: Tasks) -> None:
         self._cache = cache
         self._asker = asker
         self._fills = Fills(tasks, "set")
@@ -210,14 +210,14 @@ class ActiveSets:
     async def _ask(self, org_id: str, project_id: str, user_id: str) -> list[bytes] | None:
         """The entries of the places as they are in the cache now, in the order of their keys."""
         question = ActiveResolveRequested(org_id=org_id, key_id="", user_id=user_id, project_id=project_id)
-        reply = await self._asker.ask(ACTIVE_RESOLVE, question, timeout=FILL_SECONDS)
+        reply = await self._asker.ask(ACTIVE_RESOLVE_REQUESTED, question, timeout=FILL_SECONDS)
         return [entry.encode() for entry in reply.body["entries"]] if reply.status == 200 else None
 
 
 class Versions:
     """Single versions of resources."""
 
-    def __init__(self, cache: Resp, asker: Asker, tasks: Tasks) -> None:
+    def __init__(self, cache: Resp, asker: Requester, tasks: Tasks) -> None:
         self._cache = cache
         self._asker = asker
         self._fills = Fills(tasks, "version", failed=lambda found: found.status >= 500)
@@ -284,7 +284,7 @@ class Versions:
 
     async def _ask(self, org_id: str, kind: Kind, id: str, version: int | None) -> Found:
         question = ResourceGetRequested(org_id=org_id, key_id="", user_id="", kind=kind, id=id, version=version)
-        reply = await self._asker.ask(RESOURCE_GET, question, timeout=FILL_SECONDS)
+        reply = await self._asker.ask(RESOURCE_GET_REQUESTED, question, timeout=FILL_SECONDS)
         headers = dict(reply.headers)
         clock = int(headers.pop(CLOCK_HEADER, 0))
         return Found(reply.status, orjson.dumps(reply.body), stale=False, headers=headers, clock=clock)
@@ -324,7 +324,7 @@ class Reader:
 
 
 @asynccontextmanager
-async def open_reader(redis_url: str, asker: Asker, tasks: Tasks) -> AsyncIterator[Reader]:
+async def open_reader(redis_url: str, asker: Requester, tasks: Tasks) -> AsyncIterator[Reader]:
     """Active sets and versions over one connection of their own, dialled with the first read."""
     cache = Resp(redis_url, timeout=CACHE_SECONDS)
     try:

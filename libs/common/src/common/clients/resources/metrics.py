@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Histogram
 
-from common.kernel.metrics import SECONDS
+from common.metrics import SECONDS
 
 CACHE_READS = Counter(
     "sonant_resource_cache_reads_total",

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Any
 
 from common.bus.port import BusUnavailableError
+from common.clients.resources.metrics import CACHE_FILLS
 from common.kernel.tasks import Tasks
-from common.resources.metrics import CACHE_FILLS
 
 # A service that did not answer is asked again this much later by those who have something stale to go on with.
 RETRY_SECONDS = 1.0

@@ -1,0 +1,1 @@
+"""The live channel: reply frames and signals, worthless a minute later."""

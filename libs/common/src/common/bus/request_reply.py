@@ -1,0 +1,98 @@
+"""Request and reply: a command or query goes onto the log, its reply comes back over LIVE."""
+
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from pydantic import BaseModel
+
+from common.bus.live.frames import Frame, FrameKind
+from common.bus.live.reader import LiveReader
+from common.bus.live.writer import LiveWriter
+from common.bus.port import Log
+from common.events.envelope import Event
+from common.events.reply import Reply
+from common.events.spec import P, R, RequestSpec
+from common.failures import Refused
+
+
+class Requester:
+    """Asks the services behind the log. The mailbox is open before the request is published."""
+
+    def __init__(self, log: Log, reader: LiveReader) -> None:
+        self._log = log
+        self._reader = reader
+
+    async def ask(
+        self, spec: RequestSpec[P, R], payload: P, *, timeout: float, event_id: str | None = None
+    ) -> Reply[R]:
+        """The reply within `timeout` seconds; after that nobody works on the request any more.
+
+        `event_id` is that of the first try where this repeats a command: what was done then is not done again.
+        Raises Refused as the service did, TimeoutError, and BusUnavailableError when it could not be published.
+        """
+        request_id = f"ask-{uuid.uuid4().hex}"
+        event: Event[Any] = Event(
+            spec,
+            payload,
+            id=event_id or str(uuid.uuid4()),
+            deadline=time.time() + timeout,
+            reply_to=self._reader.mailbox,
+            request_id=request_id,
+        )
+        with self._reader.waiting(request_id) as waiter:
+            await self._log.publish(event.record())
+            frames = await waiter.frames(timeout)
+        if not frames:
+            raise TimeoutError(f"no reply to {spec.type} within {timeout} s")
+        return read_reply(spec, frames[0].payload)
+
+
+def read_reply(spec: RequestSpec[Any, R], payload: bytes) -> Reply[R]:
+    """A reply as it travelled. Raises Refused where it is a refusal."""
+    content = orjson.loads(payload)
+    status, headers = content["status"], content.get("headers") or {}
+    if not isinstance(spec, RequestSpec):
+        return Reply(content["body"], status, headers)
+    if status >= 400:
+        raise read_refusal(content)
+    return Reply(spec.reply.model_validate(content["body"]), status, headers)
+
+
+def read_refusal(content: dict[str, Any]) -> Refused:
+    """The refusal in the content of a REPLY frame: `{"status", "body": {"error": {...}}, "headers"}`."""
+    error = dict(content["body"]["error"])
+    own = {name: error.pop(name, None) for name in ("message", "code", "param", "type")}
+    return Refused(content["status"], **own, details=error, headers=content.get("headers") or {})
+
+
+def send_reply(live: LiveWriter, event: Event[Any], reply: Reply[Any]) -> None:
+    """Send a reply if somebody waits for one; one that is lost is the asker's timeout, there is nobody else to tell."""
+    if event.reply_to is not None and event.request_id is not None:
+        live.send(event.reply_to, reply_to(event.request_id, reply))
+
+
+def send_refusal(live: LiveWriter, event: Event[Any], refused: Refused) -> None:
+    """Tell whoever waits, if anybody does, why there will be no other reply."""
+    if event.reply_to is not None and event.request_id is not None:
+        live.send(event.reply_to, refusal_to(event.request_id, refused))
+
+
+def reply_to(request_id: str, reply: Reply[Any]) -> Frame:
+    """The frame that carries a reply."""
+    body = reply.body
+    content = body.model_dump(mode="json", by_alias=True, exclude_unset=True) if isinstance(body, BaseModel) else body
+    return _frame(request_id, reply.status, content, reply.headers)
+
+
+def refusal_to(request_id: str, refused: Refused) -> Frame:
+    """The frame that carries a refusal."""
+    return _frame(request_id, refused.status, refused.body(), refused.headers)
+
+
+def _frame(request_id: str, status: int, body: Any, headers: Mapping[str, str]) -> Frame:
+    """Number 0: it stands outside any numbered frames."""
+    payload = orjson.dumps({"status": status, "body": body, "headers": dict(headers)})
+    return Frame(request_id, FrameKind.REPLY, 0, payload)

@@ -1,0 +1,32 @@
+"""What a command or query is answered with, and the one error shape."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+R_co = TypeVar("R_co", bound=BaseModel, covariant=True)
+
+
+class ReplyBody(BaseModel):
+    """Base of every reply. Only what was set travels: a field with a default may be absent, any other is always there."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(Generic[R_co]):
+    """An HTTP-like answer; what is refused is raised as `common.failures.Refused` instead, on both sides.
+
+    `headers` go to the caller as they are: `x-sonant-provider` and the like.
+    """
+
+    body: R_co
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def error_body(message: str, *, type: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
+    """The one error shape of every route."""
+    return {"error": {"message": message, "type": type, "param": param, "code": code}}

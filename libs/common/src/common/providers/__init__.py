@@ -1,0 +1,1 @@
+"""Calls to systems outside: how long they are waited for, when they are left alone, and which answers count."""

@@ -1,0 +1,28 @@
+"""What an answer says about when to come back."""
+
+import contextlib
+import email.utils
+import math
+import time
+from collections.abc import Mapping
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait by `retry-after-ms`, or `retry-after` in seconds or as an HTTP date (RFC 9110, 10.2.3)."""
+    millis = _number(headers.get("retry-after-ms"))
+    if millis is not None:
+        return max(0.0, millis / 1000)
+    value = headers.get("retry-after")
+    seconds = _number(value)
+    if seconds is not None or value is None:
+        return None if seconds is None else max(0.0, seconds)
+    with contextlib.suppress(ValueError, TypeError):
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    return None
+
+
+def _number(value: str | None) -> float | None:
+    with contextlib.suppress(ValueError):
+        number = float(value or "")
+        return number if math.isfinite(number) else None
+    return None
