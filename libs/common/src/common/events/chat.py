@@ -3,6 +3,8 @@
 import builtins
 from typing import Any, Literal, TypeVar
 
+from pydantic import Field
+
 from common.events.backoff import NEVER, PATIENTLY
 from common.events.reply import ReplyBody
 from common.events.spec import EventSpec, Payload, RequestSpec, SignalSpec, Topic
@@ -260,7 +262,7 @@ class SessionInterrupt(Payload):
     session_id: str
     reason: StopReason
     at: float
-    stopped: dict[str, Delivered] = {}
+    stopped: dict[str, Delivered] = Field(default_factory=dict)
     reply_to: str | None = None
     ask_id: str | None = None
 

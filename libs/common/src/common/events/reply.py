@@ -10,7 +10,7 @@ R_co = TypeVar("R_co", bound=BaseModel, covariant=True)
 
 
 class ReplyBody(BaseModel):
-    """Base of every reply. Only what was set travels: a field with a default may be absent, any other is always there."""
+    """Base of every reply. Only what was set travels: a field with a default may be absent, all others are there."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 

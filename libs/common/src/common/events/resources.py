@@ -95,7 +95,8 @@ class ResourceDeleteRequested(ResourceRequest):
 class ActiveSwitchRequested(ResourceRequest):
     """Make this the active set. `if_match` is the revision the caller saw last (0: none yet).
 
-    `if_etag` is more exact, here and in the other commands: what was on as `common.clients.resources.entries.etag` names it.
+    `if_etag` is more exact, here and in the other commands: what was on as
+    `common.clients.resources.entries.etag` names it.
     """
 
     place: SetScope

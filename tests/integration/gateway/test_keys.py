@@ -37,7 +37,7 @@ from sonant_cli.engines import postgres
 from tests.support.engines import new_database, running
 from tests.support.waiting import eventually
 
-MIGRATIONS = Path(__file__).resolve().parents[2] / "services/gateway/migrations"
+MIGRATIONS = Path(__file__).resolve().parents[3] / "services/gateway/migrations"
 CHAT = frozenset({"chat"})
 
 
