@@ -1,4 +1,4 @@
-"""The processes of a bench run: the upstream, the load generator, `sonant up` and a Kafka broker."""
+"""The processes of a bench run: the upstream, the bare relay, the load generator, `sonant up` and a Kafka broker."""
 
 import asyncio
 import json
@@ -85,11 +85,26 @@ def running(process: subprocess.Popen[str], budget: float = 5.0) -> Iterator[sub
 @contextmanager
 def bench_upstream(port: int = 0) -> Iterator[Target]:
     """The model server in a process of its own."""
-    command = [sys.executable, "-m", "tests.bench.upstream", "--port", str(port)]
+    with _listening("upstream", "--port", str(port)) as target:
+        yield target
+
+
+@contextmanager
+def bare_relay(upstream: Target) -> Iterator[Target]:
+    """A process that forwards to the upstream and keeps nothing."""
+    with _listening("relay", "--upstream", upstream.url) as target:
+        yield target
+
+
+@contextmanager
+def _listening(name: str, *options: str) -> Iterator[Target]:
+    """A process of the bench that prints its port; raises BenchError where it prints none."""
+    command = [sys.executable, "-m", f"tests.bench.{name}", *options]
     with running(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)) as process:
         assert process.stdout
-        url = f"http://127.0.0.1:{int(process.stdout.readline())}"
-        yield Target(url, "none", "bench", lambda: {"upstream": process.pid})
+        if not (port := process.stdout.readline().strip()):
+            raise BenchError(f"tests.bench.{name} does not listen (exit code {process.poll()})")
+        yield Target(f"http://127.0.0.1:{port}", "none", "bench", lambda: {name: process.pid})
 
 
 def drive(target: Target, streams: int, seconds: float, warmup: float, also: Mapping[str, int]) -> Sample:

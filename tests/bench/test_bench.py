@@ -1,18 +1,31 @@
 """The bench's own promises: a stream that is not whole never counts as good, and a cut stream is noticed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
 import pytest
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
 
 from tests.bench.compare import Outcome, Plan
 from tests.bench.interrupt import Listener, closed_streams
 from tests.bench.load import Load, chat_request, complaint, dechunk, http_request
 from tests.bench.reads import ReadLane
+from tests.bench.relay import PATH, build_app
 from tests.bench.resources import ResourcesPlan, provider_settings
-from tests.bench.system import Target, bench_upstream, provider_sandbox, scratch_directory, sonant_up, write_models_file
+from tests.bench.system import (
+    Target,
+    bare_relay,
+    bench_upstream,
+    provider_sandbox,
+    scratch_directory,
+    sonant_up,
+    write_models_file,
+)
 from tests.bench.tables import report as table_of
 from tests.bench.upstream import END, WORDS, frames, http_chunk, word
 from tests.support.waiting import eventually
@@ -81,6 +94,31 @@ async def test_the_closed_loop_completes_streams_against_the_upstream() -> None:
     assert report.failed == 0
 
 
+async def test_a_stream_is_whole_through_the_bare_relay() -> None:
+    with bench_upstream() as upstream, bare_relay(upstream) as target:
+        request = chat_request("bench", "/v1/chat/completions", target.key, target.model, "hello")
+        report = await Load(target.url, 5, request).run(warmup=0.1, seconds=0.5)
+    assert report.completed
+    assert report.failed == 0, report.reasons
+
+
+async def test_the_bare_relay_forwards_every_byte() -> None:
+    asked, answered = os.urandom(300_000), os.urandom(300_000)
+    async with echo(asked, answered) as upstream, relay_to(upstream) as url, ClientSession() as session:
+        async with session.post(url + PATH, data=asked, headers={"Authorization": "Bearer k"}) as answer:
+            assert (answer.status, answer.headers["Content-Type"]) == (418, "text/odd")
+            assert await answer.read() == answered
+
+
+async def test_a_client_that_leaves_the_bare_relay_is_gone_for_the_upstream_too() -> None:
+    with bench_upstream() as upstream, bare_relay(upstream) as target:
+        listener = await open_stream(target, "words:400 marker:left-the-relay")
+        await asyncio.wait_for(listener.heard, 5)
+        listener.transport.abort()
+        closed: Callable[[], bool | Awaitable[bool]] = partial(is_closed, upstream, "left-the-relay")
+        await eventually(closed)
+
+
 def test_streams_and_resources_are_measured_on_a_running_system() -> None:
     chat = Plan(streams=[2], seconds=1.0, warmup=0.2, rounds=1, stops=2)
     plan = ResourcesPlan(readers=(1, 3), seconds=1.0, warmup=0.2, stampede=20, rounds=2, switches=6)
@@ -140,6 +178,31 @@ async def test_a_finished_stream_is_not_a_closed_one() -> None:
         await asyncio.wait_for(listener.ended, 5)
         listener.transport.abort()
         assert await closed_streams(target.url) == {}
+
+
+@asynccontextmanager
+async def relay_to(upstream: str) -> AsyncIterator[str]:
+    async with TestServer(build_app(upstream)) as server:
+        yield str(server.make_url("")).rstrip("/")
+
+
+@asynccontextmanager
+async def echo(asked: bytes, answered: bytes) -> AsyncIterator[str]:
+    """An upstream that answers only what it was to be asked, in pieces and with a status of its own."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        assert await request.read() == asked
+        assert request.headers["Authorization"] == "Bearer k"
+        response = web.StreamResponse(status=418, headers={"Content-Type": "text/odd"})
+        await response.prepare(request)
+        for at in range(0, len(answered), 70_000):
+            await response.write(answered[at : at + 70_000])
+        return response
+
+    app = web.Application(client_max_size=0)
+    app.router.add_post(PATH, answer)
+    async with TestServer(app) as server:
+        yield str(server.make_url("")).rstrip("/")
 
 
 async def open_stream(target: Target, content: str) -> Listener:
