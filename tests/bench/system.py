@@ -33,6 +33,30 @@ class BenchError(Exception):
 
 
 @dataclass(frozen=True)
+class Checkout:
+    """The tree whose system is measured, with its interpreter; this one if nothing is said."""
+
+    root: Path = ROOT
+    python: Path = Path(sys.executable)
+
+    @classmethod
+    def at(cls, root: Path) -> "Checkout":
+        """A tree with a `.venv` of its own; raises BenchError where `make .venv/.runtime` has not been run in it."""
+        python = root.resolve() / ".venv/bin/python"
+        if not python.with_name("sonant").exists():
+            raise BenchError(f"{root} has no .venv/bin/sonant: run `make .venv/.runtime` there")
+        return cls(root.resolve(), python)
+
+    @property
+    def sonant(self) -> Path:
+        """The command line of this tree."""
+        return self.python.with_name("sonant")
+
+
+OWN = Checkout()
+
+
+@dataclass(frozen=True)
 class Target:
     """Where load goes: an origin, the API key, the model to ask for, the pids behind it by name."""
 
@@ -126,7 +150,8 @@ def generate(target: Target, load: Sequence[str], seconds: float, warmup: float,
         used = cores() - cores_before
         after = usage_of({**target.pids(), **also})
         report = LoadReport(**json.loads(process.stdout.readline()))
-    return Sample(report, {**cpu_between(before, after), "generator": report.cpu_seconds}, after, used)
+    cpu = {**cpu_between(before, after), "generator": report.cpu_seconds}
+    return Sample(report, cpu, after, used.less(known=sum(cpu.values())))
 
 
 def _expect(process: subprocess.Popen[str], line: str) -> None:
@@ -180,9 +205,13 @@ class Sonant:
 
 @contextmanager
 def sonant_up(
-    data_dir: Path, models_file: Path, log_url: str | None, settings: Mapping[str, str] = MappingProxyType({})
+    data_dir: Path,
+    models_file: Path,
+    log_url: str | None,
+    settings: Mapping[str, str] = MappingProxyType({}),
+    checkout: Checkout = OWN,
 ) -> Iterator[Sonant]:
-    """`sonant up` on a free port; ends it when the block ends.
+    """`sonant up` of a checkout on a free port; ends it when the block ends.
 
     Raises:
         BenchError: it ended, or was not ready within the deadline; carries the end of its output.
@@ -200,8 +229,10 @@ def sonant_up(
     output = data_dir.with_name(f"{data_dir.name}.out")
     started = time.monotonic()
     with output.open("w") as file:
-        command = [str(Path(sys.executable).parent / "sonant"), "up"]
-        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=file, stderr=subprocess.STDOUT, text=True)
+        command = [str(checkout.sonant), "up"]
+        process = subprocess.Popen(
+            command, cwd=checkout.root, env=env, stdout=file, stderr=subprocess.STDOUT, text=True
+        )
     with running(process, STOP_DEADLINE):
         _await_ready(process, output, started + READY_DEADLINE)
         took = time.monotonic() - started
