@@ -14,7 +14,8 @@ import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
-from tests.bench.__main__ import machine
+from tests.bench.__main__ import machine, write_json
+from tests.bench.alternate import change_table, changes, read_figures
 from tests.bench.budgets import aims
 from tests.bench.compare import Outcome, Plan, References, Row, Side
 from tests.bench.interpreter import optimisations
@@ -23,7 +24,7 @@ from tests.bench.load import Load, chat_request, complaint, dechunk, http_reques
 from tests.bench.measure import Cores
 from tests.bench.reads import ReadLane
 from tests.bench.relay import PATH, build_app
-from tests.bench.resources import ResourcesPlan, provider_settings
+from tests.bench.resources import ReadRow, ResourcesPlan, ResourcesReport, provider_settings
 from tests.bench.system import (
     OWN,
     BenchError,
@@ -209,6 +210,30 @@ def test_ours_is_told_in_multiples_of_the_relay_and_the_aims_depend_on_the_log()
 def test_a_load_that_completed_nothing_has_no_ratio() -> None:
     row = Row(1, side({}, 0.0, nan), side({"relay": nan}, 0.0, nan), side({"gateway": nan}, 0.0, nan), {})
     assert all(map(isnan, astuple(row.ratios)))
+
+
+def test_two_checkouts_are_compared_by_the_medians_of_their_rounds(tmp_path: Path) -> None:
+    before, after = ([run_of(tmp_path, cpu) for cpu in used] for used in ([2.0, 2.2, 1.8], [1.0, 1.1, 1.2]))
+    found = changes(before, after)
+    cpu = found["embedded, 200 streams: CPU, multiple of the relay's"]
+    assert (cpu.before, cpu.after, round(cpu.percent)) == (2.0, 1.1, -45)
+    assert [round(change) for change in cpu.each] == [-50, -50, -33]
+    lines = change_table(found).splitlines()
+    assert [line.partition("  ")[0] for line in lines[2:]] == list(before[0])
+    assert "-45.0" in lines[2]
+    assert "-50.0 to -33.3" in lines[2]
+
+
+def run_of(directory: Path, cpu: float) -> dict[str, float]:
+    """The figures of a run whose gateway used so much, written and read as the bench does it."""
+    row = Row(200, side({}, 9.0, 20.0), side({"relay": 1.0}, 9.0, 20.0), side({"gateway": cpu}, 9.0, 20.0), {})
+    read = ReadRow("GET /v1/active", 50, 1.0, 2.0, 3000.0, {}, stolen=0.0, failed=0)
+    outcome = Outcome("embedded", nan, {}, [row], resources=ResourcesReport([read]))
+    write_json(directory / "bench.json", {}, [outcome])
+    figures, lost = read_figures(directory / "bench.json")
+    assert lost == [0.0]
+    assert len(figures) == 4
+    return figures
 
 
 def test_a_checkout_that_was_not_set_up_is_refused(tmp_path: Path) -> None:
