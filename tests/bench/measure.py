@@ -1,11 +1,14 @@
 """CPU seconds and resident memory of named processes, helpers and children included; and what all cores did."""
 
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psutil
 
 MEBIBYTE = 1024 * 1024
+# ARCHITECTURE.md, section 10: a time counts where the host took less than this share of the cores.
+QUIET_SHARE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,25 +22,61 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """Seconds of all cores together; `stolen` are those in which the host ran something else than this machine."""
+    """Seconds of all cores together.
+
+    In those `stolen` the host ran something else than this machine; in those of `others`, where somebody has counted
+    them, this machine ran something else than the bench and its system.
+    """
 
     total: float
     idle: float
     stolen: float
+    others: float = 0.0
+
+    @property
+    def idle_share(self) -> float:
+        """What was left, 0..1; NaN where no time passed."""
+        return self.idle / self.total if self.total else math.nan
+
+    @property
+    def stolen_share(self) -> float:
+        """What the host took, 0..1; NaN where the system does not tell, or no time passed."""
+        return self.stolen / self.total if self.total else math.nan
+
+    @property
+    def others_share(self) -> float:
+        """What other processes of this machine took, 0..1; NaN where no time passed."""
+        return self.others / self.total if self.total else math.nan
+
+    @property
+    def host(self) -> str:
+        """Whether times of this span may be quoted, in words."""
+        if math.isnan(self.stolen_share):
+            return "the system does not tell what its host takes: quote the ratios"
+        return "quiet" if self.stolen_share < QUIET_SHARE else "not quiet: quote the ratios"
 
     def __sub__(self, before: "Cores") -> "Cores":
-        return Cores(self.total - before.total, self.idle - before.idle, self.stolen - before.stolen)
+        total, idle, stolen = self.total - before.total, self.idle - before.idle, self.stolen - before.stolen
+        return Cores(total, idle, stolen, self.others - before.others)
 
     def __add__(self, other: "Cores") -> "Cores":
-        return Cores(self.total + other.total, self.idle + other.idle, self.stolen + other.stolen)
+        total, idle, stolen = self.total + other.total, self.idle + other.idle, self.stolen + other.stolen
+        return Cores(total, idle, stolen, self.others + other.others)
+
+    def less(self, known: float) -> "Cores":
+        """The same, with what others used beside so many seconds of known processes."""
+        return replace(self, others=max(0.0, self.total - self.idle - self.stolen - known))
+
+
+NO_CORES = Cores(0.0, 0.0, 0.0)
 
 
 def cores() -> Cores:
-    """Since the machine started; what a system does not tell counts as nothing."""
+    """Since the machine started; `stolen` is NaN on a system that does not tell it."""
     times = psutil.cpu_times()._asdict()
     # What guests of this machine use is in user and nice already.
     total = sum(seconds for name, seconds in times.items() if not name.startswith("guest"))
-    return Cores(total, times["idle"] + times.get("iowait", 0.0), times.get("steal", 0.0))
+    return Cores(total, times["idle"] + times.get("iowait", 0.0), times.get("steal", math.nan))
 
 
 def usage_of(pids: Mapping[str, int]) -> dict[str, Usage]:

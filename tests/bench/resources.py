@@ -9,7 +9,7 @@ import uvloop
 from tests.bench.propagation import Propagation, propagation, replicas
 from tests.bench.site import ACTIVE, CONFIGS, USER, Site, new_site, prepare
 from tests.bench.stampede import PROVIDER_KEY, Stampede, on_a_set, on_a_version
-from tests.bench.system import Target, generate
+from tests.bench.system import Sample, Target, generate
 
 # The organisation whose resources are kept at the voice provider, for which a sandbox stands in.
 AT_PROVIDER = "bench-at-provider"
@@ -27,7 +27,7 @@ def provider_settings(provider_url: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class ReadRow:
-    """Reads of one path by so many connections. Times in ms, CPU in seconds per 1,000 reads."""
+    """Reads of one path by so many connections. Times in ms, CPU in seconds per 1,000 reads, `stolen` in 0..1."""
 
     what: str
     readers: int
@@ -35,6 +35,7 @@ class ReadRow:
     p99: float
     rate: float
     cpu: dict[str, float]
+    stolen: float
     failed: int
 
 
@@ -61,7 +62,10 @@ class ResourcesReport:
 
 @dataclass(frozen=True)
 class ResourcesPlan:
-    """How much to measure. Seconds are per path and number of readers."""
+    """How much to measure; no stampede of 0 readers and no switches where they are 0.
+
+    Seconds are per path and number of readers.
+    """
 
     readers: tuple[int, ...] = (1, 50)
     seconds: float = 3.0
@@ -77,11 +81,13 @@ class ResourcesPlan:
         report = ResourcesReport()
         site = uvloop.run(prepare(target, data_dir))
         report.reads = list(self._reads(log, site, report))
-        print(f"{log}: stampedes of {self.stampede} readers ...", flush=True)
-        report.stampedes = uvloop.run(self._stampedes(site, provider_url))
-        print(f"{log}: {self.switches} switches ...", flush=True)
-        with replicas(site, log, models_file) as found:
-            report.propagation = [uvloop.run(propagation(site, found, self.switches))]
+        if self.stampede:
+            print(f"{log}: stampedes of {self.stampede} readers ...", flush=True)
+            report.stampedes = uvloop.run(self._stampedes(site, provider_url))
+        if self.switches:
+            print(f"{log}: {self.switches} switches ...", flush=True)
+            with replicas(site, log, models_file) as found:
+                report.propagation = [uvloop.run(propagation(site, found, self.switches))]
         parts: list[Stampede | Propagation] = [*report.stampedes, *report.propagation]
         for part in parts:
             report.add_reasons(part.reasons)
@@ -95,10 +101,7 @@ class ResourcesPlan:
                 load = ["tests.bench.reads", "--path", path, "--user", USER, "--readers", str(readers)]
                 sample = generate(reader, load, self.seconds, self.warmup, {})
                 report.add_reasons(sample.load.reasons)
-                seen = sample.load
-                yield ReadRow(
-                    what, readers, seen.first_p50, seen.first_p99, seen.rate, sample.cpu_per_thousand(), seen.failed
-                )
+                yield read_row(what, readers, sample)
 
     async def _stampedes(self, site: Site, provider_url: str | None) -> list[Stampede]:
         found = [await on_a_set(site, self.stampede, self.rounds)]
@@ -106,3 +109,9 @@ class ResourcesPlan:
             kept_there = await new_site(site.target, site.data_dir, AT_PROVIDER)
             found.append(await on_a_version(kept_there, provider_url, self.stampede, self.rounds))
         return found
+
+
+def read_row(what: str, readers: int, sample: Sample) -> ReadRow:
+    """The figures of one run of the generator."""
+    seen, cpu, stolen = sample.load, sample.cpu_per_thousand(), sample.cores.stolen_share
+    return ReadRow(what, readers, seen.first_p50, seen.first_p99, seen.rate, cpu, stolen, seen.failed)

@@ -1,4 +1,4 @@
-"""The processes of a bench run: the upstream, the load generator, `sonant up` and a Kafka broker."""
+"""The processes of a bench run: the upstream, the bare relay, the load generator, `sonant up` and a Kafka broker."""
 
 import asyncio
 import json
@@ -30,6 +30,30 @@ ROOT = Path(__file__).parents[2]
 
 class BenchError(Exception):
     """The system under test could not be started or died."""
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """The tree whose system is measured, with its interpreter; this one if nothing is said."""
+
+    root: Path = ROOT
+    python: Path = Path(sys.executable)
+
+    @classmethod
+    def at(cls, root: Path) -> "Checkout":
+        """A tree with a `.venv` of its own; raises BenchError where `make .venv/.runtime` has not been run in it."""
+        python = root.resolve() / ".venv/bin/python"
+        if not python.with_name("sonant").exists():
+            raise BenchError(f"{root} has no .venv/bin/sonant: run `make .venv/.runtime` there")
+        return cls(root.resolve(), python)
+
+    @property
+    def sonant(self) -> Path:
+        """The command line of this tree."""
+        return self.python.with_name("sonant")
+
+
+OWN = Checkout()
 
 
 @dataclass(frozen=True)
@@ -85,11 +109,26 @@ def running(process: subprocess.Popen[str], budget: float = 5.0) -> Iterator[sub
 @contextmanager
 def bench_upstream(port: int = 0) -> Iterator[Target]:
     """The model server in a process of its own."""
-    command = [sys.executable, "-m", "tests.bench.upstream", "--port", str(port)]
+    with _listening("upstream", "--port", str(port)) as target:
+        yield target
+
+
+@contextmanager
+def bare_relay(upstream: Target) -> Iterator[Target]:
+    """A process that forwards to the upstream and keeps nothing."""
+    with _listening("relay", "--upstream", upstream.url) as target:
+        yield target
+
+
+@contextmanager
+def _listening(name: str, *options: str) -> Iterator[Target]:
+    """A process of the bench that prints its port; raises BenchError where it prints none."""
+    command = [sys.executable, "-m", f"tests.bench.{name}", *options]
     with running(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)) as process:
         assert process.stdout
-        url = f"http://127.0.0.1:{int(process.stdout.readline())}"
-        yield Target(url, "none", "bench", lambda: {"upstream": process.pid})
+        if not (port := process.stdout.readline().strip()):
+            raise BenchError(f"tests.bench.{name} does not listen (exit code {process.poll()})")
+        yield Target(f"http://127.0.0.1:{port}", "none", "bench", lambda: {name: process.pid})
 
 
 def drive(target: Target, streams: int, seconds: float, warmup: float, also: Mapping[str, int]) -> Sample:
@@ -111,7 +150,8 @@ def generate(target: Target, load: Sequence[str], seconds: float, warmup: float,
         used = cores() - cores_before
         after = usage_of({**target.pids(), **also})
         report = LoadReport(**json.loads(process.stdout.readline()))
-    return Sample(report, {**cpu_between(before, after), "generator": report.cpu_seconds}, after, used)
+    cpu = {**cpu_between(before, after), "generator": report.cpu_seconds}
+    return Sample(report, cpu, after, used.less(known=sum(cpu.values())))
 
 
 def _expect(process: subprocess.Popen[str], line: str) -> None:
@@ -165,9 +205,13 @@ class Sonant:
 
 @contextmanager
 def sonant_up(
-    data_dir: Path, models_file: Path, log_url: str | None, settings: Mapping[str, str] = MappingProxyType({})
+    data_dir: Path,
+    models_file: Path,
+    log_url: str | None,
+    settings: Mapping[str, str] = MappingProxyType({}),
+    checkout: Checkout = OWN,
 ) -> Iterator[Sonant]:
-    """`sonant up` on a free port; ends it when the block ends.
+    """`sonant up` of a checkout on a free port; ends it when the block ends.
 
     Raises:
         BenchError: it ended, or was not ready within the deadline; carries the end of its output.
@@ -185,8 +229,10 @@ def sonant_up(
     output = data_dir.with_name(f"{data_dir.name}.out")
     started = time.monotonic()
     with output.open("w") as file:
-        command = [str(Path(sys.executable).parent / "sonant"), "up"]
-        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=file, stderr=subprocess.STDOUT, text=True)
+        command = [str(checkout.sonant), "up"]
+        process = subprocess.Popen(
+            command, cwd=checkout.root, env=env, stdout=file, stderr=subprocess.STDOUT, text=True
+        )
     with running(process, STOP_DEADLINE):
         _await_ready(process, output, started + READY_DEADLINE)
         took = time.monotonic() - started

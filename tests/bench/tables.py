@@ -3,10 +3,10 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from tests.bench.budgets import BUDGETED, Aim, aims, budgeted_cpu
-from tests.bench.compare import Outcome, Row
+from tests.bench.budgets import Aim, aims
+from tests.bench.compare import BUDGETED, Outcome, Row, Side
 from tests.bench.interrupt import StopReport
-from tests.bench.measure import MEBIBYTE, Cores, Usage
+from tests.bench.measure import MEBIBYTE, Usage
 from tests.bench.propagation import Propagation, Spread
 from tests.bench.resources import ReadRow, ResourcesReport
 from tests.bench.stampede import Stampede
@@ -33,45 +33,39 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def latency_table(rows: Sequence[Row]) -> str:
-    """First chunk and throughput, ours beside the direct call."""
-    head = [
-        "streams",
-        "first chunk ms: direct p50/p99",
-        "ours p50/p99",
-        "added p50",
-        "streams/s: direct",
-        "ours",
-        "failed",
-    ]
-    return table(
-        head,
-        (
-            [
-                str(row.streams),
-                f"{number(row.direct_first_p50)} / {number(row.direct_first_p99)}",
-                f"{number(row.first_p50)} / {number(row.first_p99)}",
-                number(row.added_p50, 2),
-                number(row.direct_rate),
-                number(row.rate),
-                str(row.failed),
-            ]
-            for row in rows
-        ),
-    )
+    """First chunk, throughput and CPU: the direct call, the bare relay and ours."""
+    head = ["load", "first chunk p50 ms", "p99 ms", "added p50", "streams/s", "CPU s per 1,000", "failed"]
+
+    def line(row: Row, name: str, side: Side) -> list[str]:
+        times = [number(side.first_p50), number(side.first_p99), number(row.added_p50(side), 2)]
+        return [f"{row.streams} {name}", *times, number(side.rate), number(side.budgeted_cpu, 2), str(side.failed)]
+
+    return table(head, (line(row, name, side) for row in rows for name, side in row.sides.items()))
+
+
+def ratio_table(rows: Sequence[Row]) -> str:
+    """Ours as multiples of the bare relay of the same run."""
+
+    def line(row: Row) -> list[str]:
+        ratios = row.ratios
+        return [f"{row.streams} streams", *(f"{number(of, 2)} x" for of in (ratios.cpu, ratios.rate, ratios.first_p50))]
+
+    return table(["ours to the bare relay", "CPU per 1,000", "streams/s", "first chunk p50"], map(line, rows))
 
 
 def cpu_table(rows: Sequence[Row]) -> str:
     """CPU seconds per 1,000 streams and process, and what share of all cores was left or went to others of the host."""
-    names = sorted({name for row in rows for name in row.cpu}, key=_process_order)
+    names = sorted({name for row in rows for side in row.sides.values() for name in side.cpu}, key=_process_order)
 
-    def line(label: str, cpu: dict[str, float], total: float, cores: Cores) -> list[str]:
-        each = (number(cpu.get(name, math.nan), 2) for name in names)
-        shares = (number(seconds / cores.total * 100) for seconds in (cores.idle, cores.stolen))
-        return [label, *each, number(total, 2), *shares]
+    def line(label: str, side: Side) -> list[str]:
+        each = (number(side.cpu.get(name, math.nan), 2) for name in names)
+        cores = side.cores
+        shares = (number(share * 100) for share in (cores.idle_share, cores.others_share, cores.stolen_share))
+        return [label, *each, *shares]
 
-    lines = [line(f"{row.streams} direct", row.direct_cpu, math.nan, row.direct_cores) for row in rows]
-    lines += [line(f"{row.streams} ours", row.cpu, budgeted_cpu(row), row.cores) for row in rows]
-    return table(["CPU s per 1,000", *names, "budgeted", "idle %", "stolen %"], lines)
+    sides = ((name, row) for name in rows[0].sides for row in rows)
+    lines = [line(f"{row.streams} {name}", row.sides[name]) for name, row in sides]
+    return table(["CPU s per 1,000", *names, "idle %", "others %", "stolen %"], lines)
 
 
 def stage_table(rows: Sequence[Row]) -> str:
@@ -102,7 +96,8 @@ def memory_table(at_rest: dict[str, Usage], rows: Sequence[Row]) -> str:
 
 
 def _process_order(name: str) -> tuple[int, str]:
-    order = [*BUDGETED, "resources", "telemetry", "postgres", "sandbox", "kafka", "supervisor", "upstream", "generator"]
+    ours = ["resources", "telemetry", "postgres", "sandbox", "kafka", "supervisor"]
+    order = [*BUDGETED, *ours, "upstream", "generator"]
     return (order.index(name) if name in order else len(order), name)
 
 
@@ -135,9 +130,9 @@ def read_table(reads: Sequence[ReadRow]) -> str:
     def line(row: ReadRow) -> list[str]:
         figures = [number(row.p50, 2), number(row.p99, 2), number(row.rate, 0)]
         cpu = [number(row.cpu.get(name, math.nan), 2) for name in names]
-        return [row.what, str(row.readers), *figures, *cpu, str(row.failed)]
+        return [row.what, str(row.readers), *figures, *cpu, number(row.stolen * 100), str(row.failed)]
 
-    return table([*head, "failed"], map(line, reads))
+    return table([*head, "stolen %", "failed"], map(line, reads))
 
 
 def stampede_table(stampedes: Sequence[Stampede]) -> str:
@@ -167,8 +162,13 @@ def propagation_table(ways: Sequence[Propagation]) -> str:
 
 
 def resource_tables(report: ResourcesReport) -> list[str]:
-    """All tables of resources."""
-    return [read_table(report.reads), stampede_table(report.stampedes), propagation_table(report.propagation)]
+    """All tables of what was measured of resources."""
+    parts = [read_table(report.reads)]
+    if report.stampedes:
+        parts.append(stampede_table(report.stampedes))
+    if report.propagation:
+        parts.append(propagation_table(report.propagation))
+    return parts
 
 
 def aims_table(aims: Sequence[Aim]) -> str:
@@ -188,14 +188,28 @@ def aims_table(aims: Sequence[Aim]) -> str:
     )
 
 
+def host_lines(rows: Sequence[Row]) -> str:
+    """For each load whether its times may be quoted, and who else ran on this machine."""
+
+    def line(row: Row) -> str:
+        stolen, others = number(row.cores.stolen_share * 100), number(row.cores.others_share * 100)
+        return f"host at load {row.streams}: took {stolen} % of the cores, {row.cores.host}; others here {others} %"
+
+    return "\n".join(map(line, rows))
+
+
+def chat_tables(outcome: Outcome) -> list[str]:
+    """All tables of streams, with what the host did before them."""
+    rows = outcome.rows
+    staged = [stage_table(rows)] if any(row.stages for row in rows) else []
+    return [host_lines(rows), latency_table(rows), ratio_table(rows), *staged, cpu_table(rows)]
+
+
 def report(outcome: Outcome) -> str:
     """All tables of one log."""
     parts = [f"== log: {outcome.log} =="]
     if outcome.rows:
-        parts.append(latency_table(outcome.rows))
-        if any(row.stages for row in outcome.rows):
-            parts.append(stage_table(outcome.rows))
-        parts.append(cpu_table(outcome.rows))
+        parts += chat_tables(outcome)
     if outcome.at_rest:
         parts.append(memory_table(outcome.at_rest, outcome.rows))
     if outcome.stops:
