@@ -82,6 +82,11 @@ class Sonant:
         found: dict[str, Any] = json.loads((self.data_dir / "run.json").read_text())
         return found
 
+    def urls(self) -> dict[str, str]:
+        """Where its engines are."""
+        found: dict[str, str] = json.loads((self.data_dir / "urls.json").read_text())
+        return found
+
     def pid(self, name: str) -> int:
         return int(self.run()["processes"][name]["pid"])
 

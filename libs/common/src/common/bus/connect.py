@@ -35,12 +35,30 @@ async def open_log(settings: LogSettings, redis: Redis) -> AsyncIterator[Log]:
         url, replication, drain = settings.log_url, settings.kafka_replication, settings.drain_seconds
         async with open_kafka(url, replication=replication, drain_seconds=drain) as kafka:
             yield kafka
-        return
-    if settings.log_url == settings.redis_url:
+    elif settings.log_url == settings.redis_url:
         async with _open_valkey(settings.log_url, redis) as log:
             yield log
-        return
-    async with open_redis(settings.log_url) as own, _open_valkey(settings.log_url, own) as log:
+    else:
+        async with _open_own_valkey(settings.log_url) as log:
+            yield log
+
+
+@asynccontextmanager
+async def open_log_at(url: str) -> AsyncIterator[Log]:
+    """The log at `url`, for a program that publishes or reads and is no service of Sonant."""
+    if urlsplit(url).scheme == "kafka":
+        from common.bus.kafka import open_kafka
+
+        async with open_kafka(url) as kafka:
+            yield kafka
+    else:
+        async with _open_own_valkey(url) as log:
+            yield log
+
+
+@asynccontextmanager
+async def _open_own_valkey(url: str) -> AsyncIterator[ValkeyLog]:
+    async with open_redis(url) as own, _open_valkey(url, own) as log:
         yield log
 
 

@@ -75,7 +75,7 @@ class KafkaLog:
 
 
 @asynccontextmanager
-async def open_kafka(url: str, *, replication: int, drain_seconds: float) -> AsyncIterator[KafkaLog]:
+async def open_kafka(url: str, *, replication: int = 1, drain_seconds: float = 10.0) -> AsyncIterator[KafkaLog]:
     """The log at `url` (`kafka://host:port[,host:port]`); nothing is dialled before it is used."""
     # Through an outage the client writes ten errors a second; what matters of them, ours carry.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
