@@ -14,7 +14,8 @@ from common.docs import asyncapi, metrics, settings, topics
 from common.docs.__main__ import REPOSITORY, SCHEMAS, generated, main
 from common.docs.markdown import table
 from common.events.chat import CHAT_REPLY_COMPLETED
-from common.events.registry import EVENTS
+from common.events.registry import EVENTS, SIGNALS
+from common.events.spec import RequestSpec
 from common.kernel.metrics import EVENTS_HANDLED
 
 
@@ -82,9 +83,17 @@ def test_every_reference_of_the_asyncapi_document_leads_somewhere() -> None:
 
 def test_every_event_is_an_operation_of_the_asyncapi_document() -> None:
     document = asyncapi.document()
-    assert len(document["operations"]) == len(EVENTS)
+    assert len(document["operations"]) == len(EVENTS) + len(SIGNALS)
     assert document["operations"]["receive.chat.reply.requested.v1"]["action"] == "receive"
     assert document["operations"]["send.chat.reply.completed.v1"]["action"] == "send"
+
+
+def test_every_request_names_its_reply() -> None:
+    operations = asyncapi.document()["operations"]
+    for spec in EVENTS:
+        if isinstance(spec, RequestSpec):
+            (message,) = operations[f"receive.{spec.type}.v{spec.version}"]["reply"]["messages"]
+            assert message["$ref"].endswith(f"/{spec.type}.v{spec.version}.reply")
 
 
 def test_an_event_that_is_never_parked_is_no_message_of_a_dead_letter_channel() -> None:

@@ -3,16 +3,15 @@
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
 
-import orjson
 from aiohttp import web
 
 from common.bus.live.signals import on_signal
 from common.bus.live.writer import LiveWriter
 from common.bus.request_reply import Requester
 from common.clients.resources.client import open_reader
-from common.docs import asyncapi
 from common.events.chat import ANSWER_ABANDONED, SESSION_INTERRUPT
 from common.events.keys import KEY_CHANGED, KeyChanged
 from common.kernel.health import ops_routes
@@ -92,7 +91,7 @@ def build_app(kernel: Kernel, deps: Deps) -> web.Application:
     middleware.install(app)
     app[DEPS] = deps
     add_routes(app, ROUTES, deps.keys.identify)
-    app.add_routes(docs_routes(document(ROUTES), orjson.dumps(asyncapi.document())))
+    app.add_routes(docs_routes(document(ROUTES), files("common.events").joinpath("asyncapi.json").read_bytes()))
     app.add_routes(ops_routes(kernel.health))
     return app
 

@@ -13,6 +13,8 @@ from common.docs.schemas import breaches, schemas
 # This file stands in libs/common/src/common/docs of the repository.
 REPOSITORY = Path(__file__).resolve().parents[5]
 SCHEMAS = "libs/common/src/common/events/schemas"
+# Beside the events, since the gateway serves it.
+ASYNCAPI = "libs/common/src/common/events/asyncapi.json"
 REFERENCE = "deploy/reference"
 
 
@@ -20,7 +22,7 @@ def generated() -> dict[str, str]:
     """Every generated file by its path from the root of the repository."""
     return {
         **{f"{SCHEMAS}/{name}": _json(schema) for name, schema in schemas().items()},
-        f"{REFERENCE}/asyncapi.json": _json(asyncapi.document()),
+        ASYNCAPI: _json(asyncapi.document()),
         f"{REFERENCE}/topics.md": topics.reference(),
         f"{REFERENCE}/settings.md": settings.reference(),
         f"{REFERENCE}/metrics.md": metrics.reference(),

@@ -1,16 +1,19 @@
-"""The AsyncAPI 3.0 document: topics as channels, events as messages, and who sends them."""
+"""The AsyncAPI 3.0 document: topics as channels, events as messages, who sends them, and what comes back over LIVE."""
 
 from typing import Any
 
-from pydantic.json_schema import models_json_schema
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from common.bus.live.signals import SIGNALS as SIGNALS_STREAM
 from common.docs.schemas import label
 from common.docs.topics import carried, describe_key
-from common.events.registry import EVENTS, topics
-from common.events.spec import EventSpec, Topic
+from common.events.chat import AnswerEnd, AnswerStart
+from common.events.registry import EVENTS, SIGNALS, topics
+from common.events.spec import EventSpec, RequestSpec, SignalSpec, Topic
 
 # Of the contract, not of the code: rises when an event or a topic is added.
-CONTRACT_VERSION = "1.0.0"
+CONTRACT_VERSION = "1.1.0"
 KAFKA_BINDING = "0.5.0"
 
 ENVELOPE: dict[str, Any] = {
@@ -43,41 +46,67 @@ PASSPORT: dict[str, Any] = {
     },
 }
 
+# The live channel: one stream for each process that waits, and one for the signals to all.
+MAILBOX = "live.mailbox"
+SIGNAL_CHANNEL = "live.signals"
+FRAMES: dict[str, tuple[type[BaseModel], str]] = {
+    "answer.start": (AnswerStart, "The first frame of an answer."),
+    "answer.end": (AnswerEnd, "The last frame of an answer: how it ended."),
+}
+
+Json = dict[str, Any]
+
 ENVELOPES = {"Envelope": ENVELOPE, "Passport": PASSPORT}
 
 
-def document() -> dict[str, Any]:
+def document() -> Json:
     """The whole document, ready for JSON; the same on every machine."""
-    payloads, definitions = _payloads()
+    references, definitions = _schemas()
     return {
         "asyncapi": "3.0.0",
         "info": {
             "title": "Sonant events",
             "version": CONTRACT_VERSION,
-            "description": "What travels on the log. Payloads evolve by optional fields; readers ignore unknown ones.",
+            "description": "What travels on the log, and what comes back over the live channel. Payloads evolve by "
+            "optional fields; readers ignore unknown ones.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
-        "channels": {topic.name: _channel(topic) for topic in topics()},
-        "operations": {f"{_action(spec)}.{label(spec)}": _operation(spec) for spec in EVENTS},
-        "components": {"messages": _messages(payloads), "schemas": {**ENVELOPES, **definitions}},
+        "channels": {**{topic.name: _channel(topic) for topic in topics()}, **_live_channels()},
+        "operations": {
+            **{f"{_action(spec)}.{label(spec)}": _operation(spec) for spec in EVENTS},
+            **{f"signal.{spec.kind}": _signal_operation(spec) for spec in SIGNALS},
+        },
+        "components": {
+            "messages": {**_messages(references), **_live_messages(references)},
+            "schemas": {**ENVELOPES, **definitions},
+        },
     }
 
 
-def _payloads() -> tuple[dict[str, Any], dict[str, Any]]:
-    """A reference per event, and the definitions they point to."""
+def _requests() -> list[RequestSpec[Any, Any]]:
+    return [spec for spec in EVENTS if isinstance(spec, RequestSpec)]
+
+
+def _schemas() -> tuple[dict[type[BaseModel], Json], Json]:
+    """A reference per model, and the definitions they point to. A reply is described as it is written."""
+    payloads: list[type[BaseModel]] = [*(spec.payload for spec in EVENTS), *(spec.payload for spec in SIGNALS)]
+    replies = [model for model, _ in _reply_names().values()]
+    written: list[type[BaseModel]] = [*replies, *(model for model, _ in FRAMES.values())]
+    asked: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in payloads]
+    asked += [(model, "serialization") for model in written]
     references, definitions = models_json_schema(
-        [(spec.payload, "validation") for spec in EVENTS], ref_template="#/components/schemas/{model}"
+        list(dict.fromkeys(asked)), ref_template="#/components/schemas/{model}"
     )
-    return {label(spec): references[spec.payload, "validation"] for spec in EVENTS}, definitions["$defs"]
+    return {model: references[model, mode] for model, mode in asked}, definitions["$defs"]
 
 
-def _channel(topic: Topic) -> dict[str, Any]:
+def _channel(topic: Topic) -> Json:
     specs = carried(topic)
     names = ", ".join(spec.type for spec in specs)
     return {
         "address": topic.name,
-        "description": f"{'Sets aside' if topic.is_dead_letters else 'Carries'} {names}.",
+        "description": f"{'Parks' if topic.is_dead_letters else 'Carries'} {names}.",
         "messages": {label(spec): {"$ref": f"#/components/messages/{_message_name(spec, topic)}"} for spec in specs},
         "bindings": {
             "kafka": {
@@ -94,16 +123,16 @@ def _message_name(spec: EventSpec[Any], topic: Topic) -> str:
     return f"{label(spec)}.parked" if topic.is_dead_letters else label(spec)
 
 
-def _messages(payloads: dict[str, Any]) -> dict[str, Any]:
+def _messages(references: dict[type[BaseModel], Json]) -> Json:
     """Each event as published and, where it may be parked, as a dead letter."""
     return {
-        _message_name(spec, topic): _message(spec, payloads[label(spec)], topic)
+        _message_name(spec, topic): _message(spec, references[spec.payload], topic)
         for topic in topics()
         for spec in carried(topic)
     }
 
 
-def _message(spec: EventSpec[Any], payload: dict[str, Any], topic: Topic) -> dict[str, Any]:
+def _message(spec: EventSpec[Any], payload: Json, topic: Topic) -> Json:
     envelopes = list(ENVELOPES) if topic.is_dead_letters else ["Envelope"]
     headers = [{"$ref": f"#/components/schemas/{name}"} for name in envelopes]
     own_type = {"type": "object", "properties": {"event-type": {"const": spec.name}}}
@@ -124,11 +153,73 @@ def _action(spec: EventSpec[Any]) -> str:
     return "receive" if spec.type.endswith(".requested") else "send"
 
 
-def _operation(spec: EventSpec[Any]) -> dict[str, Any]:
+def _operation(spec: EventSpec[Any]) -> Json:
     channel = f"#/channels/{spec.topic.name}"
-    return {
+    operation: Json = {
         "action": _action(spec),
         "summary": spec.summary,
         "channel": {"$ref": channel},
         "messages": [{"$ref": f"{channel}/messages/{label(spec)}"}],
     }
+    if isinstance(spec, RequestSpec):
+        operation["reply"] = _reply(f"{label(spec)}.reply")
+    return operation
+
+
+# -- the live channel -------------------------------------------------------------------------------------------------
+
+
+def _reply(message: str) -> Json:
+    """Where a reply goes: to the mailbox that the request names."""
+    return {
+        "address": {"location": "$message.header#/reply-to"},
+        "channel": {"$ref": f"#/channels/{MAILBOX}"},
+        "messages": [{"$ref": f"#/channels/{MAILBOX}/messages/{message}"}],
+    }
+
+
+def _reply_names() -> dict[str, tuple[type[BaseModel], str]]:
+    """Every reply by the name of its message, with what it answers."""
+    events = {f"{label(spec)}.reply": (spec.reply, f"The reply to {spec.type}.") for spec in _requests()}
+    signals = {
+        f"signal.{spec.kind}.reply": (spec.reply, f"The reply to the signal {spec.kind}.")
+        for spec in SIGNALS
+        if spec.reply is not None
+    }
+    return {**events, **signals}
+
+
+def _live_channels() -> Json:
+    mailbox = [*_reply_names(), *FRAMES]
+    return {
+        MAILBOX: _live_channel(None, "Replies and frames of answers, to the one process that waits.", mailbox),
+        SIGNAL_CHANNEL: _live_channel(
+            SIGNALS_STREAM, "Signals to every instance.", [f"signal.{spec.kind}" for spec in SIGNALS]
+        ),
+    }
+
+
+def _live_channel(address: str | None, description: str, messages: list[str]) -> Json:
+    references = {name: {"$ref": f"#/components/messages/{name}"} for name in messages}
+    return {"address": address, "description": description, "messages": references}
+
+
+def _live_messages(references: dict[type[BaseModel], Json]) -> Json:
+    signals = {f"signal.{spec.kind}": (spec.payload, spec.summary) for spec in SIGNALS}
+    return {
+        name: {"name": name, "summary": summary, "contentType": "application/json", "payload": references[model]}
+        for name, (model, summary) in {**_reply_names(), **FRAMES, **signals}.items()
+    }
+
+
+def _signal_operation(spec: SignalSpec[Any]) -> Json:
+    channel = f"#/channels/{SIGNAL_CHANNEL}"
+    operation: Json = {
+        "action": "send",
+        "summary": spec.summary,
+        "channel": {"$ref": channel},
+        "messages": [{"$ref": f"{channel}/messages/signal.{spec.kind}"}],
+    }
+    if spec.reply is not None:
+        operation["reply"] = _reply(f"signal.{spec.kind}.reply")
+    return operation
