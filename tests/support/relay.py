@@ -6,9 +6,9 @@ from common.bus.live.frames import Frame, FrameKind
 from common.bus.live.writer import LiveWriter
 from common.events.chat import CHAT_REPLY_REQUESTED, ChatReplyRequested
 from common.events.envelope import Event
-from llm_stream.models import Alias, Upstream
-from llm_stream.relay import Relay
-from llm_stream.turn import Turn
+from llm_stream.aliases import Alias, Upstream
+from llm_stream.answer.relay import Relay
+from llm_stream.turns.turn import Turn
 
 UPSTREAM = Upstream(name="a", base_url="http://h", model="m")
 

@@ -16,14 +16,14 @@ from common.clients.resources.client import open_reader
 from common.events.chat import ANSWER_ATTACH, ANSWER_STOP, SESSION_INTERRUPT
 from common.events.record import Record
 from common.kernel.service import Kernel, Service
-from llm_stream import models
+from llm_stream import aliases
 from llm_stream.adapters.openai_http import open_chat_model
-from llm_stream.failover import Breakers
+from llm_stream.answer.failover import Breakers
 from llm_stream.handlers import HANDLERS
 from llm_stream.metrics import MODELS_RELOADS
-from llm_stream.replies import Deps
 from llm_stream.settings import LlmStreamSettings
-from llm_stream.turns import Turns
+from llm_stream.turns.life import Deps
+from llm_stream.turns.registry import Turns
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +40,7 @@ async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterato
         on_signal(SESSION_INTERRUPT, turns.on_interrupt),
         on_signal(ANSWER_ATTACH, turns.on_attach),
     ]
-    table = models.load(settings.models_file, settings.sandbox_url)
+    table = aliases.load(settings.models_file, settings.sandbox_url)
     async with open_chat_model(settings.max_answer_bytes) as chat_model:
         async with (
             kernel.read_live(f"llm-stream:{settings.instance}", signals) as reader,
@@ -62,13 +62,13 @@ async def _publish(log: Log, facts: Sequence[Record]) -> None:
 def _reload(settings: LlmStreamSettings, deps: Deps) -> None:
     """Swap the table between two turns; a file that is wrong changes nothing."""
     try:
-        deps.models = models.load(settings.models_file, settings.sandbox_url)
-    except models.ModelsFileError as error:
+        deps.aliases = aliases.load(settings.models_file, settings.sandbox_url)
+    except aliases.ModelsFileError as error:
         MODELS_RELOADS.labels("refused").inc()
         log.error("models file refused, the former one stays", error=str(error))
     else:
         MODELS_RELOADS.labels("done").inc()
-        log.info("models reloaded", aliases=sorted(deps.models.aliases))
+        log.info("models reloaded", aliases=sorted(deps.aliases.aliases))
 
 
 def build(settings: LlmStreamSettings) -> Service[LlmStreamSettings, Deps]:

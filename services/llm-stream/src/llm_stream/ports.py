@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from llm_stream.models import Upstream
+from llm_stream.aliases import Upstream
 
 # The statuses below 500 that the same upstream may take back.
 TRANSIENT = frozenset({408, 409, 425, 429})

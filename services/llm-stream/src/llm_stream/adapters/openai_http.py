@@ -11,7 +11,7 @@ import orjson
 
 from common.providers.retry_after import retry_after
 from llm_stream.adapters.http1 import Connection, Connections, Lost, Sink, Target, target_of
-from llm_stream.models import Upstream
+from llm_stream.aliases import Upstream
 from llm_stream.ports import Patience, Take, UpstreamBroken, UpstreamBusy, UpstreamRefused
 
 # Statuses that say "the request itself is wrong"; 401, 403 and 404 mean that our own configuration is.

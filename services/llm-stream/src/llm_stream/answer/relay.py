@@ -10,11 +10,11 @@ from typing import Any, cast
 
 import orjson
 
-from llm_stream.models import Alias, Upstream
+from llm_stream.aliases import Alias, Upstream
+from llm_stream.answer.sentences import SkipPrefix, releasable
+from llm_stream.answer.template import Template
 from llm_stream.ports import UpstreamBroken
-from llm_stream.sentences import SkipPrefix, releasable
-from llm_stream.template import Template
-from llm_stream.turn import Turn
+from llm_stream.turns.turn import Turn
 
 DONE = b"[DONE]"
 SPOKEN = frozenset({"role", "content"})

@@ -30,14 +30,14 @@ from common.events.record import Record
 from common.failures import Refused
 from common.kernel.tasks import end
 from common.metrics import labelled
-from llm_stream.active import with_active_set
-from llm_stream.failover import Attempts, Breakers, ReplyFailed, TooLong, merge_request
+from llm_stream.aliases import Alias, AliasTable, Upstream
+from llm_stream.answer.active_set import with_active_set
+from llm_stream.answer.failover import Attempts, Breakers, ReplyFailed, TooLong, merge_request
+from llm_stream.answer.relay import Relay, provider_headers
 from llm_stream.metrics import TOKENS, TURNS
-from llm_stream.models import Alias, Models, Upstream
 from llm_stream.ports import ChatModel, Patience, UpstreamBroken
-from llm_stream.relay import Relay, provider_headers
-from llm_stream.turn import Turn
-from llm_stream.turns import Ended, Turns
+from llm_stream.turns.registry import Ended, Turns
+from llm_stream.turns.turn import Turn
 
 log = structlog.get_logger(__name__)
 
@@ -51,14 +51,14 @@ TAKEN_SECONDS = 0.5
 
 @dataclass(slots=True)
 class Deps:
-    """What the use case works with; `models` is swapped on reload, `facts` go to the log."""
+    """What the use case works with; `aliases` is swapped on reload, `facts` go to the log."""
 
     facts: Batcher[Record]
     live: LiveWriter
     turns: Turns
     chat_model: ChatModel
     breakers: Breakers
-    models: Models
+    aliases: AliasTable
     active_sets: ActiveSets
 
 
@@ -191,7 +191,7 @@ async def _converse(turn: Turn, deps: Deps, made: list[chat.Attempt]) -> Answere
 
 
 async def _by_alias(turn: Turn, name: str, deps: Deps, made: list[chat.Attempt]) -> Answered:
-    alias = deps.models.aliases.get(name)
+    alias = deps.aliases.aliases.get(name)
     if alias is None:
         message = f"The model '{name}' does not exist."
         raise ReplyFailed(

@@ -12,8 +12,8 @@ from common.events.chat import AnswerEnd, AnswerStart, ChatReplyRequested, StopR
 from common.events.envelope import Event
 from common.failures import Refused
 from common.metrics import labelled
+from llm_stream.aliases import Upstream
 from llm_stream.metrics import FIRST_TOKEN, STOP_SECONDS
-from llm_stream.models import Upstream
 from llm_stream.ports import Answer
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_stream.template import Template
+from llm_stream.answer.template import Template
 from tests.support.llm_stream import chunk
 from tests.support.relay import Mailbox, relay_on
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from common.bus.live.frames import FrameKind
 from llm_stream.adapters.openai_http import EventLines
+from llm_stream.answer.relay import Relay
 from llm_stream.ports import UpstreamBroken
-from llm_stream.relay import Relay
 from tests.support.llm_stream import chunk, messages
 from tests.support.relay import Mailbox, relay_on
 

@@ -35,7 +35,7 @@ from common.events.envelope import Event
 from common.events.record import Record
 from common.events.reply import Reply
 from llm_stream.metrics import TURNS_RUNNING
-from llm_stream.turn import Turn
+from llm_stream.turns.turn import Turn
 
 log = structlog.get_logger(__name__)
 

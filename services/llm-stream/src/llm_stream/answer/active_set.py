@@ -10,9 +10,9 @@ from common.bus.port import BusUnavailableError
 from common.clients.resources.client import ActiveSets, BrokenSetError, Resolved
 from common.events.chat import ChatReplyRequested, ReplyError
 from common.events.resources import DEFAULT_PROJECT
-from llm_stream.failover import ReplyFailed
+from llm_stream.aliases import Alias
+from llm_stream.answer.failover import ReplyFailed
 from llm_stream.metrics import ACTIVE_SETS
-from llm_stream.models import Alias
 
 # A caller would rather have an answer without the set than wait longer for it.
 RESOLVE_SECONDS = 1.0

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from common.events.backoff import Backoff
 from common.providers.breaker import Breaker
 from common.providers.retry_after import retry_after
-from llm_stream.failover import BACKOFF, BUSY_BACKOFF, failed, merge_request
-from llm_stream.models import OPENAI_URL, ModelsFileError, Upstream, load
+from llm_stream.aliases import OPENAI_URL, ModelsFileError, Upstream, load
+from llm_stream.answer.failover import BACKOFF, BUSY_BACKOFF, failed, merge_request
+from llm_stream.answer.sentences import LONGEST_HELD, SkipPrefix, releasable
 from llm_stream.ports import UpstreamBroken, UpstreamBusy
-from llm_stream.sentences import LONGEST_HELD, SkipPrefix, releasable
 
 # -- breaker ----------------------------------------------------------------------------------------------------------
 
