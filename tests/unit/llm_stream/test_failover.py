@@ -12,8 +12,11 @@ from common.events.backoff import Backoff
 from common.providers.breaker import Breaker
 from common.providers.retry_after import retry_after
 from llm_stream.aliases import OPENAI_URL, ModelsFileError, Upstream, load
-from llm_stream.answer.failover import BACKOFF, BUSY_BACKOFF, failed, merge_request
-from llm_stream.answer.sentences import LONGEST_HELD, SkipPrefix, releasable
+from llm_stream.answer.ask import merge_request
+from llm_stream.answer.attempt import BUSY_BACKOFF
+from llm_stream.answer.failover import BACKOFF
+from llm_stream.answer.failure import failed
+from llm_stream.answer.sentences import MAX_HELD_CHARACTERS, SkipPrefix, releasable
 from llm_stream.ports import UpstreamBroken, UpstreamBusy
 
 # -- breaker ----------------------------------------------------------------------------------------------------------
@@ -121,8 +124,8 @@ def test_a_probe_that_meets_a_rate_limit_is_repeated_after_the_rest(breaker: Bre
         ("3.14 is pi", ""),
         ("line one\nline two", "line one\n"),
         ("\u4f60\u597d\u3002\u518d", "\u4f60\u597d\u3002"),
-        ("a" * (LONGEST_HELD - 1), ""),
-        ("a" * LONGEST_HELD, "a" * LONGEST_HELD),
+        ("a" * (MAX_HELD_CHARACTERS - 1), ""),
+        ("a" * MAX_HELD_CHARACTERS, "a" * MAX_HELD_CHARACTERS),
         ("word " * 60 + "end", "word " * 60),
     ],
 )
@@ -137,7 +140,7 @@ def test_held_text_is_neither_lost_nor_held_for_long(text: str) -> None:
         held += character
         end = releasable(held)
         out, held = out + held[:end], held[end:]
-        assert len(held) < LONGEST_HELD
+        assert len(held) < MAX_HELD_CHARACTERS
     assert out + held == text
 
 

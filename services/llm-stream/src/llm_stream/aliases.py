@@ -88,6 +88,11 @@ class AliasTable(_Section):
 
     aliases: Mapping[Name, Alias] = {}
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All aliases, sorted."""
+        return tuple(sorted(self.aliases))
+
     @model_validator(mode="after")
     def _larger_exists(self) -> "AliasTable":
         for name, alias in self.aliases.items():

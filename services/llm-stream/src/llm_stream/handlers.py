@@ -10,8 +10,8 @@ from common.events.chat import (
 from common.events.envelope import Event
 from common.events.reply import Reply
 from common.kernel.handlers import Handlers, answer, on
+from llm_stream.deps import Deps
 from llm_stream.turns import life
-from llm_stream.turns.life import Deps
 
 
 async def on_chat_reply_requested(event: Event[ChatReplyRequested], deps: Deps) -> None:
@@ -22,7 +22,7 @@ async def on_chat_reply_requested(event: Event[ChatReplyRequested], deps: Deps) 
 async def on_chat_models_requested(event: Event[ChatModelsRequested], deps: Deps) -> Reply[ModelNames]:
     """Say which models there are."""
     del event
-    return Reply(ModelNames(models=tuple(sorted(deps.aliases.aliases))))
+    return Reply(ModelNames(models=deps.aliases.names))
 
 
 HANDLERS: Handlers[Deps] = (

@@ -1,4 +1,4 @@
-"""What the use case needs from outside: an upstream that streams, and the verdicts about its failures."""
+"""What the use cases need from outside: an upstream that streams, and its failures sorted by what to do."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -73,8 +73,8 @@ class Patience:
 Take = Callable[[bytes], bool]
 
 
-class Answer(Protocol):
-    """An answer that is arriving."""
+class UpstreamAnswer(Protocol):
+    """An answer that is arriving from an upstream."""
 
     async def relay(self, take: Take) -> None:
         """Hand over the `data:` payloads of the SSE body where they arrive, until one was the last or the body ends.
@@ -95,7 +95,9 @@ class Answer(Protocol):
 class ChatModel(Protocol):
     """An OpenAI-compatible chat endpoint."""
 
-    def ask(self, upstream: Upstream, body: dict[str, Any], patience: Patience) -> AbstractAsyncContextManager[Answer]:
+    def ask(
+        self, upstream: Upstream, body: dict[str, Any], patience: Patience
+    ) -> AbstractAsyncContextManager[UpstreamAnswer]:
         """Send a request; entered once the upstream accepted it.
 
         Raises UpstreamBroken, UpstreamBusy or UpstreamRefused.
