@@ -84,8 +84,8 @@ class Frames:
         self._add(FrameKind.DATA, b"id: %d\ndata: %b\n\n" % (len(self.kept) + 1, body), 0)
 
     def end(self, how: AnswerEnd) -> None:
-        """Close the answer with how it ended."""
-        self._add(FrameKind.END, how.model_dump_json(exclude_none=True).encode(), 0)
+        """Close the answer with how it ended; only fields that were set travel."""
+        self._add(FrameKind.END, how.model_dump_json(exclude_unset=True).encode(), 0)
 
     def refuse(self, refused: Refused) -> None:
         """Close an answer whose frames are lost, outside the order: a number would be taken for a repetition."""

@@ -183,11 +183,12 @@ def _spent(turn: Turn) -> dict[str, Any]:
 
 def _end(fact: Fact, outcome: FinishedAnswer | AnswerFailed | None) -> AnswerEnd:
     """What the END frame tells the gateway."""
-    error = None
-    if isinstance(outcome, AnswerFailed):
-        error = AnswerError(**outcome.error.model_dump(), retry_after=outcome.retry_after)
+    how = fact.spec.type.rpartition(".")[2]
     usage = TokenCounts(**fact.payload.usage.model_dump(exclude={"estimated"}))
-    return AnswerEnd(outcome=fact.spec.type.rpartition(".")[2], usage=usage, error=error)
+    if not isinstance(outcome, AnswerFailed):
+        return AnswerEnd(outcome=how, usage=usage)
+    error = AnswerError(**outcome.error.model_dump(), retry_after=outcome.retry_after)
+    return AnswerEnd(outcome=how, usage=usage, error=error)
 
 
 def _refusal(error: ReplyError) -> Refused:
