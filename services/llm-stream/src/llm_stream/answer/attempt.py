@@ -70,7 +70,8 @@ class Attempt:
     ) -> bool:
         self.incoming = None
         self._seconds = time.monotonic() - self._started
-        self.error = error if isinstance(error, UpstreamError) else None
+        # Its traceback would keep this attempt, and all it knows, until the next collection.
+        self.error = error.with_traceback(None) if isinstance(error, UpstreamError) else None
         self.outcome = self._judge(error)
         self._measure()
         return self.error is not None
