@@ -1,7 +1,6 @@
 """Last stage: what was held back of the end is sent, and what the answer cost is settled."""
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from common.events.chat import Usage
 from llm_stream.aliases import Upstream
@@ -22,8 +21,7 @@ class HeardAnswer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class FinishedAnswer:
+class FinishedAnswer(NamedTuple):
     """A whole answer, sent to its end."""
 
     upstream: Upstream

@@ -1,15 +1,14 @@
 """What the stages of an answer share: the request, what was sent of the answer, and the attempts made for it."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from common.events.chat import ChatReplyRequested
 from llm_stream.answer.attempt import Attempts
 from llm_stream.answer.frames import Frames
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerInProgress:
+class AnswerInProgress(NamedTuple):
     """One answer as it comes about; `deadline` is unix seconds.
 
     `is_ours` waits until it is known whether this instance is the one to answer. Nothing is sent before that.

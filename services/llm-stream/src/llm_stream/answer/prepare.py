@@ -1,7 +1,6 @@
 """First stage: from the request as it was received to the one that upstreams are asked with."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from common.clients.resources.client import ActiveSets
 from common.events.chat import ChatReplyRequested
@@ -10,8 +9,7 @@ from llm_stream.answer.active_set import with_active_set
 from llm_stream.answer.failure import bad_request
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedRequest:
+class PreparedRequest(NamedTuple):
     """What upstreams are asked: the alias that answers, and the body with the active set in it."""
 
     request: ChatReplyRequested
