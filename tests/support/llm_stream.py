@@ -50,7 +50,7 @@ HELLO_TEXT = HELLO.removeprefix("Say: ")
 
 
 @dataclass(frozen=True)
-class Alias:
+class AliasUnderTest:
     """A model alias of one test; `models` are the sandbox models behind it, in order."""
 
     name: str
@@ -137,7 +137,7 @@ class Heard:
         return dict(orjson.loads(ends[0]))
 
 
-class Turn:
+class Exchange:
     """One request under way."""
 
     def __init__(self, request_id: str, session_id: str, waiter: Waiter) -> None:
@@ -186,14 +186,14 @@ class World:
 
     # -- the models file ----------------------------------------------------------------------------------------
 
-    async def alias(self, *upstreams: str | dict[str, Any], name: str | None = None, **options: Any) -> Alias:
+    async def alias(self, *upstreams: str | dict[str, Any], name: str | None = None, **options: Any) -> AliasUnderTest:
         """Add an alias and have the service reload; an upstream is given by its sandbox faults or its own table."""
         alias = name or f"alias-{uuid.uuid4().hex[:8]}"
         tables = [self._upstream(alias, position, each) for position, each in enumerate(upstreams)]
         self._tables[alias] = alias_table(alias, tables, {**PATIENCE, **options})
         await self.reload()
         names, models = tuple(t["name"] for t in tables), tuple(t["model"] for t in tables)
-        return Alias(alias, models, names)
+        return AliasUnderTest(alias, models, names)
 
     def _upstream(self, alias: str, position: int, given: str | dict[str, Any]) -> dict[str, Any]:
         table: dict[str, Any] = {
@@ -240,7 +240,7 @@ class World:
     @asynccontextmanager
     async def turn(
         self,
-        model: Alias | str,
+        model: AliasUnderTest | str,
         said: str = HELLO,
         *,
         stream: bool = True,
@@ -251,7 +251,7 @@ class World:
         project_id: str | None = None,
         resume_grace: float = 0.0,
         **body: Any,
-    ) -> AsyncIterator[Turn]:
+    ) -> AsyncIterator[Exchange]:
         """Ask for an answer that must be complete within `seconds`; `body` is merged into the request."""
         name = model if isinstance(model, str) else model.name
         request_id = request_id or f"chatcmpl-{uuid.uuid4().hex}"
@@ -279,22 +279,22 @@ class World:
         )
         with self.reader.waiting(request_id) as waiter:
             await self.log.publish(event.record())
-            yield Turn(request_id, payload.session_id, waiter)
+            yield Exchange(request_id, payload.session_id, waiter)
 
-    async def ask(self, model: Alias | str, said: str = HELLO, **options: Any) -> tuple[Heard, Any]:
+    async def ask(self, model: AliasUnderTest | str, said: str = HELLO, **options: Any) -> tuple[Heard, Any]:
         """The whole of one turn: what was heard, and the fact about it."""
         async with self.turn(model, said, **options) as turn:
             heard = await turn.ended()
         return heard, await self.fact(turn.id)
 
-    async def stop(self, turn: Turn, reason: StopReason = "client_closed", **fields: Any) -> float:
+    async def stop(self, turn: Exchange, reason: StopReason = "client_closed", **fields: Any) -> float:
         """Signal that a turn is to stop; returns when, in unix seconds."""
         at = time.time()
         stop = AnswerStop(request_id=turn.id, reason=reason, at=at, mailbox=self.reader.mailbox, **fields)
         await self.live.signal(ANSWER_STOP, stop)
         return at
 
-    async def attach(self, turn: Turn) -> None:
+    async def attach(self, turn: Exchange) -> None:
         """Take a turn up behind what was heard of it."""
         heard, mailbox = turn.heard.frames, self.reader.mailbox
         after = heard[-1].number if heard else 0

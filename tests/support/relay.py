@@ -4,11 +4,15 @@ from typing import cast
 
 from common.bus.live.frames import Frame, FrameKind
 from common.bus.live.writer import LiveWriter
-from common.events.chat import CHAT_REPLY_REQUESTED, ChatReplyRequested
-from common.events.envelope import Event
-from llm_stream.models import Alias, Upstream
-from llm_stream.relay import Relay
-from llm_stream.turn import Turn
+from common.events.chat import ChatReplyRequested
+from common.providers.breaker import Breaker
+from llm_stream.aliases import Alias, Upstream
+from llm_stream.answer.attempt import Attempt
+from llm_stream.answer.delivery import Delivery
+from llm_stream.answer.frames import Frames
+from llm_stream.answer.prepare import PreparedRequest
+from llm_stream.answer.relay import Relay
+from llm_stream.ports import Patience
 
 UPSTREAM = Upstream(name="a", base_url="http://h", model="m")
 
@@ -27,6 +31,8 @@ class Mailbox:
 
 
 def relay_on(mailbox: Mailbox, release: str, choices: int = 1, *, include_usage: bool = False) -> Relay:
+    """A relay into `mailbox` of the first attempt at `UPSTREAM`."""
+    body = {"messages": [], "n": choices, "stream_options": {"include_usage": include_usage}}
     request = ChatReplyRequested(
         request_id="chatcmpl-1",
         org_id="o",
@@ -34,10 +40,11 @@ def relay_on(mailbox: Mailbox, release: str, choices: int = 1, *, include_usage:
         session_id="s",
         model="alias",
         stream=True,
-        body={"messages": []},
+        body=body,
         received_at=1_795_000_000.0,
     )
-    event = Event(CHAT_REPLY_REQUESTED, request, reply_to="mailbox")
-    turn = Turn(event, cast("LiveWriter", mailbox), lambda: None)
     alias = Alias.model_validate({"upstreams": [UPSTREAM], "release": release})
-    return Relay(turn, alias, UPSTREAM, include_usage=include_usage, choices=choices)
+    prepared = PreparedRequest(request, alias, body)
+    attempt = Attempt(prepared, UPSTREAM, Breaker(), Patience(connect=1.0, first_byte=1.0, idle=1.0), 1)
+    delivery = Delivery(cast("LiveWriter", mailbox), "mailbox")
+    return Relay(attempt, Frames(request, request.received_at + 120.0, delivery, lambda: None))

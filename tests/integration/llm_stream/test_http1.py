@@ -13,7 +13,7 @@ import trustme
 from llm_stream.adapters import http1
 from llm_stream.adapters.http1 import Connection, Connections, Lost, Target, target_of
 from llm_stream.adapters.openai_http import OpenAIHttp
-from llm_stream.models import Upstream
+from llm_stream.aliases import Upstream
 from llm_stream.ports import Patience, UpstreamBroken
 from tests.support.waiting import eventually
 

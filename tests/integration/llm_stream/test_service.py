@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from common.events.chat import CHAT_REQUESTS
-from tests.support.llm_stream import HELLO_TEXT, PATIENCE, Alias, World, alias_table, chunk, messages, scripted
+from tests.support.llm_stream import HELLO_TEXT, PATIENCE, AliasUnderTest, World, alias_table, chunk, messages, scripted
 from tests.support.waiting import eventually
 
 # How many failures a breaker bears.
@@ -103,14 +103,14 @@ async def test_every_turn_leaves_exactly_one_fact(llm_world: World) -> None:
     double = [await llm_world.alias(fault, "delay-5") for fault in faults]
     asked: dict[str, str] = {}
 
-    async def one(alias: Alias | str) -> None:
+    async def one(alias: AliasUnderTest | str) -> None:
         async with llm_world.turn(alias, stream=dice.random() < 0.7, seconds=dice.choice([2.0, 10.0])) as turn:
             if dice.random() < 0.3:
                 await asyncio.sleep(dice.random() * 0.1)
                 await llm_world.stop(turn)
             asked[turn.id] = (await turn.ended()).end["outcome"]
 
-    asks: list[Alias | str] = [*single, *double, "no-such-model"] * 6
+    asks: list[AliasUnderTest | str] = [*single, *double, "no-such-model"] * 6
     await asyncio.gather(*(one(alias) for alias in asks))
 
     async def all_handled() -> bool:

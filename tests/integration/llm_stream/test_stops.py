@@ -10,13 +10,13 @@ import pytest
 
 from common.bus.live.frames import FrameKind
 from common.events.chat import ANSWER_STOP, SESSION_INTERRUPT, AnswerStop, SessionInterrupt
-from tests.support.llm_stream import Alias, Heard, Turn, World
+from tests.support.llm_stream import AliasUnderTest, Exchange, Heard, World
 from tests.support.waiting import eventually
 
 SLOW = "delay-20+chunks-400"
 
 
-async def reached(world: World, alias: Alias, position: int = 0) -> None:
+async def reached(world: World, alias: AliasUnderTest, position: int = 0) -> None:
     """Wait until an upstream has been asked."""
 
     async def asked() -> bool:
@@ -25,7 +25,7 @@ async def reached(world: World, alias: Alias, position: int = 0) -> None:
     await eventually(asked)
 
 
-async def stopped(world: World, turn: Turn, **fields: Any) -> tuple[Heard, Any]:
+async def stopped(world: World, turn: Exchange, **fields: Any) -> tuple[Heard, Any]:
     """Stop a turn; returns what was heard and the fact."""
     at = await world.stop(turn, **fields)
     heard = await turn.ended()

@@ -16,14 +16,17 @@ from common.clients.resources.client import open_reader
 from common.events.chat import ANSWER_ATTACH, ANSWER_STOP, SESSION_INTERRUPT
 from common.events.record import Record
 from common.kernel.service import Kernel, Service
-from llm_stream import models
+from llm_stream import aliases
 from llm_stream.adapters.openai_http import open_chat_model
-from llm_stream.failover import Breakers
+from llm_stream.answer.failover import Breakers
+from llm_stream.deps import Deps
 from llm_stream.handlers import HANDLERS
 from llm_stream.metrics import MODELS_RELOADS
-from llm_stream.replies import Deps
 from llm_stream.settings import LlmStreamSettings
-from llm_stream.turns import Turns
+from llm_stream.turns.claim import Claims
+from llm_stream.turns.early_stops import EarlyStops
+from llm_stream.turns.gateways import GatewayWatch
+from llm_stream.turns.registry import RunningTurns
 
 log = structlog.get_logger(__name__)
 
@@ -34,22 +37,32 @@ FACTS_LINGER_SECONDS = 0.05
 @asynccontextmanager
 async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterator[Deps]:
     """Everything a turn needs; raises ModelsFileError at boot when the models file is wrong."""
-    turns = Turns(kernel.live, keep_seconds=settings.resume_seconds)
+    early_stops = EarlyStops(kernel.live)
+    turns = RunningTurns(kernel.live, early_stops)
     signals = [
         on_signal(ANSWER_STOP, turns.on_stop),
         on_signal(SESSION_INTERRUPT, turns.on_interrupt),
         on_signal(ANSWER_ATTACH, turns.on_attach),
     ]
-    table = models.load(settings.models_file, settings.sandbox_url)
+    table = aliases.load(settings.models_file, settings.sandbox_url)
     async with open_chat_model(settings.max_answer_bytes) as chat_model:
         async with (
             kernel.read_live(f"llm-stream:{settings.instance}", signals) as reader,
             open_reader(settings.redis_url, Requester(kernel.log, reader), kernel.tasks) as resources,
         ):
-            turns.owner = reader.mailbox
             facts = Batcher(partial(_publish, kernel.log), name="publish-facts", linger=FACTS_LINGER_SECONDS)
-            deps = Deps(facts, kernel.live, turns, chat_model, Breakers(), table, resources.sets)
-            kernel.tasks.spawn(turns.watch_gateways(), "watch-gateways")
+            deps = Deps(
+                facts=facts,
+                live=kernel.live,
+                claims=Claims(kernel.live, owner=reader.mailbox, keep_seconds=settings.resume_seconds),
+                turns=turns,
+                early_stops=early_stops,
+                chat_model=chat_model,
+                breakers=Breakers(),
+                aliases=table,
+                active_sets=resources.sets,
+            )
+            kernel.tasks.spawn(GatewayWatch(kernel.live, turns, reader.mailbox).run(), "watch-gateways")
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, settings, deps)
             yield deps
             await facts.close()
@@ -62,13 +75,13 @@ async def _publish(log: Log, facts: Sequence[Record]) -> None:
 def _reload(settings: LlmStreamSettings, deps: Deps) -> None:
     """Swap the table between two turns; a file that is wrong changes nothing."""
     try:
-        deps.models = models.load(settings.models_file, settings.sandbox_url)
-    except models.ModelsFileError as error:
+        deps.aliases = aliases.load(settings.models_file, settings.sandbox_url)
+    except aliases.ModelsFileError as error:
         MODELS_RELOADS.labels("refused").inc()
         log.error("models file refused, the former one stays", error=str(error))
     else:
         MODELS_RELOADS.labels("done").inc()
-        log.info("models reloaded", aliases=sorted(deps.models.aliases))
+        log.info("models reloaded", aliases=list(deps.aliases.names))
 
 
 def build(settings: LlmStreamSettings) -> Service[LlmStreamSettings, Deps]:

@@ -10,19 +10,19 @@ from common.events.chat import (
 from common.events.envelope import Event
 from common.events.reply import Reply
 from common.kernel.handlers import Handlers, answer, on
-from llm_stream import replies
-from llm_stream.replies import Deps
+from llm_stream.deps import Deps
+from llm_stream.turns import life
 
 
 async def on_chat_reply_requested(event: Event[ChatReplyRequested], deps: Deps) -> None:
     """Answer, streaming."""
-    await replies.answer(event, deps)
+    await life.answer(event, deps)
 
 
 async def on_chat_models_requested(event: Event[ChatModelsRequested], deps: Deps) -> Reply[ModelNames]:
     """Say which models there are."""
     del event
-    return Reply(ModelNames(models=tuple(sorted(deps.models.aliases))))
+    return Reply(ModelNames(models=deps.aliases.names))
 
 
 HANDLERS: Handlers[Deps] = (

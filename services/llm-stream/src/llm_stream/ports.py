@@ -1,11 +1,11 @@
-"""What the use case needs from outside: an upstream that streams, and the verdicts about its failures."""
+"""What the use cases need from outside: an upstream that streams, and its failures sorted by what to do."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from llm_stream.models import Upstream
+from llm_stream.aliases import Upstream
 
 # The statuses below 500 that the same upstream may take back.
 TRANSIENT = frozenset({408, 409, 425, 429})
@@ -73,8 +73,8 @@ class Patience:
 Take = Callable[[bytes], bool]
 
 
-class Answer(Protocol):
-    """An answer that is arriving."""
+class UpstreamAnswer(Protocol):
+    """An answer that is arriving from an upstream."""
 
     async def relay(self, take: Take) -> None:
         """Hand over the `data:` payloads of the SSE body where they arrive, until one was the last or the body ends.
@@ -95,7 +95,9 @@ class Answer(Protocol):
 class ChatModel(Protocol):
     """An OpenAI-compatible chat endpoint."""
 
-    def ask(self, upstream: Upstream, body: dict[str, Any], patience: Patience) -> AbstractAsyncContextManager[Answer]:
+    def ask(
+        self, upstream: Upstream, body: dict[str, Any], patience: Patience
+    ) -> AbstractAsyncContextManager[UpstreamAnswer]:
         """Send a request; entered once the upstream accepted it.
 
         Raises UpstreamBroken, UpstreamBusy or UpstreamRefused.

@@ -11,7 +11,7 @@ import orjson
 
 from common.providers.retry_after import retry_after
 from llm_stream.adapters.http1 import Connection, Connections, Lost, Sink, Target, target_of
-from llm_stream.models import Upstream
+from llm_stream.aliases import Upstream
 from llm_stream.ports import Patience, Take, UpstreamBroken, UpstreamBusy, UpstreamRefused
 
 # Statuses that say "the request itself is wrong"; 401, 403 and 404 mean that our own configuration is.
@@ -22,7 +22,7 @@ MAX_ERROR_BYTES = 64 * 1024
 # The status already says most; what else the upstream has to say must not cost the turn much.
 ERROR_BODY_SECONDS = 2.0
 # However long connecting took, a connection that was made is listened to for so many seconds.
-SHORTEST_WAIT = 0.05
+MIN_WAIT_SECONDS = 0.05
 
 
 class _Watch:
@@ -67,7 +67,7 @@ class EventLines:
 
 
 class HttpAnswer:
-    """The port `Answer` on one exchange."""
+    """The port `UpstreamAnswer` on one exchange."""
 
     def __init__(self, connection: Connection, watch: _Watch, max_bytes: int) -> None:
         self._connection = connection
@@ -133,7 +133,7 @@ class OpenAIHttp:
             connection = await self._connections.take(target, patience.connect)
         except Lost as error:
             raise UpstreamBroken(f"connection failed: {error}") from error
-        first = max(SHORTEST_WAIT, patience.first_byte - (time.monotonic() - started))
+        first = max(MIN_WAIT_SECONDS, patience.first_byte - (time.monotonic() - started))
         watch = _Watch(connection, first, patience.idle)
         try:
             connection.send(head, content)

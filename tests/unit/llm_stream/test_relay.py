@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.bus.live.frames import FrameKind
+from common.events.chat import Usage
 from llm_stream.adapters.openai_http import EventLines
+from llm_stream.answer.relay import Relay
 from llm_stream.ports import UpstreamBroken
-from llm_stream.relay import Relay
 from tests.support.llm_stream import chunk, messages
 from tests.support.relay import Mailbox, relay_on
 
@@ -31,13 +32,11 @@ def said(packets: Sequence[bytes], release: str) -> list[bytes]:
     async def relayed() -> list[bytes]:
         mailbox = Mailbox()
         relay = relay_on(mailbox, release, include_usage=True)
-        turn = relay._turn
         for payload in payloads(packets):
             relay.take(payload)
         relay.check_whole()
-        relay.finish({"total_tokens": 3})
-        turn.flush()
-        turn.close()
+        relay.finish(Usage(total_tokens=3))
+        relay._frames.delivery.flush()
         return mailbox.data()
 
     return asyncio.run(relayed())
@@ -93,20 +92,19 @@ async def test_nothing_is_promised_before_something_is_said(release: str) -> Non
 
 async def test_held_text_counts_as_delivered_only_when_it_is_released() -> None:
     relay = relay_on(Mailbox(), "sentences")
-    turn = relay._turn
     for piece in ["A", " long", " sentence", " that", " ends.", " And"]:
         take(relay, chunk(piece))
-    assert turn.released_text == "A long sentence that ends. "
-    assert turn.generated_tokens == 6
-    assert 1 <= turn.delivered_tokens <= 6
+    assert relay._frames.released_text == "A long sentence that ends. "
+    assert relay.attempt.tokens == 6
+    assert 1 <= relay._frames.delivered_tokens <= 6
     take(relay, chunk(" on. It"))
-    assert turn.generated_tokens == 7 >= turn.delivered_tokens
+    assert relay.attempt.tokens == 7 >= relay._frames.delivered_tokens
 
 
 async def test_the_smallest_release_counts_as_delivered() -> None:
     relay = relay_on(Mailbox(), "sentences")
     take(relay, chunk("A. But this goes on and on and on"))
-    assert relay._turn.delivered_tokens == 1
+    assert relay._frames.delivered_tokens == 1
 
 
 @pytest.mark.parametrize("chunks", [[chunk("Hi")], [chunk("Hi"), chunk("x", "stop", index=1)]])

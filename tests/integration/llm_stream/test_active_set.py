@@ -12,7 +12,7 @@ import pytest
 from common.clients.resources.entries import Entry, place_key
 from common.events.resources import ACTIVE_RESOLVE_REQUESTED, RESOURCE_QUERIES
 from common.storage.resp import open_resp
-from tests.support.llm_stream import HELLO_TEXT, VALKEY_DATABASE, Alias, World
+from tests.support.llm_stream import HELLO_TEXT, VALKEY_DATABASE, AliasUnderTest, World
 
 SCHEMA = '{"type":"object","properties":{"city":{"type":"string"}}}'
 TOOL = {"name": "get_weather", "description": "Tells the weather.", "parameters": SCHEMA}
@@ -40,7 +40,7 @@ async def nothing_on(redis_url: str, *places: tuple[str, str]) -> None:
             await cache.execute(*Entry(1, time.time() + 300).put(place_key("org-1", *place)))
 
 
-async def asked(world: World, alias: Alias, **options: Any) -> dict[str, Any]:
+async def asked(world: World, alias: AliasUnderTest, **options: Any) -> dict[str, Any]:
     """What the upstream saw of one request."""
     heard, _ = await world.ask(alias, **options)
     assert heard.text() == HELLO_TEXT

@@ -1,8 +1,8 @@
 """From upstream chunks to the client's: the least rewriting that correctness allows.
 
-Replaced are the completion id, the creation time and the upstream's `system_fingerprint` (a voice platform
-would take it for a session id). The finish chunk is held until the upstream has really ended, so a stream
-that breaks is never passed off as complete.
+Replaced are the completion id and the creation time; the upstream's `system_fingerprint` is left out, since a voice
+platform would take it for a session id. The finish chunk is held until the upstream has really ended, so a stream that
+breaks is never passed off as complete.
 """
 
 import time
@@ -10,43 +10,46 @@ from typing import Any, cast
 
 import orjson
 
-from llm_stream.models import Alias, Upstream
-from llm_stream.ports import UpstreamBroken
-from llm_stream.sentences import SkipPrefix, releasable
-from llm_stream.template import Template
-from llm_stream.turn import Turn
+from common.events.chat import Usage
+from llm_stream.answer.attempt import Attempt
+from llm_stream.answer.frames import Frames
+from llm_stream.answer.in_progress import AnswerInProgress
+from llm_stream.answer.sentences import SkipPrefix, releasable
+from llm_stream.answer.template import Template
+from llm_stream.ports import UpstreamAnswer, UpstreamBroken
 
 DONE = b"[DONE]"
 SPOKEN = frozenset({"role", "content"})
 # Of a stream whose chunks differ in more than their text nothing is learnt, however long it is.
-LESSONS = 3
+MAX_LESSONS = 3
 
 
 class Relay:
-    """Carries one attempt's stream into a turn. Nothing is said before there is something to say."""
+    """Carries one attempt's stream into the client's answer. Nothing is sent before there is something to say."""
 
-    def __init__(self, turn: Turn, alias: Alias, upstream: Upstream, *, include_usage: bool, choices: int) -> None:
-        self._turn = turn
-        self._upstream = upstream
-        self._include_usage = include_usage
-        self._choices = choices
+    def __init__(self, attempt: Attempt, frames: Frames) -> None:
+        prepared = attempt.prepared
+        released = frames.released_text
+        self._frames = frames
+        self._request = prepared.request
+        self._include_usage = prepared.wants_usage
+        self._choices = prepared.choices
         # A continuation is always compared with what was released, whoever continues.
-        self._hold = alias.holds_sentences or bool(turn.released_text)
-        self._skip = SkipPrefix(turn.released_text)
+        self._hold = prepared.alias.holds_sentences or bool(released)
+        self._skip = SkipPrefix(released)
         self._held: dict[int, str] = {}
         self._held_tokens: dict[int, int] = {}
         self._tail: list[dict[str, Any]] = []
         self._last: dict[str, Any] = {}
-        self._opened: set[int] = {0} if turn.begun else set()
+        self._opened: set[int] = {0} if frames.begun else set()
         self._finished: set[int] = set()
         self._template: Template | None = None
-        self._lessons = LESSONS
-        turn.upstream, turn.attempt_tokens, turn.first_byte_at = upstream, 0, None
+        self._lessons = MAX_LESSONS
+        self.attempt = attempt
         self.ended = False
-        self.model = upstream.model
+        self.model = attempt.upstream.model
         self.usage: dict[str, Any] | None = None
         self.finish_reason: str | None = None
-        self.tokens = 0
 
     def take(self, payload: bytes) -> bool:
         """One `data:` payload; whether the answer has ended. Raises UpstreamBroken on what is no part of one."""
@@ -58,11 +61,12 @@ class Relay:
         return self.ended
 
     def _take(self, payload: bytes) -> None:
-        if self._turn.first_byte_at is None:
-            self._turn.first_byte_at = time.time()
+        attempt = self.attempt
+        if attempt.first_byte_at is None:
+            attempt.first_byte_at = time.time()
         if self._template is not None and (plain := self._template.fill(payload)) is not None:
-            self._count(1)
-            self._turn.emit(plain[0], tokens=1, text=plain[1])
+            attempt.tokens += 1
+            self._frames.emit(plain[0], tokens=1, text=plain[1])
             return
         chunk = _parse(payload)
         usage = chunk.pop("usage", None)
@@ -71,19 +75,14 @@ class Relay:
         self.model = chunk.get("model") or self.model
         choices = chunk["choices"]
         if len(choices) == 1 and not self._hold and _is_plain(choices[0]):
-            self._count(1)
-            told = self._emit(chunk, choices[0]["delta"]["content"], tokens=1)
+            attempt.tokens += 1
+            sent = self._emit(chunk, choices[0]["delta"]["content"], tokens=1)
             # Not plain any more is the first of a choice, which was given its role.
             if self._lessons > 0 and _is_plain(choices[0]):
                 self._lessons -= 1
-                self._template = Template.learn(payload, told)
+                self._template = Template.learn(payload, sent)
         elif choices:
             self._take_choices(chunk, choices)
-
-    def _count(self, tokens: int) -> None:
-        self.tokens += tokens
-        self._turn.generated_tokens += tokens
-        self._turn.attempt_tokens = self.tokens
 
     def _take_choices(self, chunk: dict[str, Any], choices: list[dict[str, Any]]) -> None:
         finished = False
@@ -93,7 +92,7 @@ class Relay:
                 self.finish_reason = choice["finish_reason"]
                 self._finished.add(choice.get("index", 0))
         tokens = _tokens_of(choices)
-        self._count(tokens)
+        self.attempt.tokens += tokens
         if self._hold:
             self._hold_back(chunk, choices)
         elif finished:
@@ -130,8 +129,8 @@ class Relay:
     # -- out ------------------------------------------------------------------------------------------------
 
     def _emit(self, chunk: dict[str, Any], text: str, *, tokens: int) -> bytes:
-        """Say a chunk as ours; returns it as it is told."""
-        request = self._turn.request
+        """Send a chunk as ours; returns it as it is sent."""
+        request = self._request
         chunk["id"] = request.request_id
         chunk["object"] = "chat.completion.chunk"
         chunk["created"] = int(request.received_at)
@@ -144,14 +143,17 @@ class Relay:
                 # Node's client cannot finalise a message whose role it never heard.
                 self._opened.add(index)
                 choice["delta"] = {"role": "assistant", **choice["delta"]}
-        self._turn.start(provider_headers(self._upstream))
-        told = orjson.dumps(chunk)
-        self._turn.emit(told, tokens=tokens, text=text)
-        return told
+        self._frames.start(self.attempt.provider_headers)
+        sent = orjson.dumps(chunk)
+        self._frames.emit(sent, tokens=tokens, text=text)
+        return sent
 
-    def finish(self, usage: dict[str, Any]) -> None:
-        """The stream is whole: release what was held, the finish chunk, usage if asked for, and `[DONE]`."""
-        self._turn.defer()
+    def finish(self, usage: Usage) -> None:
+        """The stream is whole: send what was held, the finish chunk, usage if wanted, and `[DONE]`.
+
+        The usage is told as the upstream reported it, and as `usage` where it reported none.
+        """
+        self._frames.delivery.defer()
         if rest := self._skip.finish():
             self._held[0] = self._held.get(0, "") + rest
         for index, text in self._held.items():
@@ -160,17 +162,31 @@ class Relay:
         for chunk in self._tail:
             self._emit(chunk, _text_of(chunk["choices"]), tokens=_tokens_of(chunk["choices"]))
         if self._include_usage:
-            last = {"id": self._turn.request.request_id, "object": "chat.completion.chunk", "model": self.model}
-            created = int(self._turn.request.received_at)
-            self._turn.emit(orjson.dumps({**last, "created": created, "choices": [], "usage": usage}))
-        self._turn.emit(DONE)
+            last = {"id": self._request.request_id, "object": "chat.completion.chunk", "model": self.model}
+            counts = self.usage if self.usage is not None else usage.model_dump(exclude={"estimated"})
+            created = int(self._request.received_at)
+            self._frames.emit(orjson.dumps({**last, "created": created, "choices": [], "usage": counts}))
+        self._frames.emit(DONE)
 
     def check_whole(self) -> None:
         """Raises UpstreamBroken unless every choice finished and the upstream said it was done."""
         if len(self._finished) < self._choices:
             raise UpstreamBroken("the stream ended before the answer did")
-        if not self.ended and "done" in self._upstream.capabilities:
+        if not self.ended and "done" in self.attempt.upstream.capabilities:
             raise UpstreamBroken("the stream ended without [DONE]")
+
+
+async def relay(incoming: UpstreamAnswer, attempt: Attempt, answer: AnswerInProgress) -> Relay | None:
+    """Carry an upstream's stream into the answer, all but its end; None where another instance answers.
+
+    Raises UpstreamBroken.
+    """
+    carried = Relay(attempt, answer.frames)
+    if not await answer.is_ours():
+        return None
+    await incoming.relay(carried.take)
+    carried.check_whole()
+    return carried
 
 
 def _parse(payload: bytes) -> dict[str, Any]:
@@ -179,8 +195,8 @@ def _parse(payload: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise UpstreamBroken("the upstream sent a malformed chunk") from error
     if isinstance(chunk, dict) and chunk.get("error"):
-        told = chunk["error"]
-        message = told.get("message") if isinstance(told, dict) else told
+        reported = chunk["error"]
+        message = reported.get("message") if isinstance(reported, dict) else reported
         raise UpstreamBroken(f"the upstream reported an error mid-stream: {str(message)[:500]}")
     choices = chunk.get("choices") if isinstance(chunk, dict) else None
     if not isinstance(choices, list):
@@ -217,8 +233,3 @@ def _tokens_of(choices: list[dict[str, Any]]) -> int:
 
 def _text_of(choices: list[dict[str, Any]]) -> str:
     return "".join([choice["delta"].get("content") or "" for choice in choices])
-
-
-def provider_headers(upstream: Upstream) -> dict[str, str]:
-    """Every answer from the sandbox says so."""
-    return {"x-sonant-provider": upstream.provider} if upstream.provider == "sandbox" else {}

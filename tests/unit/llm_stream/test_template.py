@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_stream.template import Template
+from llm_stream.answer.template import Template
 from tests.support.llm_stream import chunk
 from tests.support.relay import Mailbox, relay_on
 
@@ -34,8 +34,8 @@ def told(payloads: list[bytes]) -> tuple[list[dict[str, Any]], str]:
     # As clients read it: an event stream is cut into lines before anything is parsed.
     lines = b"".join(frame.payload for frame in mailbox.frames[1:]).splitlines()
     data = [line.removeprefix(b"data: ") for line in lines if line.startswith(b"data: ")]
-    assert relay.tokens == relay._turn.generated_tokens == len(data)
-    return [orjson.loads(message) for message in data], relay._turn.released_text
+    assert relay.attempt.tokens == len(data)
+    return [orjson.loads(message) for message in data], relay._frames.released_text
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)

@@ -1,11 +1,11 @@
-"""Where text may be cut so that somebody else can go on speaking."""
+"""Where text may be cut so that another upstream can go on from there."""
 
 import re
 
 # An end mark with its closing quotes, followed by white space; CJK end marks need none; a line break also ends.
 BOUNDARY = re.compile("[.!?\u2026]+[\"'\u201d\u2019)\\]]*\\s+|[\u3002\uff01\uff1f]+[\u300d\u300f\u201d]?|\n+")
 # Text without any end mark still has to flow: this is about two spoken lines.
-LONGEST_HELD = 300
+MAX_HELD_CHARACTERS = 300
 
 
 def releasable(text: str) -> int:
@@ -13,7 +13,7 @@ def releasable(text: str) -> int:
     end = 0
     for match in BOUNDARY.finditer(text):
         end = match.end()
-    if end or len(text) < LONGEST_HELD:
+    if end or len(text) < MAX_HELD_CHARACTERS:
         return end
     return text.rfind(" ") + 1 or len(text)
 
@@ -36,13 +36,13 @@ class SkipPrefix:
         if not self._deciding:
             return text
         self._held += text
-        said = self._held.lstrip()
-        if self._expected.startswith(said):
+        heard = self._held.lstrip()
+        if self._expected.startswith(heard):
             return ""
-        if not said.startswith(self._expected):
+        if not heard.startswith(self._expected):
             self._deciding = False
             return self._joined(self._held)
-        rest = said[len(self._expected) :]
+        rest = heard[len(self._expected) :]
         # White space alone does not tell yet where the repetition ends.
         if not rest.strip():
             return ""

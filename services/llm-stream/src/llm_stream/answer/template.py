@@ -25,28 +25,28 @@ class _Around(NamedTuple):
 class Template:
     """Turns an upstream's chunk into the client's where nothing but the text has changed."""
 
-    def __init__(self, heard: _Around, told: _Around) -> None:
-        self._heard = heard
-        self._told = told
-        self._empty = len(heard.before) + len(heard.after)
+    def __init__(self, received: _Around, sent: _Around) -> None:
+        self._received = received
+        self._sent = sent
+        self._empty = len(received.before) + len(received.after)
 
     @classmethod
-    def learn(cls, heard: bytes, told: bytes) -> "Template | None":
+    def learn(cls, received: bytes, sent: bytes) -> "Template | None":
         """From a chunk as it came and as it was passed on, both valid; None where their text cannot be cut out."""
-        around_heard, around_told = _around(heard), _around(told)
-        return cls(around_heard, around_told) if around_heard and around_told else None
+        around_received, around_sent = _around(received), _around(sent)
+        return cls(around_received, around_sent) if around_received and around_sent else None
 
-    def fill(self, heard: bytes) -> tuple[bytes, str] | None:
+    def fill(self, received: bytes) -> tuple[bytes, str] | None:
         """The client's chunk and its text; None for a chunk of another shape, or without text."""
-        before, after = self._heard
-        if not (heard.startswith(before) and heard.endswith(after)) or len(heard) <= self._empty:
+        before, after = self._received
+        if not (received.startswith(before) and received.endswith(after)) or len(received) <= self._empty:
             return None
-        written = heard[len(before) : len(heard) - len(after)]
+        written = received[len(before) : len(received) - len(after)]
         try:
             text = orjson.loads(b'"%b"' % written)
         except orjson.JSONDecodeError:
             return None
-        return self._told.before + written + self._told.after, text
+        return self._sent.before + written + self._sent.after, text
 
 
 def _around(chunk: bytes) -> _Around | None:

@@ -1,4 +1,4 @@
-"""The active set of the one who asks, put into the request: the prompt, the tools, the temperature."""
+"""The active set of the user or project, put into the request: the prompt, the tools, the temperature."""
 
 import asyncio
 from collections.abc import Mapping
@@ -8,28 +8,28 @@ import orjson
 
 from common.bus.port import BusUnavailableError
 from common.clients.resources.client import ActiveSets, BrokenSetError, Resolved
-from common.events.chat import ChatReplyRequested, ReplyError
+from common.events.chat import ChatReplyRequested
 from common.events.resources import DEFAULT_PROJECT
-from llm_stream.failover import ReplyFailed
+from llm_stream.aliases import Alias
+from llm_stream.answer.failure import bad_request
 from llm_stream.metrics import ACTIVE_SETS
-from llm_stream.models import Alias
 
 # A caller would rather have an answer without the set than wait longer for it.
 RESOLVE_SECONDS = 1.0
 
 
-async def with_active_set(request: ChatReplyRequested, alias: Alias, sets: ActiveSets) -> ChatReplyRequested:
-    """The request as the active set would have it; itself where it names no user and no project, or there is no set.
+async def with_active_set(request: ChatReplyRequested, alias: Alias, sets: ActiveSets) -> dict[str, Any]:
+    """The request's body with the active set in it, or as it is where nobody is named or there is no set.
 
-    What cannot be resolved in `RESOLVE_SECONDS` is left out, and counted. A set of which a part is gone for good is
-    not: nobody wants to be answered by a model without its prompt. Raises ReplyFailed (409), as the API answers.
+    A set that cannot be resolved in `RESOLVE_SECONDS` is left out, and counted. One of which a part is gone for good
+    is not: nobody wants to be answered by a model without its prompt. Raises AnswerFailed (409), as the API answers.
     """
     if request.user_id is None and request.project_id is None:
-        return request
+        return request.body
     found = await _resolved(request, sets)
     if found is None:
-        return request
-    return request.model_copy(update={"body": merged(request.body, found.json(), offers_tools=_offers_tools(alias))})
+        return request.body
+    return merged(request.body, found.json(), offers_tools=_offers_tools(alias))
 
 
 async def _resolved(request: ChatReplyRequested, sets: ActiveSets) -> Resolved | None:
@@ -41,8 +41,7 @@ async def _resolved(request: ChatReplyRequested, sets: ActiveSets) -> Resolved |
         outcome = "none" if found is None else "stale" if found.stale else "used"
     except BrokenSetError as error:
         ACTIVE_SETS.labels("broken").inc()
-        refused = ReplyError(status=409, message=str(error), type="invalid_request_error", code="not_servable")
-        raise ReplyFailed(refused) from None
+        raise bad_request(409, str(error), code="not_servable") from None
     except (BusUnavailableError, TimeoutError):
         outcome = "away"
     ACTIVE_SETS.labels(outcome).inc()
@@ -55,7 +54,7 @@ def _offers_tools(alias: Alias) -> bool:
 
 
 def merged(body: Mapping[str, Any], active: Mapping[str, Any], *, offers_tools: bool) -> dict[str, Any]:
-    """A chat request with the set in it: what the caller says itself stands, and stands behind the prompt."""
+    """A chat request with the set in it: what the caller sent stands, and its messages follow the prompt."""
     request = dict(body)
     if text := active["prompt"].get("text"):
         request["messages"] = [{"role": "system", "content": text}, *body["messages"]]

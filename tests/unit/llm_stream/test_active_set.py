@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from llm_stream.active import merged
+from llm_stream.answer.active_set import merged
 
 SCHEMA = '{"type":"object","properties":{"city":{"type":"string"}}}'
 ASKED = {"model": "default", "messages": [{"role": "system", "content": "Mine."}, {"role": "user", "content": "Hi"}]}

@@ -83,20 +83,25 @@ class Alias(_Section):
         return (self.release or ("sentences" if len(self.upstreams) > 1 else "tokens")) == "sentences"
 
 
-class Models(_Section):
+class AliasTable(_Section):
     """The whole table."""
 
     aliases: Mapping[Name, Alias] = {}
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All aliases, sorted."""
+        return tuple(sorted(self.aliases))
+
     @model_validator(mode="after")
-    def _larger_exists(self) -> "Models":
+    def _larger_exists(self) -> "AliasTable":
         for name, alias in self.aliases.items():
             if alias.larger is not None and alias.larger not in self.aliases:
                 raise ValueError(f"alias {name}: larger names {alias.larger}, which does not exist")
         return self
 
     @model_validator(mode="after")
-    def _larger_ends(self) -> "Models":
+    def _larger_ends(self) -> "AliasTable":
         for name, alias in self.aliases.items():
             seen, larger = {name}, alias.larger
             while larger is not None:
@@ -107,12 +112,12 @@ class Models(_Section):
         return self
 
 
-def load(file: Path | None, sandbox_url: str | None, environment: Mapping[str, str] = os.environ) -> Models:
+def load(file: Path | None, sandbox_url: str | None, environment: Mapping[str, str] = os.environ) -> AliasTable:
     """The table of `file`, or the built-in one. Raises ModelsFileError."""
     if file is None:
         return _built_in(sandbox_url, environment)
     try:
-        table = Models.model_validate(tomllib.loads(file.read_text()))
+        table = AliasTable.model_validate(tomllib.loads(file.read_text()))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
         raise ModelsFileError(f"{file}: {error}") from error
     if not table.aliases:
@@ -121,10 +126,10 @@ def load(file: Path | None, sandbox_url: str | None, environment: Mapping[str, s
     return table
 
 
-def _built_in(sandbox_url: str | None, environment: Mapping[str, str]) -> Models:
+def _built_in(sandbox_url: str | None, environment: Mapping[str, str]) -> AliasTable:
     if sandbox_url and not environment.get("OPENAI_API_KEY"):
         upstream = Upstream(name="sandbox", base_url=f"{sandbox_url}/v1", model="sandbox", provider="sandbox")
     else:
         # Without its key it answers 503 that says so, which tells more than a model that is not there.
         upstream = Upstream(name="openai", base_url=OPENAI_URL, model=OPENAI_DEFAULT_MODEL, key_env="OPENAI_API_KEY")
-    return Models(aliases={"default": Alias(upstreams=(upstream,))})
+    return AliasTable(aliases={"default": Alias(upstreams=(upstream,))})

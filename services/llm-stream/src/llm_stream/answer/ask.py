@@ -1,0 +1,48 @@
+"""Second stage: an upstream is asked what was prepared, in its own terms."""
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from llm_stream.aliases import Upstream
+from llm_stream.answer.attempt import Attempt
+from llm_stream.ports import ChatModel, UpstreamAnswer
+
+# Voice platforms put these on messages; OpenAI-compatible servers refuse what they do not know.
+VOICE_FIELDS = frozenset({"models", "time", "type"})
+
+
+def ask(attempt: Attempt, released: str, chat_model: ChatModel) -> AbstractAsyncContextManager[UpstreamAnswer]:
+    """The upstream's answer, entered once it is accepted; where text was released, one that goes on from there.
+
+    Entering it raises UpstreamError.
+    """
+    prepared = attempt.prepared
+    request = merge_request(prepared.body, attempt.upstream, stream=prepared.request.stream, released=released)
+    return chat_model.ask(attempt.upstream, request, attempt.patience)
+
+
+def merge_request(body: dict[str, Any], upstream: Upstream, *, stream: bool, released: str) -> dict[str, Any]:
+    """The upstream's request: the caller's body with our model, our stream options, and what to continue from.
+
+    One that cannot call tools is only asked where the caller sent none: those of the active set are left out.
+    """
+    request = {**body, "model": upstream.model, "stream": stream}
+    request["messages"] = [_plain(message) for message in body["messages"]]
+    request.pop("stream_options", None)
+    if "tools" not in upstream.capabilities:
+        for name in ("tools", "tool_choice", "parallel_tool_calls"):
+            request.pop(name, None)
+    if stream and "stream_usage" in upstream.capabilities:
+        request["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+    if released:
+        request["messages"] += [
+            {"role": "assistant", "content": released},
+            {"role": "system", "content": "Continue the assistant's answer exactly where it stops. Repeat none of it."},
+        ]
+    return request
+
+
+def _plain(message: dict[str, Any]) -> dict[str, Any]:
+    if VOICE_FIELDS.isdisjoint(message):
+        return message
+    return {name: value for name, value in message.items() if name not in VOICE_FIELDS}

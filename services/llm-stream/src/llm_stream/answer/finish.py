@@ -1,0 +1,38 @@
+"""Last stage: what was held back of the end is sent, and what the answer cost is settled."""
+
+from typing import Any, NamedTuple, Protocol
+
+from common.events.chat import Usage
+from llm_stream.aliases import Upstream
+from llm_stream.answer.attempt import Attempt
+from llm_stream.answer.usage import usage_of
+
+
+class HeardAnswer(Protocol):
+    """An answer of which everything was heard, and whose end was not sent yet."""
+
+    attempt: Attempt
+    model: str
+    usage: dict[str, Any] | None  # as the upstream reported it, if it did
+    finish_reason: str | None
+
+    def finish(self, usage: Usage) -> None:
+        """Send what was held back."""
+        ...
+
+
+class FinishedAnswer(NamedTuple):
+    """A whole answer, sent to its end."""
+
+    upstream: Upstream
+    model: str
+    usage: Usage
+    finish_reason: str | None
+
+
+def finish(heard: HeardAnswer) -> FinishedAnswer:
+    """Send the end of an answer."""
+    attempt = heard.attempt
+    usage = usage_of(heard.usage, attempt.prepared.body, attempt.tokens)
+    heard.finish(usage)
+    return FinishedAnswer(attempt.upstream, heard.model, usage, heard.finish_reason)

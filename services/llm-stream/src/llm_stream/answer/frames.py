@@ -1,0 +1,112 @@
+"""The frames of one answer: numbered, kept for whoever attaches later, and counted."""
+
+import time
+from collections.abc import Callable
+
+from common.bus.live.frames import Frame, FrameKind, repeated_head
+from common.bus.request_reply import refusal_to
+from common.events.chat import AnswerEnd, AnswerStart, ChatReplyRequested
+from common.failures import Refused
+from common.metrics import labelled
+from llm_stream.answer.delivery import Delivery
+from llm_stream.metrics import FIRST_TOKEN
+
+
+class Frames:
+    """Frames are numbered from 1; frame 1 is START, the last one END.
+
+    All of them are kept until the turn ends, so that a client which dropped can attach again through any gateway
+    instance. `before_start` is called before the first frame is sent.
+    """
+
+    def __init__(
+        self, request: ChatReplyRequested, deadline: float, delivery: Delivery, before_start: Callable[[], None]
+    ) -> None:
+        self.kept: list[Frame] = []
+        self.delivery = delivery
+        self.first_token_at: float | None = None
+        self.last_byte_at: float | None = None
+        self._request = request
+        self._request_id = request.request_id
+        self._deadline = deadline
+        self._before_start = before_start
+        self._released: list[str] = []
+        self._tokens_at = [0]  # released tokens after frame number i
+        self._muted = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether the client has been promised an answer: from here on errors travel in band."""
+        return bool(self.kept)
+
+    @property
+    def released_text(self) -> str:
+        """All text that was sent to the client."""
+        return "".join(self._released)
+
+    @property
+    def delivered_tokens(self) -> int:
+        """Tokens in all frames so far."""
+        return self._tokens_at[-1]
+
+    def tokens_up_to(self, number: int | None) -> int:
+        """Tokens in the frames up to this number; in all frames where it is None or was never sent."""
+        known = number is not None and number < len(self._tokens_at)
+        return self._tokens_at[number] if known and number is not None else self.delivered_tokens
+
+    def start(self, headers: dict[str, str]) -> None:
+        """Begin the answer, unless it has begun; `headers` are for the HTTP response."""
+        if not self.kept:
+            self._before_start()
+            start = AnswerStart(headers=headers, session_id=self._request.session_id, deadline=self._deadline)
+            self._add(FrameKind.START, start.model_dump_json().encode(), 0)
+
+    def emit(self, data: bytes, *, tokens: int = 0, text: str = "") -> None:
+        """Send one SSE message (the JSON or `[DONE]` behind `data:`); nothing where the answer is muted."""
+        if self._muted:
+            return
+        if text:
+            self._released.append(text)
+        if tokens and self.first_token_at is None:
+            self.first_token_at = time.time()
+            labelled(FIRST_TOKEN, self._request.model).observe(self.first_token_at - self._request.received_at)
+        self._add(FrameKind.DATA, b"id: %d\ndata: %b\n\n" % (len(self.kept) + 1, data), tokens)
+
+    def emit_whole(self, body: bytes, *, tokens: int) -> None:
+        """Send an answer that is not streamed; nothing where the answer is muted."""
+        if self._muted:
+            return
+        self.first_token_at = time.time()
+        self._add(FrameKind.DATA, body, tokens)
+
+    def emit_error(self, body: bytes) -> None:
+        """Tell a client that already listens that the answer failed; no `[DONE]` follows."""
+        self._add(FrameKind.DATA, b"id: %d\ndata: %b\n\n" % (len(self.kept) + 1, body), 0)
+
+    def end(self, how: AnswerEnd) -> None:
+        """Close the answer with how it ended; only fields that were set travel."""
+        self._add(FrameKind.END, how.model_dump_json(exclude_unset=True).encode(), 0)
+
+    def refuse(self, refused: Refused) -> None:
+        """Close an answer whose frames are lost, outside the order: a number would be taken for a repetition."""
+        frame = refusal_to(self._request_id, refused)
+        self.kept.append(frame)
+        self.delivery.send(frame)
+
+    def repeat(self, after: int) -> None:
+        """Send again how the answer began and everything behind frame `after`."""
+        # Where there is nothing to repeat, the reader learns by the head that the answer goes on.
+        for frame in repeated_head(self.kept) + self.kept[after:]:
+            self.delivery.send(frame)
+
+    def mute(self) -> None:
+        """Send nothing more of the answer but how it ended."""
+        self._muted = True
+
+    def _add(self, kind: FrameKind, payload: bytes, tokens: int) -> None:
+        frame = Frame(self._request_id, kind, len(self.kept) + 1, payload)
+        self.kept.append(frame)
+        self._tokens_at.append(self._tokens_at[-1] + tokens)
+        if kind is FrameKind.DATA:
+            self.last_byte_at = time.time()
+        self.delivery.send(frame)

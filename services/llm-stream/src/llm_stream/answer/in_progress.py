@@ -1,0 +1,21 @@
+"""What the stages of an answer share: the request, what was sent of the answer, and the attempts made for it."""
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from common.events.chat import ChatReplyRequested
+from llm_stream.answer.attempt import Attempts
+from llm_stream.answer.frames import Frames
+
+
+class AnswerInProgress(NamedTuple):
+    """One answer as it comes about; `deadline` is unix seconds.
+
+    `is_ours` waits until it is known whether this instance is the one to answer. Nothing is sent before that.
+    """
+
+    request: ChatReplyRequested
+    deadline: float
+    frames: Frames
+    attempts: Attempts
+    is_ours: Callable[[], Awaitable[bool]]

@@ -1,0 +1,55 @@
+"""The answer to one request, stage by stage: prepare → ask → relay → finish."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from llm_stream.answer.ask import ask
+from llm_stream.answer.attempt import Attempt
+from llm_stream.answer.failover import Failover
+from llm_stream.answer.finish import FinishedAnswer, HeardAnswer, finish
+from llm_stream.answer.in_progress import AnswerInProgress
+from llm_stream.answer.prepare import PreparedRequest, prepare
+from llm_stream.answer.relay import relay
+from llm_stream.answer.whole import read_whole
+from llm_stream.deps import Deps
+from llm_stream.ports import UpstreamAnswer
+
+Hear: TypeAlias = Callable[[UpstreamAnswer, Attempt, AnswerInProgress], Awaitable[HeardAnswer | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class TooLong:
+    """The conversation does not fit the alias that was asked; `larger` is the one that takes over."""
+
+    larger: str
+
+
+async def run(answer: AnswerInProgress, deps: Deps) -> FinishedAnswer | None:
+    """Answer a request; None where another instance answers it. Raises AnswerFailed."""
+    model = answer.request.model
+    while True:
+        prepared = await prepare(answer.request, model, deps.aliases, deps.active_sets)
+        # History, retrieval and budget are to stand here: each takes a PreparedRequest and returns one.
+        heard = await _hear(prepared, answer, deps)
+        # Tools are to stand here: they run what `heard` calls for, prepare the results, and hear again.
+        if not isinstance(heard, TooLong):
+            return None if heard is None else finish(heard)
+        model = heard.larger
+
+
+async def _hear(prepared: PreparedRequest, answer: AnswerInProgress, deps: Deps) -> HeardAnswer | TooLong | None:
+    """Ask and relay, in one attempt after the other, until all of an answer was heard; None as in `run`."""
+    hear: Hear = relay if answer.request.stream else read_whole
+    failover = Failover(prepared, answer, deps.breakers)
+    while (attempt := await failover.next()) is not None:
+        with attempt:
+            async with ask(attempt, answer.frames.released_text, deps.chat_model) as incoming:
+                attempt.incoming = incoming
+                heard = await hear(incoming, attempt, answer)
+            if heard is not None:
+                attempt.completed()
+            return heard
+    if failover.larger is None:
+        raise failover.error()
+    return TooLong(failover.larger)

@@ -1,0 +1,29 @@
+"""What the use cases of llm-stream work with."""
+
+from dataclasses import dataclass
+
+from common.bus.batching import Batcher
+from common.bus.live.writer import LiveWriter
+from common.clients.resources.client import ActiveSets
+from common.events.record import Record
+from llm_stream.aliases import AliasTable
+from llm_stream.answer.failover import Breakers
+from llm_stream.ports import ChatModel
+from llm_stream.turns.claim import Claims
+from llm_stream.turns.early_stops import EarlyStops
+from llm_stream.turns.registry import RunningTurns
+
+
+@dataclass(slots=True)
+class Deps:
+    """`aliases` is swapped when the models file is reloaded; `facts` go to the log."""
+
+    facts: Batcher[Record]
+    live: LiveWriter
+    claims: Claims
+    turns: RunningTurns
+    early_stops: EarlyStops
+    chat_model: ChatModel
+    breakers: Breakers
+    aliases: AliasTable
+    active_sets: ActiveSets

@@ -1,0 +1,195 @@
+"""The one end of a turn: how it ended is stored, the last frames are sent, the one fact is published."""
+
+import asyncio
+import time
+from typing import Any, TypeAlias
+
+import orjson
+import structlog
+
+from common.bus.port import BusUnavailableError
+from common.events.chat import (
+    ANSWER_ABANDONED,
+    CHAT_REPLY_COMPLETED,
+    CHAT_REPLY_FAILED,
+    CHAT_REPLY_INTERRUPTED,
+    AnswerAbandoned,
+    AnswerEnd,
+    AnswerError,
+    ChatReplyCompleted,
+    ChatReplyFailed,
+    ChatReplyInterrupted,
+    ChatReplyRequested,
+    ReplyError,
+    TokenCounts,
+)
+from common.events.envelope import Event
+from common.events.record import Record
+from common.failures import Refused
+from common.metrics import labelled
+from llm_stream.answer.failure import AnswerFailed, server_error
+from llm_stream.answer.finish import FinishedAnswer
+from llm_stream.answer.usage import estimated
+from llm_stream.deps import Deps
+from llm_stream.metrics import TOKENS, TURNS
+from llm_stream.turns.claim import Ended
+from llm_stream.turns.turn import Turn
+
+log = structlog.get_logger(__name__)
+
+# While the log is away: often enough to be back within a second, seldom enough not to spin.
+AWAY_SECONDS = 0.2
+
+Fact: TypeAlias = Event[ChatReplyCompleted] | Event[ChatReplyFailed] | Event[ChatReplyInterrupted]
+
+
+async def finish(turn: Turn, outcome: FinishedAnswer | AnswerFailed | None, deps: Deps) -> None:
+    """End a turn; `outcome` is None where it was stopped."""
+    if turn.withdrawn:
+        deps.claims.note_withdrawn(turn.request.request_id)
+        return
+    turn.delivery.defer()
+    fact = _fact(turn, outcome)
+    if isinstance(outcome, AnswerFailed) and turn.frames.begun and turn.request.stream:
+        turn.frames.emit_error(orjson.dumps(_refusal(outcome.error).body()))
+    turn.frames.end(_end(fact, outcome))
+    record = _keep(turn, fact, deps)
+    await _publish_settled(turn, fact, record, deps)
+
+
+async def abandon(turn: Turn, deps: Deps) -> None:
+    """End a turn whose answerer died after the client had heard something: say so, and begin nothing anew."""
+    if turn.withdrawn:
+        deps.claims.note_withdrawn(turn.request.request_id)
+        return
+    turn.delivery.defer()
+    failure = server_error(503, "The service restarted while it answered.", "worker_restarted")
+    # An attempt that was begun here beside the claim does not count.
+    payload = ChatReplyFailed(**{**_common(turn), "attempts": ()}, error=failure.error)
+    fact = Event(CHAT_REPLY_FAILED, payload, id=_fact_id(turn))
+    turn.frames.refuse(_refusal(failure.error))
+    record = _keep(turn, fact, deps)
+    # Through which gateway the client listens by now, only the dead one knew.
+    deps.live.queue_signal(ANSWER_ABANDONED, AnswerAbandoned(request_id=turn.request.request_id))
+    await _publish_settled(turn, fact, record, deps)
+
+
+async def repeat(event: Event[ChatReplyRequested], ended: Ended, deps: Deps) -> None:
+    """The answerer died after the end: the frames may not have gone out, the fact may not have been published."""
+    if event.reply_to is not None:
+        for frame in ended.frames:
+            deps.live.send(event.reply_to, frame)
+    await _publish(ended.fact, deps)
+
+
+def _keep(turn: Turn, fact: Fact, deps: Deps) -> Record:
+    """Store how the turn ended, and send its last frames behind that; returns the fact's record."""
+    record = fact.record()
+    deps.claims.note_ended(turn.request, turn.frames.kept, record)
+    turn.delivery.flush()
+    return record
+
+
+async def _publish_settled(turn: Turn, fact: Fact, record: Record, deps: Deps) -> None:
+    """Publish the fact once the live store has it: else a crash in between would lead to a second, other fact."""
+    await deps.live.settled()
+    labelled(TURNS, turn.request.model, fact.spec.type.rpartition(".")[2]).inc()
+    await _publish(record, deps)
+
+
+async def _publish(record: Record, deps: Deps) -> None:
+    """The fact must get out, however long the log is away: the turn's key keeps it over a crash meanwhile."""
+    while True:
+        try:
+            await deps.facts.put(record)
+        except BusUnavailableError as error:
+            log.warning("fact waits for the log", event_id=record.headers["event-id"], error=str(error))
+            await asyncio.sleep(AWAY_SECONDS)
+        else:
+            return
+
+
+# -- the fact ---------------------------------------------------------------------------------------------------
+
+
+def _fact(turn: Turn, outcome: FinishedAnswer | AnswerFailed | None) -> Fact:
+    if isinstance(outcome, FinishedAnswer):
+        return _completed(turn, outcome)
+    return _interrupted(turn) if outcome is None else _failed(turn, outcome)
+
+
+def _completed(turn: Turn, finished: FinishedAnswer) -> Event[ChatReplyCompleted]:
+    usage = finished.usage
+    labelled(TOKENS, turn.request.model, "prompt").inc(usage.prompt_tokens)
+    labelled(TOKENS, turn.request.model, "completion").inc(usage.completion_tokens)
+    payload = ChatReplyCompleted(
+        **_common(turn),
+        upstream=finished.upstream.name,
+        upstream_model=finished.model,
+        usage=usage,
+        cost_usd=finished.upstream.price.cost(usage.prompt_tokens, usage.completion_tokens),
+        finish_reason=finished.finish_reason,
+    )
+    return Event(CHAT_REPLY_COMPLETED, payload, id=_fact_id(turn))
+
+
+def _interrupted(turn: Turn) -> Event[ChatReplyInterrupted]:
+    payload = ChatReplyInterrupted(**_common(turn), **_spent(turn), receipt=turn.receipt)
+    return Event(CHAT_REPLY_INTERRUPTED, payload, id=_fact_id(turn))
+
+
+def _failed(turn: Turn, failure: AnswerFailed) -> Event[ChatReplyFailed]:
+    # An answer that the deadline ended has cost what was sent until then.
+    payload = ChatReplyFailed(**_common(turn), **_spent(turn), error=failure.error)
+    return Event(CHAT_REPLY_FAILED, payload, id=_fact_id(turn))
+
+
+def _fact_id(turn: Turn) -> str:
+    """One id per turn, so that a fact published twice is recognised."""
+    return f"{turn.request.request_id}/end"
+
+
+def _common(turn: Turn) -> dict[str, Any]:
+    request = turn.request
+    return {
+        "request_id": request.request_id,
+        "org_id": request.org_id,
+        "key_id": request.key_id,
+        "session_id": request.session_id,
+        "user_id": request.user_id,
+        "model": request.model,
+        "stream": request.stream,
+        "received_at": request.received_at,
+        "started_at": turn.started_at,
+        "first_token_at": turn.frames.first_token_at,
+        "finished_at": time.time(),
+        "attempts": turn.attempts.records(),
+    }
+
+
+def _spent(turn: Turn) -> dict[str, Any]:
+    """What the attempt cost that was under way at a stop; nothing where there was none."""
+    attempt = turn.attempts.billed
+    if attempt is None:
+        return {}
+    used = estimated(attempt.prepared.body, attempt.tokens)
+    return {
+        "upstream": attempt.upstream.name,
+        "upstream_model": attempt.upstream.model,
+        "usage": used,
+        "cost_usd": attempt.upstream.price.cost(used.prompt_tokens, used.completion_tokens),
+    }
+
+
+def _end(fact: Fact, outcome: FinishedAnswer | AnswerFailed | None) -> AnswerEnd:
+    """What the END frame tells the gateway."""
+    how = fact.spec.type.rpartition(".")[2]
+    usage = TokenCounts(**fact.payload.usage.model_dump(exclude={"estimated"}))
+    if not isinstance(outcome, AnswerFailed):
+        return AnswerEnd(outcome=how, usage=usage)
+    error = AnswerError(**outcome.error.model_dump(), retry_after=outcome.retry_after)
+    return AnswerEnd(outcome=how, usage=usage, error=error)
+
+
+def _refusal(error: ReplyError) -> Refused:
+    return Refused(error.status, error.message, error.code, error.param, error.type)
