@@ -164,7 +164,7 @@ class Caller:
         """The same gateway on behalf of somebody else."""
         return Caller(self.world, self.reader, org_id, f"key-of-{org_id}", user_id, self.asked)
 
-    async def ask(self, spec: EventSpec[Any], /, *, seconds: float = ANSWER_SECONDS, **fields: Any) -> Reply:
+    async def ask(self, spec: EventSpec[Any], /, *, seconds: float = ANSWER_SECONDS, **fields: Any) -> Reply[Any]:
         """The answer, the same to both deliveries of a command."""
         event = self.event(spec, seconds, **fields)
         self.asked.append(event)
@@ -177,7 +177,7 @@ class Caller:
         payload = spec.payload(org_id=self.org_id, key_id=self.key_id, user_id=self.user_id, **fields)
         return Event(spec, payload, deadline=time.time() + seconds)
 
-    async def deliver(self, *events: Event[Any]) -> list[Reply]:
+    async def deliver(self, *events: Event[Any]) -> list[Reply[Any]]:
         """One answer for each delivery; the events keep their ids."""
         ids = [uuid.uuid4().hex for _ in events]
         with ExitStack() as open_waiters:

@@ -75,6 +75,6 @@ def _ask(spec: "RequestSpec[Any, R]", org: str, **fields: Any) -> "R":
 
     payload = spec.payload(org_id=org, key_id=KEY_ID, user_id="", **fields)
     try:
-        return with_asker(lambda asker: asker.ask(spec, payload, timeout=ANSWER_SECONDS)).body
+        return with_asker(lambda requester: requester.ask(spec, payload, timeout=ANSWER_SECONDS)).body
     except Refused as refused:
         raise CliError(describe_error(refused.status, json.dumps(refused.body()))) from None

@@ -11,7 +11,7 @@ from aiohttp import web
 from common.bus.live.signals import on_signal
 from common.bus.live.writer import LiveWriter
 from common.bus.request_reply import Requester
-from common.clients.resources.client import open_reader
+from common.clients.resources.client import open_resource_client
 from common.docs import asyncapi
 from common.events.chat import ANSWER_ABANDONED, SESSION_INTERRUPT
 from common.events.keys import KEY_CHANGED, KeyChanged
@@ -64,7 +64,7 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                 await keys.ensure_admin(settings.admin_key_file)
             limits = Limits(counting)
             async with (
-                open_reader(settings.redis_url, asker, kernel.tasks) as resources,
+                open_resource_client(settings.redis_url, asker) as resources,
                 aclosing(Books(limits, streams, kernel.tasks)) as books,
             ):
                 yield Deps(

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from pydantic import BaseModel
 
 from common.bus.live.frames import Frame, FrameKind
 from common.bus.live.reader import LiveReader
@@ -62,9 +61,7 @@ def read_reply(spec: RequestSpec[Any, R], payload: bytes) -> Reply[R]:
 
 def read_refusal(content: dict[str, Any]) -> Refused:
     """The refusal in the content of a REPLY frame: `{"status", "body": {"error": {...}}, "headers"}`."""
-    error = dict(content["body"]["error"])
-    own = {name: error.pop(name, None) for name in ("message", "code", "param", "type")}
-    return Refused(content["status"], **own, details=error, headers=content.get("headers") or {})
+    return Refused.read(content["status"], content["body"], content.get("headers"))
 
 
 def send_reply(live: LiveWriter, event: Event[Any], reply: Reply[Any]) -> None:
@@ -81,9 +78,7 @@ def send_refusal(live: LiveWriter, event: Event[Any], refused: Refused) -> None:
 
 def reply_to(request_id: str, reply: Reply[Any]) -> Frame:
     """The frame that carries a reply."""
-    body = reply.body
-    content = content_of(body) if isinstance(body, BaseModel) else body
-    return _frame(request_id, reply.status, content, reply.headers)
+    return _frame(request_id, reply.status, content_of(reply.body), reply.headers)
 
 
 def refusal_to(request_id: str, refused: Refused) -> Frame:

@@ -23,28 +23,26 @@ from common.clients.resources.entries import (
     Version,
     etag,
     in_candidate,
-    place_keys,
+    scope_keys,
     version_field,
     version_key,
 )
 from common.clients.resources.metrics import CACHE_READS, PROPAGATION_SECONDS, RESOLVE_SECONDS
-from common.clients.resources.refresh import Fills
+from common.clients.resources.refresh import Refresh
 from common.events.reply import content
+from common.events.resource_terms import Kind, Layer
 from common.events.resources import (
     ACTIVE_RESOLVE_REQUESTED,
     RESOURCE_GET_REQUESTED,
     ActiveResolveRequested,
-    Kind,
-    Layer,
     ResourceGetRequested,
 )
 from common.failures import Refused
-from common.kernel.tasks import Tasks
 from common.metrics import labelled
 from common.storage.redis import UNAVAILABLE
 from common.storage.resp import Resp
 
-# How long a question may take where there is nothing to answer from meanwhile.
+# How long a query may take where there is nothing to answer from meanwhile.
 FILL_SECONDS = 5.0
 # With something stale at hand a refresh is worth this wait: a healthy service needs a hundredth of it.
 STALE_WAIT_SECONDS = 0.5
@@ -52,8 +50,8 @@ STALE_WAIT_SECONDS = 0.5
 CACHE_SECONDS = 1.0
 # A fill may have been under way when what it read changed; the next one was not.
 FILL_TRIES = 3
-# Places whose clock is remembered; about 200 bytes each.
-MOST_SEEN = 20_000
+# Scopes whose clock is remembered; about 200 bytes each.
+MAX_SEEN = 20_000
 # A set read less often than this does not tell how long a switch took to arrive.
 WATCHED_SECONDS = 1.0
 
@@ -105,7 +103,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What the entries of the places say: the first set, or with `entry` None that there is none."""
+    """What the entries of the scopes say: the first set, or with `entry` None that there is none."""
 
     entry: Entry | None
     layer: Layer
@@ -128,7 +126,7 @@ class _Seen:
             PROPAGATION_SECONDS.observe(max(0.0, now - changed_at))
         self._seen[key] = (clock, now)
         self._seen.move_to_end(key)
-        if len(self._seen) > MOST_SEEN:
+        if len(self._seen) > MAX_SEEN:
             self._seen.popitem(last=False)
         return True
 
@@ -136,10 +134,10 @@ class _Seen:
 class ActiveSets:
     """Which set applies to a user in a project."""
 
-    def __init__(self, cache: Resp, asker: Requester, tasks: Tasks) -> None:
+    def __init__(self, cache: Resp, requester: Requester) -> None:
         self._cache = cache
-        self._asker = asker
-        self._fills = Fills(tasks, "set")
+        self._requester = requester
+        self._refresh: Refresh[list[bytes]] = Refresh("set")
         self._seen = _Seen()
 
     async def resolve(
@@ -150,7 +148,7 @@ class ActiveSets:
         Raises BusUnavailableError while the cache is away, or what is not in it cannot be had; BrokenSetError.
         """
         with labelled(RESOLVE_SECONDS, "set").time():
-            keys = place_keys(org_id, project_id, user_id)
+            keys = scope_keys(org_id, project_id, user_id)
             look = self._look(keys, await _read(self._cache, "MGET", *keys))
             stale = False
             if look is None:
@@ -159,15 +157,19 @@ class ActiveSets:
             elif look.fresh:
                 _count("set", "hit")
             else:
-                look, stale = await self._refresh(look, keys, org_id, project_id, user_id)
+                look, stale = await self._refreshed(look, keys, org_id, project_id, user_id)
             return _chosen(look, org_id, project_id, user_id, stale=stale)
 
     def failing(self, org_id: str) -> bool:
-        """Whether the service did not answer the last question about an organisation."""
-        return self._fills.failing(org_id)
+        """Whether the service did not answer the last query about an organisation."""
+        return self._refresh.failing(org_id)
+
+    async def close(self) -> None:
+        """End the queries under way."""
+        await self._refresh.close()
 
     def _look(self, keys: Sequence[str], values: Sequence[bytes | None]) -> _Look | None:
-        """What the places say; None where one that matters is unknown."""
+        """What the scopes say; None where one that matters is unknown."""
         now, fresh = time.time(), True
         for key, value, layer in zip(keys, values, LAYERS[-len(keys) :], strict=True):
             if value is None:
@@ -184,7 +186,7 @@ class ActiveSets:
         until = time.monotonic() + wait
         for _ in range(FILL_TRIES):
             left = max(0.0, until - time.monotonic())
-            values = await self._fills.get(
+            values = await self._refresh.get(
                 (org_id, project_id, user_id), org_id, lambda: self._ask(org_id, project_id, user_id), left
             )
             if values is None:
@@ -194,15 +196,15 @@ class ActiveSets:
                 return look
         raise BusUnavailableError("the active set cannot be read at the moment: nobody answers for what is not cached")
 
-    async def _refresh(
+    async def _refreshed(
         self, look: _Look, keys: Sequence[str], org_id: str, project_id: str, user_id: str
     ) -> tuple[_Look, bool]:
         name = (org_id, project_id, user_id)
         values = None
-        if self._fills.failing(org_id):
-            self._fills.retry(name, org_id, lambda: self._ask(org_id, project_id, user_id))
+        if self._refresh.failing(org_id):
+            self._refresh.retry(name, org_id, lambda: self._ask(org_id, project_id, user_id))
         else:
-            values = await self._fills.get(
+            values = await self._refresh.get(
                 name, org_id, lambda: self._ask(org_id, project_id, user_id), STALE_WAIT_SECONDS
             )
         refreshed = None if values is None else self._look(keys, values)
@@ -210,10 +212,10 @@ class ActiveSets:
         return refreshed or look, refreshed is None
 
     async def _ask(self, org_id: str, project_id: str, user_id: str) -> list[bytes] | None:
-        """The entries of the places as they are in the cache now, in the order of their keys."""
-        question = ActiveResolveRequested(org_id=org_id, key_id="", user_id=user_id, project_id=project_id)
+        """The entries of the scopes as they are in the cache now, in the order of their keys."""
+        query = ActiveResolveRequested(org_id=org_id, key_id="", user_id=user_id, project_id=project_id)
         try:
-            reply = await self._asker.ask(ACTIVE_RESOLVE_REQUESTED, question, timeout=FILL_SECONDS)
+            reply = await self._requester.ask(ACTIVE_RESOLVE_REQUESTED, query, timeout=FILL_SECONDS)
         except Refused:
             return None
         return [entry.encode() for entry in reply.body.entries]
@@ -222,10 +224,10 @@ class ActiveSets:
 class Versions:
     """Single versions of resources."""
 
-    def __init__(self, cache: Resp, asker: Requester, tasks: Tasks) -> None:
+    def __init__(self, cache: Resp, requester: Requester) -> None:
         self._cache = cache
-        self._asker = asker
-        self._fills = Fills(tasks, "version", failed=lambda found: found.status >= 500)
+        self._requester = requester
+        self._refresh: Refresh[Found] = Refresh("version", failed=lambda found: found.status >= 500)
 
     async def get(
         self, org_id: str, kind: Kind, id: str, version: int | None = None, *, wait: float = FILL_SECONDS
@@ -242,6 +244,10 @@ class Versions:
                 return Found(cached.status, cached.body, stale=False)
             return await self._fill(cached, org_id, kind, id, version, wait)
 
+    async def close(self) -> None:
+        """End the queries under way."""
+        await self._refresh.close()
+
     async def _cached(self, org_id: str, kind: Kind, id: str, version: int | None) -> tuple[Version | None, int]:
         """The version, and the clock of the last change that its resource had."""
         key = version_key(org_id, kind, id)
@@ -253,15 +259,13 @@ class Versions:
     ) -> Found:
         name = (org_id, kind, id, version)
         until = time.monotonic() + (wait if cached is None else STALE_WAIT_SECONDS)
-        if cached is not None and self._fills.failing(org_id):
-            self._fills.retry(name, org_id, lambda: self._ask(org_id, kind, id, version))
+        if cached is not None and self._refresh.failing(org_id):
+            self._refresh.retry(name, org_id, lambda: self._ask(org_id, kind, id, version))
             _count("version", "stale")
             return Found(cached.status, cached.body, stale=True)
         for _ in range(FILL_TRIES):
             left = max(0.0, until - time.monotonic())
-            found: Found | None = await self._fills.get(
-                name, org_id, lambda: self._ask(org_id, kind, id, version), left
-            )
+            found = await self._refresh.get(name, org_id, lambda: self._ask(org_id, kind, id, version), left)
             if found is None:
                 break
             if found.status not in (200, 404):
@@ -288,9 +292,9 @@ class Versions:
         return found if found.clock >= floor else None
 
     async def _ask(self, org_id: str, kind: Kind, id: str, version: int | None) -> Found:
-        question = ResourceGetRequested(org_id=org_id, key_id="", user_id="", kind=kind, id=id, version=version)
+        query = ResourceGetRequested(org_id=org_id, key_id="", user_id="", kind=kind, id=id, version=version)
         try:
-            reply = await self._asker.ask(RESOURCE_GET_REQUESTED, question, timeout=FILL_SECONDS)
+            reply = await self._requester.ask(RESOURCE_GET_REQUESTED, query, timeout=FILL_SECONDS)
         except Refused as refused:
             return _found(refused.status, refused.body(), refused.headers)
         return _found(reply.status, content(reply.body), reply.headers)
@@ -303,7 +307,7 @@ def _found(status: int, body: Any, headers: Mapping[str, str]) -> Found:
 
 
 def _chosen(look: _Look, org_id: str, project_id: str, user_id: str, *, stale: bool) -> Resolved | None:
-    """The current set of the place, or its candidate for those whom the rollout has reached."""
+    """The current set of the scope, or its candidate for those whom the rollout has reached."""
     entry = look.entry
     if entry is None:
         return None
@@ -328,7 +332,7 @@ async def _read(cache: Resp, *command: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class ResourceClient:
     """What a process that reads resources holds."""
 
     sets: ActiveSets
@@ -336,10 +340,13 @@ class Reader:
 
 
 @asynccontextmanager
-async def open_reader(redis_url: str, asker: Requester, tasks: Tasks) -> AsyncIterator[Reader]:
+async def open_resource_client(redis_url: str, requester: Requester) -> AsyncIterator[ResourceClient]:
     """Active sets and versions over one connection of their own, dialled with the first read."""
     cache = Resp(redis_url, timeout=CACHE_SECONDS)
+    client = ResourceClient(ActiveSets(cache, requester), Versions(cache, requester))
     try:
-        yield Reader(ActiveSets(cache, asker, tasks), Versions(cache, asker, tasks))
+        yield client
     finally:
+        await client.sets.close()
+        await client.versions.close()
         cache.close()
