@@ -54,8 +54,12 @@ def import_file(
     from common.events.resources import PROJECT_IMPORT_REQUESTED
 
     document = _read(file)
-    made = _ask(PROJECT_IMPORT_REQUESTED, org, project_id=project or str(document.get("project_id")), document=document)
-    typer.echo(f"{made.resources} resources with {made.versions} new versions, {made.places} active sets switched")
+    imported = _ask(
+        PROJECT_IMPORT_REQUESTED, org, project_id=project or str(document.get("project_id")), document=document
+    )
+    typer.echo(
+        f"{imported.resources} resources with {imported.versions} new versions, {imported.places} active sets switched"
+    )
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def name_taken(kind: Kind, name: str, id: str) -> Refused:
 
 # -- the tables ------------------------------------------------------------------------------------------------
 #
-# Each object is of one organisation. Whatever it is asked, it raises StoreUnavailableError while the database is away.
+# Each object is of one organisation. Every method raises StoreUnavailableError while the database is away.
 
 
 class CatalogueTables(Protocol):
@@ -159,7 +159,7 @@ class CatalogueWrites(CatalogueTables, Protocol):
     async def set_status(self, id: str, status: str, provenance: Mapping[str, Any] | None = None) -> Item:
         """The tool with another status, and with where it came from if that is given. Raises `Refused` (404)."""
 
-    async def turn(self, tools: Sequence[str], before: str, after: str) -> Sequence[str]:
+    async def replace_status(self, tools: Sequence[str], before: str, after: str) -> Sequence[str]:
         """Give those of these tools that have one status another; returns which they were."""
 
 
@@ -268,10 +268,10 @@ class Store(Protocol):
 
 
 class ProviderCopy(Protocol):
-    """The last known copy of what a provider holds, beside a question to the provider."""
+    """The last known copy of what a provider holds, beside what is asked of it now."""
 
     async def clock(self, org_id: str) -> int:
-        """The organisation's clock before a question to the provider."""
+        """The organisation's clock before the provider is asked."""
 
     async def remember(self, org_id: str, items: Sequence[Item], seen: int) -> None:
         """Write what was read through to the copy, unless the organisation changed something since clock `seen`."""

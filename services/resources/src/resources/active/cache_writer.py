@@ -47,9 +47,9 @@ CACHE_SECONDS = 1.0
 APPLY_SECONDS = 1.0
 # Scopes read in one snapshot; a prompt that everybody follows is in very many.
 MAX_SCOPES = 50
-# Whoever asked has seconds, and without the provider the set is not whole.
+# Whoever waits has seconds, and without the provider the set is not whole.
 LOOK_UP_SECONDS = 2.0
-# The tables have all of it: a turn of a conversation waits for a set, and has a second.
+# The tables have all of it: a chat turn waits for a set, and has a second.
 BRIEF_LOOK_UP_SECONDS = 0.3
 
 

@@ -1,4 +1,4 @@
-"""Keeping parts of active sets fresh: whether a provider still has them, asked once in a while for all sets."""
+"""Keeping parts of active sets fresh: whether a provider still has them, looked up once in a while."""
 
 import asyncio
 import time
@@ -93,7 +93,7 @@ class Freshness:
         return Known(gone, {pin: max(soonest, each.until) if each else soonest for pin, each in found.items()})
 
     def outdated(self, org_id: str, kind: Kind, id: str, at: float) -> None:
-        """A resource changed: what was asked before is due. Until it is looked up, what is gone stays gone."""
+        """A resource changed: what was looked up before is due. Until it is looked up, what is gone stays gone."""
         versions = self._findings.get((org_id, kind, id), {})
         versions.update({v: replace(each, until=0.0) for v, each in versions.items() if each.began <= at})
         for (org, pin), began in list(self._began.items()):

@@ -9,7 +9,7 @@ from common.events.resource_terms import Kind, Pin, Pins
 from resources.active.scopes import Pinned
 from resources.ports import Item
 
-# Comparing is quadratic at worst; beyond this many lines only that the text differs is told.
+# Comparing is quadratic at worst; beyond this many lines a diff says only that the text differs.
 MAX_LINES = 5_000
 
 

@@ -242,9 +242,9 @@ async def _admitted(work: Work, resources: Sequence[Item]) -> AsyncIterator[None
     They are served without them, as they were where they come from: the tools are usable in this transaction alone.
     """
     disabled = [item.id for item in resources if item.kind == "tool" and item.status == "disabled"]
-    admitted = await work.tables.catalogue.turn(disabled, "disabled", "usable")
+    admitted = await work.tables.catalogue.replace_status(disabled, "disabled", "usable")
     yield
-    await work.tables.catalogue.turn(admitted, "usable", "disabled")
+    await work.tables.catalogue.replace_status(admitted, "usable", "disabled")
 
 
 async def _switched(work: Work, project: ScopeKey, kept: KeptSet) -> bool:

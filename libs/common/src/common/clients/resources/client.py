@@ -10,7 +10,8 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -131,6 +132,23 @@ class _Seen:
         return True
 
 
+class _User(NamedTuple):
+    """Whose set: a user's in a project, or without either a default."""
+
+    org_id: str
+    project_id: str
+    user_id: str
+
+
+class _Wanted(NamedTuple):
+    """Which version of a resource, None the latest."""
+
+    org_id: str
+    kind: Kind
+    id: str
+    version: int | None
+
+
 class ActiveSets:
     """Which set applies to a user in a project."""
 
@@ -148,17 +166,18 @@ class ActiveSets:
         Raises BusUnavailableError while the cache is away, or what is not in it cannot be had; BrokenSetError.
         """
         with labelled(RESOLVE_SECONDS, "set").time():
-            keys = scope_keys(org_id, project_id, user_id)
+            user = _User(org_id, project_id, user_id)
+            keys = scope_keys(*user)
             look = self._look(keys, await _read(self._cache, "MGET", *keys))
             stale = False
             if look is None:
                 _count("set", "miss")
-                look = await self._fill(keys, org_id, project_id, user_id, wait)
+                look = await self._fill(keys, user, wait)
             elif look.fresh:
                 _count("set", "hit")
             else:
-                look, stale = await self._refreshed(look, keys, org_id, project_id, user_id)
-            return _chosen(look, org_id, project_id, user_id, stale=stale)
+                look, stale = await self._refreshed(look, keys, user)
+            return _chosen(look, user, stale=stale)
 
     def failing(self, org_id: str) -> bool:
         """Whether the service did not answer the last query about an organisation."""
@@ -182,13 +201,11 @@ class ActiveSets:
                 return _Look(entry, layer, fresh)
         return _Look(None, LAYERS[-1], fresh)
 
-    async def _fill(self, keys: Sequence[str], org_id: str, project_id: str, user_id: str, wait: float) -> _Look:
+    async def _fill(self, keys: Sequence[str], user: _User, wait: float) -> _Look:
         until = time.monotonic() + wait
         for _ in range(FILL_TRIES):
             left = max(0.0, until - time.monotonic())
-            values = await self._refresh.get(
-                (org_id, project_id, user_id), org_id, lambda: self._ask(org_id, project_id, user_id), left
-            )
+            values = await self._refresh.get(user, user.org_id, partial(self._ask, user), left)
             if values is None:
                 break
             look = self._look(keys, values)
@@ -196,24 +213,20 @@ class ActiveSets:
                 return look
         raise BusUnavailableError("the active set cannot be read at the moment: nobody answers for what is not cached")
 
-    async def _refreshed(
-        self, look: _Look, keys: Sequence[str], org_id: str, project_id: str, user_id: str
-    ) -> tuple[_Look, bool]:
-        name = (org_id, project_id, user_id)
+    async def _refreshed(self, look: _Look, keys: Sequence[str], user: _User) -> tuple[_Look, bool]:
+        """What the scopes say now, or what they said where nobody answers, which is stale."""
         values = None
-        if self._refresh.failing(org_id):
-            self._refresh.retry(name, org_id, lambda: self._ask(org_id, project_id, user_id))
+        if self._refresh.failing(user.org_id):
+            self._refresh.retry(user, user.org_id, partial(self._ask, user))
         else:
-            values = await self._refresh.get(
-                name, org_id, lambda: self._ask(org_id, project_id, user_id), STALE_WAIT_SECONDS
-            )
+            values = await self._refresh.get(user, user.org_id, partial(self._ask, user), STALE_WAIT_SECONDS)
         refreshed = None if values is None else self._look(keys, values)
         _count("set", "stale" if refreshed is None else "miss")
         return refreshed or look, refreshed is None
 
-    async def _ask(self, org_id: str, project_id: str, user_id: str) -> list[bytes] | None:
+    async def _ask(self, user: _User) -> list[bytes] | None:
         """The entries of the scopes as they are in the cache now, in the order of their keys."""
-        query = ActiveResolveRequested(org_id=org_id, key_id="", user_id=user_id, project_id=project_id)
+        query = ActiveResolveRequested(key_id="", **user._asdict())
         try:
             reply = await self._requester.ask(ACTIVE_RESOLVE_REQUESTED, query, timeout=FILL_SECONDS)
         except Refused:
@@ -238,66 +251,68 @@ class Versions:
         Raises BusUnavailableError while the cache is away, or nobody answers for what is not in it.
         """
         with labelled(RESOLVE_SECONDS, "version").time():
-            cached, _ = await self._cached(org_id, kind, id, version)
+            wanted = _Wanted(org_id, kind, id, version)
+            cached, _ = await self._cached(wanted)
             if cached is not None and time.time() < cached.fresh_until:
                 _count("version", "hit")
                 return Found(cached.status, cached.body, stale=False)
-            return await self._fill(cached, org_id, kind, id, version, wait)
+            return await self._fill(cached, wanted, wait)
 
     async def close(self) -> None:
         """End the queries under way."""
         await self._refresh.close()
 
-    async def _cached(self, org_id: str, kind: Kind, id: str, version: int | None) -> tuple[Version | None, int]:
+    async def _cached(self, wanted: _Wanted) -> tuple[Version | None, int]:
         """The version, and the clock of the last change that its resource had."""
-        key = version_key(org_id, kind, id)
-        value, floor = await _read(self._cache, "HMGET", key, version_field(version), FLOOR)
+        key = version_key(wanted.org_id, wanted.kind, wanted.id)
+        value, floor = await _read(self._cache, "HMGET", key, version_field(wanted.version), FLOOR)
         return None if value is None else Version.unpack(value), int(floor or 0)
 
-    async def _fill(
-        self, cached: Version | None, org_id: str, kind: Kind, id: str, version: int | None, wait: float
-    ) -> Found:
-        name = (org_id, kind, id, version)
+    async def _fill(self, cached: Version | None, wanted: _Wanted, wait: float) -> Found:
+        org_id, query = wanted.org_id, partial(self._ask, wanted)
         until = time.monotonic() + (wait if cached is None else STALE_WAIT_SECONDS)
         if cached is not None and self._refresh.failing(org_id):
-            self._refresh.retry(name, org_id, lambda: self._ask(org_id, kind, id, version))
-            _count("version", "stale")
-            return Found(cached.status, cached.body, stale=True)
+            self._refresh.retry(wanted, org_id, query)
+            return _stale(cached)
         for _ in range(FILL_TRIES):
-            left = max(0.0, until - time.monotonic())
-            found = await self._refresh.get(name, org_id, lambda: self._ask(org_id, kind, id, version), left)
+            found = await self._refresh.get(wanted, org_id, query, max(0.0, until - time.monotonic()))
             if found is None:
                 break
             if found.status not in (200, 404):
                 if cached is None:
                     return found
                 break
-            current = await self._current(found, org_id, kind, id, version)
+            current = await self._current(found, wanted)
             if current is not None:
                 _count("version", "miss")
                 return current
         if cached is None:
-            raise BusUnavailableError(f"the {kind} cannot be read at the moment: nobody answers for what is not cached")
-        _count("version", "stale")
-        return Found(cached.status, cached.body, stale=True)
+            message = f"the {wanted.kind} cannot be read at the moment: nobody answers for what is not cached"
+            raise BusUnavailableError(message)
+        return _stale(cached)
 
-    async def _current(self, found: Found, org_id: str, kind: Kind, id: str, version: int | None) -> Found | None:
+    async def _current(self, found: Found, wanted: _Wanted) -> Found | None:
         """An answer, or what is cached since; None for one that a change of the resource overtook on its way.
 
         The cache need not have taken it: a full one takes nothing.
         """
-        taken, floor = await self._cached(org_id, kind, id, version)
+        taken, floor = await self._cached(wanted)
         if taken is not None and taken.clock >= found.clock and time.time() < taken.fresh_until:
             return Found(taken.status, taken.body, stale=False)
         return found if found.clock >= floor else None
 
-    async def _ask(self, org_id: str, kind: Kind, id: str, version: int | None) -> Found:
-        query = ResourceGetRequested(org_id=org_id, key_id="", user_id="", kind=kind, id=id, version=version)
+    async def _ask(self, wanted: _Wanted) -> Found:
+        query = ResourceGetRequested(key_id="", user_id="", **wanted._asdict())
         try:
             reply = await self._requester.ask(RESOURCE_GET_REQUESTED, query, timeout=FILL_SECONDS)
         except Refused as refused:
             return _found(refused.status, refused.body(), refused.headers)
         return _found(reply.status, content(reply.body), reply.headers)
+
+
+def _stale(cached: Version) -> Found:
+    _count("version", "stale")
+    return Found(cached.status, cached.body, stale=True)
 
 
 def _found(status: int, body: Any, headers: Mapping[str, str]) -> Found:
@@ -306,14 +321,14 @@ def _found(status: int, body: Any, headers: Mapping[str, str]) -> Found:
     return Found(status, orjson.dumps(body), stale=False, headers=own, clock=clock)
 
 
-def _chosen(look: _Look, org_id: str, project_id: str, user_id: str, *, stale: bool) -> Resolved | None:
+def _chosen(look: _Look, user: _User, *, stale: bool) -> Resolved | None:
     """The current set of the scope, or its candidate for those whom the rollout has reached."""
     entry = look.entry
     if entry is None:
         return None
     tag = etag(entry.revision, entry.candidate_revision, entry.percent)
     # A candidate that cannot be served reaches nobody, and a current set that cannot is no concern of who is reached.
-    if entry.candidate and in_candidate(org_id, project_id, user_id, entry.percent):
+    if entry.candidate and in_candidate(*user, entry.percent):
         return Resolved(look.layer, entry.candidate_revision or 0, True, stale, entry.clock, entry.candidate, tag)
     if entry.problem is not None:
         raise BrokenSetError(entry.problem)

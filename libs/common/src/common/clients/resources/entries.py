@@ -29,7 +29,7 @@ MAX_VACANT = 10_000
 MISSING_KEEP_SECONDS = 60
 LATEST = "latest"
 FLOOR = "floor"
-# On the answer to a question about a version: the clock it was read at.
+# On the reply about a version: the clock it was read at.
 CLOCK_HEADER = "x-sonant-clock"
 
 # KEYS: scope. ARGV: clock, value, seconds to keep. Returns what is there if that is newer, else nil.
@@ -97,7 +97,7 @@ MAX_WITH_MISSING = 100
 def _part(id: str) -> str:
     """An id as part of a key, in which nothing else ends it. Quoting is a fifth of a read, so it is remembered.
 
-    A long one is told by its digest: quoted, 200 characters may be two kilobytes.
+    A long one is named by its digest: quoted, 200 characters may be two kilobytes.
     """
     quoted = quote(id, safe="")
     if len(quoted) <= MAX_PART_CHARS:
@@ -213,7 +213,7 @@ def raise_floor(key: str, clock: int) -> Command:
 
 
 def etag(revision: int | None, candidate_revision: int | None, percent: float) -> str:
-    """What is on in a scope, told apart from all else that was or will be: 0 for nothing."""
+    """What is on in a scope, unlike all else that was or will be: 0 for nothing."""
     if candidate_revision is None:
         return str(revision or 0)
     return f"{revision or 0}-{candidate_revision}-{float(percent)}"

@@ -295,7 +295,7 @@ class PostgresCatalogueWrites(PostgresCatalogue):
             raise not_found("tool", id)
         return tool
 
-    async def turn(self, tools: Sequence[str], before: str, after: str) -> Sequence[str]:
+    async def replace_status(self, tools: Sequence[str], before: str, after: str) -> Sequence[str]:
         rows = await self._rows.fetch(
             "UPDATE resources.resources SET status = $4"
             " WHERE org_id = $1 AND kind = 'tool' AND id = ANY($2) AND status = $3 RETURNING id",

@@ -75,14 +75,14 @@ def taken_for(name: str, other: str) -> bool:
     return min(len(ours), len(theirs)) >= LONG_ENOUGH and _one_apart(ours, theirs)
 
 
-def same_word(asked: str, name: str) -> bool:
+def same_word(wanted: str, name: str) -> bool:
     """Whether a property is the one an input was asked for by."""
-    return _skeleton(asked) == _skeleton(name)
+    return _skeleton(wanted) == _skeleton(name)
 
 
-def named(asked: str) -> bool:
+def named(wanted: str) -> bool:
     """Whether an input has a name that a property could have; one in another script has not."""
-    return bool(_skeleton(asked))
+    return bool(_skeleton(wanted))
 
 
 def _skeleton(name: str) -> str:

@@ -105,8 +105,8 @@ def _valid(schema: Node) -> Iterator[Reason]:
 def _inputs(schema: Node, inputs: Sequence[str]) -> Iterator[Reason]:
     properties = schema.get("properties")
     names = list(properties) if isinstance(properties, dict) else []
-    for index, asked in enumerate(inputs):
-        if named(asked) and not any(same_word(asked, name) for name in names):
+    for index, wanted in enumerate(inputs):
+        if named(wanted) and not any(same_word(wanted, name) for name in names):
             yield Reason("input_missing", f"inputs.{index}")
 
 
