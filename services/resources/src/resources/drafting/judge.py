@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NoReturn
 
-from resources.drafting.rules import names, samples, schemas, texts
+from resources.drafting.rules import names, parameter_schemas, samples, texts
 from resources.drafting.rules.reasons import Reason
 
 MAX_DRAFT_CHARS = 64 * 1024
@@ -88,7 +88,7 @@ def _faults(draft: Draft, inputs: Sequence[str], taken: Collection[str]) -> Iter
     yield from (Reason(code, "name") for code in texts.identifier_faults(draft.name[: texts.MAX_LINE]))
     yield from _text(draft.description, "description", MAX_DESCRIPTION)
     yield from _text(draft.fallback_content, "fallback_content", MAX_FALLBACK)
-    yield from schemas.judged(draft.parameters, inputs)
+    yield from parameter_schemas.judged(draft.parameters, inputs)
     yield from _taken_together(draft)
 
 
@@ -100,8 +100,8 @@ def _text(text: str, where: str, longest: int) -> Iterator[Reason]:
 
 def _taken_together(draft: Draft) -> Iterator[Reason]:
     """What only the texts one after the other say: a sentence cut into the descriptions of several properties."""
-    parts = [draft.description, *schemas.prose(draft.parameters), draft.fallback_content]
-    together = " ".join(part.strip() for part in parts)[: schemas.MAX_BYTES]
+    parts = [draft.description, *parameter_schemas.prose(draft.parameters), draft.fallback_content]
+    together = " ".join(part.strip() for part in parts)[: parameter_schemas.MAX_BYTES]
     yield from (Reason(code, "draft") for code in texts.telling_faults(together))
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from jsonschema.validators import Draft202012Validator
 
 from resources.drafting.rules import patterns
+from resources.drafting.rules.parameter_schemas import definitions, target
 from resources.drafting.rules.reasons import Reason
-from resources.drafting.rules.schemas import definitions, target
 from resources.drafting.rules.texts import joined
 
 # Arguments of more parts than this are no dry run any more.
