@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from common.clients.resources.entries import place_keys
+from common.clients.resources.entries import scope_keys
 from common.storage.resp import open_resp
 from tests.bench.interrupt import Caller
 from tests.bench.load import percentile
@@ -45,7 +45,7 @@ async def on_a_set(site: Site, readers: int, rounds: int) -> Stampede:
 
     async def evicted() -> str:
         async with open_resp(site.redis_url) as cache:
-            await cache.execute("DEL", *place_keys(site.organization, PROJECT, USER))
+            await cache.execute("DEL", *scope_keys(site.organization, PROJECT, USER))
         return ACTIVE
 
     def asked() -> float:

@@ -10,11 +10,15 @@ import pytest
 
 from common.events.envelope import Event
 from common.events.reply import Reply
+from common.events.resource_replies import ResourceDeleted
 from common.events.resources import RESOURCE_CREATE_REQUESTED, Kind, ResourceCreateRequested
 from common.events.spec import Payload
+from common.failures import ProviderDown, Refused
 from common.storage.postgres import Pool
-from resources.ports import Catalogue, Item, ProviderDown, Refused
-from resources.work import Work, Works
+from common.storage.unit_of_work import UnitsOfWork
+from resources.adapters.postgres.store import write_tables
+from resources.app import SCHEMA
+from resources.ports import Catalogue, Item, Work, WriteTables
 
 T = TypeVar("T")
 
@@ -40,6 +44,10 @@ UNKNOWN = "11111111-1111-4111-8111-111111111111"
 PATIENCE = 8
 
 
+# What the commands are answered with: none of this is about it.
+ANSWER = Reply(ResourceDeleted(id=UNKNOWN, version=None, deleted=True))
+
+
 class Crash(Exception):
     """An answer is lost between provider and commit."""
 
@@ -49,7 +57,7 @@ class World:
     """A catalogue, its transactions and an organisation of the test's own."""
 
     catalogue: Catalogue
-    works: Works
+    units: UnitsOfWork[WriteTables]
     org_id: str = field(default_factory=lambda: f"org-{uuid.uuid4().hex}")
 
     def command(self, kind: Kind = "prompt") -> Event[Any]:
@@ -62,9 +70,9 @@ class World:
         command = command or self.command()
 
         async def once() -> T:
-            async with self.works.begin(command) as work:
+            async with self.units.begin(command) as work:
                 done = await do(work)
-                await work.answer(Reply({}))
+                await work.answer(ANSWER)
                 return done
 
         return await patiently(once)
@@ -88,7 +96,7 @@ class World:
         return await self.write(do, command)
 
     async def _crashing(self, command: Event[Any], do: Callable[[Work], Awaitable[Item]]) -> None:
-        async with self.works.begin(command) as work:
+        async with self.units.begin(command) as work:
             await do(work)
             raise Crash
 
@@ -106,13 +114,13 @@ class World:
         return [each.name for each in found.items]
 
 
-def works(pool: Pool) -> Works:
-    """Transactions of which nobody is told."""
+def units_of(pool: Pool) -> UnitsOfWork[WriteTables]:
+    """Units of work of which nobody is told."""
 
-    async def apply(facts: Sequence[Payload]) -> None:
-        return None
+    async def committed(event: Event[Any], facts: Sequence[Payload]) -> None:
+        del event, facts
 
-    return Works(pool, lambda: None, apply)
+    return UnitsOfWork(pool, SCHEMA, tables=write_tables, committed=committed)
 
 
 async def patiently(do: Callable[[], Awaitable[T]]) -> T:

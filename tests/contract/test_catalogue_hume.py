@@ -11,14 +11,17 @@ import pytest
 from hume.tts.types import ReturnVoice
 
 from common.events.resources import Kind
+from common.failures import ProviderDown, Refused
 from common.providers.breaker import Breaker
 from common.storage.postgres import Pool, open_postgres
-from resources.adapters.hume import HumeCatalogue
-from resources.adapters.hume_api import MOST_PAGES, Account, Shelf, all_of, hume_api, open_transport
-from resources.adapters.hume_policy import Policy
-from resources.adapters.postgres import LocalCatalogue
-from resources.app import MIGRATIONS
-from resources.ports import Item, ProviderDown, Refused
+from resources.adapters.hume.api import MAX_PAGES, Account, Shelf, all_of, hume_api, open_transport
+from resources.adapters.hume.catalogue import HumeCatalogue
+from resources.adapters.hume.policy import Policy
+from resources.adapters.postgres.local_catalogue import LocalCatalogue
+from resources.adapters.postgres.provider_copy import PostgresCopy
+from resources.adapters.postgres.store import PostgresStore
+from resources.app import MIGRATIONS, SCHEMA
+from resources.ports import Item
 from sandbox.app import serve
 from tests.contract.catalogue_contract import (
     BODIES,
@@ -27,7 +30,7 @@ from tests.contract.catalogue_contract import (
     VoiceCatalogueContract,
     World,
     refused,
-    works,
+    units_of,
 )
 
 # Enough failures for every operation to meet some, and few enough for a patient caller.
@@ -44,7 +47,7 @@ async def url() -> AsyncIterator[str]:
 
 @pytest.fixture(scope="module")
 async def pool(postgres_url: str) -> AsyncIterator[Pool]:
-    async with open_postgres(postgres_url, size=6, migrations=MIGRATIONS, schema="resources") as opened:
+    async with open_postgres(postgres_url, size=6, migrations=MIGRATIONS, schema=SCHEMA, unit_of_work=True) as opened:
         yield opened
 
 
@@ -70,7 +73,9 @@ async def hume(pool: Pool, url: str, key: str, **policy: Any) -> AsyncIterator[W
     """A world whose provider never gets its breaker, unless a test brings one."""
     policy.setdefault("breaker", Breaker(failures=10**9))
     async with open_transport() as transport:
-        yield World(HumeCatalogue(pool, hume_api(transport, Account(url, key), Policy(**policy))), works(pool))
+        api = hume_api(transport, Account(url, key), Policy(**policy))
+        copy = PostgresCopy(pool, HumeCatalogue.name)
+        yield World(HumeCatalogue(PostgresStore(pool), copy, api), units_of(pool))
 
 
 class TestHumeCatalogue(CatalogueContract):
@@ -143,7 +148,7 @@ async def test_a_create_that_ends_in_silence_is_found_by_its_repetition(
         command, body = world.command(), {"name": "n", "text": "x"}
 
         async def once() -> Item:
-            async with world.works.begin(command) as work:
+            async with world.units.begin(command) as work:
                 return await world.catalogue.create(work, "prompt", body)
 
         with pytest.raises(ProviderDown):
@@ -308,7 +313,7 @@ async def test_a_tool_that_was_disabled_here_is_disabled_whatever_the_provider_s
 
 
 async def test_a_draft_in_quarantine_is_known_here_alone(pool: Pool, world: World, arrange: Arrange) -> None:
-    local = World(LocalCatalogue(pool), world.works, world.org_id)
+    local = World(LocalCatalogue(PostgresStore(pool)), world.units, world.org_id)
     draft = await local.create("tool", "draft")
     await pool.execute("UPDATE resources.resources SET status = 'quarantined' WHERE id = $1", draft.id)
     assert (await world.get("tool", draft.id)).status == "quarantined"
@@ -375,7 +380,7 @@ async def test_a_body_that_trickles_in_ends_in_an_answer_or_a_clear_verdict(
         await arrange({"do": "slow-300", "method": "POST"})
         command, body = world.command(), {"name": "m", "text": "x"}
         with pytest.raises(ProviderDown):
-            async with world.works.begin(command) as work:
+            async with world.units.begin(command) as work:
                 await world.catalogue.create(work, "prompt", body)
         again = await world.write(lambda work: world.catalogue.create(work, "prompt", body), command)
         assert again.name == "m"
@@ -411,7 +416,7 @@ async def test_a_provider_with_ever_more_pages_is_not_looked_through_and_nothing
 
     with pytest.raises(Refused) as met:
         [each async for each in all_of(turn)]
-    assert (met.value.status, met.value.code, len(turned)) == (502, "provider_too_large", MOST_PAGES)
+    assert (met.value.status, met.value.code, len(turned)) == (502, "provider_too_large", MAX_PAGES)
 
 
 async def test_calls_are_limited_in_number(pool: Pool, url: str, key: str, arrange: Arrange) -> None:

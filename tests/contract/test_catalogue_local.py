@@ -5,15 +5,23 @@ from collections.abc import AsyncIterator
 import pytest
 
 from common.storage.postgres import open_postgres
-from resources.adapters.postgres import LocalCatalogue
-from resources.app import MIGRATIONS
-from tests.contract.catalogue_contract import BODIES, CatalogueContract, VoiceCatalogueContract, World, refused, works
+from resources.adapters.postgres.local_catalogue import LocalCatalogue
+from resources.adapters.postgres.store import PostgresStore
+from resources.app import MIGRATIONS, SCHEMA
+from tests.contract.catalogue_contract import (
+    BODIES,
+    CatalogueContract,
+    VoiceCatalogueContract,
+    World,
+    refused,
+    units_of,
+)
 
 
 @pytest.fixture
 async def world(postgres_url: str) -> AsyncIterator[World]:
-    async with open_postgres(postgres_url, size=4, migrations=MIGRATIONS, schema="resources") as pool:
-        yield World(LocalCatalogue(pool), works(pool))
+    async with open_postgres(postgres_url, size=4, migrations=MIGRATIONS, schema=SCHEMA, unit_of_work=True) as pool:
+        yield World(LocalCatalogue(PostgresStore(pool)), units_of(pool))
 
 
 class TestLocalCatalogue(CatalogueContract):
@@ -26,7 +34,7 @@ class TestLocalVoices(VoiceCatalogueContract):
 
 async def test_organisations_do_not_see_each_other(world: World) -> None:
     made = await world.create("prompt", "mine")
-    stranger = World(world.catalogue, world.works)
+    stranger = World(world.catalogue, world.units)
     assert await stranger.names("prompt") == []
     await refused(404, stranger.get("prompt", made.id))
     await refused(404, stranger.create_version("prompt", made.id))

@@ -8,14 +8,14 @@ from collections.abc import AsyncIterator, Mapping
 import aiohttp
 import pytest
 
+from common.failures import ProviderDown
 from common.providers.breaker import Breaker
-from resources.adapters.hume_account import Accounts, AccountsError, accounts_of
-from resources.adapters.hume_api import Account, open_transport
-from resources.adapters.hume_policy import Policy
-from resources.adapters.hume_token import HumeTokens
-from resources.ports import ProviderDown
+from resources.adapters.hume.account import Accounts, AccountsError, accounts_of
+from resources.adapters.hume.api import Account, open_transport
+from resources.adapters.hume.policy import Policy
+from resources.adapters.hume.token_endpoint import HumeTokens
+from resources.hume.tokens import EARLY_SECONDS, Tokens
 from resources.settings import ResourcesSettings
-from resources.tokens import EARLY_SECONDS, Tokens
 from sandbox.app import serve
 from tests.contract.catalogue_contract import refused
 

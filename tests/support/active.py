@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.bus.request_reply import Requester
-from common.clients.resources.client import Reader, open_reader
+from common.clients.resources.client import ResourceClient, open_resource_client
 from common.events.reply import Reply
 from common.events.resources import (
     ACTIVE_CLEAR_REQUESTED,
@@ -24,7 +24,6 @@ from common.events.resources import (
     Pins,
     SetScope,
 )
-from common.kernel.tasks import Tasks
 from tests.support.resources import Caller, World, relayed
 from tests.support.waiting import eventually
 
@@ -70,24 +69,24 @@ class Team:
         config, prompt = Pin(id=await self.create("config"), version=0), Pin(id=await self.create("prompt"), version=0)
         return Pins(config=config, prompt=prompt, tools=tuple(Pin(id=tool) for tool in tools))
 
-    async def switch(self, pins: Pins, place: SetScope | None = None, **fields: Any) -> Reply:
+    async def switch(self, pins: Pins, place: SetScope | None = None, **fields: Any) -> Reply[Any]:
         return await self.caller.ask(ACTIVE_SWITCH_REQUESTED, place=place or self.place, pins=pins, **fields)
 
-    async def tool(self, action: str, id: str, version: int | None = None, **fields: Any) -> Reply:
+    async def tool(self, action: str, id: str, version: int | None = None, **fields: Any) -> Reply[Any]:
         pin = Pin(id=id, version=version)
         return await self.caller.ask(ACTIVE_TOOL_REQUESTED, place=self.place, action=action, tool=pin, **fields)
 
-    async def roll_back(self, revision: int | None = None, **fields: Any) -> Reply:
+    async def roll_back(self, revision: int | None = None, **fields: Any) -> Reply[Any]:
         return await self.caller.ask(ACTIVE_ROLLBACK_REQUESTED, place=self.place, revision=revision, **fields)
 
     async def roll_out(
         self, percent: float, pins: Pins | None = None, place: SetScope | None = None, **fields: Any
-    ) -> Reply:
+    ) -> Reply[Any]:
         return await self.caller.ask(
             ACTIVE_ROLLOUT_REQUESTED, place=place or self.place, percent=percent, pins=pins, **fields
         )
 
-    async def clear(self, place: SetScope | None = None, **fields: Any) -> Reply:
+    async def clear(self, place: SetScope | None = None, **fields: Any) -> Reply[Any]:
         return await self.caller.ask(ACTIVE_CLEAR_REQUESTED, place=place or self.place, **fields)
 
 
@@ -97,15 +96,13 @@ def new_team(caller: Caller, user_id: str = "user-1") -> Team:
 
 
 @asynccontextmanager
-async def reading(caller: Caller) -> AsyncIterator[Reader]:
+async def reading(caller: Caller) -> AsyncIterator[ResourceClient]:
     """What a gateway or llm-stream reads with."""
-    tasks = Tasks()
-    async with open_reader(caller.world.redis_url, Requester(caller.world.log, caller.reader), tasks) as reader:
+    async with open_resource_client(caller.world.redis_url, Requester(caller.world.log, caller.reader)) as reader:
         yield reader
-    await tasks.close()
 
 
-async def resolve(reader: Reader, team: Team, user_id: str | None = None) -> Any:
+async def resolve(reader: ResourceClient, team: Team, user_id: str | None = None) -> Any:
     """The set as every process reads it, None where there is none."""
     found = await reader.sets.resolve(team.org_id, PROJECT, team.caller.user_id if user_id is None else user_id)
     return found and found.json()

@@ -33,7 +33,7 @@ class Drafter:
         """An organisation of its own, so that names are free."""
         return new_team(self.caller)
 
-    async def draft(self, caller: Caller, **changes: Any) -> Reply:
+    async def draft(self, caller: Caller, **changes: Any) -> Reply[Any]:
         return await caller.ask(TOOL_DRAFT_REQUESTED, seconds=60, **{**WEATHER, **changes})
 
     async def calls(self) -> list[dict[str, Any]]:
@@ -59,11 +59,11 @@ async def drafted(drafter: Drafter, team: Team) -> dict[str, Any]:
     return tool
 
 
-async def status(team: Team, id: str, wanted: str) -> Reply:
+async def status(team: Team, id: str, wanted: str) -> Reply[Any]:
     return await team.caller.ask(TOOL_STATUS_REQUESTED, id=id, status=wanted)
 
 
-def codes(reply: Reply) -> set[str]:
+def codes(reply: Reply[Any]) -> set[str]:
     assert (reply.status, reply.body["error"]["code"]) == (422, "draft_refused"), reply.body
     assert all(reason["message"] for reason in reply.body["error"]["reasons"])
     return {reason["code"] for reason in reply.body["error"]["reasons"]}

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.clients.resources.entries import Entry, Version, in_candidate, layers, place_key, version_key
+from common.clients.resources.entries import Entry, Version, in_candidate, layers, scope_key, version_key
+from common.events.reply import content
 from common.events.resources import Pin, Pins
-from resources.diffs import difference
-from resources.places import Pinned
+from resources.active.revision_diff import pin_changes, prompt_diff
+from resources.active.scopes import Pinned
 from resources.ports import Item
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -45,20 +46,20 @@ def test_a_version_is_read_back_as_it_was_written(version: Version) -> None:
 
 
 @given(*[st.tuples(names, names, names)] * 2)
-def test_different_places_have_different_keys(one: tuple[str, str, str], other: tuple[str, str, str]) -> None:
-    assert (place_key(*one) == place_key(*other)) == (one == other)
+def test_different_scopes_have_different_keys(one: tuple[str, str, str], other: tuple[str, str, str]) -> None:
+    assert (scope_key(*one) == scope_key(*other)) == (one == other)
 
 
 @given(long_names, long_names)
 def test_a_long_name_makes_no_long_key(one: str, other: str) -> None:
-    keys = {place_key("org", "project", id) for id in (one, other)}
+    keys = {scope_key("org", "project", id) for id in (one, other)}
     assert len(keys) == len({one, other})
     assert all(len(key) < 200 for key in keys)
 
 
 @given(names.filter(bool), names, names)
 def test_all_keys_of_an_organisation_share_a_slot_that_its_name_cannot_leave(org: str, one: str, other: str) -> None:
-    keys = [place_key(org, one, other), version_key(org, "tool", other)]
+    keys = [scope_key(org, one, other), version_key(org, "tool", other)]
     assert len({key[key.index("{") : key.index("}") + 1] for key in keys}) == 1
     assert all(key.count("{") == key.count("}") == 1 for key in keys)
 
@@ -132,18 +133,19 @@ def items(*found: Item) -> dict[Pinned, Item]:
 
 
 def test_the_same_set_does_not_differ() -> None:
-    assert difference(pins(0, ("t", None)), pins(0, ("t", None)), {}) == {"changes": [], "prompt_text": None}
+    same = pins(0, ("t", None))
+    assert (pin_changes(same, same, {}), prompt_diff(same, same, {})) == ((), None)
 
 
 def test_the_order_of_tools_is_no_difference() -> None:
-    assert difference(pins(0, ("a", 0), ("b", 0)), pins(0, ("b", 0), ("a", 0)), {})["changes"] == []
+    assert pin_changes(pins(0, ("a", 0), ("b", 0)), pins(0, ("b", 0), ("a", 0)), {}) == ()
 
 
 def test_every_slot_that_differs_is_named_with_how() -> None:
     old = pins(0, ("kept", 0), ("moved", 0), ("removed", None))
     new = pins(1, ("kept", 0), ("moved", None), ("added", 2), voice=Pin(id="v", version=0))
-    told = difference(old, new.model_copy(update={"config": Pin(id="other")}), {})
-    assert [(change["slot"], change["change"]) for change in told["changes"]] == [
+    changes = pin_changes(old, new.model_copy(update={"config": Pin(id="other")}), {})
+    assert [(change.slot, change.change) for change in changes] == [
         ("config", "replaced"),
         ("prompt", "moved"),
         ("voice", "added"),
@@ -155,18 +157,18 @@ def test_every_slot_that_differs_is_named_with_how() -> None:
 
 def test_the_text_of_a_prompt_is_compared_line_by_line() -> None:
     found = items(prompt(0, "Greet.\nBe brief.\nEnd."), prompt(1, "Greet.\nBe thorough.\nEnd."))
-    told = difference(pins(0), pins(1), found)
-    assert told["changes"][0]["old"] == {"id": "p", "version": 0, "name": "greeter"}
-    assert told["prompt_text"] == (
+    [change] = pin_changes(pins(0), pins(1), found)
+    assert content(change)["old"] == {"id": "p", "version": 0, "name": "greeter"}
+    assert prompt_diff(pins(0), pins(1), found) == (
         "--- greeter (version 0)\n+++ greeter (version 1)\n@@ -1,3 +1,3 @@\n Greet.\n-Be brief.\n+Be thorough.\n End.\n"
     )
 
 
 @pytest.mark.parametrize("gone", [0, 1])
 def test_a_text_that_is_gone_is_not_compared(gone: int) -> None:
-    assert difference(pins(0), pins(1), items(prompt(1 - gone, "there")))["prompt_text"] is None
+    assert prompt_diff(pins(0), pins(1), items(prompt(1 - gone, "there"))) is None
 
 
 def test_texts_of_many_lines_are_only_told_to_differ() -> None:
     found = items(prompt(0, "x\n" * 6_000), prompt(1, "y\n" * 6_000))
-    assert difference(pins(0), pins(1), found)["prompt_text"].count("\n") == 2
+    assert (prompt_diff(pins(0), pins(1), found) or "").count("\n") == 2

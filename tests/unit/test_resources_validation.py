@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.events.resources import Kind
-from resources import validation
-from resources.ports import Refused
-from resources.schemas import DEEPEST_SCHEMA, LARGEST_SCHEMA
+from common.failures import Refused
+from resources.catalogue import validation
+from resources.catalogue.tool_parameters import MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH
 
 KINDS: tuple[Kind, ...] = ("prompt", "config", "tool", "voice")
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -66,10 +66,10 @@ def padded(size: int) -> str:
 @pytest.mark.parametrize(
     ("parameters", "reason"),
     [
-        (nested(DEEPEST_SCHEMA), None),
-        (nested(DEEPEST_SCHEMA + 1), "nested deeper"),
-        (padded(LARGEST_SCHEMA), None),
-        (padded(LARGEST_SCHEMA + 1), "at most"),
+        (nested(MAX_SCHEMA_DEPTH), None),
+        (nested(MAX_SCHEMA_DEPTH + 1), "nested deeper"),
+        (padded(MAX_SCHEMA_BYTES), None),
+        (padded(MAX_SCHEMA_BYTES + 1), "at most"),
         ({**SCHEMA, "$schema": "http://json-schema.org/draft-07/schema#"}, None),
         ({**SCHEMA, "$schema": "http://json-schema.org/draft-03/schema#"}, "draft"),
         ({**SCHEMA, "$schema": ["unhashable"]}, "draft"),

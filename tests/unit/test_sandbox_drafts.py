@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from resources.tool_policy import judge
+from resources.drafting.judge import judge
 from sandbox.openai.conversation import read
 from sandbox.openai.drafts import draft
 

@@ -1,4 +1,4 @@
-"""The policy for drafted tools: everything hostile is refused for its reason, honest tools pass, no input breaks it."""
+"""The rules for drafted tools: everything hostile is refused for its reason, honest tools pass, no input breaks it."""
 
 import json
 import re
@@ -10,9 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from jsonschema.validators import Draft202012Validator
 
-from resources.policy import names, patterns, samples, texts
-from resources.policy.reasons import CODES
-from resources.tool_policy import DRAFT_CHARS_MAX, MEMBERS, REASONS_MAX, Verdict, judge, judge_tool
+from resources.drafting.judge import MAX_DRAFT_CHARS, MAX_REASONS, MEMBERS, Verdict, judge, judge_tool
+from resources.drafting.rules import names, patterns, samples, texts
+from resources.drafting.rules.reasons import CODES
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "tool_drafts"
 HOSTILE: list[dict[str, Any]] = json.loads((DATA / "hostile.json").read_text())
@@ -111,7 +111,7 @@ class TestSizes:
 
     def test_reasons_are_bounded(self) -> None:
         hostile = {f"p {index}": {"type": "nothing", "pattern": "("} for index in range(100)}
-        assert len(judge(changed(parameters={"type": "object", "properties": hostile})).reasons) <= REASONS_MAX
+        assert len(judge(changed(parameters={"type": "object", "properties": hostile})).reasons) <= MAX_REASONS
 
 
 class TestNames:
@@ -279,9 +279,9 @@ class TestAnyInput:
     @given(st.text())
     @example("\ud800")
     @example("9" * 5_000)
-    @example("[" * DRAFT_CHARS_MAX)
+    @example("[" * MAX_DRAFT_CHARS)
     @example('"' + "\\" * 1_001)
-    @example('"' + '\\"' * (DRAFT_CHARS_MAX // 2 - 1))
+    @example('"' + '\\"' * (MAX_DRAFT_CHARS // 2 - 1))
     def test_any_text_gets_a_verdict(self, raw: str) -> None:
         settled(judge(raw))
 

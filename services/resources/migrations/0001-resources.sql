@@ -1,13 +1,7 @@
--- Resources with versions, active sets with revisions, what was done, and what is still to be told
+-- Resources with versions, active sets with revisions (the tables of a unit of work come from common)
 -- depends:
 
 -- migrate: apply
--- Every write of an organisation takes its row: the clock orders them, and caches keep the larger one.
-CREATE TABLE resources.organizations (
-    org_id text PRIMARY KEY,
-    clock bigint NOT NULL DEFAULT 0
-);
-
 -- The local catalogue, and the last known copy of what a provider's catalogue holds.
 CREATE TABLE resources.resources (
     org_id text NOT NULL,
@@ -92,46 +86,10 @@ CREATE TABLE resources.pins (
 );
 CREATE INDEX pins_used ON resources.pins (org_id, kind, id);
 
-CREATE TABLE resources.audit (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    org_id text NOT NULL,
-    key_id text NOT NULL,
-    user_id text NOT NULL,
-    action text NOT NULL,
-    target text NOT NULL,
-    before text,
-    after text,
-    event_id text NOT NULL,
-    at timestamptz NOT NULL
-);
-CREATE INDEX audit_newest ON resources.audit (org_id, id DESC);
-
--- Written with the change it tells of, published and removed by the relay.
-CREATE TABLE resources.outbox (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    event_id text NOT NULL,
-    name text NOT NULL,
-    payload jsonb NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT now()
-);
-
--- The answer to every command that was done: a repetition gets it again and changes nothing.
-CREATE TABLE resources.answers (
-    event_id text PRIMARY KEY,
-    status integer NOT NULL,
-    body jsonb NOT NULL,
-    at timestamptz NOT NULL DEFAULT now()
-);
-CREATE INDEX answers_oldest ON resources.answers (at);
-
 -- migrate: rollback
-DROP TABLE resources.answers;
-DROP TABLE resources.outbox;
-DROP TABLE resources.audit;
 DROP TABLE resources.pins;
 DROP TABLE resources.activations;
 DROP TABLE resources.places;
 DROP TABLE resources.revisions;
 DROP TABLE resources.versions;
 DROP TABLE resources.resources;
-DROP TABLE resources.organizations;

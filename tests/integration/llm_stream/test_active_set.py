@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import orjson
 import pytest
 
-from common.clients.resources.entries import Entry, place_key
+from common.clients.resources.entries import Entry, scope_key
 from common.events.resources import ACTIVE_RESOLVE_REQUESTED, RESOURCE_QUERIES
 from common.storage.resp import open_resp
 from tests.support.llm_stream import HELLO_TEXT, VALKEY_DATABASE, AliasUnderTest, World
@@ -31,13 +31,13 @@ async def switched_on(
     known = {"revision": 1, "fresh_until": time.time() + 300, **facts}
     async with open_resp(redis_url) as cache:
         entry = Entry(1, current=orjson.dumps(told), **known)
-        await cache.execute(*entry.put(place_key("org-1", project_id, user_id)))
+        await cache.execute(*entry.put(scope_key("org-1", project_id, user_id)))
 
 
 async def nothing_on(redis_url: str, *places: tuple[str, str]) -> None:
     async with open_resp(redis_url) as cache:
         for place in places:
-            await cache.execute(*Entry(1, time.time() + 300).put(place_key("org-1", *place)))
+            await cache.execute(*Entry(1, time.time() + 300).put(scope_key("org-1", *place)))
 
 
 async def asked(world: World, alias: AliasUnderTest, **options: Any) -> dict[str, Any]:

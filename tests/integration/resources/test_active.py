@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from common.clients.resources.client import Reader
+from common.clients.resources.client import ResourceClient
 from common.events.audit import AUDIT
 from common.events.reply import Reply
 from common.events.resources import (
@@ -45,7 +45,7 @@ async def caller(world: World) -> AsyncIterator[Caller]:
 
 
 @pytest.fixture(scope="module")
-async def reader(caller: Caller) -> AsyncIterator[Reader]:
+async def reader(caller: Caller) -> AsyncIterator[ResourceClient]:
     async with reading(caller) as reader:
         yield reader
 
@@ -55,7 +55,7 @@ def team(caller: Caller) -> Team:
     return new_team(caller)
 
 
-def code(reply: Reply) -> tuple[int, str]:
+def code(reply: Reply[Any]) -> tuple[int, str]:
     assert set(reply.body) == {"error"}, reply.body
     return reply.status, reply.body["error"]["code"]
 
@@ -63,7 +63,7 @@ def code(reply: Reply) -> tuple[int, str]:
 # -- switching ------------------------------------------------------------------------------------------------------
 
 
-async def test_a_switch_is_answered_with_whole_resources_and_served_at_once(team: Team, reader: Reader) -> None:
+async def test_a_switch_is_answered_with_whole_resources_and_served_at_once(team: Team, reader: ResourceClient) -> None:
     assert await resolve(reader, team) is None
     pins = await team.pins(await team.create("tool"))
     answer = await team.switch(pins, if_match=0)
@@ -75,7 +75,7 @@ async def test_a_switch_is_answered_with_whole_resources_and_served_at_once(team
     assert await resolve(reader, team) == answer.body
 
 
-async def test_a_switch_replaces_the_whole_set(team: Team, reader: Reader) -> None:
+async def test_a_switch_replaces_the_whole_set(team: Team, reader: ResourceClient) -> None:
     voice = Pin(id=await team.create("voice"))
     first = (await team.pins(await team.create("tool"))).model_copy(update={"voice": voice})
     assert (await team.switch(first)).body["voice"]["id"] == voice.id
@@ -157,7 +157,7 @@ async def test_a_switch_leaves_an_audit_entry_and_a_fact(team: Team, world: Worl
     assert [e.payload.target for e in await world.told(AUDIT) if e.payload.org_id == team.org_id].count(target) == 1
 
 
-async def test_what_follows_the_latest_moves_with_it_and_a_pin_does_not(team: Team, reader: Reader) -> None:
+async def test_what_follows_the_latest_moves_with_it_and_a_pin_does_not(team: Team, reader: ResourceClient) -> None:
     pins = await team.pins()
     following = Pin(id=pins.config.id)
     await team.switch(pins.model_copy(update={"config": following}))
@@ -184,7 +184,7 @@ async def test_what_a_config_in_use_names_cannot_be_deleted(team: Team) -> None:
     named = {"prompt": {"id": prompt, "version": 0}, "tools": [{"id": tool}]}
     config = await team.create("config", **named, voice={"provider": "CUSTOM_VOICE", "id": voice})
 
-    async def delete(kind: Kind, id: str, version: int | None = None) -> Reply:
+    async def delete(kind: Kind, id: str, version: int | None = None) -> Reply[Any]:
         return await team.caller.ask(RESOURCE_DELETE_REQUESTED, kind=kind, id=id, version=version)
 
     pins = await team.pins()
@@ -209,7 +209,7 @@ async def test_what_a_config_in_use_names_cannot_be_deleted(team: Team) -> None:
 # -- layers -----------------------------------------------------------------------------------------------------------
 
 
-async def test_the_first_layer_that_has_a_set_wins_as_a_whole(team: Team, reader: Reader) -> None:
+async def test_the_first_layer_that_has_a_set_wins_as_a_whole(team: Team, reader: ResourceClient) -> None:
     places: dict[Layer, SetScope] = {
         "organization": SetScope(layer="organization"),
         "project": SetScope(layer="project", project_id=PROJECT),
@@ -244,7 +244,7 @@ async def test_a_place_that_was_cleared_counts_on(team: Team) -> None:
     assert (await team.switch(await team.pins(), if_match=0)).body["revision"] == 2
 
 
-async def test_a_set_is_nobody_elses(team: Team, reader: Reader, caller: Caller) -> None:
+async def test_a_set_is_nobody_elses(team: Team, reader: ResourceClient, caller: Caller) -> None:
     await team.switch(await team.pins(), SetScope(layer="organization"))
     stranger = new_team(caller)
     assert await resolve(reader, stranger) is None
@@ -255,7 +255,7 @@ async def test_a_set_is_nobody_elses(team: Team, reader: Reader, caller: Caller)
 # -- tools ------------------------------------------------------------------------------------------------------------
 
 
-async def test_tools_come_and_go_one_by_one(team: Team, reader: Reader) -> None:
+async def test_tools_come_and_go_one_by_one(team: Team, reader: ResourceClient) -> None:
     assert code(await team.tool("add", await team.create("tool"))) == (409, "no_active_set")
     await team.switch(await team.pins())
     one, two = await team.create("tool"), await team.create("tool")
@@ -277,7 +277,7 @@ async def test_tools_come_and_go_one_by_one(team: Team, reader: Reader) -> None:
 # -- rollback ---------------------------------------------------------------------------------------------------------
 
 
-async def test_a_rollback_is_a_new_revision_with_the_old_set(team: Team, reader: Reader) -> None:
+async def test_a_rollback_is_a_new_revision_with_the_old_set(team: Team, reader: ResourceClient) -> None:
     first, second, third = await team.pins(), await team.pins(), await team.pins()
     assert code(await team.roll_back()) == (409, "no_earlier_revision")
     for pins in (first, second, third):
@@ -300,7 +300,7 @@ async def test_a_rollback_after_a_clearing_brings_the_set_back(team: Team) -> No
     assert (await team.roll_back(if_match=0)).body["pins"] == pins.model_dump(mode="json")
 
 
-async def test_a_rollback_to_what_was_deleted_is_refused_with_its_name(team: Team, reader: Reader) -> None:
+async def test_a_rollback_to_what_was_deleted_is_refused_with_its_name(team: Team, reader: ResourceClient) -> None:
     lost = await team.pins()
     await team.switch(lost)
     await team.version("prompt", lost.prompt.id)
@@ -316,13 +316,15 @@ async def test_a_rollback_to_what_was_deleted_is_refused_with_its_name(team: Tea
 # -- rollout ----------------------------------------------------------------------------------------------------------
 
 
-async def users_of(reader: Reader, team: Team, users: Sequence[str]) -> dict[str, bool]:
+async def users_of(reader: ResourceClient, team: Team, users: Sequence[str]) -> dict[str, bool]:
     """Whether each user is served the candidate."""
     found = [await reader.sets.resolve(team.org_id, PROJECT, user) for user in users]
     return {user: bool(each and each.candidate) for user, each in zip(users, found, strict=True)}
 
 
-async def test_a_rollout_reaches_a_share_of_the_users_and_keeps_those_it_reached(team: Team, reader: Reader) -> None:
+async def test_a_rollout_reaches_a_share_of_the_users_and_keeps_those_it_reached(
+    team: Team, reader: ResourceClient
+) -> None:
     place, users = SetScope(layer="project", project_id=PROJECT), [f"user-{number}" for number in range(400)]
     assert code(await team.roll_out(10, await team.pins(), place)) == (409, "no_active_set")
     current, candidate = await team.pins(), await team.pins()
@@ -347,7 +349,7 @@ async def test_a_rollout_reaches_a_share_of_the_users_and_keeps_those_it_reached
     assert not any((await users_of(reader, team, users[:20])).values())
 
 
-async def test_the_kill_switch_takes_a_rollout_back(team: Team, reader: Reader) -> None:
+async def test_the_kill_switch_takes_a_rollout_back(team: Team, reader: ResourceClient) -> None:
     place, users = SetScope(layer="project", project_id=PROJECT), [f"user-{number}" for number in range(20)]
     first, bad = await team.pins(), await team.pins()
     await team.switch(first, place)
@@ -365,7 +367,7 @@ async def test_the_kill_switch_takes_a_rollout_back(team: Team, reader: Reader) 
     assert code(await team.roll_out(101, None, place)) == (400, "invalid_value")
 
 
-async def test_every_step_of_a_rollout_can_be_guarded_and_is_in_the_history(team: Team, reader: Reader) -> None:
+async def test_every_step_of_a_rollout_can_be_guarded_and_is_in_the_history(team: Team, reader: ResourceClient) -> None:
     async def etag() -> str:
         found = await reader.sets.resolve(team.org_id, PROJECT, team.caller.user_id)
         return found.etag if found else "0"
@@ -389,7 +391,7 @@ async def test_every_step_of_a_rollout_can_be_guarded_and_is_in_the_history(team
     assert len((await history(team, before=2))["steps"]) == 1
 
 
-async def test_a_switch_ends_a_rollout(team: Team, reader: Reader) -> None:
+async def test_a_switch_ends_a_rollout(team: Team, reader: ResourceClient) -> None:
     await team.switch(await team.pins())
     await team.roll_out(50, await team.pins())
     last = await team.pins()
@@ -436,7 +438,7 @@ async def test_a_diff_names_every_slot_that_changed_and_the_lines_of_the_prompt(
 
 
 async def test_what_was_live_at_a_moment_is_known_by_layer_version_and_rollout(team: Team) -> None:
-    async def at(moment: float) -> Reply:
+    async def at(moment: float) -> Reply[Any]:
         return await team.caller.ask(ACTIVE_AT_REQUESTED, project_id=PROJECT, time=moment)
 
     nothing = time.time()

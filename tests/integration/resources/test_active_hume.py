@@ -10,11 +10,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from common.clients.resources.client import BrokenSetError, Reader
-from common.clients.resources.entries import place_keys
+from common.clients.resources.client import BrokenSetError, ResourceClient
+from common.clients.resources.entries import scope_keys
 from common.events.resources import Pin, SetScope
 from common.storage.resp import Resp, open_resp
-from resources.adapters.hume_policy import READ_BACKOFF
+from resources.adapters.hume.policy import READ_BACKOFF
 from sandbox.app import serve
 from tests.support.active import PROJECT, Team, reading
 from tests.support.engines import new_database
@@ -22,7 +22,7 @@ from tests.support.resources import asking, started, world_on
 from tests.support.waiting import eventually
 
 STAMPEDE = 150
-MOST_TRIES = 1 + READ_BACKOFF.attempts
+MAX_TRIES = 1 + READ_BACKOFF.attempts
 KEY = f"key-{uuid.uuid4().hex}"
 
 
@@ -55,7 +55,7 @@ class Here:
 
     provider: Provider
     team: Team
-    reader: Reader
+    reader: ResourceClient
     cache: Resp
     ops_url: str
 
@@ -65,7 +65,7 @@ class Here:
 
     async def forget(self) -> None:
         """Have the cache lose the sets."""
-        await self.cache.execute("DEL", *place_keys(self.team.org_id, PROJECT, self.team.caller.user_id))
+        await self.cache.execute("DEL", *scope_keys(self.team.org_id, PROJECT, self.team.caller.user_id))
 
     async def broken(self) -> bool:
         try:
@@ -156,13 +156,13 @@ async def test_a_set_of_many_users_is_looked_up_once(here: Here) -> None:
     await here.forget()
     await asyncio.gather(*map(here.served, users[:10]))
     # Three parts, each asked for once; a try that the stampede itself held up is repeated.
-    assert 3 <= await here.provider.requests() - before <= 3 * MOST_TRIES
+    assert 3 <= await here.provider.requests() - before <= 3 * MAX_TRIES
     # A change of a part is a reason to look again, at that part.
     await here.team.version("prompt", pins.prompt.id, text="Another.")
     before = await here.provider.requests()
     await here.forget()
     await asyncio.gather(*map(here.served, users[:10]))
-    assert 1 <= await here.provider.requests() - before <= MOST_TRIES
+    assert 1 <= await here.provider.requests() - before <= MAX_TRIES
 
 
 async def test_what_was_deleted_at_the_console_is_not_served(here: Here) -> None:

@@ -12,8 +12,8 @@ from prometheus_client import REGISTRY
 
 from common.bus.port import BusUnavailableError
 from common.bus.request_reply import Requester
-from common.clients.resources.client import BrokenSetError, Reader, open_reader
-from common.clients.resources.entries import Entry, Version, in_candidate, place_key, raise_floor, version_key
+from common.clients.resources.client import BrokenSetError, ResourceClient, open_resource_client
+from common.clients.resources.entries import Entry, Version, in_candidate, raise_floor, scope_key, version_key
 from common.events.resources import (
     ACTIVE_RESOLVE_REQUESTED,
     RESOURCE_EDIT_REQUESTED,
@@ -23,7 +23,6 @@ from common.events.resources import (
     Pins,
     SetScope,
 )
-from common.kernel.tasks import Tasks
 from common.storage.resp import Resp, open_resp
 from sonant_cli.engines import valkey
 from tests.support.active import PROJECT, Team, new_team, questions, reading, resolve, settled
@@ -52,7 +51,7 @@ async def caller(world: World) -> AsyncIterator[Caller]:
 
 
 @pytest.fixture
-async def reader(caller: Caller) -> AsyncIterator[Reader]:
+async def reader(caller: Caller) -> AsyncIterator[ResourceClient]:
     """A process that has read nothing yet."""
     async with reading(caller) as reader:
         yield reader
@@ -83,7 +82,7 @@ def marks(told: dict[str, Any]) -> set[str]:
     }
 
 
-async def session(reader: Reader, team: Team, over: asyncio.Event) -> list[int]:
+async def session(reader: ResourceClient, team: Team, over: asyncio.Event) -> list[int]:
     """Read until all is switched, and once more; the revisions read, each checked to be of one piece."""
     revisions, last = [], b""
     while True:
@@ -116,17 +115,17 @@ async def test_readers_see_whole_sets_and_never_an_older_one_while_sets_are_swit
             assert revisions[-1] == SWITCHES
 
 
-async def test_a_cold_stampede_asks_once(world: World, caller: Caller, reader: Reader, redis: Resp) -> None:
+async def test_a_cold_stampede_asks_once(world: World, caller: Caller, reader: ResourceClient, redis: Resp) -> None:
     team = new_team(caller)
     await team.switch(await team.pins())
     await settled(world)
-    await redis.execute("DEL", place_key(team.org_id, PROJECT, team.caller.user_id))
+    await redis.execute("DEL", scope_key(team.org_id, PROJECT, team.caller.user_id))
     found = await asyncio.gather(*(resolve(reader, team) for _ in range(STAMPEDE)))
     assert {each["revision"] for each in found} == {1}
     assert await questions(world, team, ACTIVE_RESOLVE_REQUESTED) == 1
 
 
-async def test_an_empty_place_is_asked_about_once(world: World, caller: Caller, reader: Reader) -> None:
+async def test_an_empty_place_is_asked_about_once(world: World, caller: Caller, reader: ResourceClient) -> None:
     team = new_team(caller)
     assert await asyncio.gather(*(resolve(reader, team) for _ in range(STAMPEDE))) == [None] * STAMPEDE
     assert await resolve(reader, team) is None
@@ -136,7 +135,7 @@ async def test_an_empty_place_is_asked_about_once(world: World, caller: Caller, 
     assert await questions(world, team, ACTIVE_RESOLVE_REQUESTED) == 1
 
 
-async def test_versions_are_read_through_the_cache(world: World, caller: Caller, reader: Reader) -> None:
+async def test_versions_are_read_through_the_cache(world: World, caller: Caller, reader: ResourceClient) -> None:
     team = new_team(caller)
     id = await team.create("prompt", text="first")
     found = await asyncio.gather(*(reader.versions.get(team.org_id, "prompt", id) for _ in range(STAMPEDE)))
@@ -157,7 +156,7 @@ async def test_versions_are_read_through_the_cache(world: World, caller: Caller,
     assert (await reader.versions.get(new_team(caller).org_id, "prompt", id)).status == 404
 
 
-async def test_a_new_version_reaches_everybody_who_follows_it(caller: Caller, reader: Reader) -> None:
+async def test_a_new_version_reaches_everybody_who_follows_it(caller: Caller, reader: ResourceClient) -> None:
     team = new_team(caller)
     pins = await team.pins()
     following = pins.model_copy(update={"prompt": Pin(id=pins.prompt.id)})
@@ -173,7 +172,7 @@ async def test_a_new_version_reaches_everybody_who_follows_it(caller: Caller, re
     await eventually(all_served, timeout=30)
 
 
-async def test_reads_and_the_way_of_a_switch_to_its_reader_are_measured(caller: Caller, reader: Reader) -> None:
+async def test_reads_and_the_way_of_a_switch_to_its_reader_are_measured(caller: Caller, reader: ResourceClient) -> None:
     team = new_team(caller)
     await team.switch(await team.pins())
     pins, before = await team.pins(), measured()
@@ -195,7 +194,9 @@ def measured() -> dict[str, float]:
 # -- what is gone -----------------------------------------------------------------------------------------------------
 
 
-async def test_a_disabled_tool_leaves_every_set_and_can_be_pinned_nowhere(caller: Caller, reader: Reader) -> None:
+async def test_a_disabled_tool_leaves_every_set_and_can_be_pinned_nowhere(
+    caller: Caller, reader: ResourceClient
+) -> None:
     team, default = new_team(caller), SetScope(layer="project", project_id=PROJECT)
     kept, bad = await team.create("tool"), await team.create("tool")
     await team.switch(await team.pins(kept, bad))
@@ -217,9 +218,9 @@ async def test_a_disabled_tool_leaves_every_set_and_can_be_pinned_nowhere(caller
     assert bad not in [pin["id"] for pin in removed.body["pins"]["tools"]]
 
 
-async def test_a_late_fill_brings_nothing_back(caller: Caller, reader: Reader, redis: Resp) -> None:
+async def test_a_late_fill_brings_nothing_back(caller: Caller, reader: ResourceClient, redis: Resp) -> None:
     team = new_team(caller)
-    key = place_key(team.org_id, PROJECT, team.caller.user_id)
+    key = scope_key(team.org_id, PROJECT, team.caller.user_id)
     await team.switch(await team.pins())
     old = Entry.unpack(await redis.execute("GET", key))
     await team.clear()
@@ -232,7 +233,7 @@ async def test_a_late_fill_brings_nothing_back(caller: Caller, reader: Reader, r
 
 
 async def test_of_entries_written_in_any_order_the_newest_stays(world: World) -> None:
-    clocks, key = list(range(300)), place_key(uuid.uuid4().hex, "p", "u")
+    clocks, key = list(range(300)), scope_key(uuid.uuid4().hex, "p", "u")
     random.shuffle(clocks)
     async with open_resp(world.redis_url) as one, open_resp(world.redis_url) as other:
         entries = [Entry(clock, 0.0, revision=clock, current=b"{}") for clock in clocks]
@@ -274,7 +275,7 @@ async def test_versions_that_are_not_there_do_not_fill_the_cache(world: World) -
 
 
 async def test_what_a_full_cache_does_not_take_is_answered_all_the_same(
-    world: World, caller: Caller, reader: Reader, redis: Resp
+    world: World, caller: Caller, reader: ResourceClient, redis: Resp
 ) -> None:
     team = new_team(caller)
     id = await team.create("prompt")
@@ -291,7 +292,7 @@ async def test_what_a_full_cache_does_not_take_is_answered_all_the_same(
 
 
 async def test_an_answer_that_a_change_overtook_is_not_given(
-    world: World, caller: Caller, reader: Reader, redis: Resp
+    world: World, caller: Caller, reader: ResourceClient, redis: Resp
 ) -> None:
     team = new_team(caller)
     id = await team.create("prompt")
@@ -305,7 +306,7 @@ async def test_an_answer_that_a_change_overtook_is_not_given(
 async def test_places_where_nothing_is_on_do_not_fill_the_cache(world: World) -> None:
     org = uuid.uuid4().hex
     async with open_resp(world.redis_url) as cache:
-        keys = [place_key(org, PROJECT, f"user-{number}") for number in range(10_010)]
+        keys = [scope_key(org, PROJECT, f"user-{number}") for number in range(10_010)]
         await cache.pipeline([Entry(1, 0.0).put(key) for key in keys])
         assert await cache.execute("TTL", keys[0]) > 60
         assert await cache.execute("TTL", keys[-1]) <= 60
@@ -316,10 +317,10 @@ async def test_places_where_nothing_is_on_do_not_fill_the_cache(world: World) ->
 
 
 async def test_a_cache_that_lost_its_last_writes_takes_no_reader_back(
-    world: World, caller: Caller, reader: Reader, redis: Resp
+    world: World, caller: Caller, reader: ResourceClient, redis: Resp
 ) -> None:
     team = new_team(caller)
-    key = place_key(team.org_id, PROJECT, team.caller.user_id)
+    key = scope_key(team.org_id, PROJECT, team.caller.user_id)
     await team.switch(await team.pins())
     await settled(world)
     old = await redis.execute("GET", key)
@@ -334,9 +335,8 @@ async def test_a_cache_that_lost_its_last_writes_takes_no_reader_back(
 
 
 async def test_without_the_cache_a_read_fails_clearly_and_comes_back(world: World, caller: Caller) -> None:
-    tasks = Tasks()
     async with running(valkey) as engine:
-        async with open_reader(engine.url, Requester(world.log, caller.reader), tasks) as reader:
+        async with open_resource_client(engine.url, Requester(world.log, caller.reader)) as reader:
             assert await reader.sets.resolve("org", "p", "u") is None
             await engine.stop()
             with pytest.raises(BusUnavailableError):
@@ -345,11 +345,10 @@ async def test_without_the_cache_a_read_fails_clearly_and_comes_back(world: Worl
                 await reader.versions.get("org", "prompt", "p")
             await engine.start()
             assert await reader.sets.resolve("org", "p", "u") is None
-    await tasks.close()
 
 
 async def test_what_cannot_be_served_whole_is_not_served(
-    world: World, caller: Caller, reader: Reader, redis: Resp
+    world: World, caller: Caller, reader: ResourceClient, redis: Resp
 ) -> None:
     """A provider's own console may delete what is pinned."""
     team = new_team(caller)
@@ -357,14 +356,14 @@ async def test_what_cannot_be_served_whole_is_not_served(
     await team.switch(pins)
     await settled(world)
     await world.fetch("DELETE FROM resources.resources WHERE id = $1", pins.prompt.id)
-    await redis.execute("DEL", place_key(team.org_id, PROJECT, team.caller.user_id))
+    await redis.execute("DEL", scope_key(team.org_id, PROJECT, team.caller.user_id))
     with pytest.raises(BrokenSetError, match=f"version 0 of prompt '{pins.prompt.id}'"):
         await resolve(reader, team)
 
 
 @pytest.mark.parametrize("broken", ["candidate", "current"])
 async def test_of_a_rollout_what_is_whole_is_served(
-    world: World, caller: Caller, reader: Reader, redis: Resp, broken: str
+    world: World, caller: Caller, reader: ResourceClient, redis: Resp, broken: str
 ) -> None:
     team, place = new_team(caller), SetScope(layer="project", project_id=PROJECT)
     current, candidate = await team.pins(), await team.pins()
@@ -375,7 +374,7 @@ async def test_of_a_rollout_what_is_whole_is_served(
     reached = [in_candidate(team.org_id, PROJECT, user, 50) for user in users]
     gone = candidate if broken == "candidate" else current
     await world.fetch("DELETE FROM resources.resources WHERE id = $1", gone.prompt.id)
-    await redis.execute("DEL", place_key(team.org_id, PROJECT, ""))
+    await redis.execute("DEL", scope_key(team.org_id, PROJECT, ""))
     for user, in_it in zip(users, reached, strict=True):
         if broken == "current" and not in_it:
             with pytest.raises(BrokenSetError):

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from common.bus.port import BusUnavailableError
-from common.clients.resources.entries import Entry, place_key
+from common.clients.resources.entries import Entry, scope_key
 from common.events.resources import ACTIVE_RESOLVE_REQUESTED, ACTIVE_SWITCH_REQUESTED
 from common.storage.resp import Resp, open_resp
 from tests.support.active import PROJECT, Team, new_team, questions, reading, resolve, settled
@@ -86,7 +86,7 @@ async def test_what_was_read_is_served_stale_while_the_service_is_away(world: Wo
 
 async def test_nobody_waits_for_a_refresh_that_is_known_to_fail(world: World, caller: Caller, redis: Resp) -> None:
     team = new_team(caller)
-    key = place_key(team.org_id, PROJECT, team.caller.user_id)
+    key = scope_key(team.org_id, PROJECT, team.caller.user_id)
     async with serving(world) as resources:
         await team.switch(await team.pins())
         await settled(world)
@@ -112,7 +112,7 @@ async def test_a_crash_between_commit_and_cache_is_healed_by_the_fact(
     world: World, caller: Caller, redis: Resp
 ) -> None:
     team = new_team(caller)
-    key = place_key(team.org_id, PROJECT, team.caller.user_id)
+    key = scope_key(team.org_id, PROJECT, team.caller.user_id)
     async with reading(caller) as reader:
         async with serving(world) as resources:
             await team.switch(await team.pins())

@@ -35,11 +35,11 @@ async def create(caller: Caller) -> str:
     return str(made.body["prompt"]["id"])
 
 
-async def get(caller: Caller, id: str) -> Reply:
+async def get(caller: Caller, id: str) -> Reply[Any]:
     return await caller.ask(RESOURCE_GET_REQUESTED, kind="prompt", id=id)
 
 
-def code(reply: Reply) -> tuple[int, str]:
+def code(reply: Reply[Any]) -> tuple[int, str]:
     return reply.status, reply.body["error"]["code"]
 
 

@@ -75,11 +75,11 @@ async def add_version(caller: Caller, kind: Kind, id: str, **changes: Any) -> di
     return made
 
 
-async def get(caller: Caller, kind: Kind, id: str, version: int | None = None) -> Reply:
+async def get(caller: Caller, kind: Kind, id: str, version: int | None = None) -> Reply[Any]:
     return await caller.ask(RESOURCE_GET_REQUESTED, kind=kind, id=id, version=version)
 
 
-def code(reply: Reply) -> tuple[int, str, str | None]:
+def code(reply: Reply[Any]) -> tuple[int, str, str | None]:
     """Status, code and param of a refusal."""
     return reply.status, reply.body["error"]["code"], reply.body["error"]["param"]
 

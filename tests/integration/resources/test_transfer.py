@@ -89,7 +89,7 @@ async def taken_out(caller: Caller) -> dict[str, Any]:
     return document
 
 
-async def test_a_project_put_in_elsewhere_is_taken_out_the_same(here: Caller, there: Caller) -> None:
+async def test_a_project_imported_elsewhere_is_exported_the_same(here: Caller, there: Caller) -> None:
     document = await furnished(here)
     assert {kept["name"] for kept in document["resources"]} == {"greeter", "named by the config", "desk", "get_weather"}
     assert [place["user_id"] for place in document["places"]] == ["", "ada"]
@@ -197,7 +197,7 @@ BREAKS: list[tuple[tuple[str | int, ...], Any]] = [
 ]
 
 
-async def test_a_wrong_document_is_refused_and_nothing_is_put_in(here: Caller, there: Caller) -> None:
+async def test_a_wrong_document_is_refused_and_nothing_is_imported(here: Caller, there: Caller) -> None:
     document = await furnished(here)
     for path, value in BREAKS:
         refused = await there.ask(PROJECT_IMPORT_REQUESTED, project_id="p", document=broken(document, path, value))

@@ -7,7 +7,7 @@ import typer
 from sonant_cli.chat import chat
 from sonant_cli.dlq import dlq
 from sonant_cli.errors import CliError
-from sonant_cli.importing import importing
+from sonant_cli.hume_import import imports
 from sonant_cli.keys import keys
 from sonant_cli.status import status
 from sonant_cli.topics import topics
@@ -20,10 +20,10 @@ app.command()(status)
 app.command()(chat)
 app.command()(topics)
 app.command()(export)
-importing.command("file")(import_file)
+imports.command("file")(import_file)
 app.add_typer(keys, name="keys")
 app.add_typer(dlq, name="dlq")
-app.add_typer(importing, name="import")
+app.add_typer(imports, name="import")
 
 
 def main() -> None:

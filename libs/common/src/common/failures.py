@@ -45,6 +45,13 @@ class Refused(Exception):
     details: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def read(cls, status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> "Refused":
+        """A refusal as it was written: `body` is that of `body`."""
+        error = dict(body["error"])
+        own = {name: error.pop(name, None) for name in ("message", "code", "param", "type")}
+        return cls(status, **own, details=error, headers=headers or {})
+
     def body(self) -> dict[str, Any]:
         """`{"error": {"message", "type", "param", "code", ...}}`, the details before the four members."""
         own = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}

@@ -3,15 +3,16 @@
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 
+import orjson
 from aiohttp import web
 
 from common.bus.live.signals import on_signal
 from common.bus.live.writer import LiveWriter
 from common.bus.request_reply import Requester
-from common.clients.resources.client import open_reader
+from common.clients.resources.client import open_resource_client
+from common.docs import asyncapi
 from common.events.chat import ANSWER_ABANDONED, SESSION_INTERRUPT
 from common.events.keys import KEY_CHANGED, KeyChanged
 from common.kernel.health import ops_routes
@@ -63,7 +64,7 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                 await keys.ensure_admin(settings.admin_key_file)
             limits = Limits(counting)
             async with (
-                open_reader(settings.redis_url, asker, kernel.tasks) as resources,
+                open_resource_client(settings.redis_url, asker) as resources,
                 aclosing(Books(limits, streams, kernel.tasks)) as books,
             ):
                 yield Deps(
@@ -91,7 +92,7 @@ def build_app(kernel: Kernel, deps: Deps) -> web.Application:
     middleware.install(app)
     app[DEPS] = deps
     add_routes(app, ROUTES, deps.keys.identify)
-    app.add_routes(docs_routes(document(ROUTES), files("common.events").joinpath("asyncapi.json").read_bytes()))
+    app.add_routes(docs_routes(document(ROUTES), orjson.dumps(asyncapi.document())))
     app.add_routes(ops_routes(kernel.health))
     return app
 

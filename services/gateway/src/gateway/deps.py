@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from common.bus.request_reply import Requester
-from common.clients.resources.client import Reader
+from common.clients.resources.client import ResourceClient
 from common.kernel.service import Kernel
 from gateway.books import Books
 from gateway.idempotency import Idempotency
@@ -30,7 +30,7 @@ class Deps:
     books: Books
     idempotency: Idempotency
     models: Models
-    resources: Reader
+    resources: ResourceClient
     replays: Replays
 
 

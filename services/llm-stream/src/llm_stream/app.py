@@ -12,7 +12,7 @@ from common.bus.batching import Batcher
 from common.bus.live.signals import on_signal
 from common.bus.port import Log
 from common.bus.request_reply import Requester
-from common.clients.resources.client import open_reader
+from common.clients.resources.client import open_resource_client
 from common.events.chat import ANSWER_ATTACH, ANSWER_STOP, SESSION_INTERRUPT
 from common.events.record import Record
 from common.kernel.service import Kernel, Service
@@ -48,7 +48,7 @@ async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterato
     async with open_chat_model(settings.max_answer_bytes) as chat_model:
         async with (
             kernel.read_live(f"llm-stream:{settings.instance}", signals) as reader,
-            open_reader(settings.redis_url, Requester(kernel.log, reader), kernel.tasks) as resources,
+            open_resource_client(settings.redis_url, Requester(kernel.log, reader)) as resources,
         ):
             facts = Batcher(partial(_publish, kernel.log), name="publish-facts", linger=FACTS_LINGER_SECONDS)
             deps = Deps(

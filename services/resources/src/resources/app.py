@@ -1,57 +1,74 @@
 """Composition root: which adapters resources runs on."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
-from common.bus.outbox import Relay
+from common.bus.outbox import OutboxPublisher
+from common.events.envelope import Event
+from common.events.spec import Payload
 from common.kernel.service import Kernel, Service
+from common.storage.command_answers import prune_answers
 from common.storage.postgres import open_postgres
 from common.storage.resp import Resp
+from common.storage.unit_of_work import UnitsOfWork
 from common.storage.watch import DatabaseWatch
-from resources.adapters.hume_account import open_hume
+from resources.active.cache_writer import CACHE_SECONDS, CacheWriter
+from resources.active.freshness import Freshness
+from resources.adapters.hume.account import open_hume
+from resources.adapters.hume.catalogue import HumeCatalogue
 from resources.adapters.openai_drafts import open_drafting
-from resources.adapters.postgres import LocalCatalogue
+from resources.adapters.postgres.local_catalogue import LocalCatalogue
+from resources.adapters.postgres.provider_copy import PostgresCopy
+from resources.adapters.postgres.store import PostgresStore, write_tables
 from resources.deps import Catalogues, Deps
 from resources.handlers import HANDLERS
-from resources.look_ups import LookUps
-from resources.pruning import prune_answers
-from resources.resolver import CACHE_SECONDS, Resolver
+from resources.metrics import RESOURCE_WRITES
 from resources.settings import ResourcesSettings
-from resources.work import Works
 
+SCHEMA = "resources"
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
 
 @asynccontextmanager
 async def open_deps(settings: ResourcesSettings, kernel: Kernel) -> AsyncIterator[Deps]:
-    """The database, migrated, and the relay of what is committed there."""
+    """The database, migrated, the cache, the providers, and the publisher of what is committed."""
     watch = DatabaseWatch()
     kernel.health.watch("database", watch.complaint)
-    async with (
-        open_postgres(
-            settings.database_url, size=settings.database_pool, migrations=MIGRATIONS, schema="resources"
-        ) as pool,
-        open_hume(settings, pool) as hume,
-        open_drafting(settings) as drafting,
-    ):
-        relay = Relay(pool, kernel.log, "resources.outbox")
-        tasks = [
-            kernel.tasks.spawn(watch.run(pool), "watch-database"),
-            kernel.tasks.spawn(relay.run(), "relay-outbox"),
-            kernel.tasks.spawn(prune_answers(pool, settings.resource_answers_seconds), "prune-answers"),
-        ]
-        catalogues = Catalogues(LocalCatalogue(pool), hume.catalogues)
-        cache = Resp(settings.redis_url, timeout=CACHE_SECONDS)
-        look_ups = LookUps(catalogues.of, fresh_seconds=settings.resource_cache_seconds)
-        resolver = Resolver(pool, look_ups, cache, fresh_seconds=settings.resource_cache_seconds)
-        works = Works(pool, relay.wake, resolver.apply)
-        try:
-            yield Deps(settings, pool, works, catalogues, resolver, drafting, hume.of)
-        finally:
-            cache.close()
-            for task in tasks:
-                task.cancel()
+    async with open_postgres(
+        settings.database_url, size=settings.database_pool, migrations=MIGRATIONS, schema=SCHEMA, unit_of_work=True
+    ) as pool:
+        store = PostgresStore(pool)
+        async with (
+            open_hume(settings, store, PostgresCopy(pool, HumeCatalogue.name)) as hume,
+            open_drafting(settings) as drafting,
+        ):
+            outbox = OutboxPublisher(pool, kernel.log, SCHEMA)
+            tasks = [
+                kernel.tasks.spawn(watch.run(pool), "watch-database"),
+                kernel.tasks.spawn(outbox.run(), "publish-outbox"),
+                kernel.tasks.spawn(prune_answers(pool, SCHEMA, settings.resource_answers_seconds), "prune-answers"),
+            ]
+            catalogues = Catalogues(LocalCatalogue(store), hume.catalogues)
+            resp = Resp(settings.redis_url, timeout=CACHE_SECONDS)
+            fresh_seconds = settings.resource_cache_seconds
+            freshness = Freshness(catalogues.of, fresh_seconds=fresh_seconds)
+            cache = CacheWriter(store, freshness, resp, fresh_seconds=fresh_seconds)
+
+            async def committed(event: Event[Any], facts: Sequence[Payload]) -> None:
+                """What other processes read is brought up to the change before its command is answered."""
+                RESOURCE_WRITES.labels(event.spec.type).inc()
+                outbox.wake()
+                await cache.apply(facts)
+
+            units = UnitsOfWork(pool, SCHEMA, tables=write_tables, committed=committed)
+            try:
+                yield Deps(store, units, catalogues, cache, drafting, hume.of)
+            finally:
+                resp.close()
+                for task in tasks:
+                    task.cancel()
 
 
 def build(settings: ResourcesSettings) -> Service[ResourcesSettings, Deps]:

@@ -3,13 +3,11 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from common.storage.postgres import Pool
-from resources.models import Drafting
-from resources.ports import Catalogue, Source
-from resources.resolver import Resolver
-from resources.settings import ResourcesSettings
-from resources.tokens import Tokens
-from resources.work import Works
+from common.storage.unit_of_work import UnitsOfWork
+from resources.active.cache_writer import CacheWriter
+from resources.drafting.drafting_port import Drafting
+from resources.hume.tokens import Tokens
+from resources.ports import Catalogue, Source, Store, WriteTables
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +33,9 @@ class Provider:
 class Deps:
     """Everything a use case may ask for."""
 
-    settings: ResourcesSettings
-    pool: Pool
-    works: Works
+    store: Store
+    units: UnitsOfWork[WriteTables]
     catalogues: Catalogues
-    resolver: Resolver
+    cache: CacheWriter
     drafting: Drafting
     provider_of: Callable[[str], Provider]

@@ -1,7 +1,9 @@
 """What resources reacts to."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from common.events.envelope import Event
 from common.events.resources import (
     ACTIVE_AT_REQUESTED,
     ACTIVE_CLEAR_REQUESTED,
@@ -18,6 +20,7 @@ from common.events.resources import (
     PROJECT_EXPORT_REQUESTED,
     PROJECT_IMPORT_REQUESTED,
     RESOURCE_CHANGED,
+    RESOURCE_COMMANDS,
     RESOURCE_CREATE_REQUESTED,
     RESOURCE_DELETE_REQUESTED,
     RESOURCE_EDIT_REQUESTED,
@@ -29,42 +32,74 @@ from common.events.resources import (
     TOOL_DRAFT_REQUESTED,
     TOOL_STATUS_REQUESTED,
 )
-from common.events.spec import EventSpec
-from common.kernel.handlers import Handler, Handlers, name_of, on
-from resources import active, audits, catalogue, drafting, importing, issuing, reading, tool_status, transfer
-from resources.answering import UseCase, answered
+from common.failures import Refused
+from common.kernel.answers import Answers
+from common.kernel.handlers import Handlers, answer, on
+from common.storage.unit_of_work import Answer
+from resources import audit_trail
+from resources.active import history, resolve, switch
+from resources.catalogue import project_transfer, provider_import, versions
 from resources.deps import Deps
+from resources.drafting import draft, tool_status
+from resources.hume import access_token
+from resources.metrics import RESOURCE_REFUSALS
+
+# What a provider is called where a stand-in answers for it.
+SANDBOX = "sandbox"
 
 
-# Questions and commands are answered; facts come without a caller and are handled bare.
-def _answered(spec: EventSpec[Any], use_case: UseCase) -> Handler[Deps]:
-    return Handler(spec, answered(use_case), name_of(use_case))
+async def _done(deps: Deps, event: Event[Any]) -> Answer | None:
+    return await deps.units.answer_to(event)
 
 
-HANDLERS: Handlers[Deps] = (
-    _answered(RESOURCE_CREATE_REQUESTED, catalogue.create),
-    _answered(RESOURCE_VERSION_REQUESTED, catalogue.create_version),
-    _answered(RESOURCE_EDIT_REQUESTED, catalogue.edit),
-    _answered(RESOURCE_DELETE_REQUESTED, catalogue.delete),
-    _answered(RESOURCE_LIST_REQUESTED, catalogue.list_latest),
-    _answered(RESOURCE_VERSIONS_REQUESTED, catalogue.list_versions),
-    _answered(RESOURCE_GET_REQUESTED, reading.get),
-    _answered(ACTIVE_SWITCH_REQUESTED, active.on_switch),
-    _answered(ACTIVE_TOOL_REQUESTED, active.on_tool),
-    _answered(ACTIVE_ROLLBACK_REQUESTED, active.on_rollback),
-    _answered(ACTIVE_ROLLOUT_REQUESTED, active.on_rollout),
-    _answered(ACTIVE_CLEAR_REQUESTED, active.on_clear),
-    _answered(ACTIVE_RESOLVE_REQUESTED, reading.resolve),
-    _answered(ACTIVE_HISTORY_REQUESTED, reading.history),
-    _answered(ACTIVE_DIFF_REQUESTED, reading.diff),
-    _answered(ACTIVE_AT_REQUESTED, reading.at),
-    _answered(TOOL_DRAFT_REQUESTED, drafting.draft),
-    _answered(TOOL_STATUS_REQUESTED, tool_status.change),
-    _answered(AUDIT_LIST_REQUESTED, audits.list_entries),
-    _answered(HUME_TOKEN_REQUESTED, issuing.issue),
-    _answered(RESOURCE_IMPORT_REQUESTED, importing.copy_page),
-    _answered(PROJECT_EXPORT_REQUESTED, transfer.take_out),
-    _answered(PROJECT_IMPORT_REQUESTED, transfer.put_in),
-    on(ACTIVE_SWITCHED, reading.on_switched),
-    on(RESOURCE_CHANGED, reading.on_changed),
+def _provider(deps: Deps, event: Event[Any]) -> Mapping[str, str]:
+    """The mark of a sandbox that stands in for the provider which keeps the organisation's resources."""
+    org_id = event.payload.org_id
+    if org_id not in deps.catalogues.chosen or deps.provider_of(org_id).tokens.provider != SANDBOX:
+        return {}
+    return {"x-sonant-provider": SANDBOX}
+
+
+ANSWERS: Answers[Deps] = Answers(
+    refusals=RESOURCE_REFUSALS,
+    unavailable=Refused(
+        503,
+        "Resources cannot be reached at the moment.",
+        "database_unavailable",
+        type="server_error",
+        headers={"retry-after": "1"},
+    ),
+    commands=RESOURCE_COMMANDS,
+    done=_done,
+    headers=_provider,
+)
+
+HANDLERS: Handlers[Deps] = ANSWERS.of(
+    (
+        answer(RESOURCE_CREATE_REQUESTED, versions.create),
+        answer(RESOURCE_VERSION_REQUESTED, versions.create_version),
+        answer(RESOURCE_EDIT_REQUESTED, versions.edit),
+        answer(RESOURCE_DELETE_REQUESTED, versions.delete),
+        answer(RESOURCE_LIST_REQUESTED, versions.list_latest),
+        answer(RESOURCE_VERSIONS_REQUESTED, versions.list_versions),
+        answer(RESOURCE_GET_REQUESTED, versions.get),
+        answer(ACTIVE_SWITCH_REQUESTED, switch.on_switch),
+        answer(ACTIVE_TOOL_REQUESTED, switch.on_tool),
+        answer(ACTIVE_ROLLBACK_REQUESTED, switch.on_rollback),
+        answer(ACTIVE_ROLLOUT_REQUESTED, switch.on_rollout),
+        answer(ACTIVE_CLEAR_REQUESTED, switch.on_clear),
+        answer(ACTIVE_RESOLVE_REQUESTED, resolve.resolve),
+        answer(ACTIVE_HISTORY_REQUESTED, history.history),
+        answer(ACTIVE_DIFF_REQUESTED, history.diff),
+        answer(ACTIVE_AT_REQUESTED, history.at),
+        answer(TOOL_DRAFT_REQUESTED, draft.draft),
+        answer(TOOL_STATUS_REQUESTED, tool_status.change),
+        answer(AUDIT_LIST_REQUESTED, audit_trail.list_entries),
+        answer(HUME_TOKEN_REQUESTED, access_token.issue),
+        answer(RESOURCE_IMPORT_REQUESTED, provider_import.copy_page),
+        answer(PROJECT_EXPORT_REQUESTED, project_transfer.export_project),
+        answer(PROJECT_IMPORT_REQUESTED, project_transfer.import_project),
+        on(ACTIVE_SWITCHED, resolve.on_switched),
+        on(RESOURCE_CHANGED, resolve.on_changed),
+    )
 )

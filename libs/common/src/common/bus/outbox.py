@@ -1,4 +1,4 @@
-"""The outbox relay: facts committed with a change go onto the log in order, and leave the table once it has them."""
+"""Publishing the outbox: facts committed with a change go onto the log in order, and then leave the table."""
 
 import asyncio
 import contextlib
@@ -26,24 +26,25 @@ OUTBOX_SECONDS = Histogram(
 )
 
 COLUMNS = "id, event_id, name, payload, extract(epoch FROM created_at)::float8 AS at"
-# What another instance committed and did not live to relay is found by looking.
+# What another instance committed and did not live to publish is found by looking.
 LOOK_SECONDS = 1.0
 # Few enough that one publication stays far below its time limit, many enough to catch up quickly.
 FACTS_PER_PUBLICATION = 200
 AWAY_SECONDS = 0.5
 
 
-class Relay:
-    """Relays one outbox, a table `(id, event_id, name, payload, created_at)`, in the order of `id`.
+class OutboxPublisher:
+    """Publishes the outbox of a schema (see `storage.unit_of_work`) in the order of the facts.
 
     Instances take turns, so the order of a key holds across them. A fact may be published twice after a crash, with
     the same event id: readers recognise it.
     """
 
-    def __init__(self, pool: Pool, log: Log, table: str) -> None:
+    def __init__(self, pool: Pool, log: Log, schema: str) -> None:
+        table = f"{schema}.outbox"
         self._pool = pool
         self._log = log
-        self._turn = zlib.crc32(table.encode())
+        self._lock = zlib.crc32(table.encode())
         self._waiting = f"SELECT count(*) FROM {table}"  # noqa: S608  (a constant of the service)
         self._oldest = f"SELECT {COLUMNS} FROM {table} WHERE name = ANY($1) ORDER BY id LIMIT $2"  # noqa: S608
         self._remove = f"DELETE FROM {table} WHERE id = ANY($1)"  # noqa: S608
@@ -54,7 +55,7 @@ class Relay:
         self._woken.set()
 
     async def run(self) -> None:
-        """Relay for good."""
+        """Publish for good."""
         away = False
         while True:
             try:
@@ -78,16 +79,16 @@ class Relay:
     async def _empty(self) -> None:
         while waiting := await self._pool.fetchval(self._waiting):
             OUTBOX_WAITING.set(waiting)
-            if not await self._relay_some():
-                # What is left belongs to a newer release, which knows it.
+            if not await self._publish_some():
+                # What is left are facts of a newer version of the service, which knows them.
                 return
         OUTBOX_WAITING.set(0)
 
-    async def _relay_some(self) -> int:
+    async def _publish_some(self) -> int:
         """Publish the oldest facts and remove them; returns how many."""
         async with self._pool.acquire() as connection, connection.transaction():
             # Held until the removal is committed: nobody overtakes a publication under way.
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", self._turn)
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", self._lock)
             rows = await connection.fetch(self._oldest, list(BY_NAME), FACTS_PER_PUBLICATION)
             if rows:
                 await self._log.publish(*map(_record, rows))

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from pydantic import BaseModel
 
 from common.bus.live.frames import Frame, FrameKind
 from common.bus.live.reader import LiveReader
@@ -14,6 +13,7 @@ from common.bus.live.writer import LiveWriter
 from common.bus.port import Log
 from common.events.envelope import Event
 from common.events.reply import Reply
+from common.events.reply import content as content_of
 from common.events.spec import P, R, RequestSpec
 from common.failures import Refused
 
@@ -54,8 +54,6 @@ def read_reply(spec: RequestSpec[Any, R], payload: bytes) -> Reply[R]:
     """A reply as it travelled. Raises Refused where it is a refusal."""
     content = orjson.loads(payload)
     status, headers = content["status"], content.get("headers") or {}
-    if not isinstance(spec, RequestSpec):
-        return Reply(content["body"], status, headers)
     if status >= 400:
         raise read_refusal(content)
     return Reply(spec.reply.model_validate(content["body"]), status, headers)
@@ -63,9 +61,7 @@ def read_reply(spec: RequestSpec[Any, R], payload: bytes) -> Reply[R]:
 
 def read_refusal(content: dict[str, Any]) -> Refused:
     """The refusal in the content of a REPLY frame: `{"status", "body": {"error": {...}}, "headers"}`."""
-    error = dict(content["body"]["error"])
-    own = {name: error.pop(name, None) for name in ("message", "code", "param", "type")}
-    return Refused(content["status"], **own, details=error, headers=content.get("headers") or {})
+    return Refused.read(content["status"], content["body"], content.get("headers"))
 
 
 def send_reply(live: LiveWriter, event: Event[Any], reply: Reply[Any]) -> None:
@@ -82,9 +78,7 @@ def send_refusal(live: LiveWriter, event: Event[Any], refused: Refused) -> None:
 
 def reply_to(request_id: str, reply: Reply[Any]) -> Frame:
     """The frame that carries a reply."""
-    body = reply.body
-    content = body.model_dump(mode="json", by_alias=True, exclude_unset=True) if isinstance(body, BaseModel) else body
-    return _frame(request_id, reply.status, content, reply.headers)
+    return _frame(request_id, reply.status, content_of(reply.body), reply.headers)
 
 
 def refusal_to(request_id: str, refused: Refused) -> Frame:

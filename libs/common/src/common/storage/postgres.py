@@ -19,6 +19,12 @@ log = structlog.get_logger(__name__)
 
 # Quoted: the class is generic for the type checker only.
 Pool: TypeAlias = "asyncpg.Pool[Any]"
+Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[Any]"
+# What runs a statement: a connection, or whichever one of the pool is free.
+Executor: TypeAlias = "Connection | Pool"
+
+# The tables of `storage.unit_of_work`, for whichever schema.
+UNIT_OF_WORK = Path(__file__).parent / "migrations"
 
 # What "the database does not answer, or not now" looks like; the statement may work in a moment.
 UNAVAILABLE = (
@@ -47,12 +53,15 @@ CLOSE_SECONDS = 5.0
 
 
 @asynccontextmanager
-async def open_postgres(url: str, *, size: int, migrations: Path, schema: str) -> AsyncIterator[Pool]:
+async def open_postgres(
+    url: str, *, size: int, migrations: Path, schema: str, unit_of_work: bool = False
+) -> AsyncIterator[Pool]:
     """A pool on a migrated schema. Waits for a server that is not there yet, or takes no writes; readiness tells.
 
+    With `unit_of_work` the schema has the tables of `storage.unit_of_work`.
     Raises `pogo_core.error.BadMigrationError` when a migration cannot be applied.
     """
-    await _await_migrated(url, migrations, schema)
+    await _await_migrated(url, migrations, schema, unit_of_work=unit_of_work)
     pool = asyncpg.create_pool(url, min_size=1, max_size=size, command_timeout=COMMAND_SECONDS, timeout=CONNECT_SECONDS)
     await pool
     try:
@@ -70,33 +79,43 @@ async def _close(pool: Pool) -> None:
         pool.terminate()
 
 
-async def _await_migrated(url: str, migrations: Path, schema: str) -> None:
-    said = False
+async def _await_migrated(url: str, migrations: Path, schema: str, *, unit_of_work: bool) -> None:
+    warned = False
     while True:
         try:
-            return await migrate_schema(url, migrations, schema)
+            return await migrate_schema(url, migrations, schema, unit_of_work=unit_of_work)
         except UNAVAILABLE as error:
-            if not said:
+            if not warned:
                 log.warning("waiting for the database", error=str(error))
-            said = True
+            warned = True
             await asyncio.sleep(BOOT_RETRY_SECONDS)
 
 
-async def migrate_schema(url: str, migrations: Path, schema: str) -> None:
+async def migrate_schema(url: str, migrations: Path, schema: str, *, unit_of_work: bool = False) -> None:
     """Apply what is missing. Instances that start together take turns."""
     connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
     try:
         # One key for all services: the migration library keeps its book in a table they share.
         await connection.execute("SELECT pg_advisory_lock($1)", zlib.crc32(b"sonant-migrations"))
         await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+        if unit_of_work:
+            # These serve any schema, which they leave out of their names.
+            await connection.execute(f'SET search_path TO "{schema}"')
+            await _apply(connection, UNIT_OF_WORK, schema)
+            await connection.execute("RESET search_path")
+        await _apply(connection, migrations, schema)
+    finally:
+        await connection.close()
+
+
+async def _apply(connection: asyncpg.Connection, migrations: Path, schema: str) -> None:
+    try:
         await migrate.apply(connection, migrations, schema_name=schema, logger=logging.getLogger(__name__))
     except BadMigrationError as error:
         # The library wraps whatever it meets, a full disk too.
         if isinstance(error.__cause__, UNAVAILABLE):
             raise error.__cause__ from error
         raise
-    finally:
-        await connection.close()
 
 
 @asynccontextmanager

@@ -8,10 +8,10 @@ from typing import Any
 import openai
 from openai.types.shared_params import ResponseFormatJSONObject
 
+from common.failures import ProviderDown
 from common.providers.retry_after import retry_after
+from resources.drafting.drafting_port import Drafting, Message
 from resources.metrics import API_CALLS, API_ERRORS, API_SECONDS
-from resources.models import Drafting, Message
-from resources.ports import ProviderDown
 from resources.settings import ResourcesSettings
 
 PROVIDER = "drafting"
@@ -19,7 +19,7 @@ OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_MODEL = "gpt-4o-mini"
 SANDBOX_MODEL = "sandbox"
 # The largest draft that is allowed has about 16 KiB.
-TOKENS_MAX = 4_000
+MAX_TOKENS = 4_000
 JSON: ResponseFormatJSONObject = {"type": "json_object"}
 CALL_SECONDS = 30.0
 RETRIES = 1
@@ -41,7 +41,7 @@ class OpenAiModel:
                     model=self.name,
                     messages=conversation,
                     response_format=JSON,
-                    max_completion_tokens=TOKENS_MAX,
+                    max_completion_tokens=MAX_TOKENS,
                 )
             # The package lets the errors of a body that is no JSON through as they are.
             except (openai.OpenAIError, ValueError) as error:

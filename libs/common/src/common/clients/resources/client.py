@@ -10,7 +10,8 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -23,26 +24,26 @@ from common.clients.resources.entries import (
     Version,
     etag,
     in_candidate,
-    place_keys,
+    scope_keys,
     version_field,
     version_key,
 )
 from common.clients.resources.metrics import CACHE_READS, PROPAGATION_SECONDS, RESOLVE_SECONDS
-from common.clients.resources.refresh import Fills
+from common.clients.resources.refresh import Refresh
+from common.events.reply import content
+from common.events.resource_terms import Kind, Layer
 from common.events.resources import (
     ACTIVE_RESOLVE_REQUESTED,
     RESOURCE_GET_REQUESTED,
     ActiveResolveRequested,
-    Kind,
-    Layer,
     ResourceGetRequested,
 )
-from common.kernel.tasks import Tasks
+from common.failures import Refused
 from common.metrics import labelled
 from common.storage.redis import UNAVAILABLE
 from common.storage.resp import Resp
 
-# How long a question may take where there is nothing to answer from meanwhile.
+# How long a query may take where there is nothing to answer from meanwhile.
 FILL_SECONDS = 5.0
 # With something stale at hand a refresh is worth this wait: a healthy service needs a hundredth of it.
 STALE_WAIT_SECONDS = 0.5
@@ -50,8 +51,8 @@ STALE_WAIT_SECONDS = 0.5
 CACHE_SECONDS = 1.0
 # A fill may have been under way when what it read changed; the next one was not.
 FILL_TRIES = 3
-# Places whose clock is remembered; about 200 bytes each.
-MOST_SEEN = 20_000
+# Scopes whose clock is remembered; about 200 bytes each.
+MAX_SEEN = 20_000
 # A set read less often than this does not tell how long a switch took to arrive.
 WATCHED_SECONDS = 1.0
 
@@ -103,7 +104,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What the entries of the places say: the first set, or with `entry` None that there is none."""
+    """What the entries of the scopes say: the first set, or with `entry` None that there is none."""
 
     entry: Entry | None
     layer: Layer
@@ -126,18 +127,35 @@ class _Seen:
             PROPAGATION_SECONDS.observe(max(0.0, now - changed_at))
         self._seen[key] = (clock, now)
         self._seen.move_to_end(key)
-        if len(self._seen) > MOST_SEEN:
+        if len(self._seen) > MAX_SEEN:
             self._seen.popitem(last=False)
         return True
+
+
+class _User(NamedTuple):
+    """Whose set: a user's in a project, or without either a default."""
+
+    org_id: str
+    project_id: str
+    user_id: str
+
+
+class _Wanted(NamedTuple):
+    """Which version of a resource, None the latest."""
+
+    org_id: str
+    kind: Kind
+    id: str
+    version: int | None
 
 
 class ActiveSets:
     """Which set applies to a user in a project."""
 
-    def __init__(self, cache: Resp, asker: Requester, tasks: Tasks) -> None:
+    def __init__(self, cache: Resp, requester: Requester) -> None:
         self._cache = cache
-        self._asker = asker
-        self._fills = Fills(tasks, "set")
+        self._requester = requester
+        self._refresh: Refresh[list[bytes]] = Refresh("set")
         self._seen = _Seen()
 
     async def resolve(
@@ -148,24 +166,29 @@ class ActiveSets:
         Raises BusUnavailableError while the cache is away, or what is not in it cannot be had; BrokenSetError.
         """
         with labelled(RESOLVE_SECONDS, "set").time():
-            keys = place_keys(org_id, project_id, user_id)
+            user = _User(org_id, project_id, user_id)
+            keys = scope_keys(*user)
             look = self._look(keys, await _read(self._cache, "MGET", *keys))
             stale = False
             if look is None:
                 _count("set", "miss")
-                look = await self._fill(keys, org_id, project_id, user_id, wait)
+                look = await self._fill(keys, user, wait)
             elif look.fresh:
                 _count("set", "hit")
             else:
-                look, stale = await self._refresh(look, keys, org_id, project_id, user_id)
-            return _chosen(look, org_id, project_id, user_id, stale=stale)
+                look, stale = await self._refreshed(look, keys, user)
+            return _chosen(look, user, stale=stale)
 
     def failing(self, org_id: str) -> bool:
-        """Whether the service did not answer the last question about an organisation."""
-        return self._fills.failing(org_id)
+        """Whether the service did not answer the last query about an organisation."""
+        return self._refresh.failing(org_id)
+
+    async def close(self) -> None:
+        """End the queries under way."""
+        await self._refresh.close()
 
     def _look(self, keys: Sequence[str], values: Sequence[bytes | None]) -> _Look | None:
-        """What the places say; None where one that matters is unknown."""
+        """What the scopes say; None where one that matters is unknown."""
         now, fresh = time.time(), True
         for key, value, layer in zip(keys, values, LAYERS[-len(keys) :], strict=True):
             if value is None:
@@ -178,13 +201,11 @@ class ActiveSets:
                 return _Look(entry, layer, fresh)
         return _Look(None, LAYERS[-1], fresh)
 
-    async def _fill(self, keys: Sequence[str], org_id: str, project_id: str, user_id: str, wait: float) -> _Look:
+    async def _fill(self, keys: Sequence[str], user: _User, wait: float) -> _Look:
         until = time.monotonic() + wait
         for _ in range(FILL_TRIES):
             left = max(0.0, until - time.monotonic())
-            values = await self._fills.get(
-                (org_id, project_id, user_id), org_id, lambda: self._ask(org_id, project_id, user_id), left
-            )
+            values = await self._refresh.get(user, user.org_id, partial(self._ask, user), left)
             if values is None:
                 break
             look = self._look(keys, values)
@@ -192,35 +213,34 @@ class ActiveSets:
                 return look
         raise BusUnavailableError("the active set cannot be read at the moment: nobody answers for what is not cached")
 
-    async def _refresh(
-        self, look: _Look, keys: Sequence[str], org_id: str, project_id: str, user_id: str
-    ) -> tuple[_Look, bool]:
-        name = (org_id, project_id, user_id)
+    async def _refreshed(self, look: _Look, keys: Sequence[str], user: _User) -> tuple[_Look, bool]:
+        """What the scopes say now, or what they said where nobody answers, which is stale."""
         values = None
-        if self._fills.failing(org_id):
-            self._fills.retry(name, org_id, lambda: self._ask(org_id, project_id, user_id))
+        if self._refresh.failing(user.org_id):
+            self._refresh.retry(user, user.org_id, partial(self._ask, user))
         else:
-            values = await self._fills.get(
-                name, org_id, lambda: self._ask(org_id, project_id, user_id), STALE_WAIT_SECONDS
-            )
+            values = await self._refresh.get(user, user.org_id, partial(self._ask, user), STALE_WAIT_SECONDS)
         refreshed = None if values is None else self._look(keys, values)
         _count("set", "stale" if refreshed is None else "miss")
         return refreshed or look, refreshed is None
 
-    async def _ask(self, org_id: str, project_id: str, user_id: str) -> list[bytes] | None:
-        """The entries of the places as they are in the cache now, in the order of their keys."""
-        question = ActiveResolveRequested(org_id=org_id, key_id="", user_id=user_id, project_id=project_id)
-        reply = await self._asker.ask(ACTIVE_RESOLVE_REQUESTED, question, timeout=FILL_SECONDS)
-        return [entry.encode() for entry in reply.body["entries"]] if reply.status == 200 else None
+    async def _ask(self, user: _User) -> list[bytes] | None:
+        """The entries of the scopes as they are in the cache now, in the order of their keys."""
+        query = ActiveResolveRequested(key_id="", **user._asdict())
+        try:
+            reply = await self._requester.ask(ACTIVE_RESOLVE_REQUESTED, query, timeout=FILL_SECONDS)
+        except Refused:
+            return None
+        return [entry.encode() for entry in reply.body.entries]
 
 
 class Versions:
     """Single versions of resources."""
 
-    def __init__(self, cache: Resp, asker: Requester, tasks: Tasks) -> None:
+    def __init__(self, cache: Resp, requester: Requester) -> None:
         self._cache = cache
-        self._asker = asker
-        self._fills = Fills(tasks, "version", failed=lambda found: found.status >= 500)
+        self._requester = requester
+        self._refresh: Refresh[Found] = Refresh("version", failed=lambda found: found.status >= 500)
 
     async def get(
         self, org_id: str, kind: Kind, id: str, version: int | None = None, *, wait: float = FILL_SECONDS
@@ -231,73 +251,84 @@ class Versions:
         Raises BusUnavailableError while the cache is away, or nobody answers for what is not in it.
         """
         with labelled(RESOLVE_SECONDS, "version").time():
-            cached, _ = await self._cached(org_id, kind, id, version)
+            wanted = _Wanted(org_id, kind, id, version)
+            cached, _ = await self._cached(wanted)
             if cached is not None and time.time() < cached.fresh_until:
                 _count("version", "hit")
                 return Found(cached.status, cached.body, stale=False)
-            return await self._fill(cached, org_id, kind, id, version, wait)
+            return await self._fill(cached, wanted, wait)
 
-    async def _cached(self, org_id: str, kind: Kind, id: str, version: int | None) -> tuple[Version | None, int]:
+    async def close(self) -> None:
+        """End the queries under way."""
+        await self._refresh.close()
+
+    async def _cached(self, wanted: _Wanted) -> tuple[Version | None, int]:
         """The version, and the clock of the last change that its resource had."""
-        key = version_key(org_id, kind, id)
-        value, floor = await _read(self._cache, "HMGET", key, version_field(version), FLOOR)
+        key = version_key(wanted.org_id, wanted.kind, wanted.id)
+        value, floor = await _read(self._cache, "HMGET", key, version_field(wanted.version), FLOOR)
         return None if value is None else Version.unpack(value), int(floor or 0)
 
-    async def _fill(
-        self, cached: Version | None, org_id: str, kind: Kind, id: str, version: int | None, wait: float
-    ) -> Found:
-        name = (org_id, kind, id, version)
+    async def _fill(self, cached: Version | None, wanted: _Wanted, wait: float) -> Found:
+        org_id, query = wanted.org_id, partial(self._ask, wanted)
         until = time.monotonic() + (wait if cached is None else STALE_WAIT_SECONDS)
-        if cached is not None and self._fills.failing(org_id):
-            self._fills.retry(name, org_id, lambda: self._ask(org_id, kind, id, version))
-            _count("version", "stale")
-            return Found(cached.status, cached.body, stale=True)
+        if cached is not None and self._refresh.failing(org_id):
+            self._refresh.retry(wanted, org_id, query)
+            return _stale(cached)
         for _ in range(FILL_TRIES):
-            left = max(0.0, until - time.monotonic())
-            found: Found | None = await self._fills.get(
-                name, org_id, lambda: self._ask(org_id, kind, id, version), left
-            )
+            found = await self._refresh.get(wanted, org_id, query, max(0.0, until - time.monotonic()))
             if found is None:
                 break
             if found.status not in (200, 404):
                 if cached is None:
                     return found
                 break
-            current = await self._current(found, org_id, kind, id, version)
+            current = await self._current(found, wanted)
             if current is not None:
                 _count("version", "miss")
                 return current
         if cached is None:
-            raise BusUnavailableError(f"the {kind} cannot be read at the moment: nobody answers for what is not cached")
-        _count("version", "stale")
-        return Found(cached.status, cached.body, stale=True)
+            message = f"the {wanted.kind} cannot be read at the moment: nobody answers for what is not cached"
+            raise BusUnavailableError(message)
+        return _stale(cached)
 
-    async def _current(self, found: Found, org_id: str, kind: Kind, id: str, version: int | None) -> Found | None:
+    async def _current(self, found: Found, wanted: _Wanted) -> Found | None:
         """An answer, or what is cached since; None for one that a change of the resource overtook on its way.
 
         The cache need not have taken it: a full one takes nothing.
         """
-        taken, floor = await self._cached(org_id, kind, id, version)
+        taken, floor = await self._cached(wanted)
         if taken is not None and taken.clock >= found.clock and time.time() < taken.fresh_until:
             return Found(taken.status, taken.body, stale=False)
         return found if found.clock >= floor else None
 
-    async def _ask(self, org_id: str, kind: Kind, id: str, version: int | None) -> Found:
-        question = ResourceGetRequested(org_id=org_id, key_id="", user_id="", kind=kind, id=id, version=version)
-        reply = await self._asker.ask(RESOURCE_GET_REQUESTED, question, timeout=FILL_SECONDS)
-        headers = dict(reply.headers)
-        clock = int(headers.pop(CLOCK_HEADER, 0))
-        return Found(reply.status, orjson.dumps(reply.body), stale=False, headers=headers, clock=clock)
+    async def _ask(self, wanted: _Wanted) -> Found:
+        query = ResourceGetRequested(key_id="", user_id="", **wanted._asdict())
+        try:
+            reply = await self._requester.ask(RESOURCE_GET_REQUESTED, query, timeout=FILL_SECONDS)
+        except Refused as refused:
+            return _found(refused.status, refused.body(), refused.headers)
+        return _found(reply.status, content(reply.body), reply.headers)
 
 
-def _chosen(look: _Look, org_id: str, project_id: str, user_id: str, *, stale: bool) -> Resolved | None:
-    """The current set of the place, or its candidate for those whom the rollout has reached."""
+def _stale(cached: Version) -> Found:
+    _count("version", "stale")
+    return Found(cached.status, cached.body, stale=True)
+
+
+def _found(status: int, body: Any, headers: Mapping[str, str]) -> Found:
+    own = dict(headers)
+    clock = int(own.pop(CLOCK_HEADER, 0))
+    return Found(status, orjson.dumps(body), stale=False, headers=own, clock=clock)
+
+
+def _chosen(look: _Look, user: _User, *, stale: bool) -> Resolved | None:
+    """The current set of the scope, or its candidate for those whom the rollout has reached."""
     entry = look.entry
     if entry is None:
         return None
     tag = etag(entry.revision, entry.candidate_revision, entry.percent)
     # A candidate that cannot be served reaches nobody, and a current set that cannot is no concern of who is reached.
-    if entry.candidate and in_candidate(org_id, project_id, user_id, entry.percent):
+    if entry.candidate and in_candidate(*user, entry.percent):
         return Resolved(look.layer, entry.candidate_revision or 0, True, stale, entry.clock, entry.candidate, tag)
     if entry.problem is not None:
         raise BrokenSetError(entry.problem)
@@ -316,7 +347,7 @@ async def _read(cache: Resp, *command: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class ResourceClient:
     """What a process that reads resources holds."""
 
     sets: ActiveSets
@@ -324,10 +355,13 @@ class Reader:
 
 
 @asynccontextmanager
-async def open_reader(redis_url: str, asker: Requester, tasks: Tasks) -> AsyncIterator[Reader]:
+async def open_resource_client(redis_url: str, requester: Requester) -> AsyncIterator[ResourceClient]:
     """Active sets and versions over one connection of their own, dialled with the first read."""
     cache = Resp(redis_url, timeout=CACHE_SECONDS)
+    client = ResourceClient(ActiveSets(cache, requester), Versions(cache, requester))
     try:
-        yield Reader(ActiveSets(cache, asker, tasks), Versions(cache, asker, tasks))
+        yield client
     finally:
+        await client.sets.close()
+        await client.versions.close()
         cache.close()

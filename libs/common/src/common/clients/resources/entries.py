@@ -1,6 +1,6 @@
 """What the cache of resources holds: keys, values, and the scripts by which nothing old comes back.
 
-A place is one string: `clock`, a line of facts about the entry, the set that applies, the candidate of a rollout.
+A scope is one string: `clock`, a line of facts about the entry, the set that applies, the candidate of a rollout.
 A resource is one hash: its versions as they were asked for, and the clock below which none of them counts.
 The clock is the organisation's: every write advances it, so of two entries the one with the larger clock is newer.
 """
@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import orjson
 
-from common.events.resources import Kind
+from common.events.resource_terms import Kind
 from common.storage.resp import Command
 
 PREFIX = "sonant:resources:"
@@ -20,20 +20,20 @@ PREFIX = "sonant:resources:"
 KEEP_SECONDS = 86_400
 # "Nothing here" is believed this long.
 NEGATIVE_FRESH_SECONDS = 10.0
-# A place that was cleared: long enough that no fill in flight can be older, and bring back what was on.
+# A scope that was cleared: long enough that no fill in flight can be older, and bring back what was on.
 CLEARED_KEEP_SECONDS = 3_600
 # Where nothing ever was an older fill says the same, so these need not be kept for the order. They are for a while
 # all the same, to answer from while nobody refreshes them, but only so many: any name that is asked for leaves one.
 VACANT_KEEP_SECONDS = 3_600
-MOST_VACANT = 10_000
+MAX_VACANT = 10_000
 MISSING_KEEP_SECONDS = 60
 LATEST = "latest"
 FLOOR = "floor"
-# On the answer to a question about a version: the clock it was read at.
+# On the reply about a version: the clock it was read at.
 CLOCK_HEADER = "x-sonant-clock"
 
-# KEYS: place. ARGV: clock, value, seconds to keep. Returns what is there if that is newer, else nil.
-PUT_PLACE = """
+# KEYS: scope. ARGV: clock, value, seconds to keep. Returns what is there if that is newer, else nil.
+PUT_SCOPE = """
 local there = redis.call('GETRANGE', KEYS[1], 0, 19)
 local clock = string.match(there, '^%d+')
 if clock and tonumber(clock) > tonumber(ARGV[1]) then return redis.call('GET', KEYS[1]) end
@@ -41,7 +41,7 @@ redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 return false
 """
 
-# KEYS: place, and how many places without a set have come in the last `VACANT_KEEP_SECONDS`. ARGV: clock, value,
+# KEYS: scope, and how many scopes without a set have come in the last `VACANT_KEEP_SECONDS`. ARGV: clock, value,
 # seconds to keep, most of them, seconds to keep the others. Returns what is there if that is newer, else nil.
 PUT_VACANT = """
 local there = redis.call('GETRANGE', KEYS[1], 0, 19)
@@ -86,42 +86,42 @@ return 1
 """
 
 # Of one resource. What is not cached is asked for each time, and as good.
-MOST_VERSIONS = 1_000
+MAX_VERSIONS = 1_000
 # Longer than any id we give; a digest is shorter.
-LONGEST_PART = 64
+MAX_PART_CHARS = 64
 # Whoever asks for versions that do not exist must not take the place of those that do.
-MOST_WITH_MISSING = 100
+MAX_WITH_MISSING = 100
 
 
 @lru_cache(maxsize=10_000)
 def _part(id: str) -> str:
     """An id as part of a key, in which nothing else ends it. Quoting is a fifth of a read, so it is remembered.
 
-    A long one is told by its digest: quoted, 200 characters may be two kilobytes.
+    A long one is named by its digest: quoted, 200 characters may be two kilobytes.
     """
     quoted = quote(id, safe="")
-    if len(quoted) <= LONGEST_PART:
+    if len(quoted) <= MAX_PART_CHARS:
         return quoted
     return f"={hashlib.blake2b(quoted.encode(), digest_size=20).hexdigest()}"
 
 
-def place_key(org_id: str, project_id: str, user_id: str) -> str:
-    """The key of a place; all keys of an organisation share a slot of a cluster."""
+def scope_key(org_id: str, project_id: str, user_id: str) -> str:
+    """The key of a scope; all keys of an organisation share a slot of a cluster."""
     return f"{PREFIX}{{{_part(org_id)}}}:set:{_part(project_id)}:{_part(user_id)}"
 
 
-def place_keys(org_id: str, project_id: str, user_id: str) -> list[str]:
+def scope_keys(org_id: str, project_id: str, user_id: str) -> list[str]:
     """The keys of `layers`, in that order."""
-    return [place_key(org_id, *spot) for spot in layers(project_id, user_id)]
+    return [scope_key(org_id, *scope) for scope in layers(project_id, user_id)]
 
 
 def layers(project_id: str, user_id: str) -> list[tuple[str, str]]:
-    """The places that apply to a user in a project, as project and user; the first that has a set wins.
+    """The scopes that apply to a user in a project, as project and user; the first that has a set wins.
 
     Without a user these are the defaults, without a project the organisation's alone.
     """
-    spots = [(project_id, user_id), (project_id, ""), ("", "")]
-    return list(dict.fromkeys(spots)) if project_id else spots[2:]
+    scopes = [(project_id, user_id), (project_id, ""), ("", "")]
+    return list(dict.fromkeys(scopes)) if project_id else scopes[2:]
 
 
 def version_key(org_id: str, kind: Kind, id: str) -> str:
@@ -135,9 +135,9 @@ def version_field(version: int | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One place as it stood at `clock`. Times are unix seconds; sets are JSON, ready to be sent.
+    """One scope as it stood at `clock`. Times are unix seconds; sets are JSON, ready to be sent.
 
-    Without a `current` set the place is empty, and the next layer shows through. `problem` says why a set that
+    Without a `current` set the scope is empty, and the set of the next layer applies. `problem` says why a set that
     is switched on cannot be served.
     """
 
@@ -175,11 +175,11 @@ class Entry:
     def put(self, key: str) -> Command:
         """The command that caches this entry unless a newer one is there."""
         if self.vacant:
-            places = key[: key.index("}") + 1] + ":vacant"
-            limits = (VACANT_KEEP_SECONDS, MOST_VACANT, MISSING_KEEP_SECONDS)
-            return ("EVAL", PUT_VACANT, 2, key, places, self.clock, self.pack(), *limits)
+            vacant = key[: key.index("}") + 1] + ":vacant"
+            limits = (VACANT_KEEP_SECONDS, MAX_VACANT, MISSING_KEEP_SECONDS)
+            return ("EVAL", PUT_VACANT, 2, key, vacant, self.clock, self.pack(), *limits)
         keep = CLEARED_KEEP_SECONDS if self.empty else KEEP_SECONDS
-        return ("EVAL", PUT_PLACE, 1, key, self.clock, self.pack(), keep)
+        return ("EVAL", PUT_SCOPE, 1, key, self.clock, self.pack(), keep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +203,7 @@ class Version:
     def put(self, key: str, version: int | None) -> Command:
         """The command that caches this version unless the resource has changed since its clock."""
         there = self.status == 200
-        keep, most = (KEEP_SECONDS, MOST_VERSIONS) if there else (MISSING_KEEP_SECONDS, MOST_WITH_MISSING)
+        keep, most = (KEEP_SECONDS, MAX_VERSIONS) if there else (MISSING_KEEP_SECONDS, MAX_WITH_MISSING)
         return ("EVAL", PUT_VERSION, 1, key, self.clock, version_field(version), self.pack(), keep, most)
 
 
@@ -213,7 +213,7 @@ def raise_floor(key: str, clock: int) -> Command:
 
 
 def etag(revision: int | None, candidate_revision: int | None, percent: float) -> str:
-    """What is on at a place, told apart from all else that was or will be: 0 for nothing."""
+    """What is on in a scope, unlike all else that was or will be: 0 for nothing."""
     if candidate_revision is None:
         return str(revision or 0)
     return f"{revision or 0}-{candidate_revision}-{float(percent)}"

@@ -1,0 +1,1 @@
+"""Hume over HTTP: catalogue, stock and access tokens of an account."""

@@ -1,0 +1,1 @@
+"""The tables of resources in PostgreSQL: all SQL of the service."""

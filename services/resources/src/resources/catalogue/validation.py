@@ -1,0 +1,393 @@
+"""What may be stored: the bodies of the four kinds, in the provider's field names and within its ranges."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import orjson
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from common.events.resource_terms import MAX_TOOLS, Kind
+from common.failures import Refused
+from resources.catalogue.tool_parameters import parameters
+
+# PostgreSQL's integer: a larger number names no version.
+MAX_VERSION = 2**31 - 1
+MAX_PAGE_SIZE = 100
+# OFFSET is a 64-bit number; far below that a page is empty anyway.
+MAX_PAGE_NUMBER = 1_000_000
+# Where something comes from takes a few sentences and a prompt.
+MAX_PROVENANCE_BYTES = 64 * 1024
+ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,127}")
+
+
+def is_id(id: str) -> bool:
+    """Whether this may go into a path of the provider's and a key of ours."""
+    return ID.fullmatch(id) is not None
+
+
+def page_size(number: int, size: int) -> int:
+    """The size; raises `Refused` (400) for a page that cannot be."""
+    if not 0 <= number <= MAX_PAGE_NUMBER:
+        raise Refused(400, f"'page_number' must be between 0 and {MAX_PAGE_NUMBER}.", "invalid_value", "page_number")
+    if not 1 <= size <= MAX_PAGE_SIZE:
+        raise Refused(400, f"'page_size' must be between 1 and {MAX_PAGE_SIZE}.", "invalid_value", "page_size")
+    return size
+
+
+# -- texts -----------------------------------------------------------------------------------------------------
+
+
+def _storable(value: str) -> str:
+    # The one character PostgreSQL cannot keep, and halves of characters that have no UTF-8.
+    if "\0" in value:
+        raise ValueError("must not contain NUL")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError("must not contain surrogates")
+    return value
+
+
+def _printable(value: str) -> str:
+    if not value.strip() or value != value.strip():
+        raise ValueError("must not be empty or begin or end with white space")
+    if any(not character.isprintable() for character in value):
+        raise ValueError("must consist of printable characters")
+    return value
+
+
+def text(value: str, param: str) -> str:
+    """A text the database can be asked for; raises `Refused` (400)."""
+    try:
+        return _storable(value)
+    except ValueError as error:
+        raise Refused(400, f"'{param}' {error}.", "invalid_value", param) from None
+
+
+def plain(value: Mapping[str, Any], param: str) -> None:
+    """Raises `Refused` (400) for a JSON value that the database cannot keep, or that is too large."""
+    try:
+        encoded = orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        raise Refused(400, f"'{param}' is no JSON.", "invalid_value", param) from None
+    if len(encoded) > MAX_PROVENANCE_BYTES:
+        raise Refused(400, f"'{param}' is larger than {MAX_PROVENANCE_BYTES} bytes.", "invalid_value", param)
+    text(encoded.decode().replace("\\u0000", "\0"), param)
+
+
+def _https(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme != "https" or not parts.hostname:
+        raise ValueError("must be an https URL")
+    return value
+
+
+def _identifier(value: str) -> str:
+    if not is_id(value):
+        raise ValueError("is no id")
+    return value
+
+
+def _whole(value: Any) -> Any:
+    # JSON knows one kind of number: 60.0 is the integer 60.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Stored = AfterValidator(_storable)
+Whole = Annotated[int, Field(strict=True), BeforeValidator(_whole)]
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable), Stored]
+# What models accept as the name of a function.
+ToolName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_\-]{0,63}$")]
+Id = Annotated[str, AfterValidator(_identifier)]
+Version = Annotated[Whole, Field(ge=0, le=MAX_VERSION)]
+Line = Annotated[str, Field(max_length=1000), Stored]
+# The provider stops at some thousand tokens; this leaves room for every language.
+PromptText = Annotated[str, Field(min_length=1, max_length=100_000), Stored]
+Url = Annotated[str, Field(max_length=2000), AfterValidator(_https), Stored]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Flag = Annotated[bool, Field(strict=True)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+# -- the parts of a config -------------------------------------------------------------------------------------
+
+
+class PromptExpansion(_Part):
+    enabled: Flag
+
+
+class PromptReference(_Part):
+    """A stored prompt by id, or the text itself."""
+
+    id: Id | None = None
+    version: Version | None = None
+    text: PromptText | None = None
+    prompt_expansion: PromptExpansion | None = None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "PromptReference":
+        if (self.id is None) == (self.text is None):
+            raise ValueError("must have either an id or a text")
+        if self.text is not None and self.version is not None:
+            raise ValueError("must not have a version beside a text")
+        return self
+
+
+class VoiceReference(_Part):
+    """A voice by id or by name."""
+
+    provider: Literal["HUME_AI", "CUSTOM_VOICE"]
+    id: Id | None = None
+    name: Name | None = None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "VoiceReference":
+        if (self.id is None) == (self.name is None):
+            raise ValueError("must have either an id or a name")
+        return self
+
+
+ModelProvider = Literal[
+    "GROQ",
+    "OPEN_AI",
+    "FIREWORKS",
+    "ANTHROPIC",
+    "CUSTOM_LANGUAGE_MODEL",
+    "GOOGLE",
+    "HUME_AI",
+    "AMAZON_BEDROCK",
+    "PERPLEXITY",
+    "SAMBANOVA",
+    "CEREBRAS",
+    "X_AI",
+]
+
+
+class LanguageModel(_Part):
+    model_provider: ModelProvider
+    model_resource: Annotated[str, Field(min_length=1, max_length=2000), Stored]
+    temperature: Annotated[Number, Field(ge=0, le=1)] | None = None
+
+    @model_validator(mode="after")
+    def _reachable(self) -> "LanguageModel":
+        if self.model_provider == "CUSTOM_LANGUAGE_MODEL":
+            _https(self.model_resource)
+        return self
+
+
+class EllmModel(_Part):
+    allow_short_responses: Flag
+
+
+class ToolReference(_Part):
+    id: Id
+    version: Version | None = None
+
+
+class BuiltinTool(_Part):
+    name: Literal["web_search", "hang_up"]
+    fallback_content: Line | None = None
+
+
+class EventMessage(_Part):
+    enabled: Flag
+    text: Line | None = None
+
+
+class EventMessages(_Part):
+    on_new_chat: EventMessage | None = None
+    on_inactivity_timeout: EventMessage | None = None
+    on_max_duration_timeout: EventMessage | None = None
+
+
+class _Timeout(_Part):
+    enabled: Flag
+
+
+class Inactivity(_Timeout):
+    duration_secs: Annotated[Whole, Field(ge=30, le=1800)] | None = None
+
+
+class MaxDuration(_Timeout):
+    duration_secs: Annotated[Whole, Field(ge=30, le=1800)] | None = None
+
+
+class Timeouts(_Part):
+    inactivity: Inactivity | None = None
+    max_duration: MaxDuration | None = None
+
+
+class Nudges(_Part):
+    enabled: Flag
+    interval_secs: Annotated[Whole, Field(ge=1, le=1800)] | None = None
+
+
+class TurnDetection(_Part):
+    end_of_turn_silence_ms: Annotated[Whole, Field(ge=500, le=3000)] | None = None
+    prefix_padding_ms: Annotated[Whole, Field(ge=0, le=1000)] | None = None
+    speech_detection_threshold: Annotated[Number, Field(ge=0, le=1)] | None = None
+
+
+class Interruption(_Part):
+    min_interruption_ms: Annotated[Whole, Field(ge=50, le=2000)] | None = None
+
+
+class Webhook(_Part):
+    url: Url
+    events: Annotated[list[Literal["chat_started", "chat_ended", "tool_call"]], Field(min_length=1, max_length=3)]
+
+
+# -- bodies ----------------------------------------------------------------------------------------------------
+
+
+class _Body(_Part):
+    version_description: Line | None = None
+
+
+class PromptVersion(_Body):
+    text: PromptText
+    prompt_expansion: PromptExpansion | None = None
+
+
+class ToolVersion(_Body):
+    parameters: Annotated[str, BeforeValidator(parameters)]
+    description: Annotated[str, Field(max_length=4000), Stored] | None = None
+    fallback_content: Annotated[str, Field(max_length=4000), Stored] | None = None
+
+
+class ConfigVersion(_Body):
+    evi_version: Literal["3", "4-mini"]
+    prompt: PromptReference | None = None
+    voice: VoiceReference | None = None
+    language_model: LanguageModel | None = None
+    ellm_model: EllmModel | None = None
+    tools: Annotated[list[ToolReference], Field(max_length=MAX_TOOLS)] | None = None
+    builtin_tools: Annotated[list[BuiltinTool], Field(max_length=2)] | None = None
+    event_messages: EventMessages | None = None
+    timeouts: Timeouts | None = None
+    nudges: Nudges | None = None
+    turn_detection: TurnDetection | None = None
+    interruption: Interruption | None = None
+    webhooks: Annotated[list[Webhook], Field(max_length=10)] | None = None
+
+    @model_validator(mode="after")
+    def _once_each(self) -> "ConfigVersion":
+        for named in ([tool.id for tool in self.tools or ()], [tool.name for tool in self.builtin_tools or ()]):
+            if len(set(named)) < len(named):
+                raise ValueError("must not name a tool twice")
+        return self
+
+
+class VoiceVersion(_Body):
+    """`generation_id` is the speech it was made from, which the provider wants; our own catalogue does without."""
+
+    generation_id: Id | None = None
+    provider: Literal["HUME_AI", "CUSTOM_VOICE"] = "CUSTOM_VOICE"
+    description: Line | None = None
+    compatible_octave_models: (
+        Annotated[list[Annotated[str, Field(max_length=20), Stored]], Field(max_length=10)] | None
+    ) = None
+
+
+class NewPrompt(PromptVersion):
+    name: Name
+
+
+class NewTool(ToolVersion):
+    name: ToolName
+
+
+class NewConfig(ConfigVersion):
+    name: Name
+
+
+class NewVoice(VoiceVersion):
+    name: Name
+
+
+NEW: Mapping[Kind, type[_Body]] = {"prompt": NewPrompt, "tool": NewTool, "config": NewConfig, "voice": NewVoice}
+VERSION: Mapping[Kind, type[_Body]] = {
+    "prompt": PromptVersion,
+    "tool": ToolVersion,
+    "config": ConfigVersion,
+    "voice": VoiceVersion,
+}
+
+
+class _Renamed(_Part):
+    name: Name
+
+
+class _ToolRenamed(_Part):
+    name: ToolName
+
+
+class _Described(_Part):
+    version_description: Line
+
+
+def new_resource(kind: Kind, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of a new resource as it is stored; raises `Refused` (400, naming the field)."""
+    return _checked(NEW[kind], body)
+
+
+def new_version(kind: Kind, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of a new version, which has no name of its own; raises `Refused` (400, naming the field)."""
+    return _checked(VERSION[kind], body)
+
+
+def edit(kind: Kind, name: str | None, version: int | None, description: str | None) -> bool:
+    """Whether this renames (else it describes a version); raises `Refused` (400)."""
+    if (name is None) == (description is None):
+        raise Refused(400, "Give either 'name' or 'version_description'.", "invalid_value", "name")
+    if name is not None:
+        _checked(_ToolRenamed if kind == "tool" else _Renamed, {"name": name})
+        return True
+    if version is None:
+        raise Refused(400, "Which version is described? Give 'version'.", "missing_field", "version")
+    _checked(_Described, {"version_description": description})
+    return False
+
+
+def _checked(model: type[BaseModel], body: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return model.model_validate(body).model_dump(exclude_none=True)
+    except ValidationError as error:
+        raise refused(error) from None
+
+
+def refused(error: ValidationError) -> Refused:
+    """The first problem as a 400 that names the field."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    param = ".".join(str(part) for part in first["loc"])[:200] or None
+    message = first["msg"].removeprefix("Value error, ")
+    code = "missing_field" if first["type"] == "missing" else "invalid_value"
+    return Refused(400, f"'{param}': {message}" if param else f"The body {message}", code, param)
+
+
+# -- what a config points at -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A resource that a config names in the field `param`."""
+
+    kind: Kind
+    id: str
+    version: int | None
+    param: str
+
+
+def references(config: Mapping[str, Any]) -> Iterator[Reference]:
+    """What must exist for a checked config; voices by name and of the provider's library are the provider's matter."""
+    prompt, voice = config.get("prompt") or {}, config.get("voice") or {}
+    if "id" in prompt:
+        yield Reference("prompt", prompt["id"], prompt.get("version"), "prompt")
+    if "id" in voice and voice["provider"] == "CUSTOM_VOICE":
+        yield Reference("voice", voice["id"], None, "voice")
+    for index, tool in enumerate(config.get("tools") or ()):
+        yield Reference("tool", tool["id"], tool.get("version"), f"tools.{index}")

@@ -1,0 +1,1 @@
+"""Tools that a model drafts: asked for, judged, kept in quarantine, promoted or disabled."""

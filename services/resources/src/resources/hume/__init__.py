@@ -1,0 +1,1 @@
+"""What the voice provider gives beside its catalogue: access tokens."""
