@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.chat_request import MAX_CHOICES, MAX_ID, ChatRequest, checked_id
-from gateway.errors import ApiError
-from gateway.middleware import validate
+from gateway.chat.request import MAX_CHOICES, MAX_ID, ChatRequest, checked_id
+from gateway.http.errors import ApiError
+from gateway.http.middleware import validate
 
 NUMBERS = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 SCALARS = st.none() | st.booleans() | NUMBERS | st.text(max_size=20)

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.bus.port import BusUnavailableError, RecordTooLargeError
-from gateway import errors, middleware
-from gateway.errors import ApiError
-from gateway.middleware import read_json, validate
+from gateway.http import errors, middleware
+from gateway.http.errors import ApiError
+from gateway.http.middleware import read_json, validate
 from gateway.ports import REQUEST_ID
 
 MAX_BYTES = 1_000_000

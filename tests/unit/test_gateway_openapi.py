@@ -7,10 +7,10 @@ from aiohttp import web
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.openapi import document, error_statuses, to_3_0
+from gateway.http.openapi import document, error_statuses, to_3_0
+from gateway.http.routing import Route
 from gateway.ports import Scope
 from gateway.routes import ROUTES
-from gateway.routing import Route
 
 
 class Nested(BaseModel):

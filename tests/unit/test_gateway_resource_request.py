@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.events.resources import Layer, Pin, SetScope
-from gateway.errors import ApiError
-from gateway.middleware import read_query, validate
-from gateway.resource_request import (
+from gateway.http.errors import ApiError
+from gateway.http.middleware import read_query, validate
+from gateway.resources.request import (
     ActivePins,
     EditResource,
     ReadResources,

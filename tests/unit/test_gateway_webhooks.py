@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import ApiError
-from gateway.webhooks import SIGNATURE_HEADER, TIMESTAMP_HEADER, WINDOW_SECONDS, read, sign, verify
+from gateway.http.errors import ApiError
+from gateway.webhooks.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, WINDOW_SECONDS, read, sign, verify
 
 KEY = "test-signing-key"
 BODY = b'{"event_name":"chat_started","chat_id":"c1"}'

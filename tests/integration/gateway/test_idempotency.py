@@ -10,9 +10,9 @@ import pytest
 from aiohttp import web
 
 from common.storage.redis import open_redis
-from gateway import middleware
-from gateway.errors import rate_limited
-from gateway.idempotency import Idempotency
+from gateway.http import middleware
+from gateway.http.errors import rate_limited
+from gateway.http.idempotency import Idempotency
 from gateway.ports import Caller
 from sonant_cli.engines import valkey
 from tests.support.engines import running

@@ -21,18 +21,18 @@ from redis.asyncio import Redis
 
 from common.storage.postgres import Pool, migrate_schema, open_postgres
 from common.storage.redis import open_redis
-from gateway import keys as module
-from gateway import middleware
-from gateway.adapters.keys_postgres import PostgresKeys
+from gateway.adapters.postgres_keys import PostgresKeys
 from gateway.deps import DEPS, Deps
-from gateway.errors import ApiError
-from gateway.idempotency import PREFIX, Idempotency
-from gateway.keys import Keys
-from gateway.openapi import document
+from gateway.http import middleware
+from gateway.http.docs_page import docs_routes
+from gateway.http.errors import ApiError
+from gateway.http.idempotency import PREFIX, Idempotency
+from gateway.http.openapi import document
+from gateway.http.routing import add_routes
+from gateway.keys import admin
+from gateway.keys import keyring as module
+from gateway.keys.keyring import Keys
 from gateway.ports import KeyLimits, KeyRecord, StoreUnavailableError
-from gateway.routing import add_routes
-from gateway.views import admin
-from gateway.views.docs import docs_routes
 from sonant_cli.engines import postgres
 from tests.support.engines import new_database, running
 from tests.support.waiting import eventually

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from common.storage.resp import Resp, open_resp
-from gateway.errors import ApiError
-from gateway.limits import Limits, duration
+from gateway.http.errors import ApiError
+from gateway.http.limits import Limits, duration
 from gateway.ports import Caller, KeyLimits
 from sonant_cli.engines import valkey
 from tests.support.engines import running

@@ -19,11 +19,11 @@ from common.bus.connect import open_log
 from common.bus.port import Log
 from common.events.webhooks import WEBHOOK_EVENTS
 from common.storage.redis import open_redis
-from gateway import middleware
 from gateway.deps import DEPS
+from gateway.http import middleware
 from gateway.settings import GatewaySettings
-from gateway.views.webhooks import MAX_BODY_BYTES, receive_hume
-from gateway.webhooks import PREFIX, SIGNATURE_HEADER, TIMESTAMP_HEADER, Replays, sign
+from gateway.webhooks.signature import PREFIX, SIGNATURE_HEADER, TIMESTAMP_HEADER, Replays, sign
+from gateway.webhooks.views import MAX_BODY_BYTES, receive_hume
 from sonant_cli.engines import valkey
 from tests.support.engines import running
 

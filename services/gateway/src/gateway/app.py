@@ -19,21 +19,21 @@ from common.kernel.health import ops_routes
 from common.kernel.service import Kernel, Service
 from common.storage.postgres import open_postgres
 from common.storage.resp import open_resp
-from gateway import middleware
-from gateway.adapters.keys_postgres import PostgresKeys
-from gateway.books import Books
+from gateway.adapters.postgres_keys import PostgresKeys
+from gateway.chat.model_list import Models
+from gateway.chat.streams import Streams
+from gateway.chat.usage_settlement import Books
 from gateway.deps import DEPS, Deps
-from gateway.idempotency import Idempotency
-from gateway.keys import keeper
-from gateway.limits import Limits
-from gateway.models import Models
-from gateway.openapi import document
+from gateway.http import middleware
+from gateway.http.docs_page import docs_routes
+from gateway.http.idempotency import Idempotency
+from gateway.http.limits import Limits
+from gateway.http.openapi import document
+from gateway.http.routing import add_routes
+from gateway.keys.keyring import keeper
 from gateway.routes import ROUTES
-from gateway.routing import add_routes
 from gateway.settings import GatewaySettings
-from gateway.streams import Streams
-from gateway.views.docs import docs_routes
-from gateway.webhooks import Replays
+from gateway.webhooks.signature import Replays
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 # Header bombs end here with a 400; real clients stay far below.

@@ -7,14 +7,14 @@ from aiohttp import web
 from common.bus.request_reply import Requester
 from common.clients.resources.client import Reader
 from common.kernel.service import Kernel
-from gateway.books import Books
-from gateway.idempotency import Idempotency
-from gateway.keys import Keys
-from gateway.limits import Limits
-from gateway.models import Models
+from gateway.chat.model_list import Models
+from gateway.chat.streams import Streams
+from gateway.chat.usage_settlement import Books
+from gateway.http.idempotency import Idempotency
+from gateway.http.limits import Limits
+from gateway.keys.keyring import Keys
 from gateway.settings import GatewaySettings
-from gateway.streams import Streams
-from gateway.webhooks import Replays
+from gateway.webhooks.signature import Replays
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,20 @@
 """Every route of the gateway: path to view."""
 
 from common.events.telemetry import UsageList
-from gateway.chat_request import ChatRequest
+from gateway.chat import completions as chat
+from gateway.chat import model_views as models
+from gateway.chat import sessions
+from gateway.chat.request import ChatRequest
+from gateway.http.routing import Route
+from gateway.keys import admin
 from gateway.ports import Scope
-from gateway.routing import Route
-from gateway.views import active, admin, audit, chat, hume_auth, models, resources, sessions, tools, usage, webhooks
+from gateway.resources import active_sets as active
+from gateway.resources import audit_trail as audit
+from gateway.resources import catalogue as resources
+from gateway.resources import drafted_tools as tools
+from gateway.resources import hume_token as hume_auth
+from gateway.telemetry import usage
+from gateway.webhooks import views as webhooks
 
 CHAT_HEADERS = {
     chat.SESSION_HEADER: "Names the session where the query does not.",

@@ -14,8 +14,8 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from common.storage.redis import UNAVAILABLE
 from common.storage.resp import Resp
-from gateway import errors
-from gateway.errors import ApiError
+from gateway.http import errors
+from gateway.http.errors import ApiError
 from gateway.metrics import LIMITS_REFUSED, LIMITS_UNAVAILABLE
 from gateway.ports import Caller
 

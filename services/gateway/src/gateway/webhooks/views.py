@@ -9,13 +9,13 @@ from pydantic import BaseModel, ConfigDict
 from common.bus.port import BusUnavailableError
 from common.events.envelope import Event
 from common.events.webhooks import WEBHOOK_RECEIVED, WebhookReceived
-from gateway import webhooks
 from gateway.deps import DEPS
-from gateway.errors import ApiError, unavailable
+from gateway.http.errors import ApiError, unavailable
+from gateway.http.middleware import read_body
+from gateway.http.routing import Route
 from gateway.metrics import WEBHOOKS_RECEIVED
-from gateway.middleware import read_body
-from gateway.routing import Route
-from gateway.webhooks import SIGNATURE_HEADER, TIMESTAMP_HEADER, Delivery
+from gateway.webhooks import signature as webhooks
+from gateway.webhooks.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, Delivery
 
 # A webhook is metadata: the provider's own are below 2 KB, a tool call with large parameters stays far below this.
 MAX_BODY_BYTES = 256 * 1024

@@ -7,13 +7,13 @@ from aiohttp import web
 from pydantic import BaseModel, Field
 
 from common.events.resources import TOOL_DRAFT_REQUESTED, TOOL_STATUS_REQUESTED, ToolDraftRequested, ToolStatusRequested
-from gateway.fields import Query, ResourceId, Strict
-from gateway.middleware import read_json, read_query, validate
+from gateway.http.fields import Query, ResourceId, Strict
+from gateway.http.middleware import read_json, read_query, validate
+from gateway.http.request_reply import command
+from gateway.http.routing import Route
 from gateway.ports import Scope
-from gateway.questions import command
-from gateway.resource_request import MAX_BODY_BYTES, USER_HEADER, asked_by, end_user
-from gateway.routing import Route
-from gateway.views.resources import Resource
+from gateway.resources.catalogue import Resource
+from gateway.resources.request import MAX_BODY_BYTES, USER_HEADER, asked_by, end_user
 
 # A draft and two repairs of it, each a whole answer of a model.
 DRAFT_SECONDS = 90.0

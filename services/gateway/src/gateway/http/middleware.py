@@ -17,8 +17,8 @@ from pydantic import BaseModel, ValidationError
 from common.bus.port import MAX_VALUE_BYTES, BusUnavailableError, RecordTooLargeError
 from common.events import trace
 from common.metrics import labelled
-from gateway import errors
-from gateway.errors import ApiError
+from gateway.http import errors
+from gateway.http.errors import ApiError
 from gateway.metrics import HTTP_SECONDS
 from gateway.ports import COMPLETION, COMPLETION_HEADER, REQUEST_ID, StoreUnavailableError
 

@@ -7,9 +7,9 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.events.resources import DEFAULT_PROJECT, Kind, Layer, Pin, Pins, SetScope
-from gateway.chat_request import checked_id
-from gateway.errors import ApiError, bad_request
-from gateway.fields import Flag, Name, ProjectId, Query, ResourceId, Strict, Version
+from gateway.chat.request import checked_id
+from gateway.http.errors import ApiError, bad_request
+from gateway.http.fields import Flag, Name, ProjectId, Query, ResourceId, Strict, Version
 from gateway.ports import CALLER
 
 USER_HEADER = "x-user-id"

@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from gateway.idempotency import HEADER as IDEMPOTENCY_HEADER
-from gateway.idempotency import SANE_KEY
-from gateway.routing import Route
+from gateway.http.idempotency import HEADER as IDEMPOTENCY_HEADER
+from gateway.http.idempotency import SANE_KEY
+from gateway.http.routing import Route
 
 Json = dict[str, Any]
 

@@ -8,8 +8,8 @@ import structlog
 from aiohttp import web
 from pydantic import BaseModel
 
-from gateway.errors import forbidden
-from gateway.middleware import expect
+from gateway.http.errors import forbidden
+from gateway.http.middleware import expect
 from gateway.ports import CALLER, Caller, Scope
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

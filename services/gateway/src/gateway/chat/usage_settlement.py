@@ -4,9 +4,9 @@ import asyncio
 from contextlib import ExitStack
 
 from common.kernel.tasks import Tasks
-from gateway.limits import Limits
+from gateway.chat.streams import Stream, Streams
+from gateway.http.limits import Limits
 from gateway.ports import Caller
-from gateway.streams import Stream, Streams
 
 # The last frame may come a moment after the deadline that ended the answer.
 LATE_SECONDS = 2.0

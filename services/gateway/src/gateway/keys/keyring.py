@@ -20,7 +20,7 @@ from aiohttp import web
 
 from common.bus.port import BusUnavailableError
 from common.kernel.tasks import Tasks
-from gateway import errors
+from gateway.http import errors
 from gateway.metrics import KEY_LOOKUPS, KEYS_REFUSED
 from gateway.ports import Caller, KeyLimits, KeyRecord, KeyStore, Scope, StoreUnavailableError
 

@@ -26,15 +26,15 @@ from common.events.resources import (
     ResourceVersionsRequested,
     SetScope,
 )
-from gateway import resource_request as asked
-from gateway.errors import bad_request
-from gateway.fields import ProjectId, ResourceId, Strict
-from gateway.middleware import read_json, read_query, validate
+from gateway.http.errors import bad_request
+from gateway.http.fields import ProjectId, ResourceId, Strict
+from gateway.http.middleware import read_json, read_query, validate
+from gateway.http.request_reply import command, question
+from gateway.http.routing import Route
 from gateway.ports import Scope
-from gateway.questions import command, question
-from gateway.resource_request import CONTENTS, IF_MATCH, MAX_BODY_BYTES, USER_HEADER, asked_by, end_user
-from gateway.routing import Route
-from gateway.views import active
+from gateway.resources import active_sets as active
+from gateway.resources import request as asked
+from gateway.resources.request import CONTENTS, IF_MATCH, MAX_BODY_BYTES, USER_HEADER, asked_by, end_user
 
 USER = {USER_HEADER: "The end user inside the organisation; without it the answer is 401."}
 WRITE_ERRORS = (404, 409, 502, 503, 504)

@@ -4,12 +4,12 @@ from aiohttp import web
 from pydantic import BaseModel, Field
 
 from common.events.resources import HUME_TOKEN_REQUESTED, HumeTokenRequested
-from gateway.fields import Query
-from gateway.middleware import read_query
+from gateway.http.fields import Query
+from gateway.http.middleware import read_query
+from gateway.http.request_reply import question
+from gateway.http.routing import Route
 from gateway.ports import Scope
-from gateway.questions import question
-from gateway.resource_request import USER_HEADER, asked_by, end_user
-from gateway.routing import Route
+from gateway.resources.request import USER_HEADER, asked_by, end_user
 
 
 class AccessToken(BaseModel):

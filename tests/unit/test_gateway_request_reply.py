@@ -8,8 +8,8 @@ from aiohttp.test_utils import make_mocked_request
 
 from common.events.reply import Reply, error_body
 from common.events.resources import RESOURCE_CREATE_REQUESTED, RESOURCE_VERSION_REQUESTED
-from gateway.idempotency import HEADER
-from gateway.questions import _event_id, answer
+from gateway.http.idempotency import HEADER
+from gateway.http.request_reply import _event_id, answer
 
 
 def failed(status: int, headers: dict[str, str] | None = None, **details: Any) -> Reply:

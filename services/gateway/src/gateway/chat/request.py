@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.events.chat import CHARACTERS_PER_TOKEN
-from gateway.errors import bad_request
+from gateway.http.errors import bad_request
 
 # What `max_tokens` is taken for when a request names none and its key has a token budget.
 ASSUMED_ANSWER_TOKENS = 256

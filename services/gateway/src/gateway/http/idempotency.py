@@ -14,7 +14,7 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from common.storage.redis import UNAVAILABLE
-from gateway import errors
+from gateway.http import errors
 from gateway.metrics import IDEMPOTENCY_OUTCOMES
 from gateway.ports import Caller
 

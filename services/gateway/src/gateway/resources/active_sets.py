@@ -34,15 +34,15 @@ from common.events.resources import (
     Pin,
     SetScope,
 )
-from gateway import resource_request as asked
 from gateway.deps import DEPS
-from gateway.errors import ApiError, conflict, not_found
-from gateway.fields import LARGEST_INT, ProjectId, Query, ResourceId, Revision
-from gateway.middleware import read_json, read_query, validate
+from gateway.http.errors import ApiError, conflict, not_found
+from gateway.http.fields import LARGEST_INT, ProjectId, Query, ResourceId, Revision
+from gateway.http.middleware import read_json, read_query, validate
+from gateway.http.request_reply import answer, command, question
+from gateway.http.routing import Route
 from gateway.ports import CALLER, Scope
-from gateway.questions import answer, command, question
-from gateway.resource_request import IF_MATCH, MAX_BODY_BYTES, USER_HEADER, any_user, asked_by, end_user, place_of
-from gateway.routing import Route
+from gateway.resources import request as asked
+from gateway.resources.request import IF_MATCH, MAX_BODY_BYTES, USER_HEADER, any_user, asked_by, end_user, place_of
 
 IF_MATCH_MEANING = 'The ETag of the set as last seen, `"0"` for none; another one by now answers 412.'
 STALE_HEADER = "x-sonant-stale"

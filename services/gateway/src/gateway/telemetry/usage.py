@@ -8,10 +8,10 @@ from aiohttp import web
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from common.events.telemetry import USAGE_REQUESTED, UsageRequested
-from gateway.errors import bad_request
-from gateway.middleware import read_query
+from gateway.http.errors import bad_request
+from gateway.http.middleware import read_query
+from gateway.http.request_reply import question
 from gateway.ports import CALLER
-from gateway.questions import question
 
 DEFAULT_DAYS = 30
 # Both ends included, as telemetry counts by default.

@@ -6,7 +6,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from gateway.deps import DEPS
-from gateway.errors import not_found
+from gateway.http.errors import not_found
 
 # Aliases are ours and have no date of their own; clients expect the field.
 CREATED = 0

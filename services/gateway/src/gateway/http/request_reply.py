@@ -12,8 +12,8 @@ from common.events.reply import Reply
 from common.events.spec import EventSpec, P
 from common.failures import Refused
 from gateway.deps import DEPS
-from gateway.errors import RETRY_SECONDS, come_back, timed_out
-from gateway.idempotency import HEADER
+from gateway.http.errors import RETRY_SECONDS, come_back, timed_out
+from gateway.http.idempotency import HEADER
 from gateway.ports import CALLER
 
 QUESTION_SECONDS = 5.0

@@ -12,8 +12,8 @@ import structlog
 from redis.asyncio import Redis
 
 from common.storage.redis import UNAVAILABLE
-from gateway.errors import ApiError, bad_request, unavailable
-from gateway.middleware import parse_json
+from gateway.http.errors import ApiError, bad_request, unavailable
+from gateway.http.middleware import parse_json
 
 log = structlog.get_logger(__name__)
 

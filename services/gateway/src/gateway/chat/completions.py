@@ -20,12 +20,12 @@ from common.events.chat import CHAT_REPLY_REQUESTED, AnswerEnd, AnswerStart, Cha
 from common.events.envelope import Event
 from common.events.record import Record
 from common.events.reply import error_body
-from gateway.chat_request import ChatRequest, checked_id
+from gateway.chat.request import ChatRequest, checked_id
+from gateway.chat.streams import Stream
 from gateway.deps import DEPS, Deps
-from gateway.errors import ApiError, bad_request, come_back, not_found, timed_out, unavailable
-from gateway.middleware import read_json, validate
+from gateway.http.errors import ApiError, bad_request, come_back, not_found, timed_out, unavailable
+from gateway.http.middleware import read_json, validate
 from gateway.ports import CALLER, COMPLETION, COMPLETION_HEADER, Caller
-from gateway.streams import Stream
 
 SESSION_HEADER = "x-session-id"
 USER_HEADER = "x-user-id"

@@ -6,12 +6,12 @@ from aiohttp import web
 from pydantic import BaseModel, Field
 
 from common.events.resources import AUDIT_LIST_REQUESTED, AuditListRequested
-from gateway.fields import Query
-from gateway.middleware import read_query
+from gateway.http.fields import Query
+from gateway.http.middleware import read_query
+from gateway.http.request_reply import question
+from gateway.http.routing import Route
 from gateway.ports import Scope
-from gateway.questions import question
-from gateway.resource_request import asked_by
-from gateway.routing import Route
+from gateway.resources.request import asked_by
 
 LARGEST_ENTRY = 2**63 - 1  # what the database column holds
 

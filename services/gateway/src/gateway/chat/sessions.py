@@ -9,10 +9,10 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.events.chat import StopReceipts, TurnReceipt
-from gateway.chat_request import checked_id
+from gateway.chat.request import checked_id
 from gateway.deps import DEPS
-from gateway.errors import not_found
-from gateway.middleware import read_json, validate
+from gateway.http.errors import not_found
+from gateway.http.middleware import read_json, validate
 from gateway.ports import CALLER
 
 MAX_INTERRUPTION_BYTES = 4096

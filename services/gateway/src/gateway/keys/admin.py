@@ -10,13 +10,13 @@ from aiohttp import web
 from pydantic import BaseModel, Field
 
 from gateway.deps import DEPS
-from gateway.errors import ApiError, conflict
-from gateway.fields import LARGEST_INT, Name, Query, Strict, Whole
-from gateway.idempotency import HEADER
-from gateway.keys import KEY_ID, OPERATOR, IssuedKey, Keys
-from gateway.middleware import read_json, read_query, validate
+from gateway.http.errors import ApiError, conflict
+from gateway.http.fields import LARGEST_INT, Name, Query, Strict, Whole
+from gateway.http.idempotency import HEADER
+from gateway.http.middleware import read_json, read_query, validate
+from gateway.http.routing import Route
+from gateway.keys.keyring import KEY_ID, OPERATOR, IssuedKey, Keys
 from gateway.ports import CALLER, Caller, KeyLimits, KeyRecord, Scope
-from gateway.routing import Route
 
 log = structlog.get_logger(__name__)
 

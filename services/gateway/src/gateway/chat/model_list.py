@@ -9,7 +9,7 @@ from common.bus.port import BusUnavailableError
 from common.bus.request_reply import Requester
 from common.events.chat import CHAT_MODELS_REQUESTED, ChatModelsRequested
 from common.kernel.tasks import Tasks
-from gateway.errors import not_found, unavailable
+from gateway.http.errors import not_found, unavailable
 
 log = structlog.get_logger(__name__)
 
