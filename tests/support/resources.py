@@ -23,9 +23,9 @@ from common.bus.port import Log
 from common.bus.valkey import ValkeyLog
 from common.events.envelope import Event, open_event
 from common.events.registry import BY_NAME, topics
-from common.events.reply import Reply
+from common.events.reply import Reply, content
 from common.events.resources import RESOURCE_COMMANDS
-from common.events.spec import EventSpec, Topic
+from common.events.spec import EventSpec, RequestSpec, Topic
 from common.kernel.settings import CommonSettings
 from common.storage.redis import open_redis
 from sonant_cli.probes import http_ready
@@ -185,7 +185,7 @@ class Caller:
             await self.world.log.publish(*(self._addressed(*pair).record() for pair in zip(events, ids, strict=True)))
             answers = [await waiter.frames(ANSWER_SECONDS) for waiter in waiters]
         assert all(answers), "no answer"
-        return [Reply(**orjson.loads(frames[0].payload)) for frames in answers]
+        return [_read(event.spec, frames[0].payload) for event, frames in zip(events, answers, strict=True)]
 
     def _addressed(self, event: Event[Any], request_id: str) -> Event[Any]:
         return Event(
@@ -197,6 +197,14 @@ class Caller:
             reply_to=self.reader.mailbox,
             request_id=request_id,
         )
+
+
+def _read(spec: EventSpec[Any], payload: bytes) -> Reply[Any]:
+    """A reply as it travelled, which is what its declaration says: nothing more, nothing less."""
+    reply: Reply[Any] = Reply(**orjson.loads(payload))
+    if reply.status < 400 and isinstance(spec, RequestSpec):
+        assert content(spec.reply.model_validate(reply.body)) == reply.body
+    return reply
 
 
 @asynccontextmanager

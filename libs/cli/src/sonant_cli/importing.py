@@ -12,6 +12,7 @@ from sonant_cli.gateway import describe_error
 
 if TYPE_CHECKING:
     from common.bus.request_reply import Requester
+    from common.events.resource_replies import ResourcesImported
 
 # What a config refers to comes before it.
 KINDS = ("prompt", "tool", "voice", "config")
@@ -32,12 +33,12 @@ class Summary:
     known: int = 0
     skipped: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, answer: dict[str, Any]) -> None:
+    def add(self, page: "ResourcesImported") -> None:
         """Count a page in."""
-        self.resources += answer["resources"]
-        self.versions += answer["versions"]
-        self.known += answer["known"]
-        self.skipped += answer["skipped"]
+        self.resources += page.resources
+        self.versions += page.versions
+        self.known += page.known
+        self.skipped += [each.model_dump(exclude_unset=True) for each in page.skipped]
 
     def line(self) -> str:
         """The counts in words."""
@@ -71,9 +72,9 @@ async def _copy_all(asker: "Requester", org: str, *, quiet: bool) -> dict[str, S
     for kind in KINDS:
         summaries[kind] = summary = Summary()
         for page in range(MOST_PAGES):
-            answer = await _copy(asker, org, kind, page)
-            summary.add(answer)
-            if not answer["more"]:
+            copied = await _copy(asker, org, kind, page)
+            summary.add(copied)
+            if not copied.more:
                 break
             if not quiet:
                 typer.echo(f"{kind}s: {summary.line()} …")
@@ -82,14 +83,15 @@ async def _copy_all(asker: "Requester", org: str, *, quiet: bool) -> dict[str, S
     return summaries
 
 
-async def _copy(asker: "Requester", org: str, kind: str, page: int) -> dict[str, Any]:
+async def _copy(asker: "Requester", org: str, kind: str, page: int) -> "ResourcesImported":
     from common.events.resources import RESOURCE_IMPORT_REQUESTED, ResourceImportRequested
+    from common.failures import Refused
 
     wanted = ResourceImportRequested.model_validate(
         {"org_id": org, "key_id": "sonant-import", "user_id": "", "kind": kind, "page": page}
     )
-    reply = await asker.ask(RESOURCE_IMPORT_REQUESTED, wanted, timeout=PAGE_SECONDS)
-    if reply.status >= 400:
-        raise CliError(f"{kind}s, page {page}: {describe_error(reply.status, json.dumps(reply.body))}")
-    answer: dict[str, Any] = reply.body
-    return answer
+    try:
+        return (await asker.ask(RESOURCE_IMPORT_REQUESTED, wanted, timeout=PAGE_SECONDS)).body
+    except Refused as refused:
+        why = describe_error(refused.status, json.dumps(refused.body()))
+        raise CliError(f"{kind}s, page {page}: {why}") from None

@@ -11,8 +11,7 @@ from sonant_cli.errors import CliError
 from sonant_cli.gateway import describe_error
 
 if TYPE_CHECKING:
-    from common.events.reply import Reply
-    from common.events.spec import EventSpec
+    from common.events.spec import R, RequestSpec
 
 # A thousand active sets are switched one after the other.
 ANSWER_SECONDS = 60.0
@@ -31,10 +30,11 @@ def export(
 
     A file holds at most 1,000 active sets and 3 MiB.
     """
+    from common.events.reply import content
     from common.events.resources import PROJECT_EXPORT_REQUESTED
 
     document = _ask(PROJECT_EXPORT_REQUESTED, org, project_id=project)
-    text = json.dumps(document, indent=2, ensure_ascii=False)
+    text = json.dumps(content(document), indent=2, ensure_ascii=False)
     if file is None:
         typer.echo(text)
         return
@@ -42,7 +42,7 @@ def export(
         file.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise CliError(f"{file} cannot be written: {error.strerror}") from None
-    typer.echo(f"{len(document['resources'])} resources and {len(document['places'])} active sets in {file}")
+    typer.echo(f"{len(document.resources)} resources and {len(document.places)} active sets in {file}")
 
 
 def import_file(
@@ -55,9 +55,7 @@ def import_file(
 
     document = _read(file)
     made = _ask(PROJECT_IMPORT_REQUESTED, org, project_id=project or str(document.get("project_id")), document=document)
-    typer.echo(
-        f"{made['resources']} resources with {made['versions']} new versions, {made['places']} active sets switched"
-    )
+    typer.echo(f"{made.resources} resources with {made.versions} new versions, {made.places} active sets switched")
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -72,9 +70,11 @@ def _read(file: Path) -> dict[str, Any]:
     return document
 
 
-def _ask(spec: "EventSpec[Any]", org: str, **fields: Any) -> Any:
+def _ask(spec: "RequestSpec[Any, R]", org: str, **fields: Any) -> "R":
+    from common.failures import Refused
+
     payload = spec.payload(org_id=org, key_id=KEY_ID, user_id="", **fields)
-    reply: Reply = with_asker(lambda asker: asker.ask(spec, payload, timeout=ANSWER_SECONDS))
-    if reply.status >= 400:
-        raise CliError(describe_error(reply.status, json.dumps(reply.body)))
-    return reply.body
+    try:
+        return with_asker(lambda asker: asker.ask(spec, payload, timeout=ANSWER_SECONDS)).body
+    except Refused as refused:
+        raise CliError(describe_error(refused.status, json.dumps(refused.body()))) from None

@@ -13,6 +13,7 @@ from common.events.envelope import Event
 from common.events.reply import Reply
 from common.events.resources import (
     ACTIVE_SWITCHED,
+    MAX_TOOLS,
     ActiveClearRequested,
     ActiveRollbackRequested,
     ActiveRolloutRequested,
@@ -32,8 +33,6 @@ from resources.places import Origin, Pinned, Spot, State
 from resources.ports import Refused
 from resources.work import Work
 
-# A model is offered all of them with every turn.
-MOST_TOOLS = 64
 LONGEST_NOTE = 1_000
 
 # What a caller says it saw last: the revision, or the etag of what was on.
@@ -353,8 +352,8 @@ async def _check(work: Work, pins: Pins, kept: frozenset[Pinned] = frozenset()) 
 
 def _check_tools(pins: Pins) -> None:
     tools = pins.tools
-    if len(tools) > MOST_TOOLS:
-        raise Refused(400, f"At most {MOST_TOOLS} tools can be active.", "too_many_tools", "tools")
+    if len(tools) > MAX_TOOLS:
+        raise Refused(400, f"At most {MAX_TOOLS} tools can be active.", "too_many_tools", "tools")
     if len({tool.id for tool in tools}) < len(tools):
         raise Refused(400, "A tool can be in a set only once.", "duplicate_tool", "tools")
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from common.events.resources import Kind
+from common.events.resources import MAX_TOOLS, Kind
 from resources.ports import Refused
 from resources.schemas import parameters
 
@@ -265,7 +265,7 @@ class ConfigVersion(_Body):
     voice: VoiceReference | None = None
     language_model: LanguageModel | None = None
     ellm_model: EllmModel | None = None
-    tools: Annotated[list[ToolReference], Field(max_length=64)] | None = None
+    tools: Annotated[list[ToolReference], Field(max_length=MAX_TOOLS)] | None = None
     builtin_tools: Annotated[list[BuiltinTool], Field(max_length=2)] | None = None
     event_messages: EventMessages | None = None
     timeouts: Timeouts | None = None

@@ -14,6 +14,7 @@ from common.bus.live.writer import LiveWriter
 from common.bus.port import Log
 from common.events.envelope import Event
 from common.events.reply import Reply
+from common.events.reply import content as content_of
 from common.events.spec import P, R, RequestSpec
 from common.failures import Refused
 
@@ -54,8 +55,6 @@ def read_reply(spec: RequestSpec[Any, R], payload: bytes) -> Reply[R]:
     """A reply as it travelled. Raises Refused where it is a refusal."""
     content = orjson.loads(payload)
     status, headers = content["status"], content.get("headers") or {}
-    if not isinstance(spec, RequestSpec):
-        return Reply(content["body"], status, headers)
     if status >= 400:
         raise read_refusal(content)
     return Reply(spec.reply.model_validate(content["body"]), status, headers)
@@ -83,7 +82,7 @@ def send_refusal(live: LiveWriter, event: Event[Any], refused: Refused) -> None:
 def reply_to(request_id: str, reply: Reply[Any]) -> Frame:
     """The frame that carries a reply."""
     body = reply.body
-    content = body.model_dump(mode="json", by_alias=True, exclude_unset=True) if isinstance(body, BaseModel) else body
+    content = content_of(body) if isinstance(body, BaseModel) else body
     return _frame(request_id, reply.status, content, reply.headers)
 
 

@@ -1,18 +1,23 @@
 """Resources: versioned prompts, configs, tools and voices, and the active set of a user and project."""
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+from common.events import resource_replies as replies
 from common.events.backoff import A_FEW_TIMES, NEVER, PATIENTLY
-from common.events.spec import EventSpec, Payload, Topic
+
+# Imported from here by whoever asks.
+from common.events.resource_terms import DEFAULT_PROJECT as DEFAULT_PROJECT
+from common.events.resource_terms import MAX_TOOLS as MAX_TOOLS
+from common.events.resource_terms import Kind as Kind
+from common.events.resource_terms import Layer as Layer
+from common.events.resource_terms import Pin as Pin
+from common.events.resource_terms import Pins as Pins
+from common.events.resource_terms import SetScope as SetScope
+from common.events.spec import EventSpec, Payload, R, RequestSpec, Topic
 
 RESOURCE_COMMANDS = Topic("resource-commands")
 RESOURCE_QUERIES = Topic("resource-queries")
 RESOURCE_EVENTS = Topic("resource-events")
-
-Kind = Literal["prompt", "config", "tool", "voice"]
-# Whose active set: a user's in a project, a project's default, the organisation's default.
-Layer = Literal["user", "project", "organization"]
-DEFAULT_PROJECT = "default"
 
 
 class ResourceRequest(Payload):
@@ -23,36 +28,7 @@ class ResourceRequest(Payload):
     user_id: str
 
 
-class Pin(Payload):
-    """A resource in an active set; `version` None follows the latest."""
-
-    id: str
-    version: int | None = None
-
-
-class Pins(Payload):
-    """What an active set consists of."""
-
-    config: Pin
-    prompt: Pin
-    voice: Pin | None = None
-    tools: tuple[Pin, ...] = ()
-
-
-class SetScope(Payload):
-    """Which active set is meant: `project_id` is empty for the organisation's, `user_id` for a default."""
-
-    layer: Layer = "user"
-    project_id: str = DEFAULT_PROJECT
-    user_id: str = ""
-
-
 # -- commands: they change something, and answer with the result ----------------------------------------------
-#
-# Answers are what the caller of the HTTP route gets. A resource is answered as {"prompt": {…}} under its kind, a page
-# as {"prompts": […], "page_number", "page_size", "total_pages"} under its kind's plural, and an active set as
-# {"place": {…}, "layer", "revision", "percent", "clock", "config": {…}, "prompt": {…}, "voice": {…} | null,
-# "tools": […], "pins": {…}, "candidate_revision"} with whole resources.
 
 
 class ResourceCreateRequested(ResourceRequest):
@@ -85,7 +61,7 @@ class ResourceEditRequested(ResourceRequest):
 
 
 class ResourceDeleteRequested(ResourceRequest):
-    """Delete one version, or with `version` None the resource. Answer: {"id", "version" | null, "deleted": true}."""
+    """Delete one version, or with `version` None the resource."""
 
     kind: Kind
     id: str
@@ -139,7 +115,7 @@ class ActiveRolloutRequested(ResourceRequest):
 
 
 class ActiveClearRequested(ResourceRequest):
-    """Take the set of this place away, so that the next layer shows through. Answer: {"revision": null}."""
+    """Take the set of this scope away, so that the next layer's applies."""
 
     place: SetScope
     if_match: int | None = None
@@ -162,10 +138,7 @@ class ToolStatusRequested(ResourceRequest):
 
 
 class ProjectImportRequested(ResourceRequest):
-    """Put a project in as `project.export.requested` took it out: everything or nothing, and again without harm.
-
-    Answer: {"resources", "versions", "places"}, each the number of those that were new or changed.
-    """
+    """Import a project as `project.export.requested` exported it: everything or nothing, and again without harm."""
 
     project_id: str
     document: dict[str, Any]
@@ -174,8 +147,7 @@ class ProjectImportRequested(ResourceRequest):
 class ResourceImportRequested(ResourceRequest):
     """Copy a page of the provider's resources of a kind, with all their versions, into our own catalogue.
 
-    What is here already stays as it is, so any page may be copied again. Pages count from 0. Answer: {"resources",
-    "versions", "known", "skipped": [{"id", "name", "reason"}], "more"}; of a "version_conflict" the "version" as well.
+    What is here already stays as it is, so any page may be copied again. Pages count from 0.
     """
 
     kind: Kind
@@ -218,10 +190,7 @@ class ActiveResolveRequested(ResourceRequest):
 
 
 class ActiveHistoryRequested(ResourceRequest):
-    """The revisions of a place, newest first, behind revision `before`. Answer: {"data", "has_more", "steps"}.
-
-    Steps are the changes of what was live since the oldest of these revisions, newest first.
-    """
+    """The revisions of a scope, newest first, behind revision `before`."""
 
     place: SetScope
     limit: int = 50
@@ -229,7 +198,7 @@ class ActiveHistoryRequested(ResourceRequest):
 
 
 class ActiveDiffRequested(ResourceRequest):
-    """What differs between two revisions of a place."""
+    """What differs between two revisions of a scope."""
 
     place: SetScope
     old: int
@@ -244,7 +213,7 @@ class ActiveAtRequested(ResourceRequest):
 
 
 class AuditListRequested(ResourceRequest):
-    """What was done, newest first, behind the entry `before`. Answer: {"data": […], "has_more"}."""
+    """What was done, newest first, behind the entry `before`."""
 
     limit: int = 50
     before: int | None = None
@@ -258,7 +227,7 @@ class ProjectExportRequested(ResourceRequest):
 
 
 class HumeTokenRequested(ResourceRequest):
-    """A short-lived access token of the voice provider. Answer: {"accessToken"}."""
+    """A short-lived access token of the voice provider."""
 
 
 # -- facts -----------------------------------------------------------------------------------------------------
@@ -278,7 +247,7 @@ class ResourceChanged(Payload):
 
 
 class ActiveSwitched(Payload):
-    """The active set of a place is another one now, or gone (`revision` None)."""
+    """The active set of a scope is another one now, or gone (`revision` None)."""
 
     org_id: str
     place: SetScope
@@ -288,16 +257,20 @@ class ActiveSwitched(Payload):
     at: float
 
 
-def _by_org(asked: ResourceRequest) -> str:
-    return asked.org_id
+Q = TypeVar("Q", bound=ResourceRequest)
 
 
-def _command(type: str, payload: type[Any], summary: str, *, ordered: bool = True) -> EventSpec[Any]:
+def _by_org(request: ResourceRequest) -> str:
+    return request.org_id
+
+
+def _command(type: str, payload: type[Q], reply: type[R], summary: str, *, ordered: bool = True) -> RequestSpec[Q, R]:
     """Unordered is what waits for somebody else before it writes: the organisation's other commands go on meanwhile."""
-    return EventSpec(
+    return RequestSpec(
         type=type,
         version=1,
         payload=payload,
+        reply=reply,
         topic=RESOURCE_COMMANDS,
         key=_by_org,
         summary=summary,
@@ -307,11 +280,12 @@ def _command(type: str, payload: type[Any], summary: str, *, ordered: bool = Tru
     )
 
 
-def _query(type: str, payload: type[Any], summary: str) -> EventSpec[Any]:
-    return EventSpec(
+def _query(type: str, payload: type[Q], reply: type[R], summary: str) -> RequestSpec[Q, R]:
+    return RequestSpec(
         type=type,
         version=1,
         payload=payload,
+        reply=reply,
         topic=RESOURCE_QUERIES,
         # A stampede of one reader's kind lands on one instance, which can answer it with one look.
         key=_by_org,
@@ -323,53 +297,81 @@ def _query(type: str, payload: type[Any], summary: str) -> EventSpec[Any]:
     )
 
 
-RESOURCE_CREATE_REQUESTED = _command("resource.create.requested", ResourceCreateRequested, "Create a resource.")
+RESOURCE_CREATE_REQUESTED = _command(
+    "resource.create.requested", ResourceCreateRequested, replies.ResourceReply, "Create a resource."
+)
 RESOURCE_VERSION_REQUESTED = _command(
-    "resource.version.requested", ResourceVersionRequested, "Add a version to a resource."
+    "resource.version.requested", ResourceVersionRequested, replies.ResourceReply, "Add a version to a resource."
 )
 RESOURCE_EDIT_REQUESTED = _command(
-    "resource.edit.requested", ResourceEditRequested, "Rename a resource or describe a version."
+    "resource.edit.requested", ResourceEditRequested, replies.ResourceReply, "Rename a resource or describe a version."
 )
 RESOURCE_DELETE_REQUESTED = _command(
-    "resource.delete.requested", ResourceDeleteRequested, "Delete a resource or a version."
+    "resource.delete.requested", ResourceDeleteRequested, replies.ResourceDeleted, "Delete a resource or a version."
 )
-ACTIVE_SWITCH_REQUESTED = _command("active.switch.requested", ActiveSwitchRequested, "Switch an active set.")
+ACTIVE_SWITCH_REQUESTED = _command(
+    "active.switch.requested", ActiveSwitchRequested, replies.ActiveSet, "Switch an active set."
+)
 ACTIVE_TOOL_REQUESTED = _command(
-    "active.tool.requested", ActiveToolRequested, "Add or remove one tool of an active set."
+    "active.tool.requested", ActiveToolRequested, replies.ActiveSet, "Add or remove one tool of an active set."
 )
 ACTIVE_ROLLBACK_REQUESTED = _command(
-    "active.rollback.requested", ActiveRollbackRequested, "Go back to an earlier revision."
+    "active.rollback.requested", ActiveRollbackRequested, replies.ActiveSet, "Go back to an earlier revision."
 )
 ACTIVE_ROLLOUT_REQUESTED = _command(
-    "active.rollout.requested", ActiveRolloutRequested, "Give a share of the users another set."
+    "active.rollout.requested", ActiveRolloutRequested, replies.ActiveSet, "Give a share of the users another set."
 )
-ACTIVE_CLEAR_REQUESTED = _command("active.clear.requested", ActiveClearRequested, "Take an active set away.")
-TOOL_DRAFT_REQUESTED = _command("tool.draft.requested", ToolDraftRequested, "Have a model draft a tool.", ordered=False)
-TOOL_STATUS_REQUESTED = _command("tool.status.requested", ToolStatusRequested, "Promote or disable a drafted tool.")
-PROJECT_IMPORT_REQUESTED = _command("project.import.requested", ProjectImportRequested, "Put an exported project in.")
+ACTIVE_CLEAR_REQUESTED = _command(
+    "active.clear.requested", ActiveClearRequested, replies.ActiveCleared, "Take an active set away."
+)
+TOOL_DRAFT_REQUESTED = _command(
+    "tool.draft.requested", ToolDraftRequested, replies.ToolReply, "Have a model draft a tool.", ordered=False
+)
+TOOL_STATUS_REQUESTED = _command(
+    "tool.status.requested", ToolStatusRequested, replies.ToolReply, "Promote or disable a drafted tool."
+)
+PROJECT_IMPORT_REQUESTED = _command(
+    "project.import.requested", ProjectImportRequested, replies.ProjectImported, "Import an exported project."
+)
 RESOURCE_IMPORT_REQUESTED = _command(
-    "resource.import.requested", ResourceImportRequested, "Copy resources of the provider.", ordered=False
+    "resource.import.requested",
+    ResourceImportRequested,
+    replies.ResourcesImported,
+    "Copy resources of the provider.",
+    ordered=False,
 )
 
-RESOURCE_LIST_REQUESTED = _query("resource.list.requested", ResourceListRequested, "List resources.")
+RESOURCE_LIST_REQUESTED = _query(
+    "resource.list.requested", ResourceListRequested, replies.ResourcePage, "List resources."
+)
 RESOURCE_VERSIONS_REQUESTED = _query(
-    "resource.versions.requested", ResourceVersionsRequested, "List versions of a resource."
+    "resource.versions.requested", ResourceVersionsRequested, replies.ResourcePage, "List versions of a resource."
 )
-RESOURCE_GET_REQUESTED = _query("resource.get.requested", ResourceGetRequested, "Get one version of a resource.")
-ACTIVE_RESOLVE_REQUESTED = _query("active.resolve.requested", ActiveResolveRequested, "Resolve and cache active sets.")
+RESOURCE_GET_REQUESTED = _query(
+    "resource.get.requested", ResourceGetRequested, replies.ResourceReply, "Get one version of a resource."
+)
+ACTIVE_RESOLVE_REQUESTED = _query(
+    "active.resolve.requested", ActiveResolveRequested, replies.ActiveEntries, "Resolve and cache active sets."
+)
 ACTIVE_HISTORY_REQUESTED = _query(
-    "active.history.requested", ActiveHistoryRequested, "List revisions of an active set."
+    "active.history.requested", ActiveHistoryRequested, replies.ActiveHistory, "List revisions of an active set."
 )
-ACTIVE_DIFF_REQUESTED = _query("active.diff.requested", ActiveDiffRequested, "Compare two revisions.")
-ACTIVE_AT_REQUESTED = _query("active.at.requested", ActiveAtRequested, "Tell what was live at a moment.")
-AUDIT_LIST_REQUESTED = _query("audit.list.requested", AuditListRequested, "List what was done.")
+ACTIVE_DIFF_REQUESTED = _query(
+    "active.diff.requested", ActiveDiffRequested, replies.ActiveDiff, "Compare two revisions."
+)
+ACTIVE_AT_REQUESTED = _query(
+    "active.at.requested", ActiveAtRequested, replies.ActiveAt, "Tell what was live at a moment."
+)
+AUDIT_LIST_REQUESTED = _query("audit.list.requested", AuditListRequested, replies.AuditList, "List what was done.")
 PROJECT_EXPORT_REQUESTED = _query(
-    "project.export.requested", ProjectExportRequested, "Take a project out as one document."
+    "project.export.requested", ProjectExportRequested, replies.ProjectDocument, "Export a project as one document."
 )
-HUME_TOKEN_REQUESTED = _query("hume.token.requested", HumeTokenRequested, "Get a short-lived access token.")
+HUME_TOKEN_REQUESTED = _query(
+    "hume.token.requested", HumeTokenRequested, replies.AccessToken, "Get a short-lived access token."
+)
 
 
-def _place_key(switched: ActiveSwitched) -> str:
+def _scope_key(switched: ActiveSwitched) -> str:
     return f"{switched.org_id}:{switched.place.user_id}:{switched.place.project_id}"
 
 
@@ -387,7 +389,7 @@ ACTIVE_SWITCHED = EventSpec(
     version=1,
     payload=ActiveSwitched,
     topic=RESOURCE_EVENTS,
-    key=_place_key,
-    summary="Another active set applies to a place; caches drop what is older than its clock.",
+    key=_scope_key,
+    summary="Another active set applies to a scope; caches drop what is older than its clock.",
     retry=PATIENTLY,
 )

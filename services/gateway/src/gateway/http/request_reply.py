@@ -9,6 +9,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from common.events.reply import Reply
+from common.events.reply import content as content_of
 from common.events.spec import EventSpec, P
 from common.failures import Refused
 from gateway.deps import DEPS
@@ -72,7 +73,7 @@ async def command(
         reply = await ask(request, spec, payload, timeout=timeout, event_id=_event_id(request, spec, content))
         response = answer(reply, shape)
         if response.status < 400:
-            response.headers.update(headers(reply.body) if headers else {})
+            response.headers.update(headers(_content(reply)) if headers else {})
             await slot.store(response)
         return response
 
@@ -87,13 +88,14 @@ def _event_id(request: web.Request, spec: EventSpec[Any], content: bytes) -> str
 
 def answer(reply: Reply, shape: Shape | None = None) -> web.Response:
     """A reply as HTTP; errors come in the one shape already, and are told when to come back where that helps."""
-    failed = reply.status >= 400
-    content = reply.body
-    if isinstance(content, BaseModel):
-        content = content.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    failed, content = reply.status >= 400, _content(reply)
     body = content if failed or shape is None else shape(content)
     headers = {**reply.headers, **_retry_headers(reply)} if failed else reply.headers
     return web.Response(status=reply.status, body=orjson.dumps(body), content_type="application/json", headers=headers)
+
+
+def _content(reply: Reply) -> Any:
+    return content_of(reply.body) if isinstance(reply.body, BaseModel) else reply.body
 
 
 def _retry_headers(reply: Reply) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from common.events.resources import DEFAULT_PROJECT, Kind, Layer, Pin, Pins, SetScope
+from common.events.resources import DEFAULT_PROJECT, MAX_TOOLS, Kind, Layer, Pin, Pins, SetScope
 from gateway.chat.request import checked_id
 from gateway.http.errors import ApiError, bad_request
 from gateway.http.fields import Flag, Name, ProjectId, Query, ResourceId, Strict, Version
@@ -17,8 +17,6 @@ IF_MATCH = "If-Match"
 # A revision, and during a rollout its candidate and share.
 ETAG = re.compile(r'"((0|[1-9][0-9]{0,9})(?:-[1-9][0-9]{0,9}-[0-9.e+-]{1,24})?)"')
 MAX_BODY_BYTES = 1024 * 1024
-# What a model can still choose from: it is offered all of them with every turn.
-MAX_TOOLS = 64
 MAX_PAGE = 1_000_000
 
 

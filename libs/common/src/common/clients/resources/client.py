@@ -29,6 +29,7 @@ from common.clients.resources.entries import (
 )
 from common.clients.resources.metrics import CACHE_READS, PROPAGATION_SECONDS, RESOLVE_SECONDS
 from common.clients.resources.refresh import Fills
+from common.events.reply import content
 from common.events.resources import (
     ACTIVE_RESOLVE_REQUESTED,
     RESOURCE_GET_REQUESTED,
@@ -37,6 +38,7 @@ from common.events.resources import (
     Layer,
     ResourceGetRequested,
 )
+from common.failures import Refused
 from common.kernel.tasks import Tasks
 from common.metrics import labelled
 from common.storage.redis import UNAVAILABLE
@@ -210,8 +212,11 @@ class ActiveSets:
     async def _ask(self, org_id: str, project_id: str, user_id: str) -> list[bytes] | None:
         """The entries of the places as they are in the cache now, in the order of their keys."""
         question = ActiveResolveRequested(org_id=org_id, key_id="", user_id=user_id, project_id=project_id)
-        reply = await self._asker.ask(ACTIVE_RESOLVE_REQUESTED, question, timeout=FILL_SECONDS)
-        return [entry.encode() for entry in reply.body["entries"]] if reply.status == 200 else None
+        try:
+            reply = await self._asker.ask(ACTIVE_RESOLVE_REQUESTED, question, timeout=FILL_SECONDS)
+        except Refused:
+            return None
+        return [entry.encode() for entry in reply.body.entries]
 
 
 class Versions:
@@ -284,10 +289,17 @@ class Versions:
 
     async def _ask(self, org_id: str, kind: Kind, id: str, version: int | None) -> Found:
         question = ResourceGetRequested(org_id=org_id, key_id="", user_id="", kind=kind, id=id, version=version)
-        reply = await self._asker.ask(RESOURCE_GET_REQUESTED, question, timeout=FILL_SECONDS)
-        headers = dict(reply.headers)
-        clock = int(headers.pop(CLOCK_HEADER, 0))
-        return Found(reply.status, orjson.dumps(reply.body), stale=False, headers=headers, clock=clock)
+        try:
+            reply = await self._asker.ask(RESOURCE_GET_REQUESTED, question, timeout=FILL_SECONDS)
+        except Refused as refused:
+            return _found(refused.status, refused.body(), refused.headers)
+        return _found(reply.status, content(reply.body), reply.headers)
+
+
+def _found(status: int, body: Any, headers: Mapping[str, str]) -> Found:
+    own = dict(headers)
+    clock = int(own.pop(CLOCK_HEADER, 0))
+    return Found(status, orjson.dumps(body), stale=False, headers=own, clock=clock)
 
 
 def _chosen(look: _Look, org_id: str, project_id: str, user_id: str, *, stale: bool) -> Resolved | None:
