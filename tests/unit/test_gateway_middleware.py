@@ -16,10 +16,13 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.bus.port import BusUnavailableError, RecordTooLargeError
-from gateway.http import errors, middleware
-from gateway.http.errors import ApiError
-from gateway.http.middleware import read_json, validate
-from gateway.ports import REQUEST_ID
+from common.failures import Refused
+from gateway.http import body as bodies
+from gateway.http import boundary, errors, json_bounds
+from gateway.http.body import read_body, read_json
+from gateway.http.context import REQUEST_ID
+from gateway.http.server import Runner, expect
+from gateway.http.validation import validate
 
 MAX_BYTES = 1_000_000
 
@@ -53,11 +56,11 @@ async def stream(request: web.Request) -> web.StreamResponse:
 @asynccontextmanager
 async def serving() -> AsyncIterator[tuple[aiohttp.ClientSession, int]]:
     app = web.Application()
-    middleware.install(app)
-    app.router.add_post("/echo", echo, expect_handler=middleware.expect)
+    boundary.install(app)
+    app.router.add_post("/echo", echo, expect_handler=expect)
     app.router.add_get("/fail/{how}", fail)
     app.router.add_get("/stream", stream)
-    runner = middleware.Runner(app, access_log=None)
+    runner = Runner(app, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
@@ -213,8 +216,8 @@ def depth_of(value: Any) -> int:
 )
 def test_depth_is_that_of_the_document_whatever_its_strings_hold(value: Any, bound: int) -> None:
     for text in (json.dumps(value), json.dumps(value, ensure_ascii=False, indent=1)):
-        assert middleware._nests_deeper(text.encode(errors="surrogatepass"), bound) == (depth_of(value) > bound)
-    assert middleware._is_deeper({"": value}, bound) == (depth_of({"": value}) > bound)
+        assert json_bounds._nests_deeper(text.encode(errors="surrogatepass"), bound) == (depth_of(value) > bound)
+    assert json_bounds._is_deeper({"": value}, bound) == (depth_of({"": value}) > bound)
 
 
 class Inner(BaseModel):
@@ -238,20 +241,20 @@ class Outer(BaseModel):
     ],
 )
 def test_a_refused_parameter_is_named(data: dict[str, Any], param: str, code: str) -> None:
-    with pytest.raises(ApiError) as refused:
+    with pytest.raises(Refused) as refused:
         validate(Outer, data)
     assert (refused.value.status, refused.value.param, refused.value.code) == (400, param, code)
     assert param in refused.value.message
 
 
 async def test_a_body_that_trickles_in_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(middleware, "BODY_SECONDS", 0.05)
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.05)
 
     async def read(request: web.Request) -> web.Response:
-        return web.Response(body=await middleware.read_body(request, 1000))
+        return web.Response(body=await read_body(request, 1000))
 
     app = web.Application()
-    middleware.install(app)
+    boundary.install(app)
     app.router.add_post("/", read)
     async with TestServer(app) as server:
         reader, writer = await asyncio.open_connection(server.host, server.port)

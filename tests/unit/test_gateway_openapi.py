@@ -7,7 +7,8 @@ from aiohttp import web
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.http.openapi import document, error_statuses, to_3_0
+from gateway.http.openapi import document, error_statuses
+from gateway.http.openapi_3_0 import to_3_0
 from gateway.http.routing import Route
 from gateway.ports import Scope
 from gateway.routes import ROUTES

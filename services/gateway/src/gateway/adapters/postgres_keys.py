@@ -7,7 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from common.storage.postgres import UNAVAILABLE, Pool
-from gateway.ports import KeyLimits, KeyRecord, StoreUnavailableError
+from gateway.adapters.availability import needing
+from gateway.ports import KeyLimits, KeyRecord
+
+DATABASE = "the database"
 
 _COLUMNS = """id, digest, name, org_id, scopes, requests_per_minute, tokens_per_minute, concurrent_streams,
     created_at, expires_at, revoked_at, last_used_at"""
@@ -39,33 +42,33 @@ class PostgresKeys:
         self._pool = pool
 
     async def get(self, key_id: str) -> KeyRecord | None:
-        async with _available():
+        with needing(DATABASE, UNAVAILABLE):
             row = await self._pool.fetchrow(_GET, key_id)
         return None if row is None else _record(row)
 
     async def add(self, record: KeyRecord) -> None:
-        async with _available(), self._pool.acquire() as connection, connection.transaction():
+        async with self._transaction() as connection:
             await _insert(connection, record)
 
     async def page(self, org_id: str | None, limit: int, after: str | None) -> Sequence[KeyRecord]:
-        async with _available():
+        with needing(DATABASE, UNAVAILABLE):
             rows = await self._pool.fetch(_PAGE, org_id, limit, after)
         return [_record(row) for row in rows]
 
     async def revoke(self, key_id: str, at: datetime) -> KeyRecord | None:
-        async with _available():
+        with needing(DATABASE, UNAVAILABLE):
             row = await self._pool.fetchrow(_REVOKE, key_id, at)
         return None if row is None else _record(row)
 
     async def replace(self, old_id: str, new: KeyRecord, old_expires_at: datetime) -> bool:
-        async with _available(), self._pool.acquire() as connection, connection.transaction():
+        async with self._transaction() as connection:
             retired = await connection.fetchval(_RETIRE, old_id, old_expires_at, new.created_at, new.id)
             if retired is not None:
                 await _insert(connection, new)
         return retired is not None
 
     async def add_admin(self, record: KeyRecord, wanted: Callable[[bool], bool]) -> bool:
-        async with _available(), self._pool.acquire() as connection, connection.transaction():
+        async with self._transaction() as connection:
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _ADMIN_TURN)
             if not wanted(await connection.fetchval(_LIVE_ADMIN, record.org_id, record.created_at)):
                 return False
@@ -75,16 +78,14 @@ class PostgresKeys:
     async def touch(self, used: Mapping[str, datetime]) -> None:
         # In one order everywhere, so that two instances never wait for each other's rows.
         ids = sorted(used)
-        async with _available():
+        with needing(DATABASE, UNAVAILABLE):
             await self._pool.execute(_TOUCH, ids, [used[key_id] for key_id in ids])
 
-
-@asynccontextmanager
-async def _available() -> AsyncIterator[None]:
-    try:
-        yield
-    except UNAVAILABLE as error:
-        raise StoreUnavailableError(f"the database does not answer: {error}") from error
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Any]:
+        with needing(DATABASE, UNAVAILABLE):
+            async with self._pool.acquire() as connection, connection.transaction():
+                yield connection
 
 
 async def _insert(connection: Any, record: KeyRecord) -> None:

@@ -5,13 +5,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.events.chat import CHARACTERS_PER_TOKEN
-from gateway.http.errors import bad_request
 
 # What `max_tokens` is taken for when a request names none and its key has a token budget.
 ASSUMED_ANSWER_TOKENS = 256
 MAX_CHOICES = 8
-# Ids of sessions and users become part of record keys and labels; a URL with a hash fits.
-MAX_ID = 200
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
@@ -59,13 +56,6 @@ class ChatRequest(Open):
         """Tokens to reserve before the answer is known: the prompt by length, and the most it may say."""
         prompt = sum(_length(message.content) for message in self.messages) // CHARACTERS_PER_TOKEN
         return prompt + (self.max_completion_tokens or self.max_tokens or ASSUMED_ANSWER_TOKENS)
-
-
-def checked_id(value: str, param: str) -> str:
-    """`value`, an id a caller chose; raises ApiError 400 naming `param` where it is empty, long or not printable."""
-    if not 0 < len(value) <= MAX_ID or not value.isprintable():
-        raise bad_request(f"Invalid '{param}': 1 to {MAX_ID} printable characters.", param, "invalid_value")
-    return value
 
 
 def _length(content: str | list[dict[str, Any]] | None) -> int:

@@ -1,19 +1,18 @@
 """Sessions: stop what is being said."""
 
 import time
-import uuid
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import orjson
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from common.events.chat import StopReceipts, TurnReceipt
-from gateway.chat.request import checked_id
+from common.events.chat import TurnReceipt
 from gateway.deps import DEPS
+from gateway.http.body import read_json
+from gateway.http.context import CALLER
+from gateway.http.end_user import checked_id
 from gateway.http.errors import not_found
-from gateway.http.middleware import read_json, validate
-from gateway.ports import CALLER
+from gateway.http.validation import validate
 
 MAX_INTERRUPTION_BYTES = 4096
 # Every instance that answers in this session replies within a few milliseconds.
@@ -42,7 +41,7 @@ class Interrupted(BaseModel):
 
     object: Literal["session.interruption"] = "session.interruption"
     session_id: str
-    time: dict[str, Any]
+    time: InterruptionTime
     receipts: list[TurnReceipt]
 
 
@@ -52,14 +51,9 @@ async def interrupt(request: web.Request) -> web.Response:
     deps, caller = request.app[DEPS], request[CALLER]
     session_id = checked_id(request.match_info["session_id"], "session_id")
     body = await read_json(request, max_bytes=MAX_INTERRUPTION_BYTES)
-    asked = validate(Interruption, body)
-    ask_id = f"ask-{uuid.uuid4().hex}"
-    with deps.streams.reader.waiting(ask_id) as waiter:
-        await deps.streams.interrupt(caller.org_id, session_id, asked.type, at, ask_id=ask_id)
-        frames = await waiter.frames(RECEIPT_SECONDS)
-    bodies = [StopReceipts.model_validate(orjson.loads(frame.payload)["body"]) for frame in frames]
-    receipts = [receipt for body in bodies for receipt in body.receipts]
+    interruption = validate(Interruption, body)
+    receipts = await deps.streams.interrupt_and_wait(caller.org_id, session_id, interruption.type, at, RECEIPT_SECONDS)
     if not receipts:
         raise not_found("No answer is in progress in this session.", "session_id", "no_answer_in_progress")
-    stopped = Interrupted(session_id=session_id, time={"timestamp": asked.time.timestamp}, receipts=receipts)
+    stopped = Interrupted(session_id=session_id, time=interruption.time, receipts=receipts)
     return web.json_response(text=stopped.model_dump_json())

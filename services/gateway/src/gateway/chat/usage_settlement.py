@@ -1,20 +1,21 @@
-"""The books of limited keys: an answer is settled when it has ended, whoever reads it by then."""
+"""Usage settlement of limited keys: an answer is settled when it has ended, whoever reads it by then."""
 
 import asyncio
 from contextlib import ExitStack
 
 from common.kernel.tasks import Tasks
-from gateway.chat.streams import Stream, Streams
+from gateway.chat.stream import Stream
+from gateway.chat.streams import Streams
 from gateway.http.limits import Limits
 from gateway.ports import Caller
 
 # The last frame may come a moment after the deadline that ended the answer.
 LATE_SECONDS = 2.0
-# On leaving, the answers just cut off still get to say what they cost.
+# On shutdown, the answers just cut off may still report what they cost.
 CLOSING_SECONDS = 1.0
 
 
-class Books:
+class UsageSettlement:
     """Settles answers beside their requests; a client that left is charged what was generated for it."""
 
     def __init__(self, limits: Limits, streams: Streams, tasks: Tasks) -> None:
@@ -42,9 +43,9 @@ class Books:
             with held:
                 await self._streams.rest(stream, deadline + LATE_SECONDS, grace)
         finally:
-            taken = reserved or 0
-            used = taken if reserved is None or stream.used_tokens is None else stream.used_tokens
-            await self._limits.settle(caller, stream.request_id, taken, used)
+            charged = reserved or 0
+            used = charged if reserved is None or stream.used_tokens is None else stream.used_tokens
+            await self._limits.settle(caller, stream.request_id, charged, used)
 
     async def aclose(self) -> None:
         """Settle what is open: at its end where that comes soon, else as if it never came."""

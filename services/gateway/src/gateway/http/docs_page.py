@@ -8,7 +8,7 @@ import orjson
 from aiohttp import web
 from swagger_ui_bundle import swagger_ui_path
 
-from gateway.http.openapi import to_3_0
+from gateway.http.openapi_3_0 import to_3_0
 
 # Everything comes from here, nothing runs that is not in a file of ours, and nobody may frame the page.
 # Images inlined as data are the bundle's own icons.

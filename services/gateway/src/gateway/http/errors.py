@@ -1,40 +1,36 @@
-"""What a caller is told when something goes wrong: one shape for every status."""
+"""What a caller gets to see when something goes wrong: one shape for every status."""
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import orjson
 from aiohttp import web
 
-from common.events.reply import error_body
+from common.failures import Refused
 
-INVALID_REQUEST = "invalid_request_error"
 SERVER_ERROR = "server_error"
 # How soon to come back when nothing better is known: long enough to spare us, short enough for a restart.
 RETRY_SECONDS = 1.0
 
 
-@dataclass(eq=False)
-class ApiError(Exception):
-    """An error to be answered as `{"error": {"message", "type", "param", "code"}}` with `status`."""
+def response_to(refused: Refused) -> web.Response:
+    """The answer that carries a refusal, as `{"error": {"message", "type", "param", "code", ...}}`."""
+    return web.Response(
+        status=refused.status,
+        body=orjson.dumps(refused.body()),
+        content_type="application/json",
+        headers=dict(refused.headers),
+    )
 
-    status: int
-    message: str
-    type: str = INVALID_REQUEST
-    code: str | None = None
-    param: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
 
-    def body(self) -> bytes:
-        """The error object as JSON; all four members are always there."""
-        return orjson.dumps(error_body(self.message, type=self.type, code=self.code, param=self.param))
-
-    def response(self) -> web.Response:
-        """The answer that carries this error."""
-        return web.Response(
-            status=self.status, body=self.body(), content_type="application/json", headers=dict(self.headers)
-        )
+def retry_headers(status: int, seconds: float | None) -> dict[str, str]:
+    """Headers for a failure that a service behind the log reports; `seconds` None where it named no time to wait."""
+    if seconds is None and status == 429:
+        # A quota that is spent: no waiting helps.
+        return {"x-should-retry": "false"}
+    if seconds is None and status != 503:
+        return {}
+    return come_back(RETRY_SECONDS if seconds is None else seconds)
 
 
 def come_back(seconds: float) -> dict[str, str]:
@@ -42,41 +38,41 @@ def come_back(seconds: float) -> dict[str, str]:
     return {"retry-after": str(max(1, math.ceil(seconds))), "retry-after-ms": str(max(1, math.ceil(seconds * 1000)))}
 
 
-def bad_request(message: str, param: str | None = None, code: str | None = None) -> ApiError:
+def bad_request(message: str, param: str | None = None, code: str | None = None) -> Refused:
     """400: the request cannot be served as it is."""
-    return ApiError(400, message, code=code, param=param)
+    return Refused(400, message, code=code, param=param)
 
 
-def unauthorized(message: str = "Incorrect API key provided.") -> ApiError:
+def unauthorized(message: str = "Incorrect API key provided.") -> Refused:
     """401: no key, or not a key of ours, or one that has ended."""
-    return ApiError(401, message, code="invalid_api_key", headers={"www-authenticate": "Bearer"})
+    return Refused(401, message, code="invalid_api_key", headers={"www-authenticate": "Bearer"})
 
 
-def forbidden(scope: str) -> ApiError:
+def forbidden(scope: str) -> Refused:
     """403: the key is valid and lacks the scope."""
-    return ApiError(403, f"This API key lacks the scope `{scope}`.", "permission_error", code="insufficient_scope")
+    return Refused(403, f"This API key lacks the scope `{scope}`.", "insufficient_scope", type="permission_error")
 
 
-def not_found(message: str = "Not found.", param: str | None = None, code: str | None = "not_found") -> ApiError:
+def not_found(message: str = "Not found.", param: str | None = None, code: str | None = "not_found") -> Refused:
     """404: there is no such thing, or not for this caller."""
-    return ApiError(404, message, code=code, param=param)
+    return Refused(404, message, code=code, param=param)
 
 
-def conflict(message: str, code: str = "conflict", *, retry: float | None = None) -> ApiError:
+def conflict(message: str, code: str = "conflict", *, retry: float | None = None) -> Refused:
     """409: it clashes with something under way; `retry` seconds later it may not."""
     headers = {} if retry is None else come_back(retry)
-    return ApiError(409, message, code=code, headers=headers)
+    return Refused(409, message, code=code, headers=headers)
 
 
-def too_large(max_bytes: int, form: str = "") -> ApiError:
+def too_large(max_bytes: int, form: str = "") -> Refused:
     """413: the body exceeds what this route accepts; `form` says in which form it was measured, if not as it came."""
     subject = f"The request body, {form}," if form else "The request body"
-    return ApiError(413, f"{subject} is larger than {max_bytes} bytes.", code="request_too_large")
+    return Refused(413, f"{subject} is larger than {max_bytes} bytes.", code="request_too_large")
 
 
-def unprocessable(message: str, code: str, param: str | None = None) -> ApiError:
+def unprocessable(message: str, code: str, param: str | None = None) -> Refused:
     """422: understood, but it contradicts an earlier request."""
-    return ApiError(422, message, code=code, param=param)
+    return Refused(422, message, code=code, param=param)
 
 
 def rate_limited(
@@ -86,27 +82,28 @@ def rate_limited(
     code: str = "rate_limit_exceeded",
     retry: float | None,
     headers: Mapping[str, str] | None = None,
-) -> ApiError:
+) -> Refused:
     """429: a limit of the key is reached.
 
     `retry` is in seconds; None means that waiting does not help, which clients are told as well.
     """
     hint = {"x-should-retry": "false"} if retry is None else {**come_back(retry), "x-should-retry": "true"}
-    return ApiError(429, message, type, code=code, headers={**(headers or {}), **hint})
+    return Refused(429, message, code, type=type, headers={**(headers or {}), **hint})
 
 
-def internal() -> ApiError:
+def internal() -> Refused:
     """500: a bug of ours; the request id leads to its log entry."""
-    return ApiError(500, "The server had an error while processing your request.", SERVER_ERROR, code="internal_error")
+    message = "The server had an error while processing your request."
+    return Refused(500, message, "internal_error", type=SERVER_ERROR)
 
 
 def unavailable(
     message: str = "The service is not available right now.", *, retry: float = RETRY_SECONDS, code: str = "unavailable"
-) -> ApiError:
+) -> Refused:
     """503: something we need is away; it was not done and may work in `retry` seconds."""
-    return ApiError(503, message, SERVER_ERROR, code=code, headers=come_back(retry))
+    return Refused(503, message, code, type=SERVER_ERROR, headers=come_back(retry))
 
 
-def timed_out(message: str = "The answer did not come in time.") -> ApiError:
+def timed_out(message: str = "The answer did not come in time.") -> Refused:
     """504: the deadline passed."""
-    return ApiError(504, message, SERVER_ERROR, code="timeout")
+    return Refused(504, message, "timeout", type=SERVER_ERROR)

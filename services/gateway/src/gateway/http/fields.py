@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-LARGEST_INT = 2**31 - 1  # what a database column holds
+MAX_INT = 2**31 - 1  # what a database column holds
 
 
 def whole(value: Any) -> Any:
@@ -19,8 +19,8 @@ Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f
 ResourceId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
 ProjectId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 # Versions count from 0, revisions from 1.
-Version = Annotated[int, Field(ge=0, le=LARGEST_INT), Whole]
-Revision = Annotated[int, Field(ge=1, le=LARGEST_INT), Whole]
+Version = Annotated[int, Field(ge=0, le=MAX_INT), Whole]
+Revision = Annotated[int, Field(ge=1, le=MAX_INT), Whole]
 Flag = Literal["true", "false"]
 
 

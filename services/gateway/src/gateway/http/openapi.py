@@ -8,8 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from gateway.http.idempotency import HEADER as IDEMPOTENCY_HEADER
-from gateway.http.idempotency import SANE_KEY
+from gateway.http.idempotency import IDEMPOTENCY_HEADER, SANE_KEY
 from gateway.http.routing import Route
 
 Json = dict[str, Any]
@@ -128,12 +127,12 @@ def _error_response(status: int) -> Json:
 
 def _schemas(routes: Sequence[Route]) -> tuple[Mapping[tuple[type[BaseModel], JsonSchemaMode], Json], Json]:
     """References of all bodies, by model and direction, and the schemas they refer to."""
-    asked: list[tuple[type[BaseModel], JsonSchemaMode]] = []
+    bodies: list[tuple[type[BaseModel], JsonSchemaMode]] = []
     for route in routes:
-        asked += [(route.request, "validation")] if route.request else []
-        asked += [(route.response, "serialization")] if route.response else []
-    references, definitions = models_json_schema(list(dict.fromkeys(asked)), ref_template=REFERENCE)
-    return references, definitions.get("$defs", {})  # type: ignore[return-value]  # keyed by the pairs asked for
+        bodies += [(route.request, "validation")] if route.request else []
+        bodies += [(route.reply, "serialization")] if route.reply else []
+    references, definitions = models_json_schema(list(dict.fromkeys(bodies)), ref_template=REFERENCE)
+    return references, definitions.get("$defs", {})  # type: ignore[return-value]  # keyed by the pairs given
 
 
 def _operation(route: Route, references: Mapping[tuple[type[BaseModel], JsonSchemaMode], Json]) -> Json:
@@ -180,8 +179,8 @@ def _success(route: Route, references: Mapping[tuple[type[BaseModel], JsonSchema
     headers = ["x-request-id", *(_RATE_HEADERS if route.limited else ())]
     headers += [*route.sends, *(["idempotency-replayed"] if route.idempotent else [])]
     content: Json = {}
-    if route.response:
-        content[route.content_type] = {"schema": references[route.response, "serialization"]}
+    if route.reply:
+        content[route.content_type] = {"schema": references[route.reply, "serialization"]}
     elif route.request or not route.streaming:
         # A body that is passed on as it comes: only its kind is known.
         kind = {"type": "object"} if route.content_type == "application/json" else {"type": "string"}
@@ -221,36 +220,3 @@ def _without_null(schema: Json) -> Json:
     if len(options) == 1:
         return {**kept, **options[0]}
     return {**kept, "anyOf": options} if options else kept
-
-
-def to_3_0(value: Any) -> Any:
-    """A document or schema of 3.1 in the words of 3.0.3, which is what the bundled documentation page can read."""
-    if isinstance(value, list):
-        return [to_3_0(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    old = {
-        # Names of properties are not keywords.
-        key: {name: to_3_0(inner) for name, inner in item.items()} if key == "properties" else to_3_0(item)
-        for key, item in value.items()
-    }
-    if "openapi" in old:
-        old["openapi"] = "3.0.3"
-        old["info"]["license"].pop("identifier")
-    return _schema_to_3_0(old)
-
-
-def _schema_to_3_0(old: Json) -> Json:
-    if "const" in old:
-        old["enum"] = [old.pop("const")]
-    if isinstance(old.get("type"), list):
-        old["nullable"] = "null" in old["type"]
-        [old["type"]] = [kind for kind in old["type"] if kind != "null"]
-    for bound, limit in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
-        if bound in old and not isinstance(old[bound], bool):
-            old[limit], old[bound] = old[bound], True
-    options = old.get("anyOf", [])
-    if {"type": "null"} in options:
-        old["anyOf"] = [option for option in options if option != {"type": "null"}]
-        old["nullable"] = True
-    return old

@@ -2,15 +2,17 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 from aiohttp import web
 from pydantic import BaseModel
 
+from common.events.spec import RequestSpec
+from gateway.http.context import CALLER
 from gateway.http.errors import forbidden
-from gateway.http.middleware import expect
-from gateway.ports import CALLER, Caller, Scope
+from gateway.http.server import expect
+from gateway.ports import Caller, Scope
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -19,13 +21,13 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Route:
     """One operation.
 
-    `scope` None is a route without authentication. `request` is the JSON body, `query` the query
-    parameters, `headers` further request headers by name with their meaning, `errors` the statuses the
-    handler itself can answer beyond what every route of its kind can (see `gateway.openapi`). A
-    `streaming` route answers with server-sent events: always, or where it has a `request`, when that asks for it.
-    `status` is that of a success, `also` of others with the same body. `idempotent` and `limited` routes honour
-    `Idempotency-Key` and the limits of the key. `content_type` is that of a success that does not stream; without a
-    `response` model only its kind is documented. `sends` names further headers of a success (see `gateway.openapi`).
+    `scope` None is a route without authentication. `request` is the JSON body, `query` the query parameters,
+    `headers` further request headers by name with their meaning. `response` is the body of a success: a model, or
+    the command or query whose reply it is; without it only the kind of `content_type` is documented. `status` is
+    that of a success, `also` of others with the same body, `sends` names further headers of a success. `errors` are
+    the statuses the handler itself can answer beyond what every route of its kind can (see `gateway.http.openapi`).
+    A `streaming` route answers with server-sent events: always, or where it has a `request`, when that asks for it.
+    `idempotent` and `limited` routes honour `Idempotency-Key` and the limits of the key.
     """
 
     method: str
@@ -34,7 +36,7 @@ class Route:
     summary: str
     scope: Scope | None = None
     request: type[BaseModel] | None = None
-    response: type[BaseModel] | None = None
+    response: type[BaseModel] | RequestSpec[Any, Any] | None = None
     query: type[BaseModel] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     status: int = 200
@@ -49,9 +51,14 @@ class Route:
     sends: Sequence[str] = ()
     hidden: bool = False
 
+    @property
+    def reply(self) -> type[BaseModel] | None:
+        """The body of a success, where it is known."""
+        return self.response.reply if isinstance(self.response, RequestSpec) else self.response
+
 
 class Authenticate(Protocol):
-    """Tells who calls, or raises ApiError 401 or 503."""
+    """Tells who calls, or raises Refused 401 or 503."""
 
     async def __call__(self, request: web.Request) -> Caller: ...
 

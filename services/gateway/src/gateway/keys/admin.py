@@ -1,7 +1,7 @@
 """API keys over HTTP: an organisation's admins manage its keys, the operator's admins those of all."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -9,14 +9,17 @@ import structlog
 from aiohttp import web
 from pydantic import BaseModel, Field
 
+from common.failures import Refused
 from gateway.deps import DEPS
-from gateway.http.errors import ApiError, conflict
-from gateway.http.fields import LARGEST_INT, Name, Query, Strict, Whole
-from gateway.http.idempotency import HEADER
-from gateway.http.middleware import read_json, read_query, validate
-from gateway.http.routing import Route
-from gateway.keys.keyring import KEY_ID, OPERATOR, IssuedKey, Keys
-from gateway.ports import CALLER, Caller, KeyLimits, KeyRecord, Scope
+from gateway.http.body import read_json
+from gateway.http.context import CALLER
+from gateway.http.errors import conflict, response_to
+from gateway.http.fields import MAX_INT, Name, Query, Strict, Whole
+from gateway.http.validation import read_query, validate
+from gateway.keys.api_key import KEY_ID, IssuedKey
+from gateway.keys.first_admin import OPERATOR
+from gateway.keys.keyring import Keys
+from gateway.ports import Caller, KeyLimits, KeyRecord, Scope
 
 log = structlog.get_logger(__name__)
 
@@ -25,10 +28,8 @@ TEN_YEARS = 10 * 366 * 24 * 3600
 THIRTY_DAYS = 30 * 24 * 3600
 # Past what the database is waited for; a gateway that died meanwhile keeps an idempotency key this long.
 MAKING_SECONDS = 20.0
-# Instead of the kept answer that other routes repeat: the text of a key is kept nowhere.
-ONCE = {HEADER: "A repetition within a day makes no second key; 409 `already_created` names the first."}
 
-Limit = Annotated[int, Field(ge=1, le=LARGEST_INT), Whole]
+Limit = Annotated[int, Field(ge=1, le=MAX_INT), Whole]
 # It becomes part of keys and labels everywhere.
 Organization = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
@@ -152,7 +153,7 @@ async def _guarded(request: web.Request, asked: BaseModel, make: Callable[[], Aw
             return slot.replay
         issued = await make()
         message = f"This request created the API key '{issued.record.id}' before; its text was shown then."
-        await slot.store(conflict(message, "already_created").response())
+        await slot.store(response_to(conflict(message, "already_created")))
         return _created(issued)
 
 
@@ -161,13 +162,13 @@ def _context(request: web.Request) -> tuple[Keys, Caller]:
 
 
 def _managed(caller: Caller, organization: str | None = None) -> str | None:
-    """The organisation a request is about, None for all; raises ApiError 403 for one the caller does not manage."""
+    """The organisation a request is about, None for all; raises Refused 403 for one the caller does not manage."""
     if caller.org_id == OPERATOR:
         return organization
     if organization in (None, caller.org_id):
         return caller.org_id
     message = f"This API key manages the keys of '{caller.org_id}' only."
-    raise ApiError(403, message, "permission_error", code="foreign_organization", param="organization")
+    raise Refused(403, message, "foreign_organization", "organization", "permission_error")
 
 
 def describe(record: KeyRecord) -> dict[str, Any]:
@@ -201,57 +202,3 @@ def _created(issued: IssuedKey) -> web.Response:
 
 def _answer(body: BaseModel, status: int = 200) -> web.Response:
     return web.Response(status=status, body=body.model_dump_json().encode(), content_type="application/json")
-
-
-ROUTES: Sequence[Route] = [
-    Route(
-        "POST",
-        "/v1/admin/keys",
-        create_key,
-        "Create an API key",
-        scope=Scope.ADMIN,
-        request=NewKey,
-        response=CreatedKey,
-        headers=ONCE,
-        status=201,
-        errors=(409, 422),
-        tags=("admin",),
-        description="The key is shown in this answer and never again, not even to a repetition of the request.",
-    ),
-    Route(
-        "GET",
-        "/v1/admin/keys",
-        list_keys,
-        "List API keys",
-        scope=Scope.ADMIN,
-        query=KeysQuery,
-        response=KeyList,
-        errors=(404,),
-        tags=("admin",),
-    ),
-    Route(
-        "DELETE",
-        "/v1/admin/keys/{key_id}",
-        revoke_key,
-        "Revoke an API key",
-        scope=Scope.ADMIN,
-        response=Key,
-        errors=(404,),
-        tags=("admin",),
-        description="It ends at once in every process. Revoking it again changes nothing.",
-    ),
-    Route(
-        "POST",
-        "/v1/admin/keys/{key_id}/rotate",
-        rotate_key,
-        "Replace an API key",
-        scope=Scope.ADMIN,
-        request=Rotation,
-        response=CreatedKey,
-        headers=ONCE,
-        status=201,
-        errors=(404, 409, 422),
-        tags=("admin",),
-        description="The new key has the same rights; the old one ends after the overlap.",
-    ),
-]

@@ -1,45 +1,27 @@
 """Access tokens of the voice provider, for clients that speak to it themselves."""
 
+from dataclasses import replace
+
 from aiohttp import web
-from pydantic import BaseModel, Field
 
 from common.events.resources import HUME_TOKEN_REQUESTED, HumeTokenRequested
+from common.failures import Refused
+from gateway.deps import DEPS
+from gateway.http.end_user import end_user
 from gateway.http.fields import Query
-from gateway.http.middleware import read_query
-from gateway.http.request_reply import question
-from gateway.http.routing import Route
-from gateway.ports import Scope
-from gateway.resources.request import USER_HEADER, asked_by, end_user
+from gateway.http.validation import read_query
+from gateway.resources.request import requested_by
 
-
-class AccessToken(BaseModel):
-    """A short-lived token, never the key it was got with. `expiresAt` is in unix seconds."""
-
-    access_token: str = Field(alias="accessToken")
-    expires_at: int = Field(alias="expiresAt")
+NOT_CACHED = {"cache-control": "no-store"}
 
 
 async def get_token(request: web.Request) -> web.Response:
     """`GET /api/hume/auth`."""
-    who = asked_by(request, end_user(request))
+    who = requested_by(request, end_user(request))
     read_query(request, Query)
-    response = await question(request, HUME_TOKEN_REQUESTED, HumeTokenRequested(**who))
-    response.headers["cache-control"] = "no-store"
+    try:
+        response = await request.app[DEPS].request_reply.query(HUME_TOKEN_REQUESTED, HumeTokenRequested(**who))
+    except Refused as refused:
+        raise replace(refused, headers={**refused.headers, **NOT_CACHED}) from None
+    response.headers.update(NOT_CACHED)
     return response
-
-
-ROUTES = [
-    Route(
-        "GET",
-        "/api/hume/auth",
-        get_token,
-        "Get a short-lived access token of the voice provider",
-        scope=Scope.RESOURCES,
-        query=Query,
-        headers={USER_HEADER: "The end user inside the organisation; without it the answer is 401."},
-        response=AccessToken,
-        errors=(502, 503, 504),
-        sends=("x-sonant-provider",),
-        tags=("auth",),
-    )
-]

@@ -8,14 +8,14 @@ from aiohttp import web
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from common.events.telemetry import USAGE_REQUESTED, UsageRequested
+from gateway.deps import DEPS
+from gateway.http.context import CALLER
 from gateway.http.errors import bad_request
-from gateway.http.middleware import read_query
-from gateway.http.request_reply import question
-from gateway.ports import CALLER
+from gateway.http.validation import read_query
 
 DEFAULT_DAYS = 30
 # Both ends included, as telemetry counts by default.
-LONGEST_DAYS = 366
+MAX_DAYS = 366
 
 
 def _calendar(value: Any) -> Any:
@@ -45,9 +45,9 @@ async def get_usage(request: web.Request) -> web.Response:
     until = query.until or datetime.now(UTC).date()
     # The calendar has a first day.
     since = query.since or date.fromordinal(max(1, until.toordinal() - DEFAULT_DAYS))
-    if not 0 <= (until - since).days < LONGEST_DAYS:
-        raise bad_request(f"Invalid 'since': at most {LONGEST_DAYS} days up to 'until'.", "since", "invalid_value")
-    asked = UsageRequested(
+    if not 0 <= (until - since).days < MAX_DAYS:
+        raise bad_request(f"Invalid 'since': at most {MAX_DAYS} days up to 'until'.", "since", "invalid_value")
+    wanted = UsageRequested(
         org_id=request[CALLER].org_id, since=since, until=until, model=query.model, key_id=query.key_id
     )
-    return await question(request, USAGE_REQUESTED, asked)
+    return await request.app[DEPS].request_reply.query(USAGE_REQUESTED, wanted)

@@ -9,13 +9,13 @@ from pydantic import BaseModel, ConfigDict
 from common.bus.port import BusUnavailableError
 from common.events.envelope import Event
 from common.events.webhooks import WEBHOOK_RECEIVED, WebhookReceived
+from common.failures import Refused
 from gateway.deps import DEPS
-from gateway.http.errors import ApiError, unavailable
-from gateway.http.middleware import read_body
-from gateway.http.routing import Route
+from gateway.http.body import read_body
+from gateway.http.errors import unavailable
 from gateway.metrics import WEBHOOKS_RECEIVED
-from gateway.webhooks import signature as webhooks
-from gateway.webhooks.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, Delivery
+from gateway.webhooks.delivery import Delivery, read_delivery
+from gateway.webhooks.signature import verify
 
 # A webhook is metadata: the provider's own are below 2 KB, a tool call with large parameters stays far below this.
 MAX_BODY_BYTES = 256 * 1024
@@ -43,8 +43,8 @@ async def receive_hume(request: web.Request) -> web.Response:
     """`POST /webhooks/hume`."""
     try:
         duplicate = await _receive(request)
-    except ApiError as error:
-        WEBHOOKS_RECEIVED.labels("hume", error.code).inc()
+    except Refused as refused:
+        WEBHOOKS_RECEIVED.labels("hume", refused.code).inc()
         raise
     WEBHOOKS_RECEIVED.labels("hume", "duplicate" if duplicate else "published").inc()
     body = Acknowledged(received=True, duplicate=duplicate)
@@ -59,11 +59,11 @@ async def _receive(request: web.Request) -> bool:
         raise unavailable("No key for the webhooks of this provider is configured.", code="unconfigured")
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
         # What is signed are the bytes as sent, which are not to be had once they are unpacked.
-        raise ApiError(415, "A webhook is not to be packed.", code="unsupported_encoding")
+        raise Refused(415, "A webhook is not to be packed.", "unsupported_encoding")
     raw = await read_body(request, MAX_BODY_BYTES)
     now = time.time()
-    webhooks.verify(keys, raw, request.headers, now)
-    delivery = webhooks.read(raw)
+    verify(keys, raw, request.headers, now)
+    delivery = read_delivery(raw)
     async with deps.replays.once(delivery) as new:
         if new:
             await _publish(request, delivery, now)
@@ -81,25 +81,6 @@ async def _publish(request: web.Request, delivery: Delivery, now: float) -> None
     )
     event = Event(WEBHOOK_RECEIVED, received, id=str(uuid.uuid5(EVENTS, f"hume:{delivery.key}")))
     try:
-        await request.app[DEPS].kernel.log.publish(event.record())
+        await request.app[DEPS].log.publish(event.record())
     except BusUnavailableError as error:
         raise unavailable("The webhook could not be kept: the log does not answer.") from error
-
-
-ROUTES = [
-    Route(
-        "POST",
-        "/webhooks/hume",
-        receive_hume,
-        "Take in a webhook of the voice provider",
-        request=HumeWebhook,
-        response=Acknowledged,
-        headers={
-            SIGNATURE_HEADER: "HMAC-SHA256 over body, dot and timestamp, as lower-case hex.",
-            TIMESTAMP_HEADER: "Unix seconds; at most 180 from now.",
-        },
-        errors=(401, 503),
-        tags=("webhooks",),
-        description="Proven by its signature, not by an API key. A repetition is acknowledged and changes nothing.",
-    )
-]
