@@ -11,7 +11,7 @@ from common.events.resources import RESOURCE_CREATE_REQUESTED, RESOURCE_VERSION_
 from common.failures import Refused
 from gateway.http.errors import response_to
 from gateway.http.idempotency import IDEMPOTENCY_HEADER
-from gateway.http.request_reply import _event_id, answer, told_when_to_retry
+from gateway.http.request_reply import _event_id, answer, with_retry_headers
 
 
 class Shown(ReplyBody):
@@ -43,7 +43,7 @@ def test_a_success_is_shown_in_its_shape_with_its_headers() -> None:
     ],
 )
 def test_a_failure_says_when_to_come_back_where_that_helps(refused: Refused, seconds: str | None) -> None:
-    response = response_to(told_when_to_retry(refused))
+    response = response_to(with_retry_headers(refused))
     assert response.headers.get("retry-after") == seconds
     assert isinstance(response.body, bytes)
     assert orjson.loads(response.body) == refused.body()

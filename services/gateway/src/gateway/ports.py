@@ -94,9 +94,9 @@ class KeyStore(Protocol):
         """
 
     async def add_admin(self, record: KeyRecord, wanted: Callable[[bool], bool]) -> bool:
-        """Store a key if `wanted`, told whether its organisation has a live one with the scope `admin`; whether it did.
+        """Store a key if `wanted`, which is given whether its organisation has a live admin key; whether it did.
 
-        Processes that start together take turns, so that each is told of what those before it stored.
+        Processes that start together take turns, so that each sees what those before it stored.
         """
 
     async def touch(self, used: Mapping[str, datetime]) -> None:
@@ -114,7 +114,7 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What the limits of a key said to a request; `slot_wait` is milliseconds until another answer may run."""
+    """What the limits of a key allow a request; `slot_wait` is milliseconds until another answer may run."""
 
     requests: Bucket
     tokens: Bucket
@@ -154,7 +154,7 @@ class IdempotencyStore(Protocol):
         """Hold `name` for `lease` seconds; None where that worked, otherwise the mark or record that is there."""
 
     async def keep(self, name: str, mark: bytes, record: bytes, seconds: int) -> None:
-        """Put `record` in the place of the mark, unless somebody else holds the key by now."""
+        """Replace the mark with `record`, unless somebody else holds the key by now."""
 
     async def release(self, name: str, mark: bytes) -> None:
         """Give the key up, unless there is a record or somebody else holds it."""

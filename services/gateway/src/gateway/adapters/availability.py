@@ -8,7 +8,7 @@ from common.failures import StoreUnavailableError
 
 @contextmanager
 def needing(engine: str, errors: tuple[type[Exception], ...]) -> Iterator[None]:
-    """Raise StoreUnavailableError in the place of any of `errors`, which is how the engine's client says it is away."""
+    """Raise StoreUnavailableError instead of any of `errors`, which the engine's client raises while it is away."""
     try:
         yield
     except errors as error:

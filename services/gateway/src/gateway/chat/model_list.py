@@ -31,13 +31,13 @@ class KnownModels:
         self._refreshing = asyncio.Lock()
 
     async def names(self) -> list[str]:
-        """All aliases. Raises Refused 503 when llm-stream never told them."""
+        """All aliases. Raises Refused 503 when llm-stream never answered."""
         return sorted(await self._known(FRESH_SECONDS))
 
     async def check(self, name: str) -> None:
-        """Raises Refused 404 for a model that does not exist, 503 when nobody can tell.
+        """Raises Refused 404 for a model that does not exist, 503 while that is not known.
 
-        A name that was there passes at once and is looked up again behind the request's back: llm-stream
+        A name that was there passes at once and is refreshed in the background: llm-stream
         refuses a model that has gone.
         """
         if self._names is not None and name in self._names:
@@ -60,7 +60,7 @@ class KnownModels:
             reply = await self._requester.ask(CHAT_MODELS_REQUESTED, ChatModelsRequested(), timeout=REFRESH_SECONDS)
         except (TimeoutError, BusUnavailableError, Refused) as error:
             log.warning("models not refreshed", error=str(error))
-            # Stale names serve; whoever waits in line for a first answer must not ask and wait all over again.
+            # Stale names serve. Whoever waits in line for the first answer must not ask and wait all over again.
             self._refreshed_at = time.monotonic() - FRESH_SECONDS + MISS_SECONDS
             return
         self._names = frozenset(reply.body.models)

@@ -25,7 +25,7 @@ class OpenStreams:
             del self._open[stream.request_id]
 
     def foreign(self, request_id: str, org_id: str) -> bool:
-        """Whether this answer is read here and not for the organisation to take up: to open it would end that."""
+        """Whether this answer is read here and not for the organisation to resume: to open it would end that."""
         stream = self._open.get(request_id)
         return stream is not None and stream.audience != audience_of(org_id, stream=True)
 
@@ -46,6 +46,6 @@ class OpenStreams:
         self.stop_session(interrupt.org_id, interrupt.session_id, interrupt.at)
 
     def on_abandoned(self, abandoned: AnswerAbandoned) -> None:
-        """The answerer of an answer died: how it ended is to be asked for."""
+        """The instance that answered died: how the answer ended has to be asked for."""
         if (stream := self._open.get(abandoned.request_id)) is not None:
             stream.waiter.lost()

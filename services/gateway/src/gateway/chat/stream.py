@@ -38,11 +38,11 @@ class Stream:
 
     @property
     def audience(self) -> str:
-        """Who may take this answer up."""
+        """Who may resume this answer."""
         return audience_of(self.org_id, stream=self.streamed)
 
     def note_end(self, batch: list[Frame]) -> None:
-        """Take from the last frame that the answer is over, and what it cost."""
+        """Note from the last frame that the answer is over, and what it cost."""
         if not batch or batch[-1].kind not in LAST_KINDS:
             return
         self.ended, self.used_tokens = True, 0
@@ -51,7 +51,7 @@ class Stream:
 
     @property
     def head(self) -> AnswerStart | None:
-        """What an answer taken up again began with; None where it has not."""
+        """What a resumed answer began with; None where it has not begun."""
         head = self.waiter.head
         return None if head is None else AnswerStart.model_validate_json(head.payload)
 

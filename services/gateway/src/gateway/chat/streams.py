@@ -35,7 +35,7 @@ TAKEN_SECONDS = 2.0
 
 
 class Streams:
-    """Opens streams for requests, and tells the answering instances what became of them."""
+    """Opens streams for requests, and signals to the answering instances what became of them."""
 
     def __init__(self, live: LiveWriter, reader: LiveReader, answers: AnswerStore, opened: OpenStreams) -> None:
         self._live = live
@@ -92,7 +92,7 @@ class Streams:
         return batch
 
     async def _attach(self, stream: Stream) -> None:
-        """Ask the answering instance for what is missing, and look whether the answer is over already."""
+        """Ask the answering instance for what is missing, and check whether the answer is over already."""
         after = stream.waiter.last_number
         with contextlib.suppress(BusUnavailableError):
             attach = AnswerAttach(
@@ -100,7 +100,7 @@ class Streams:
             )
             await self._live.signal(ANSWER_ATTACH, attach)
             stored = await self._answers.frames(stream.request_id, stream.audience)
-            # Nothing of it belongs to who names a frame that was never sent.
+            # A client that names a frame that was never sent gets none of it.
             head = repeated_head(stored) if after < len(stored) else []
             for frame in head + stored:
                 stream.waiter.push(frame)
@@ -167,7 +167,7 @@ class Streams:
             batch = await stream.waiter.frames(min(left, REST_SECONDS))
             stream.note_end(batch)
             if not batch:
-                # Whoever resumed the answer gets its frames: only the store tells us.
+                # Whoever resumed the answer gets its frames: only the store knows.
                 await self._look_up(stream, time.time() >= unused)
 
     async def _look_up(self, stream: Stream, give_up: bool) -> None:

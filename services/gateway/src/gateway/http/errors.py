@@ -85,7 +85,7 @@ def rate_limited(
 ) -> Refused:
     """429: a limit of the key is reached.
 
-    `retry` is in seconds; None means that waiting does not help, which clients are told as well.
+    `retry` is in seconds; None means that waiting does not help, and the headers say so.
     """
     hint = {"x-should-retry": "false"} if retry is None else {**come_back(retry), "x-should-retry": "true"}
     return Refused(429, message, code, type=type, headers={**(headers or {}), **hint})

@@ -22,9 +22,9 @@ IDEMPOTENCY_HEADER = "Idempotency-Key"
 REPLAYED = "idempotency-replayed"
 SANE_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 KEEP_SECONDS = 24 * 3600
-# When a duplicate of a running request may look again.
+# When a duplicate of a running request may try again.
 BUSY_RETRY_SECONDS = 1.0
-# Headers that tell about the answer and belong to it; those about limits or the connection do not.
+# Headers that belong to the answer; those about limits or the connection do not.
 KEPT_HEADERS = ("content-type", "etag", "x-sonant-")
 
 # A record is one letter, the digest of the request, then its owner (running) or a JSON line and the body (done).

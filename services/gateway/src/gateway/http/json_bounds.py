@@ -27,7 +27,7 @@ def parse_json(body: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        # The parser has a limit of its own, far above ours, and does not tell it from bad syntax.
+        # The parser has a limit of its own, far above ours, and reports it like bad syntax.
         raise _too_deep(max_depth) if _nests_deeper(body, max_depth) else _not_json(body, error) from None
     if not isinstance(value, dict):
         raise errors.bad_request("The request body must be a JSON object.", code="invalid_json")

@@ -80,7 +80,7 @@ _ERROR: Json = {
         "error": {
             "type": "object",
             "required": ["message", "type", "param", "code"],
-            # Some errors tell more: who uses a version, what status a provider gave.
+            # Some errors say more: who uses a version, what status a provider gave.
             "additionalProperties": True,
             "properties": {
                 "message": {"type": "string"},

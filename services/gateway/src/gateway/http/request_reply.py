@@ -44,7 +44,7 @@ class RequestReply:
         except TimeoutError:
             raise timed_out() from None
         except Refused as refused:
-            raise told_when_to_retry(refused) from None
+            raise with_retry_headers(refused) from None
 
     async def query(self, spec: RequestSpec[P, R], payload: P) -> web.Response:
         """Ask, and answer with the reply; raises as `ask`."""
@@ -98,7 +98,7 @@ def answer(reply: Reply[R], show: Callable[[R], Any] = content) -> web.Response:
     )
 
 
-def told_when_to_retry(refused: Refused) -> Refused:
+def with_retry_headers(refused: Refused) -> Refused:
     """The refusal of a service, with headers that say when to come back where that helps."""
     given = refused.headers.get("retry-after") or refused.details.get("retry_after")
     seconds = None if given is None else float(given)

@@ -58,7 +58,7 @@ class Route:
 
 
 class Authenticate(Protocol):
-    """Tells who calls, or raises Refused 401 or 503."""
+    """Finds out who calls; raises Refused 401 or 503."""
 
     async def __call__(self, request: web.Request) -> Caller: ...
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import structlog
 from aiohttp import web
@@ -98,16 +98,16 @@ class KeyList(BaseModel):
 async def create_key(request: web.Request) -> web.Response:
     """`POST /v1/admin/keys`."""
     keys, caller = _context(request)
-    asked = validate(NewKey, await read_json(request, max_bytes=MAX_BODY_BYTES))
-    org_id = _managed(caller, asked.organization) or caller.org_id
-    limits = KeyLimits(**asked.limits.model_dump())
+    body = validate(NewKey, await read_json(request, max_bytes=MAX_BODY_BYTES))
+    org_id = _managed(caller, body.organization) or caller.org_id
+    limits = KeyLimits(**body.limits.model_dump())
 
     async def make() -> IssuedKey:
-        issued = await keys.create(asked.name, org_id, frozenset(asked.scopes), limits, asked.expires_in)
+        issued = await keys.create(body.name, org_id, frozenset(body.scopes), limits, body.expires_in)
         log.info("key created", key_id=issued.record.id, organization=org_id, by=caller.key_id)
         return issued
 
-    return await _once(request, asked, make)
+    return await _once(request, body, make)
 
 
 async def list_keys(request: web.Request) -> web.Response:
@@ -115,7 +115,7 @@ async def list_keys(request: web.Request) -> web.Response:
     keys, caller = _context(request)
     query = read_query(request, KeysQuery)
     found, more = await keys.list(_managed(caller, query.organization), query.limit, query.after)
-    return _answer(KeyList(data=[Key(**describe(record)) for record in found], has_more=more))
+    return _answer(KeyList(data=[_shown(record) for record in found], has_more=more))
 
 
 async def revoke_key(request: web.Request) -> web.Response:
@@ -123,32 +123,32 @@ async def revoke_key(request: web.Request) -> web.Response:
     keys, caller = _context(request)
     record = await keys.revoke(request.match_info["key_id"], _managed(caller))
     log.info("key revoked", key_id=record.id, organization=record.org_id, by=caller.key_id)
-    return _answer(Key(**describe(record)))
+    return _answer(_shown(record))
 
 
 async def rotate_key(request: web.Request) -> web.Response:
     """`POST /v1/admin/keys/{key_id}/rotate`."""
     keys, caller = _context(request)
-    asked = validate(Rotation, await read_json(request, max_bytes=MAX_BODY_BYTES))
+    body = validate(Rotation, await read_json(request, max_bytes=MAX_BODY_BYTES))
     old = request.match_info["key_id"]
 
     async def make() -> IssuedKey:
-        issued = await keys.rotate(old, asked.overlap, _managed(caller))
+        issued = await keys.rotate(old, body.overlap, _managed(caller))
         log.info("key rotated", key_id=old, new=issued.record.id, by=caller.key_id)
         return issued
 
-    return await _once(request, asked, make)
+    return await _once(request, body, make)
 
 
-async def _once(request: web.Request, asked: BaseModel, make: Callable[[], Awaitable[IssuedKey]]) -> web.Response:
+async def _once(request: web.Request, body: BaseModel, make: Callable[[], Awaitable[IssuedKey]]) -> web.Response:
     """Make a key, and no second one for the same `Idempotency-Key`."""
     # A caller who leaves, as those do who come again, does not end it half way.
-    return await asyncio.shield(asyncio.create_task(_guarded(request, asked, make), name="make-key"))
+    return await asyncio.shield(asyncio.create_task(_guarded(request, body, make), name="make-key"))
 
 
-async def _guarded(request: web.Request, asked: BaseModel, make: Callable[[], Awaitable[IssuedKey]]) -> web.Response:
-    idempotency, body = request.app[DEPS].idempotency, asked.model_dump_json().encode()
-    async with idempotency.guard(request, request[CALLER], body, lease=MAKING_SECONDS) as slot:
+async def _guarded(request: web.Request, body: BaseModel, make: Callable[[], Awaitable[IssuedKey]]) -> web.Response:
+    idempotency, content = request.app[DEPS].idempotency, body.model_dump_json().encode()
+    async with idempotency.guard(request, request[CALLER], content, lease=MAKING_SECONDS) as slot:
         if slot.replay is not None:
             return slot.replay
         issued = await make()
@@ -171,23 +171,24 @@ def _managed(caller: Caller, organization: str | None = None) -> str | None:
     raise Refused(403, message, "foreign_organization", "organization", "permission_error")
 
 
-def describe(record: KeyRecord) -> dict[str, Any]:
+def _shown(record: KeyRecord) -> Key:
     """A stored key as the API shows it."""
-    return {
-        "id": record.id,
-        "name": record.name,
-        "organization": record.org_id,
-        "scopes": sorted(record.scopes),
-        "limits": {
-            "requests_per_minute": record.limits.requests_per_minute,
-            "tokens_per_minute": record.limits.tokens_per_minute,
-            "concurrent_streams": record.limits.concurrent_streams,
-        },
-        "created_at": _unix(record.created_at),
-        "expires_at": _unix(record.expires_at),
-        "revoked_at": _unix(record.revoked_at),
-        "last_used_at": _unix(record.last_used_at),
-    }
+    limits = record.limits
+    return Key(
+        id=record.id,
+        name=record.name,
+        organization=record.org_id,
+        scopes=[Scope(scope) for scope in sorted(record.scopes)],
+        limits=LimitsBody(
+            requests_per_minute=limits.requests_per_minute,
+            tokens_per_minute=limits.tokens_per_minute,
+            concurrent_streams=limits.concurrent_streams,
+        ),
+        created_at=int(record.created_at.timestamp()),
+        expires_at=_unix(record.expires_at),
+        revoked_at=_unix(record.revoked_at),
+        last_used_at=_unix(record.last_used_at),
+    )
 
 
 def _unix(moment: datetime | None) -> int | None:
@@ -195,7 +196,7 @@ def _unix(moment: datetime | None) -> int | None:
 
 
 def _created(issued: IssuedKey) -> web.Response:
-    response = _answer(CreatedKey(**describe(issued.record), key=issued.key), status=201)
+    response = _answer(CreatedKey(**_shown(issued.record).model_dump(), key=issued.key), status=201)
     response.headers["cache-control"] = "no-store"
     return response
 

@@ -23,7 +23,7 @@ async def ensure_admin(store: KeyStore, file: Path) -> None:
     def wanted(live: bool) -> bool:
         if live and holds_key(file):
             return False
-        # Before it is stored: a key that nobody was told of must not live.
+        # Before it is stored: a key that nobody knows must not live.
         write_private(file, issued.key + "\n")
         return True
 

@@ -29,7 +29,7 @@ Announce = Callable[[str], Awaitable[None]]
 class Keys:
     """Issues, checks and ends keys.
 
-    `announce` tells every process (this one included) that a key has changed; each answers with `evict`.
+    `announce` lets every process (this one included) know that a key has changed; each then calls `evict`.
     """
 
     def __init__(self, store: KeyStore, announce: Announce) -> None:

@@ -17,11 +17,11 @@ log = structlog.get_logger(__name__)
 
 # A revocation is announced at once; this bounds the delay where the announcement was lost.
 FRESH_SECONDS = 10.0
-# An unknown key is asked about once in this time, so that a misconfigured client does not become a database load.
+# An unknown key is looked up once in this time, so that a misconfigured client does not become a database load.
 UNKNOWN_SECONDS = 3.0
 # While the database is away, what was known keeps working this long.
 STALE_SECONDS = 300.0
-# While the database is away, it is asked again this often for a key.
+# While the database is away, a key is looked up again this often.
 AWAY_SECONDS = 2.0
 # No request waits longer than this for a key to be looked up.
 LOOKUP_SECONDS = 2.0
@@ -48,7 +48,7 @@ class KnownKeys:
         self._lookups: SingleFlight[str, Entry | None] = SingleFlight("key-lookup")
 
     async def get(self, key_id: str) -> KeyRecord | None:
-        """The key of this id, live or not. Raises Refused 503 where nobody can tell."""
+        """The key of this id, live or not. Raises Refused 503 while that is not known."""
         entry = self._known.get(key_id) or self._unknown.get(key_id)
         if entry is None or time.monotonic() >= entry.fresh_until:
             entry = await self._lookups.run(key_id, lambda: self._look_up(key_id)) or self._stale(key_id)

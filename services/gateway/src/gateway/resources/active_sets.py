@@ -39,7 +39,7 @@ from gateway.http.body import read_json
 from gateway.http.context import CALLER
 from gateway.http.end_user import any_user, end_user
 from gateway.http.errors import bad_request, conflict, not_found
-from gateway.http.request_reply import told_when_to_retry
+from gateway.http.request_reply import with_retry_headers
 from gateway.http.validation import read_query, validate
 from gateway.resources import active_bodies as bodies
 from gateway.resources.request import MAX_BODY_BYTES, if_match, one_of, requested_by, scope_of
@@ -72,7 +72,7 @@ async def read_version(request: web.Request, kind: Kind, id: str, version: int |
     found = await request.app[DEPS].resources.versions.get(request[CALLER].org_id, kind, id, version)
     if found.status >= 400:
         headers = {**found.headers, **_staleness(found)}
-        raise told_when_to_retry(read_refusal({"status": found.status, "body": found.json(), "headers": headers}))
+        raise with_retry_headers(read_refusal({"status": found.status, "body": found.json(), "headers": headers}))
     return web.Response(
         status=found.status, body=found.body, content_type="application/json", headers=_staleness(found)
     )
@@ -90,7 +90,7 @@ async def _resolved(request: web.Request, scope: SetScope) -> Resolved:
 
 
 def part_of(active: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
-    """What of a set is answered where one kind is asked for."""
+    """The part of a set that is the answer to a request for one kind."""
     return {"tools": active["tools"]} if kind == "tool" else {kind: active[kind]}
 
 
