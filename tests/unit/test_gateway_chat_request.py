@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.failures import Refused
-from gateway.chat.request import MAX_CHOICES, ChatRequest
+from gateway.chat.completion_request import MAX_CHOICES, ChatRequest
 from gateway.http.end_user import MAX_ID, checked_id
 from gateway.http.errors import response_to
 from gateway.http.validation import validate

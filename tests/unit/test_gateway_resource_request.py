@@ -13,7 +13,7 @@ from common.failures import Refused
 from gateway.http.end_user import end_user
 from gateway.http.validation import read_query, validate
 from gateway.resources.active_bodies import ActivePins, SetActive
-from gateway.resources.request import if_match, one_of, scope_of
+from gateway.resources.request_context import if_match, one_of, scope_of
 from gateway.resources.resource_bodies import EditResource, ReadResources
 
 SEED = {

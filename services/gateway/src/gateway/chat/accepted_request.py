@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.chat.request import ChatRequest
+from gateway.chat.completion_request import ChatRequest
 from gateway.deps import DEPS
 from gateway.http.body import read_json
 from gateway.http.context import CALLER

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from gateway.chat import model_views, sessions
 from gateway.chat.accepted_request import GRACE_HEADER, INTERRUPTION_HEADER, PROJECT_HEADER, SESSION_HEADER
-from gateway.chat.completion import ChatCompletion
+from gateway.chat.completion_answer import ChatCompletion
+from gateway.chat.completion_request import ChatRequest
 from gateway.chat.completions import create_completion
-from gateway.chat.request import ChatRequest
 from gateway.chat.resume import LAST_EVENT_HEADER, resume_completion
 from gateway.http.end_user import USER_HEADER
 from gateway.http.routing import Route

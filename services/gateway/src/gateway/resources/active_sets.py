@@ -42,7 +42,7 @@ from gateway.http.errors import bad_request, conflict, not_found
 from gateway.http.request_reply import with_retry_headers
 from gateway.http.validation import read_query, validate
 from gateway.resources import active_bodies as bodies
-from gateway.resources.request import MAX_BODY_BYTES, if_match, one_of, requested_by, scope_of
+from gateway.resources.request_context import MAX_BODY_BYTES, if_match, one_of, requested_by, scope_of
 
 STALE_HEADER = "x-sonant-stale"
 

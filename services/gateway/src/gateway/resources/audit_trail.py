@@ -9,7 +9,7 @@ from common.events.resources import AUDIT_LIST_REQUESTED, AuditListRequested
 from gateway.deps import DEPS
 from gateway.http.fields import Query
 from gateway.http.validation import read_query
-from gateway.resources.request import requested_by
+from gateway.resources.request_context import requested_by
 
 MAX_ENTRY = 2**63 - 1  # what the database column holds
 

@@ -34,7 +34,7 @@ from gateway.http.validation import read_query, validate
 from gateway.resources import active_sets
 from gateway.resources import resource_bodies as bodies
 from gateway.resources.active_bodies import SetActive
-from gateway.resources.request import IF_MATCH, MAX_BODY_BYTES, if_match, one_of, requested_by, scope_of
+from gateway.resources.request_context import IF_MATCH, MAX_BODY_BYTES, if_match, one_of, requested_by, scope_of
 
 
 class _Named(Strict):

@@ -11,7 +11,7 @@ from gateway.http.body import read_json
 from gateway.http.end_user import end_user
 from gateway.http.fields import Query, ResourceId, Strict
 from gateway.http.validation import read_query, validate
-from gateway.resources.request import MAX_BODY_BYTES, requested_by
+from gateway.resources.request_context import MAX_BODY_BYTES, requested_by
 
 # A draft and two repairs of it, each a whole answer of a model.
 DRAFT_SECONDS = 90.0

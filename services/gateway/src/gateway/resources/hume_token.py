@@ -10,7 +10,7 @@ from gateway.deps import DEPS
 from gateway.http.end_user import end_user
 from gateway.http.fields import Query
 from gateway.http.validation import read_query
-from gateway.resources.request import requested_by
+from gateway.resources.request_context import requested_by
 
 NOT_CACHED = {"cache-control": "no-store"}
 

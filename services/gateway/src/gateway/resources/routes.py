@@ -28,7 +28,7 @@ from gateway.http.routing import Handler, Route
 from gateway.ports import Scope
 from gateway.resources import active_bodies, active_sets, audit_trail, drafted_tools, hume_token, resource_bodies
 from gateway.resources.catalogue import Catalogue
-from gateway.resources.request import IF_MATCH
+from gateway.resources.request_context import IF_MATCH
 
 USER = {USER_HEADER: "The end user inside the organisation; without it the answer is 401."}
 USER_OF_LAYER = {USER_HEADER: "The end user inside the organisation; needed (401) wherever the layer is `user`."}
