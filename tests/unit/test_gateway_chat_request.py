@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.chat_request import MAX_CHOICES, MAX_ID, ChatRequest, checked_id
-from gateway.errors import ApiError
-from gateway.middleware import validate
+from common.failures import Refused
+from gateway.chat.completion_request import MAX_CHOICES, ChatRequest
+from gateway.http.end_user import MAX_ID, checked_id
+from gateway.http.errors import response_to
+from gateway.http.validation import validate
 
 NUMBERS = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 SCALARS = st.none() | st.booleans() | NUMBERS | st.text(max_size=20)
@@ -30,20 +32,22 @@ NEAR_MISSES = st.fixed_dictionaries(
 GOOD = {"messages": [{"role": "user", "content": "hi"}]}
 
 
-def outcome(body: Any) -> ChatRequest | ApiError:
+def outcome(body: Any) -> ChatRequest | Refused:
     try:
         return validate(ChatRequest, body)
-    except ApiError as error:
+    except Refused as error:
         return error
 
 
 @given(st.dictionaries(st.text(max_size=8), JSON, max_size=4) | NEAR_MISSES)
 def test_any_json_object_is_taken_or_refused_by_name(body: dict[str, Any]) -> None:
     taken = outcome(orjson.loads(orjson.dumps(body)))
-    if isinstance(taken, ApiError):
+    if isinstance(taken, Refused):
         assert (taken.status, taken.type) == (400, "invalid_request_error")
         assert taken.param is None or taken.param in taken.message
-        assert json.loads(taken.body())["error"]["message"]
+        answer = response_to(taken).body
+        assert isinstance(answer, bytes)
+        assert json.loads(answer)["error"]["message"]
     else:
         assert taken.reserved_tokens() >= 1
 
@@ -89,7 +93,7 @@ def test_fields_nobody_knows_are_kept(extra: dict[str, Any]) -> None:
 )
 def test_the_parameter_at_fault_is_named(body: dict[str, Any], param: str) -> None:
     refused = outcome(body)
-    assert isinstance(refused, ApiError)
+    assert isinstance(refused, Refused)
     assert refused.status == 400
     # Where several types are allowed, the one that failed follows.
     assert refused.param is not None
@@ -105,7 +109,7 @@ def test_a_printable_id_is_taken_as_it_is(value: str) -> None:
 
 @pytest.mark.parametrize("value", ["", "a" * (MAX_ID + 1), "\x00", "a\nb", "\ud800", "\x7f", "\u202e"])
 def test_any_other_id_is_refused(value: str) -> None:
-    with pytest.raises(ApiError) as refused:
+    with pytest.raises(Refused) as refused:
         checked_id(value, "session_id")
     assert (refused.value.status, refused.value.param) == (400, "session_id")
 

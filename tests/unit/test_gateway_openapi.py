@@ -7,10 +7,12 @@ from aiohttp import web
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.openapi import document, error_statuses, to_3_0
+from common.events.telemetry import USAGE_REQUESTED
+from gateway.http.openapi import document, error_statuses
+from gateway.http.openapi_3_0 import to_3_0
+from gateway.http.routing import Route
 from gateway.ports import Scope
 from gateway.routes import ROUTES
-from gateway.routing import Route
 
 
 class Nested(BaseModel):
@@ -91,6 +93,24 @@ def test_a_route_without_scope_or_body_claims_neither() -> None:
     assert "security" not in told
     assert "requestBody" not in told
     assert set(told["responses"]["200"]["content"]) == {"text/event-stream"}
+
+
+def test_every_success_in_json_has_a_declared_shape() -> None:
+    operations = [item for path in document(ROUTES)["paths"].values() for item in path.values()]
+    bodies = [
+        response["content"]["application/json"]["schema"]
+        for item in operations
+        for status, response in item["responses"].items()
+        if status.startswith("2") and "application/json" in response.get("content", {})
+    ]
+    assert len(bodies) >= len(operations) - 1
+    assert [set(body) for body in bodies] == [{"$ref"}] * len(bodies)
+
+
+def test_a_route_that_names_a_query_documents_its_reply() -> None:
+    usage = document([Route("GET", "/usage", view, "Usage", response=USAGE_REQUESTED)])
+    [schema] = [media["schema"] for media in usage["paths"]["/usage"]["get"]["responses"]["200"]["content"].values()]
+    assert schema == {"$ref": "#/components/schemas/UsageList"}
 
 
 def test_an_undescribed_error_status_is_a_mistake_in_the_table() -> None:

@@ -9,18 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.events.resources import Layer, Pin, SetScope
-from gateway.errors import ApiError
-from gateway.middleware import read_query, validate
-from gateway.resource_request import (
-    ActivePins,
-    EditResource,
-    ReadResources,
-    SetActive,
-    end_user,
-    if_match,
-    one_of,
-    place_of,
-)
+from common.failures import Refused
+from gateway.http.end_user import end_user
+from gateway.http.validation import read_query, validate
+from gateway.resources.active_bodies import ActivePins, SetActive
+from gateway.resources.request_context import if_match, one_of, scope_of
+from gateway.resources.resource_bodies import EditResource, ReadResources
 
 SEED = {
     "configId": "config-789",
@@ -38,7 +32,7 @@ def asked(query: str = "", **headers: str) -> web.Request:
 
 
 def refused(status: int, param: str | None, call: Any, *args: Any) -> None:
-    with pytest.raises(ApiError) as error:
+    with pytest.raises(Refused) as error:
         call(*args)
     assert (error.value.status, error.value.param) == (status, param)
 
@@ -51,7 +45,7 @@ def test_a_request_speaks_for_a_user() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layer", "project", "place"),
+    ("layer", "project", "scope"),
     [
         ("user", None, SetScope(layer="user", project_id="default", user_id="u")),
         ("user", "p", SetScope(layer="user", project_id="p", user_id="u")),
@@ -60,14 +54,14 @@ def test_a_request_speaks_for_a_user() -> None:
         ("organization", None, SetScope(layer="organization", project_id="", user_id="")),
     ],
 )
-def test_a_layer_is_a_place(layer: Layer, project: str | None, place: SetScope) -> None:
-    assert place_of(asked(x_user_id="u"), layer, project) == place
+def test_a_layer_is_a_scope(layer: Layer, project: str | None, scope: SetScope) -> None:
+    assert scope_of(asked(x_user_id="u"), layer, project) == scope
 
 
 def test_defaults_need_no_user_and_the_organization_no_project() -> None:
-    assert place_of(asked(), "project", "p").user_id == ""
-    refused(401, "x-user-id", place_of, asked(), "user", "p")
-    refused(400, "projectId", place_of, asked(), "organization", "p")
+    assert scope_of(asked(), "project", "p").user_id == ""
+    refused(401, "x-user-id", scope_of, asked(), "user", "p")
+    refused(400, "projectId", scope_of, asked(), "organization", "p")
 
 
 def test_query_and_body_may_agree() -> None:

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import ApiError
-from gateway.webhooks import SIGNATURE_HEADER, TIMESTAMP_HEADER, WINDOW_SECONDS, read, sign, verify
+from common.failures import Refused
+from gateway.webhooks.delivery import read_delivery
+from gateway.webhooks.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, WINDOW_SECONDS, sign, verify
 
 KEY = "test-signing-key"
 BODY = b'{"event_name":"chat_started","chat_id":"c1"}'
@@ -21,7 +22,7 @@ def signed(body: bytes = BODY, stamp: str = STAMP, key: str = KEY) -> dict[str, 
 def code_of(keys: list[str], body: bytes, headers: dict[str, str], now: float = NOW) -> str | None:
     try:
         verify(keys, body, headers, now)
-    except ApiError as error:
+    except Refused as error:
         return error.code if error.status == 401 else f"status {error.status}"
     return None
 
@@ -70,23 +71,25 @@ def test_no_byte_can_be_changed(body: bytes, at: int, by: int) -> None:
 
 
 def test_an_event_is_known_by_what_it_is_about() -> None:
-    started = read(BODY)
+    started = read_delivery(BODY)
     assert (started.key, started.known) == ("chat_started:c1", True)
-    call = read(
+    call = read_delivery(
         b'{"event_name": "tool_call", "chat_id": "c1", "tool_call_message": {"tool_call_id": "t1", "name": "x"}}'
     )
     assert call.key == "tool_call:t1"
-    unnamed = [read(b'{"event_name": "tool_call", "chat_id": "c1", "n": %d}' % number).key for number in (1, 2)]
+    unnamed = [
+        read_delivery(b'{"event_name": "tool_call", "chat_id": "c1", "n": %d}' % number).key for number in (1, 2)
+    ]
     assert unnamed[0] != unnamed[1]
 
 
 def test_an_unknown_event_is_read_and_told_apart_by_its_bytes() -> None:
     for chat in (b"", b', "chat_id": "c1"'):
         bodies = [b'{"event_name": "new", "a": %d%s}' % (number, chat) for number in (1, 2, 2)]
-        first, second, again = map(read, bodies)
+        first, second, again = map(read_delivery, bodies)
         assert (first.known, first.key == second.key) == (False, False)
         assert again.key == second.key
-    odd = read(b'{"event_name": "tool_call", "tool_call_message": [1], "chat_id": 5}')
+    odd = read_delivery(b'{"event_name": "tool_call", "tool_call_message": [1], "chat_id": 5}')
     assert odd.known
     assert odd.key.startswith("tool_call:")
 
@@ -104,6 +107,6 @@ def test_an_unknown_event_is_read_and_told_apart_by_its_bytes() -> None:
     ],
 )
 def test_what_is_no_event_is_refused(raw: bytes) -> None:
-    with pytest.raises(ApiError) as refused:
-        read(raw)
+    with pytest.raises(Refused) as refused:
+        read_delivery(raw)
     assert refused.value.status == 400

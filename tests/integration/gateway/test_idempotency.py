@@ -10,9 +10,11 @@ import pytest
 from aiohttp import web
 
 from common.storage.redis import open_redis
-from gateway import middleware
-from gateway.errors import rate_limited
-from gateway.idempotency import Idempotency
+from gateway.adapters.redis_idempotency import RedisIdempotency
+from gateway.http import boundary
+from gateway.http.errors import rate_limited
+from gateway.http.idempotency import Idempotency
+from gateway.http.server import Runner
 from gateway.ports import Caller
 from sonant_cli.engines import valkey
 from tests.support.engines import running
@@ -53,11 +55,11 @@ class Acting:
 @asynccontextmanager
 async def serving(url: str, lease: float = 30.0) -> AsyncIterator[tuple[Acting, aiohttp.ClientSession]]:
     async with open_redis(url) as redis:
-        acting = Acting(Idempotency(redis), lease)
+        acting = Acting(Idempotency(RedisIdempotency(redis)), lease)
         app = web.Application()
-        middleware.install(app)
+        boundary.install(app)
         app.router.add_post("/{where}", acting.act)
-        runner = middleware.Runner(app, access_log=None, handler_cancellation=True)
+        runner = Runner(app, access_log=None, handler_cancellation=True)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         try:

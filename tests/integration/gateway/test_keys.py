@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -19,20 +20,23 @@ from aiohttp import web
 from pogo_core.util import migrate
 from redis.asyncio import Redis
 
+from common.failures import Refused, StoreUnavailableError
 from common.storage.postgres import Pool, migrate_schema, open_postgres
 from common.storage.redis import open_redis
-from gateway import keys as module
-from gateway import middleware
-from gateway.adapters.keys_postgres import PostgresKeys
-from gateway.deps import DEPS, Deps
-from gateway.errors import ApiError
-from gateway.idempotency import PREFIX, Idempotency
-from gateway.keys import Keys
-from gateway.openapi import document
-from gateway.ports import KeyLimits, KeyRecord, StoreUnavailableError
-from gateway.routing import add_routes
-from gateway.views import admin
-from gateway.views.docs import docs_routes
+from gateway.adapters.postgres_keys import PostgresKeys
+from gateway.adapters.redis_idempotency import PREFIX, RedisIdempotency
+from gateway.deps import DEPS
+from gateway.http import boundary
+from gateway.http.docs_page import docs_routes
+from gateway.http.idempotency import Idempotency
+from gateway.http.openapi import document
+from gateway.http.routing import add_routes
+from gateway.http.server import Runner
+from gateway.keys import known_keys
+from gateway.keys.first_admin import ensure_admin
+from gateway.keys.keyring import Keys
+from gateway.keys.routes import ROUTES
+from gateway.ports import KeyLimits, KeyRecord
 from sonant_cli.engines import postgres
 from tests.support.engines import new_database, running
 from tests.support.waiting import eventually
@@ -86,8 +90,8 @@ def fleet(pool: Pool) -> Fleet:
     return Fleet(pool)
 
 
-async def refusal(check: Coroutine[Any, Any, Any]) -> ApiError:
-    with pytest.raises(ApiError) as refused:
+async def refusal(check: Coroutine[Any, Any, Any]) -> Refused:
+    with pytest.raises(Refused) as refused:
         await check
     return refused.value
 
@@ -208,7 +212,7 @@ async def test_a_key_is_rotated_once_by_however_many_try(fleet: Fleet) -> None:
     outcomes = await asyncio.gather(
         *(member.rotate(old.record.id, 60) for member in fleet.members * 3), return_exceptions=True
     )
-    assert sorted(outcome.status for outcome in outcomes if isinstance(outcome, ApiError)) == [409] * 5
+    assert sorted(outcome.status for outcome in outcomes if isinstance(outcome, Refused)) == [409] * 5
 
 
 async def test_foreign_keys_are_as_if_they_were_not_there(fleet: Fleet) -> None:
@@ -244,7 +248,7 @@ async def test_last_use_is_written_down(fleet: Fleet) -> None:
 async def test_with_the_database_away_known_keys_work_and_others_get_503(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(known_keys, "FRESH_SECONDS", 0.0)
     async with running(postgres) as engine, pool_on(engine.url) as pool:
         keys = Fleet(pool).members[0]
         known, other = [await keys.create(name, "acme", CHAT) for name in ("known", "other")]
@@ -254,9 +258,9 @@ async def test_with_the_database_away_known_keys_work_and_others_get_503(
         error = await refusal(keys.authenticate(other.key))
         assert (error.status, error.headers["retry-after"]) == (503, "1")
         await keys.flush()
-        monkeypatch.setattr(module, "STALE_SECONDS", 0.0)
-        monkeypatch.setattr(module, "AWAY_SECONDS", 0.0)
-        keys._known[known.record.id].fresh_until = 0.0
+        monkeypatch.setattr(known_keys, "STALE_SECONDS", 0.0)
+        monkeypatch.setattr(known_keys, "AWAY_SECONDS", 0.0)
+        keys._known._known[known.record.id].fresh_until = 0.0
         assert (await refusal(keys.authenticate(known.key))).status == 503
         await engine.start()
         for issued in (known, other):
@@ -319,7 +323,7 @@ STATES = {
 async def test_a_database_that_answers_and_is_of_no_use_is_as_good_as_away(
     operated: Operated, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
-    monkeypatch.setattr(module, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(known_keys, "FRESH_SECONDS", 0.0)
     begun, ended = STATES[state]
     async with pool_on(operated.url) as pool:
         keys = Fleet(pool).members[0]
@@ -356,30 +360,30 @@ async def test_the_first_admin_key_is_made_once_and_again_when_its_file_is_lost(
     tmp_path: Path, pool: Pool, fleet: Fleet
 ) -> None:
     await pool.execute("DELETE FROM gateway.api_keys WHERE org_id = 'default'")
-    keys, file = fleet.members[0], tmp_path / "data" / "admin-key"
-    await keys.ensure_admin(file)
+    keys, store, file = fleet.members[0], fleet.stores[0], tmp_path / "data" / "admin-key"
+    await ensure_admin(store, file)
     first = file.read_text().strip()
     caller = await keys.authenticate(first)
     assert (caller.org_id, "admin" in caller.scopes) == ("default", True)
     assert file.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in file.parent.iterdir()] == ["admin-key"]
-    await keys.ensure_admin(file)
+    await ensure_admin(store, file)
     assert file.read_text().strip() == first
     file.unlink()
-    await keys.ensure_admin(file)
+    await ensure_admin(store, file)
     second = file.read_text().strip()
     assert second != first
     for key in (first, second):
         await keys.authenticate(key)
         await keys.revoke(key.split("-")[2])
-    await keys.ensure_admin(file)
+    await ensure_admin(store, file)
     await keys.authenticate(file.read_text().strip())
 
 
 async def test_processes_that_start_together_make_one_admin_key(tmp_path: Path, operated: Operated) -> None:
     file = tmp_path / "admin-key"
     async with pool_on(operated.url) as pool:
-        await asyncio.gather(*(keys.ensure_admin(file) for keys in Fleet(pool).members * 2))
+        await asyncio.gather(*(ensure_admin(store, file) for store in Fleet(pool).stores * 2))
         [only], _ = await Fleet(pool).members[0].list(None, 10)
         assert only.id == file.read_text().split("-")[2]
 
@@ -402,16 +406,13 @@ async def test_migrations_go_back_and_forth(postgres_url: str) -> None:
 @asynccontextmanager
 async def served(fleet: Fleet, redis: Redis) -> AsyncIterator[web.AppRunner]:
     """The admin routes and the documents, on a port of 127.0.0.1."""
-    absent = cast("Any", None)
     app = web.Application()
-    middleware.install(app)
-    idempotency = Idempotency(redis)
-    app[DEPS] = Deps(
-        absent, absent, absent, absent, fleet.members[0], absent, absent, idempotency, absent, absent, absent
-    )
-    add_routes(app, admin.ROUTES, fleet.members[0].identify)
-    app.add_routes(docs_routes(document(admin.ROUTES), b"{}"))
-    runner = middleware.Runner(app, access_log=None, handler_cancellation=True)
+    boundary.install(app)
+    idempotency = Idempotency(RedisIdempotency(redis))
+    app[DEPS] = cast("Any", SimpleNamespace(keys=fleet.members[0], idempotency=idempotency))
+    add_routes(app, ROUTES, fleet.members[0].identify)
+    app.add_routes(docs_routes(document(ROUTES), b"{}"))
+    runner = Runner(app, access_log=None, handler_cancellation=True)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:

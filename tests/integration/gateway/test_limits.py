@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from common.failures import Refused
 from common.storage.resp import Resp, open_resp
-from gateway.errors import ApiError
-from gateway.limits import Limits, duration
+from gateway.adapters.redis_limits import RedisLimits
+from gateway.http.limits import Limits, duration
 from gateway.ports import Caller, KeyLimits
 from sonant_cli.engines import valkey
 from tests.support.engines import running
@@ -19,25 +20,23 @@ from tests.support.waiting import eventually
 @pytest.fixture
 async def gateways(valkey_url: str) -> AsyncIterator[list[Limits]]:
     async with open_resp(valkey_url) as first, open_resp(valkey_url) as second:
-        yield [Limits(first), Limits(second)]
+        yield [Limits(RedisLimits(first)), Limits(RedisLimits(second))]
 
 
 def caller(requests: int | None = None, tokens: int | None = None, streams: int | None = None) -> Caller:
     return Caller("acme", secrets.token_hex(6), frozenset({"chat"}), KeyLimits(requests, tokens, streams))
 
 
-async def attempt(
-    limits: Limits, who: Caller, name: str, tokens: int = 0, ttl: float = 60
-) -> ApiError | dict[str, str]:
+async def attempt(limits: Limits, who: Caller, name: str, tokens: int = 0, ttl: float = 60) -> Refused | dict[str, str]:
     try:
         return await limits.admit(who, name, tokens, ttl)
-    except ApiError as error:
+    except Refused as error:
         return error
 
 
-async def refused(limits: Limits, who: Caller, name: str = "refused", tokens: int = 0) -> ApiError:
+async def refused(limits: Limits, who: Caller, name: str = "refused", tokens: int = 0) -> Refused:
     error = await attempt(limits, who, name, tokens)
-    assert isinstance(error, ApiError)
+    assert isinstance(error, Refused)
     return error
 
 
@@ -61,7 +60,7 @@ async def test_the_bucket_fills_again_as_promised(gateways: list[Limits]) -> Non
     await asyncio.gather(*(gateways[0].admit(who, str(n), 0, 60) for n in range(600)))
     error = await attempt(gateways[0], who, "over")
     waited = time.monotonic()
-    while isinstance(error, ApiError):
+    while isinstance(error, Refused):
         await asyncio.sleep(int(error.headers["retry-after-ms"]) / 1000)
         error = await attempt(gateways[1], who, "again")
         assert time.monotonic() < waited + 10
@@ -145,7 +144,7 @@ async def test_nothing_is_left_behind_for_good(gateways: list[Limits], valkey_ur
 async def test_keys_without_limits_never_ask_and_limited_ones_get_503_while_the_store_is_away() -> None:
     async with running(valkey) as engine:
         connection = Resp(engine.url)
-        limits = Limits(connection)
+        limits = Limits(RedisLimits(connection))
         who = caller(requests=100)
         await limits.admit(who, "one", 0, 60)
         await engine.stop()

@@ -19,11 +19,14 @@ from common.bus.connect import open_log
 from common.bus.port import Log
 from common.events.webhooks import WEBHOOK_EVENTS
 from common.storage.redis import open_redis
-from gateway import middleware
+from gateway.adapters.redis_replays import PREFIX, RedisReplays
 from gateway.deps import DEPS
+from gateway.http import boundary
+from gateway.http.server import Runner
 from gateway.settings import GatewaySettings
-from gateway.views.webhooks import MAX_BODY_BYTES, receive_hume
-from gateway.webhooks import PREFIX, SIGNATURE_HEADER, TIMESTAMP_HEADER, Replays, sign
+from gateway.webhooks.replays import Replays
+from gateway.webhooks.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
+from gateway.webhooks.views import MAX_BODY_BYTES, receive_hume
 from sonant_cli.engines import valkey
 from tests.support.engines import running
 
@@ -36,11 +39,11 @@ async def serving(log: Log, redis: Redis, keys: str = f"{KEY}, {FORMER}") -> Asy
     """The one view, on a log and a store that may be two engines."""
     settings = GatewaySettings(instance="gateway-0", hume_webhook_keys=cast("Any", keys))
     app = web.Application()
-    middleware.install(app)
-    kernel = SimpleNamespace(log=log)
-    app[DEPS] = cast("Any", SimpleNamespace(settings=settings, kernel=kernel, replays=Replays(redis)))
+    boundary.install(app)
+    replays = Replays(RedisReplays(redis))
+    app[DEPS] = cast("Any", SimpleNamespace(settings=settings, log=log, replays=replays))
     app.router.add_post(PATH, receive_hume)
-    runner = middleware.Runner(app, access_log=None)
+    runner = Runner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:

@@ -3,37 +3,44 @@
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
 
-import orjson
 from aiohttp import web
 
 from common.bus.live.signals import on_signal
 from common.bus.live.writer import LiveWriter
 from common.bus.request_reply import Requester
 from common.clients.resources.client import open_resource_client
-from common.docs import asyncapi
 from common.events.chat import ANSWER_ABANDONED, SESSION_INTERRUPT
 from common.events.keys import KEY_CHANGED, KeyChanged
 from common.kernel.health import ops_routes
 from common.kernel.service import Kernel, Service
 from common.storage.postgres import open_postgres
 from common.storage.resp import open_resp
-from gateway import middleware
-from gateway.adapters.keys_postgres import PostgresKeys
-from gateway.books import Books
+from gateway.adapters.live_answers import LiveAnswers
+from gateway.adapters.postgres_keys import PostgresKeys
+from gateway.adapters.redis_idempotency import RedisIdempotency
+from gateway.adapters.redis_limits import RedisLimits
+from gateway.adapters.redis_replays import RedisReplays
+from gateway.chat.model_list import KnownModels
+from gateway.chat.open_streams import OpenStreams
+from gateway.chat.streams import Streams
+from gateway.chat.usage_settlement import UsageSettlement
 from gateway.deps import DEPS, Deps
-from gateway.idempotency import Idempotency
-from gateway.keys import keeper
-from gateway.limits import Limits
-from gateway.models import Models
-from gateway.openapi import document
+from gateway.http import boundary
+from gateway.http.docs_page import docs_routes
+from gateway.http.idempotency import Idempotency
+from gateway.http.limits import Limits
+from gateway.http.openapi import document
+from gateway.http.request_reply import RequestReply
+from gateway.http.routing import add_routes
+from gateway.http.server import Runner
+from gateway.keys.first_admin import ensure_admin
+from gateway.keys.keyring import keeper
 from gateway.routes import ROUTES
-from gateway.routing import add_routes
 from gateway.settings import GatewaySettings
-from gateway.streams import Streams
-from gateway.views.docs import docs_routes
-from gateway.webhooks import Replays
+from gateway.webhooks.replays import Replays
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 # Header bombs end here with a 400; real clients stay far below.
@@ -48,37 +55,39 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
         open_postgres(
             settings.database_url, size=settings.database_pool, migrations=MIGRATIONS, schema="gateway"
         ) as pool,
-        keeper(PostgresKeys(pool), partial(_announce, kernel.live), kernel.tasks) as keys,
+        keeper(store := PostgresKeys(pool), partial(_announce, kernel.live), kernel.tasks) as keys,
         open_resp(settings.redis_url) as counting,
     ):
-        streams = Streams(kernel.live)
+        opened = OpenStreams()
         signals = [
             on_signal(KEY_CHANGED, lambda changed: keys.evict(changed.key_id)),
-            on_signal(SESSION_INTERRUPT, streams.on_interrupt),
-            on_signal(ANSWER_ABANDONED, streams.on_abandoned),
+            on_signal(SESSION_INTERRUPT, opened.on_interrupt),
+            on_signal(ANSWER_ABANDONED, opened.on_abandoned),
         ]
         async with kernel.read_live(f"gateway:{settings.instance}", signals) as reader:
-            streams.reader = reader
-            asker = Requester(kernel.log, reader)
+            requester = Requester(kernel.log, reader)
             if settings.admin_key_file is not None:
-                await keys.ensure_admin(settings.admin_key_file)
-            limits = Limits(counting)
+                await ensure_admin(store, settings.admin_key_file)
+            limits = Limits(RedisLimits(counting))
+            streams = Streams(kernel.live, reader, LiveAnswers(kernel.live), opened)
+            idempotency = Idempotency(RedisIdempotency(kernel.redis))
             async with (
-                open_resource_client(settings.redis_url, asker) as resources,
-                aclosing(Books(limits, streams, kernel.tasks)) as books,
+                open_resource_client(settings.redis_url, requester) as resources,
+                aclosing(UsageSettlement(limits, streams, kernel.tasks)) as settlement,
             ):
                 yield Deps(
                     settings=settings,
-                    kernel=kernel,
-                    streams=streams,
-                    asker=asker,
-                    keys=keys,
+                    log=kernel.log,
+                    tasks=kernel.tasks,
+                    request_reply=RequestReply(requester, idempotency),
+                    idempotency=idempotency,
                     limits=limits,
-                    books=books,
-                    idempotency=Idempotency(kernel.redis),
-                    models=Models(asker, kernel.tasks),
+                    keys=keys,
+                    streams=streams,
+                    settlement=settlement,
+                    models=KnownModels(requester, kernel.tasks),
                     resources=resources,
-                    replays=Replays(kernel.redis),
+                    replays=Replays(RedisReplays(kernel.redis)),
                 )
 
 
@@ -89,10 +98,10 @@ async def _announce(live: LiveWriter, key_id: str) -> None:
 def build_app(kernel: Kernel, deps: Deps) -> web.Application:
     """The public application."""
     app = web.Application(client_max_size=deps.settings.max_body_bytes)
-    middleware.install(app)
+    boundary.install(app)
     app[DEPS] = deps
     add_routes(app, ROUTES, deps.keys.identify)
-    app.add_routes(docs_routes(document(ROUTES), orjson.dumps(asyncapi.document())))
+    app.add_routes(docs_routes(document(ROUTES), files("common.events").joinpath("asyncapi.json").read_bytes()))
     app.add_routes(ops_routes(kernel.health))
     return app
 
@@ -100,7 +109,7 @@ def build_app(kernel: Kernel, deps: Deps) -> web.Application:
 @asynccontextmanager
 async def serve(settings: GatewaySettings, kernel: Kernel, deps: Deps) -> AsyncIterator[None]:
     """Listen; on leaving no new connection is taken, and open answers get the drain budget."""
-    runner = middleware.Runner(
+    runner = Runner(
         build_app(kernel, deps),
         access_log=None,
         handler_cancellation=True,

@@ -4,32 +4,34 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from common.bus.request_reply import Requester
+from common.bus.port import Log
 from common.clients.resources.client import ResourceClient
-from common.kernel.service import Kernel
-from gateway.books import Books
-from gateway.idempotency import Idempotency
-from gateway.keys import Keys
-from gateway.limits import Limits
-from gateway.models import Models
+from common.kernel.tasks import Tasks
+from gateway.chat.model_list import KnownModels
+from gateway.chat.streams import Streams
+from gateway.chat.usage_settlement import UsageSettlement
+from gateway.http.idempotency import Idempotency
+from gateway.http.limits import Limits
+from gateway.http.request_reply import RequestReply
+from gateway.keys.keyring import Keys
 from gateway.settings import GatewaySettings
-from gateway.streams import Streams
-from gateway.webhooks import Replays
+from gateway.webhooks.replays import Replays
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deps:
     """Everything a view may need."""
 
     settings: GatewaySettings
-    kernel: Kernel
-    streams: Streams
-    asker: Requester
-    keys: Keys
-    limits: Limits
-    books: Books
+    log: Log
+    tasks: Tasks
+    request_reply: RequestReply
     idempotency: Idempotency
-    models: Models
+    limits: Limits
+    keys: Keys
+    streams: Streams
+    settlement: UsageSettlement
+    models: KnownModels
     resources: ResourceClient
     replays: Replays
 

@@ -1,12 +1,18 @@
-"""Who calls, and what the gateway needs of the outside: the types that use cases and adapters share."""
+"""Who calls, and what the gateway needs of the outside: the types that use cases and adapters share.
+
+Every method of a store raises `StoreUnavailableError` while the store does not answer.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Protocol
 
-from aiohttp import web
+from common.bus.live.frames import Frame
+
+# When a slot for an answer becomes free cannot be foreseen: the wait to name where there is none.
+SLOT_RETRY_MS = 1_000
 
 
 class Scope(StrEnum):
@@ -43,15 +49,6 @@ class Caller:
     limits: KeyLimits = KeyLimits()
 
 
-# `request[CALLER]` is there on every route that asks for a scope; `request[REQUEST_ID]` on every request, for
-# correlation only: callers may send their own and repeat it.
-CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
-REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
-# Which answer a request led to, told with every answer and every error it ends in.
-COMPLETION: web.RequestKey[str] = web.RequestKey("completion", str)
-COMPLETION_HEADER = "x-sonant-completion-id"
-
-
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
     """An API key as it is stored: everything but the key itself. Times are aware, in UTC."""
@@ -77,7 +74,7 @@ class KeyRecord:
 
 
 class KeyStore(Protocol):
-    """Where keys are kept. Every method raises `StoreUnavailableError` while the store does not answer."""
+    """Where keys are kept."""
 
     async def get(self, key_id: str) -> KeyRecord | None:
         """The key of this id, live or not."""
@@ -97,14 +94,98 @@ class KeyStore(Protocol):
         """
 
     async def add_admin(self, record: KeyRecord, wanted: Callable[[bool], bool]) -> bool:
-        """Store a key if `wanted`, told whether its organisation has a live one with the scope `admin`; whether it did.
+        """Store a key if `wanted`, which is given whether its organisation has a live admin key; whether it did.
 
-        Processes that start together take turns, so that each is told of what those before it stored.
+        Processes that start together take turns, so that each sees what those before it stored.
         """
 
     async def touch(self, used: Mapping[str, datetime]) -> None:
         """Note when keys were last used."""
 
 
-class StoreUnavailableError(Exception):
-    """The store behind a port does not answer; the same call may work in a moment."""
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A token bucket after a decision: what is left, and milliseconds until there is enough and until it is full."""
+
+    wait: int
+    remaining: int
+    reset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What the limits of a key allow a request; `slot_wait` is milliseconds until another answer may run."""
+
+    requests: Bucket
+    tokens: Bucket
+    slot_wait: int
+
+    @property
+    def granted(self) -> bool:
+        """Whether everything was reserved; otherwise nothing was."""
+        return not (self.requests.wait or self.tokens.wait or self.slot_wait)
+
+
+class SlotState(Enum):
+    """What became of the slot of an answer that is resumed."""
+
+    TAKEN = "taken"
+    HELD = "held"
+    FULL = "full"
+
+
+class LimitStore(Protocol):
+    """Counts for all gateways together what the keys use. Slots end by themselves after `ttl` seconds."""
+
+    async def admit(self, caller: Caller, request_id: str, tokens: int, ttl: float) -> Admission:
+        """Reserve one request, `tokens` and a slot: all of them or none."""
+
+    async def resume(self, caller: Caller, request_id: str, ttl: float) -> SlotState:
+        """A slot for an answer that is resumed, unless it has one or none is free."""
+
+    async def settle(self, caller: Caller, request_id: str, tokens: int) -> None:
+        """Free the slot, and take `tokens` in addition to what was reserved; a negative number is given back."""
+
+
+class IdempotencyStore(Protocol):
+    """Which idempotency keys are in use, and the answers they led to. `mark` says who holds a key."""
+
+    async def take(self, name: str, mark: bytes, lease: float) -> bytes | None:
+        """Hold `name` for `lease` seconds; None where that worked, otherwise the mark or record that is there."""
+
+    async def keep(self, name: str, mark: bytes, record: bytes, seconds: int) -> None:
+        """Replace the mark with `record`, unless somebody else holds the key by now."""
+
+    async def release(self, name: str, mark: bytes) -> None:
+        """Give the key up, unless there is a record or somebody else holds it."""
+
+
+class DeliveryState(Enum):
+    """What is known of a webhook's delivery."""
+
+    NEW = "new"
+    UNDER_WAY = "under way"
+    DONE = "done"
+
+
+class ReplayStore(Protocol):
+    """Which deliveries of webhooks were published."""
+
+    async def take(self, key: str, lease: int) -> DeliveryState:
+        """What was known of the delivery; one that is new is held for `lease` seconds."""
+
+    async def keep(self, key: str, seconds: int) -> None:
+        """Note that it was published."""
+
+    async def release(self, key: str) -> None:
+        """Forget it: it was not published."""
+
+
+class AnswerStore(Protocol):
+    """What is kept of answers beside their way to the client. Raises BusUnavailableError while it does not answer."""
+
+    async def frames(self, request_id: str, audience: str) -> list[Frame]:
+        """Every frame of an answer that has ended; none where it has not, or is not for this audience."""
+
+    async def begun(self, request_id: str) -> bool:
+        """Whether anybody has begun to answer."""

@@ -1,0 +1,124 @@
+"""Organisations and API keys in PostgreSQL, schema `gateway`."""
+
+import zlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+from common.storage.postgres import UNAVAILABLE, Pool
+from gateway.adapters.availability import needing
+from gateway.ports import KeyLimits, KeyRecord
+
+DATABASE = "the database"
+
+_COLUMNS = """id, digest, name, org_id, scopes, requests_per_minute, tokens_per_minute, concurrent_streams,
+    created_at, expires_at, revoked_at, last_used_at"""
+
+_GET = f"SELECT {_COLUMNS} FROM gateway.api_keys WHERE id = $1"  # noqa: S608  constants only
+_ADD_ORGANIZATION = "INSERT INTO gateway.organizations (id) VALUES ($1) ON CONFLICT DO NOTHING"
+_ADD = f"""INSERT INTO gateway.api_keys ({_COLUMNS})
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"""  # noqa: S608  constants only
+_PAGE = f"""SELECT {_COLUMNS} FROM gateway.api_keys
+    WHERE ($1::text IS NULL OR org_id = $1)
+      AND ($3::text IS NULL OR (created_at, id) < (SELECT created_at, id FROM gateway.api_keys WHERE id = $3))
+    ORDER BY created_at DESC, id DESC LIMIT $2"""  # noqa: S608  constants only
+_REVOKE = f"""UPDATE gateway.api_keys SET revoked_at = coalesce(revoked_at, $2)
+    WHERE id = $1 RETURNING {_COLUMNS}"""  # noqa: S608  constants only
+_RETIRE = """UPDATE gateway.api_keys SET expires_at = least(expires_at, $2), replaced_by = $4
+    WHERE id = $1 AND replaced_by IS NULL AND revoked_at IS NULL
+      AND (expires_at IS NULL OR expires_at > $3) RETURNING id"""
+_LIVE_ADMIN = """SELECT EXISTS (SELECT FROM gateway.api_keys WHERE org_id = $1 AND 'admin' = ANY (scopes)
+    AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2))"""
+_ADMIN_TURN = zlib.crc32(b"sonant-first-admin")
+_TOUCH = """UPDATE gateway.api_keys AS k SET last_used_at = greatest(k.last_used_at, u.at)
+    FROM unnest($1::text[], $2::timestamptz[]) AS u (id, at) WHERE k.id = u.id"""
+
+
+class PostgresKeys:
+    """The `KeyStore` on a connection pool."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def get(self, key_id: str) -> KeyRecord | None:
+        with needing(DATABASE, UNAVAILABLE):
+            row = await self._pool.fetchrow(_GET, key_id)
+        return None if row is None else _record(row)
+
+    async def add(self, record: KeyRecord) -> None:
+        async with self._transaction() as connection:
+            await _insert(connection, record)
+
+    async def page(self, org_id: str | None, limit: int, after: str | None) -> Sequence[KeyRecord]:
+        with needing(DATABASE, UNAVAILABLE):
+            rows = await self._pool.fetch(_PAGE, org_id, limit, after)
+        return [_record(row) for row in rows]
+
+    async def revoke(self, key_id: str, at: datetime) -> KeyRecord | None:
+        with needing(DATABASE, UNAVAILABLE):
+            row = await self._pool.fetchrow(_REVOKE, key_id, at)
+        return None if row is None else _record(row)
+
+    async def replace(self, old_id: str, new: KeyRecord, old_expires_at: datetime) -> bool:
+        async with self._transaction() as connection:
+            retired = await connection.fetchval(_RETIRE, old_id, old_expires_at, new.created_at, new.id)
+            if retired is not None:
+                await _insert(connection, new)
+        return retired is not None
+
+    async def add_admin(self, record: KeyRecord, wanted: Callable[[bool], bool]) -> bool:
+        async with self._transaction() as connection:
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", _ADMIN_TURN)
+            if not wanted(await connection.fetchval(_LIVE_ADMIN, record.org_id, record.created_at)):
+                return False
+            await _insert(connection, record)
+        return True
+
+    async def touch(self, used: Mapping[str, datetime]) -> None:
+        # In one order everywhere, so that two instances never wait for each other's rows.
+        ids = sorted(used)
+        with needing(DATABASE, UNAVAILABLE):
+            await self._pool.execute(_TOUCH, ids, [used[key_id] for key_id in ids])
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Any]:
+        with needing(DATABASE, UNAVAILABLE):
+            async with self._pool.acquire() as connection, connection.transaction():
+                yield connection
+
+
+async def _insert(connection: Any, record: KeyRecord) -> None:
+    limits = record.limits
+    await connection.execute(_ADD_ORGANIZATION, record.org_id)
+    await connection.execute(
+        _ADD,
+        record.id,
+        record.digest,
+        record.name,
+        record.org_id,
+        sorted(record.scopes),
+        limits.requests_per_minute,
+        limits.tokens_per_minute,
+        limits.concurrent_streams,
+        record.created_at,
+        record.expires_at,
+        record.revoked_at,
+        record.last_used_at,
+    )
+
+
+def _record(row: Mapping[str, Any]) -> KeyRecord:
+    limits = KeyLimits(row["requests_per_minute"], row["tokens_per_minute"], row["concurrent_streams"])
+    return KeyRecord(
+        id=row["id"],
+        digest=row["digest"],
+        name=row["name"],
+        org_id=row["org_id"],
+        scopes=frozenset(row["scopes"]),
+        limits=limits,
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        revoked_at=row["revoked_at"],
+        last_used_at=row["last_used_at"],
+    )

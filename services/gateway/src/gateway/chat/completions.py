@@ -1,0 +1,61 @@
+"""Chat completions: accept the request, admit it, publish it, and write its answer."""
+
+import asyncio
+import math
+from collections.abc import Mapping
+
+import orjson
+from aiohttp import web
+
+from gateway.chat.accepted_request import AcceptedRequest, accept
+from gateway.chat.admission import admitted
+from gateway.chat.event_stream import write_stream
+from gateway.chat.publication import publish, request_record
+from gateway.chat.stream import Stream
+from gateway.chat.whole_answer import whole_answer
+from gateway.deps import DEPS, Deps
+from gateway.http.context import COMPLETION
+from gateway.http.errors import timed_out
+
+
+async def create_completion(request: web.Request) -> web.StreamResponse:
+    """`POST /v1/chat/completions` and `POST /chat/completions`."""
+    deps = request.app[DEPS]
+    accepted = await accept(request)
+    if accepted.chat.stream:
+        return await _admit_and_answer(request, deps, accepted)
+    digest = orjson.dumps(accepted.body, option=orjson.OPT_SORT_KEYS)
+    lease = deps.settings.chat_deadline
+    async with deps.idempotency.guard(request, accepted.caller, digest, lease=lease) as slot:
+        if slot.replay is not None:
+            return slot.replay
+        response = await _admit_and_answer(request, deps, accepted)
+        await slot.store(response)
+        return response
+
+
+async def _admit_and_answer(request: web.Request, deps: Deps, accepted: AcceptedRequest) -> web.StreamResponse:
+    request[COMPLETION] = accepted.request_id
+    async with admitted(accepted, deps) as (stream, headers):
+        try:
+            return await _answer(request, deps, accepted, stream, headers)
+        except TimeoutError:
+            # llm-stream meets the same deadline by itself and says so in the fact.
+            raise timed_out("The answer was not complete before the deadline.") from None
+        except (asyncio.CancelledError, ConnectionError):
+            deps.streams.stop(stream, "client_closed", grace=accepted.grace)
+            raise
+
+
+async def _answer(
+    request: web.Request, deps: Deps, accepted: AcceptedRequest, stream: Stream, headers: Mapping[str, str]
+) -> web.StreamResponse:
+    record = request_record(accepted, deps.streams.mailbox)
+    if accepted.interrupts:
+        # Everything of this session received before this request gives way to it, and never it itself.
+        before = math.nextafter(accepted.received_at, 0.0)
+        await deps.streams.interrupt(accepted.caller.org_id, accepted.session_id, "newer_request", before)
+    await publish(record, stream, deps.log, deps.streams)
+    if accepted.chat.stream:
+        return await write_stream(request, deps, stream, accepted.deadline, headers)
+    return await whole_answer(deps, stream, accepted.deadline, headers)

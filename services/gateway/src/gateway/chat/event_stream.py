@@ -1,0 +1,139 @@
+"""An answer as server-sent events: each frame's bytes are written as they come."""
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import orjson
+from aiohttp import HttpVersion11, web
+
+from common.bus.live.frames import Frame, FrameKind
+from common.events.chat import AnswerStart
+from common.events.reply import error_body
+from gateway.chat.answer_failure import raise_failure
+from gateway.chat.stream import Stream
+from gateway.deps import Deps
+from gateway.http.errors import SERVER_ERROR
+
+# A client that has stopped reading is cut off so long after the deadline, whose error others still get.
+UNREAD_SECONDS = 1.0
+KEEP_ALIVE = b": keep-alive\n\n"
+
+SSE_HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",
+}
+
+
+async def write_stream(
+    request: web.Request, deps: Deps, stream: Stream, deadline: float, headers: Mapping[str, str]
+) -> web.StreamResponse:
+    """Write the frames of an answer as server-sent events.
+
+    Until the first frame everything is still open: an error then is an HTTP error. Later ones travel in band.
+    """
+    with _bounded(request, stream.received_at + deps.settings.chat_deadline + UNREAD_SECONDS):
+        return await _write_frames(request, deps, stream, deadline, headers)
+
+
+@contextmanager
+def _bounded(request: web.Request, until: float) -> Iterator[None]:
+    """Cut the connection at `until` (unix seconds): a write waits for as long as its client does not read."""
+
+    def cut() -> None:
+        if request.transport is not None:
+            request.transport.abort()
+
+    timer = asyncio.get_running_loop().call_later(until - time.time(), cut)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+async def _write_frames(
+    request: web.Request, deps: Deps, stream: Stream, deadline: float, headers: Mapping[str, str]
+) -> web.StreamResponse:
+    response: web.StreamResponse | None = None
+    last = b""
+    try:
+        if (head := stream.head) is not None:
+            response = await _prepare(request, stream, {**headers, **head.headers})
+        while (batch := await deps.streams.next(stream, deadline, deps.settings.keepalive_seconds)) is not None:
+            if response is None and batch:
+                response = await _begin(request, stream, batch[0], headers)
+            if response is not None:
+                last = await _write(response, stream, batch, deps.settings.keepalive_seconds)
+                _write_directly(request, response, stream)
+    except TimeoutError:
+        if response is None:
+            raise
+        body = error_body("The answer was not complete before the deadline.", type=SERVER_ERROR, code="timeout")
+        last = b"data: %b\n\n" % orjson.dumps(body)
+    if response is None:
+        # Stopped before anything was said: an empty stream.
+        response = await _prepare(request, stream, headers)
+    await response.write_eof(last)
+    return response
+
+
+async def _begin(request: web.Request, stream: Stream, first: Frame, headers: Mapping[str, str]) -> web.StreamResponse:
+    if first.kind == FrameKind.START:
+        return await _prepare(request, stream, {**headers, **AnswerStart.model_validate_json(first.payload).headers})
+    if first.kind != FrameKind.DATA and stream.number == 0:
+        raise_failure(first, headers)
+    return await _prepare(request, stream, headers)
+
+
+async def _prepare(request: web.Request, stream: Stream, headers: Mapping[str, str]) -> web.StreamResponse:
+    response = web.StreamResponse(headers={**SSE_HEADERS, **stream.headers(), **headers})
+    if request.version >= HttpVersion11:
+        response.enable_chunked_encoding()
+    await response.prepare(request)
+    return response
+
+
+async def _write(response: web.StreamResponse, stream: Stream, batch: list[Frame], pause: float) -> bytes:
+    """Write a batch; returns what is left to be written together with the end of the body."""
+    if not batch:
+        if time.time() - (stream.last_byte_at or 0.0) >= pause:
+            await response.write(KEEP_ALIVE)
+        return b""
+    data = b"".join([frame.payload for frame in batch if frame.kind == FrameKind.DATA])
+    last = batch[-1]
+    stream.number = max(stream.number, last.number)
+    if data:
+        stream.last_byte_at = time.time()
+    if last.kind == FrameKind.END:
+        return data
+    if last.kind == FrameKind.REPLY:
+        # The kernel could not handle the request at all.
+        return data + b"data: %b\n\n" % orjson.dumps(orjson.loads(last.payload)["body"])
+    if data:
+        await response.write(data)
+    return b""
+
+
+def _write_directly(request: web.Request, response: web.StreamResponse, stream: Stream) -> None:
+    """From now on write data where it arrives: to wake the request's task costs as much as the write itself.
+
+    The task takes over again for the end, after a stop, and from a client that reads too slowly.
+    """
+    transport = request.transport
+    if stream.waiter.sink is not None or stream.last_byte_at is None or transport is None or not response.chunked:
+        return
+
+    def write(batch: list[Frame]) -> bool:
+        if stream.stopped or transport.is_closing() or any(frame.kind != FrameKind.DATA for frame in batch):
+            return False
+        if transport.get_write_buffer_size() > 0:
+            return False
+        data = b"".join([frame.payload for frame in batch])
+        transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        stream.number = max(stream.number, batch[-1].number)
+        stream.last_byte_at = time.time()
+        return True
+
+    stream.waiter.sink = write

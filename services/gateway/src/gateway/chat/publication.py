@@ -1,0 +1,53 @@
+"""Publishing a chat request on the log."""
+
+from common.bus.port import BusUnavailableError, Log, check_sizes
+from common.events.chat import CHAT_REPLY_REQUESTED, ChatReplyRequested
+from common.events.envelope import Event
+from common.events.record import Record
+from gateway.chat.accepted_request import AcceptedRequest
+from gateway.chat.stream import Stream
+from gateway.chat.streams import Streams
+from gateway.http.errors import unavailable
+
+
+def request_record(accepted: AcceptedRequest, mailbox: str) -> Record:
+    """What goes onto the log; its answer comes to `mailbox`. Raises RecordTooLargeError."""
+    payload = ChatReplyRequested(
+        request_id=accepted.request_id,
+        org_id=accepted.caller.org_id,
+        key_id=accepted.caller.key_id,
+        session_id=accepted.session_id,
+        user_id=accepted.user_id,
+        project_id=accepted.project_id,
+        model=accepted.chat.model,
+        stream=bool(accepted.chat.stream),
+        body=accepted.body,
+        resume_grace=accepted.grace,
+        received_at=accepted.received_at,
+    )
+    event = Event(
+        CHAT_REPLY_REQUESTED,
+        payload,
+        id=accepted.request_id,
+        deadline=accepted.deadline,
+        reply_to=mailbox,
+        request_id=accepted.request_id,
+    )
+    record = event.record()
+    check_sizes([record])
+    return record
+
+
+async def publish(record: Record, stream: Stream, log: Log, streams: Streams) -> None:
+    """Publish a request whose answer `stream` awaits; raises Refused 503 where the log does not take it."""
+    stream.used_tokens = None
+    try:
+        await log.publish(record)
+    except BusUnavailableError as error:
+        if await stream.waiter.arrived(0):
+            # It was written and is being answered: only the acknowledgement is missing.
+            return
+        # It may have been written all the same: whoever finds it must not start.
+        streams.stop(stream, "client_closed", withdrawn=True)
+        stream.used_tokens = 0
+        raise unavailable("The request could not be accepted: the log does not answer.") from error

@@ -1,0 +1,91 @@
+"""The routes of chat: completions and their resumption, interruptions, models."""
+
+from collections.abc import Sequence
+
+from gateway.chat import model_views, sessions
+from gateway.chat.accepted_request import GRACE_HEADER, INTERRUPTION_HEADER, PROJECT_HEADER, SESSION_HEADER
+from gateway.chat.completion_answer import ChatCompletion
+from gateway.chat.completion_request import ChatRequest
+from gateway.chat.completions import create_completion
+from gateway.chat.resume import LAST_EVENT_HEADER, resume_completion
+from gateway.http.end_user import USER_HEADER
+from gateway.http.routing import Route
+from gateway.ports import Scope
+
+GRACE = {
+    GRACE_HEADER: "Seconds the answer goes on after this connection dropped, to be resumed; 0 to 600. What its "
+    "request asked for holds for resumed connections too.",
+}
+COMPLETION_HEADERS = {
+    SESSION_HEADER: "Names the session where the query does not.",
+    USER_HEADER: "The end user inside the organisation, whose active set the answer uses.",
+    PROJECT_HEADER: "The project whose active set the answer uses; `default` where only the user is named.",
+    INTERRUPTION_HEADER: "Present: this request interrupts what is being said in its session.",
+    **GRACE,
+}
+
+
+def _completions(path: str, summary: str) -> Route:
+    return Route(
+        "POST",
+        path,
+        create_completion,
+        summary,
+        scope=Scope.CHAT,
+        request=ChatRequest,
+        response=ChatCompletion,
+        headers=COMPLETION_HEADERS,
+        errors=(404, 409, 413, 422, 429, 502, 503, 504),
+        streaming=True,
+        idempotent=True,
+        limited=True,
+        tags=("chat",),
+    )
+
+
+ROUTES: Sequence[Route] = [
+    _completions("/v1/chat/completions", "Answer a conversation, streaming or not"),
+    _completions("/chat/completions", "The same for voice platforms: `custom_session_id` names the session"),
+    Route(
+        "GET",
+        "/v1/chat/completions/{id}/stream",
+        resume_completion,
+        "Continue a stream behind Last-Event-ID",
+        scope=Scope.CHAT,
+        headers={LAST_EVENT_HEADER: "The id of the last event received; everything behind it follows.", **GRACE},
+        errors=(404, 429, 503, 504),
+        streaming=True,
+        tags=("chat",),
+    ),
+    Route(
+        "POST",
+        "/v1/sessions/{session_id}/interrupt",
+        sessions.interrupt,
+        "Stop what is being said in a session",
+        scope=Scope.CHAT,
+        request=sessions.Interruption,
+        response=sessions.Interrupted,
+        errors=(404, 413, 503),
+        tags=("chat",),
+    ),
+    Route(
+        "GET",
+        "/v1/models",
+        model_views.list_models,
+        "List the models",
+        scope=Scope.CHAT,
+        response=model_views.ModelList,
+        errors=(503,),
+        tags=("chat",),
+    ),
+    Route(
+        "GET",
+        "/v1/models/{model}",
+        model_views.get_model,
+        "Describe a model",
+        scope=Scope.CHAT,
+        response=model_views.Model,
+        errors=(404, 503),
+        tags=("chat",),
+    ),
+]

@@ -1,0 +1,1 @@
+"""What every route shares: reading requests, the one error shape, limits, idempotency, OpenAPI."""

@@ -1,0 +1,55 @@
+"""Reading the body of a request: unpacked, and bounded in size and time."""
+
+import asyncio
+from typing import Any
+
+from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from common.failures import Refused
+from gateway.http import errors
+from gateway.http.json_bounds import MAX_DEPTH, parse_json
+
+# What reading a body raises that is packed or sent wrongly.
+UNREADABLE = (web.RequestPayloadError, HttpProcessingError)
+# A body of the largest size takes this long on a slow line (about 1 Mbit/s); a client that trickles is cut off.
+BODY_SECONDS = 30.0
+# What the HTTP server can unpack without further packages.
+ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
+
+
+async def read_json(request: web.Request, *, max_bytes: int, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
+    """The JSON object in the body, at most `max_bytes` long (unpacked) and `max_depth` levels deep.
+
+    Raises Refused: 413 too large, 415 packed in an unknown way, 400 anything else that is wrong with it.
+    """
+    return parse_json(await read_body(request, max_bytes), max_depth=max_depth)
+
+
+async def read_body(request: web.Request, max_bytes: int) -> bytes:
+    """The body, unpacked; raises Refused 413, 415, 408 or 400."""
+    encoding = request.headers.get(hdrs.CONTENT_ENCODING, "").lower()
+    if encoding not in ENCODINGS:
+        raise Refused(415, f"Content-Encoding {encoding!r} is not supported; use gzip.", "unsupported_encoding")
+    if (request.content_length or 0) > max_bytes:
+        raise errors.too_large(max_bytes)
+    try:
+        if request.content.is_eof():
+            # The common case: it came together with the head, and needs no timer.
+            return await _read_all(request, max_bytes)
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _read_all(request, max_bytes)
+    except UNREADABLE:
+        raise errors.bad_request("The request body could not be read.", code="invalid_body") from None
+    except TimeoutError:
+        raise Refused(408, "The request body did not arrive in time.", "request_timeout") from None
+
+
+async def _read_all(request: web.Request, max_bytes: int) -> bytes:
+    chunks, size = [], 0
+    while chunk := await request.content.readany():
+        size += len(chunk)
+        if size > max_bytes:
+            raise errors.too_large(max_bytes)
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)

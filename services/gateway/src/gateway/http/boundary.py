@@ -1,0 +1,130 @@
+"""What surrounds every handler: a request id, a trace, and the one error shape for whatever is raised."""
+
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+import structlog
+from aiohttp import hdrs, web
+
+from common.bus.port import MAX_VALUE_BYTES, BusUnavailableError, RecordTooLargeError
+from common.events import trace
+from common.failures import Refused, StoreUnavailableError
+from common.metrics import labelled
+from gateway.http import errors
+from gateway.http.context import COMPLETION, COMPLETION_HEADER, REQUEST_ID
+from gateway.metrics import HTTP_SECONDS
+
+log = structlog.get_logger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+# Long enough for a trace id or a UUID with a prefix; nothing that could break a header or a log line.
+SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+FORESEEN = (Refused, web.HTTPException, BusUnavailableError, RecordTooLargeError, StoreUnavailableError)
+
+
+def install(app: web.Application) -> None:
+    """Put the boundary around every route of `app`."""
+    app.middlewares.append(boundary)
+    app.on_response_prepare.append(finish_headers)
+
+
+@web.middleware
+async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request an id and turn whatever its handler raises into an answer of the one shape.
+
+    An error after the first byte has left is raised on: the server then cuts the connection, so that a broken
+    stream never looks complete.
+    """
+    started, status = time.perf_counter(), "cut"
+    request_id = request[REQUEST_ID] = choose_request_id(request.headers.get("x-request-id"))
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    trace.enter(trace.continued(request.headers.get("traceparent")))
+    try:
+        response = await _answer(request, handler)
+        status = str(response.status)
+        if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            log.warning(
+                "request failed",
+                method=request.method,
+                path=request.path,
+                status=response.status,
+                completion=request.get(COMPLETION),
+            )
+        return response
+    finally:
+        labelled(HTTP_SECONDS, *_labels(request), status).observe(time.perf_counter() - started)
+
+
+def _labels(request: web.Request) -> tuple[str, str]:
+    """Route and method; whatever a stranger may invent is one label."""
+    resource = request.match_info.route.resource
+    return (resource.canonical, request.method) if resource else ("none", "none")
+
+
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except FORESEEN as error:
+        if _beyond_answering(request) or (isinstance(error, web.HTTPException) and error.status < 400):
+            raise
+        response = errors.response_to(describe(error, request))
+        if request.content.exception() is not None or not request.content.is_eof():
+            # Where this body ends is not known, so nothing can follow it.
+            response.force_close()
+        return response
+    except Exception:
+        # The outermost frame of a request: a bug costs one answer, never the shape.
+        if _beyond_answering(request):
+            raise
+        log.exception("unhandled error", method=request.method, path=request.path)
+        return errors.response_to(errors.internal())
+
+
+def _beyond_answering(request: web.Request) -> bool:
+    """Whether the caller has left or part of an answer is on its way."""
+    return request.transport is None or request.writer.output_size > 0
+
+
+async def finish_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Signal `on_response_prepare`: the ids go into every answer, what we run on into none."""
+    headers = response.headers
+    headers["x-request-id"] = request.get(REQUEST_ID) or choose_request_id(None)
+    headers["x-content-type-options"] = "nosniff"
+    if completion := request.get(COMPLETION):
+        headers.setdefault(COMPLETION_HEADER, completion)
+    headers.popall(hdrs.SERVER, None)
+
+
+def choose_request_id(given: str | None) -> str:
+    """The caller's id where it is sane, else a new one. For correlation only: callers may repeat theirs."""
+    if given is not None and SANE_REQUEST_ID.fullmatch(given):
+        return given
+    return f"req_{secrets.token_hex(16)}"
+
+
+def describe(error: Exception, request: web.Request) -> Refused:
+    """The answer for an error that was foreseen."""
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, web.HTTPException):
+        return _from_http(error, request)
+    if isinstance(error, RecordTooLargeError):
+        # Numbers may be written longer than they came: 1e15 has four characters, and sixteen digits.
+        return errors.too_large(MAX_VALUE_BYTES, "written out as JSON")
+    return errors.unavailable()
+
+
+def _from_http(error: web.HTTPException, request: web.Request) -> Refused:
+    if isinstance(error, web.HTTPNotFound):
+        return errors.not_found(f"Unknown request URL: {request.method} {request.path}.", code="unknown_url")
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        message = f"{request.path} does not answer {request.method}; use {allowed}."
+        return Refused(405, message, "method_not_allowed", headers={hdrs.ALLOW: allowed})
+    if error.status >= 500:
+        return Refused(error.status, f"{error.reason}.", type=errors.SERVER_ERROR)
+    return Refused(error.status, f"{error.reason}.")

@@ -1,0 +1,13 @@
+"""What the gateway notes on a request while it is answered."""
+
+from aiohttp import web
+
+from gateway.ports import Caller
+
+# There on every route that asks for a scope.
+CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
+# There on every request, for correlation only: callers may send their own and repeat it.
+REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+# Which answer a request led to; it goes with every answer and every error the request ends in.
+COMPLETION: web.RequestKey[str] = web.RequestKey("completion", str)
+COMPLETION_HEADER = "x-sonant-completion-id"

@@ -1,0 +1,85 @@
+"""The route table: one declaration per route, from which dispatch, authentication and OpenAPI derive."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import structlog
+from aiohttp import web
+from pydantic import BaseModel
+
+from common.events.spec import RequestSpec
+from gateway.http.context import CALLER
+from gateway.http.errors import forbidden
+from gateway.http.server import expect
+from gateway.ports import Caller, Scope
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation.
+
+    `scope` None is a route without authentication. `request` is the JSON body, `query` the query parameters,
+    `headers` further request headers by name with their meaning. `response` is the body of a success: a model, or
+    the command or query whose reply it is; without it only the kind of `content_type` is documented. `status` is
+    that of a success, `also` of others with the same body, `sends` names further headers of a success. `errors` are
+    the statuses the handler itself can answer beyond what every route of its kind can (see `gateway.http.openapi`).
+    A `streaming` route answers with server-sent events: always, or where it has a `request`, when that asks for it.
+    `idempotent` and `limited` routes honour `Idempotency-Key` and the limits of the key.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    scope: Scope | None = None
+    request: type[BaseModel] | None = None
+    response: type[BaseModel] | RequestSpec[Any, Any] | None = None
+    query: type[BaseModel] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    status: int = 200
+    also: Sequence[int] = ()
+    errors: Sequence[int] = ()
+    streaming: bool = False
+    idempotent: bool = False
+    limited: bool = False
+    tags: Sequence[str] = ()
+    description: str = ""
+    content_type: str = "application/json"
+    sends: Sequence[str] = ()
+    hidden: bool = False
+
+    @property
+    def reply(self) -> type[BaseModel] | None:
+        """The body of a success, where it is known."""
+        return self.response.reply if isinstance(self.response, RequestSpec) else self.response
+
+
+class Authenticate(Protocol):
+    """Finds out who calls; raises Refused 401 or 503."""
+
+    async def __call__(self, request: web.Request) -> Caller: ...
+
+
+def add_routes(app: web.Application, routes: Sequence[Route], authenticate: Authenticate) -> None:
+    """Register the routes; those with a scope run behind authentication and the scope check."""
+    for route in routes:
+        handler = route.handler if route.scope is None else guarded(route.handler, route.scope, authenticate)
+        # add_route registers GET without the HEAD that would run the whole handler.
+        app.router.add_route(route.method, route.path, handler, expect_handler=expect)
+
+
+def guarded(handler: Handler, scope: Scope, authenticate: Authenticate) -> Handler:
+    """`handler`, reached only by callers whose key has the scope; sets `request[CALLER]`."""
+
+    async def checked(request: web.Request) -> web.StreamResponse:
+        caller = await authenticate(request)
+        if scope not in caller.scopes:
+            raise forbidden(scope)
+        request[CALLER] = caller
+        structlog.contextvars.bind_contextvars(org_id=caller.org_id, key_id=caller.key_id)
+        return await handler(request)
+
+    return checked

@@ -1,0 +1,1 @@
+"""API keys: issued once, stored as a digest, checked at every request."""

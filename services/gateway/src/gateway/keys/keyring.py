@@ -1,0 +1,176 @@
+"""API keys in use: checked at every request, issued, replaced, and revoked everywhere at once."""
+
+import asyncio
+import hmac
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from aiohttp import web
+
+from common.bus.port import BusUnavailableError
+from common.failures import Refused, StoreUnavailableError
+from common.kernel.tasks import Tasks
+from gateway.http import errors
+from gateway.keys.api_key import KEY_ID, KEY_PATTERN, IssuedKey, digest, issue
+from gateway.keys.known_keys import KnownKeys
+from gateway.metrics import KEYS_REFUSED
+from gateway.ports import Caller, KeyLimits, KeyRecord, KeyStore
+
+log = structlog.get_logger(__name__)
+
+# Coarse on purpose: one statement a minute instead of one a request.
+NOTE_SECONDS = 60.0
+
+Announce = Callable[[str], Awaitable[None]]
+
+
+class Keys:
+    """Issues, checks and ends keys.
+
+    `announce` lets every process (this one included) know that a key has changed; each then calls `evict`.
+    """
+
+    def __init__(self, store: KeyStore, announce: Announce) -> None:
+        self._store = store
+        self._announce = announce
+        self._known = KnownKeys(store)
+        self._used: dict[str, datetime] = {}
+
+    async def identify(self, request: web.Request) -> Caller:
+        """The caller of a request, by `Authorization: Bearer` or `x-api-key`; raises as `authenticate`."""
+        return await self.authenticate(bearer(request))
+
+    async def authenticate(self, key: str) -> Caller:
+        """The caller a key stands for. Raises Refused 401, or 503 when it cannot be looked up now."""
+        named = KEY_PATTERN.fullmatch(key)
+        record = await self._known.get(named[1]) if named else None
+        if record is None or not hmac.compare_digest(record.digest, digest(key)):
+            raise refused("Incorrect API key provided.")
+        now = datetime.now(UTC)
+        if not record.live(now):
+            raise refused("This API key was revoked." if record.revoked_at else "This API key has expired.")
+        self._used[record.id] = now
+        return record.caller()
+
+    def evict(self, key_id: str) -> None:
+        """Forget what is cached of a key: it was revoked or changed."""
+        self._known.evict(key_id)
+
+    async def create(
+        self,
+        name: str,
+        org_id: str,
+        scopes: frozenset[str],
+        limits: KeyLimits | None = None,
+        expires_in: float | None = None,
+    ) -> IssuedKey:
+        """Issue a key; `expires_in` is in seconds."""
+        now = datetime.now(UTC)
+        lifetime = None if expires_in is None else timedelta(seconds=expires_in)
+        issued = issue(name, org_id, scopes, limits or KeyLimits(), now, lifetime)
+        await self._store.add(issued.record)
+        return issued
+
+    async def list(self, org_id: str | None, limit: int, after: str | None = None) -> tuple[Sequence[KeyRecord], bool]:
+        """A page of keys, newest first, and whether there are more. `org_id` None: of all organisations.
+
+        Raises Refused 404 when `after` is not one of these keys.
+        """
+        if after is not None and await self._find(after, org_id) is None:
+            raise no_such_key(after, "after")
+        found = await self._store.page(org_id, limit + 1, after)
+        return found[:limit], len(found) > limit
+
+    async def revoke(self, key_id: str, org_id: str | None = None) -> KeyRecord:
+        """End a key at once in every process. Raises Refused 404 when there is none (in `org_id`, where given)."""
+        if await self._find(key_id, org_id) is None:
+            raise no_such_key(key_id)
+        record = await self._store.revoke(key_id, datetime.now(UTC))
+        if record is None:
+            raise no_such_key(key_id)
+        await self._announce_change(key_id)
+        return record
+
+    async def rotate(self, key_id: str, overlap: float, org_id: str | None = None) -> IssuedKey:
+        """A new key with the same rights and lifetime; the old one ends `overlap` seconds from now at the latest.
+
+        Raises Refused 404 as `revoke`, 409 when the old key has ended or was rotated already.
+        """
+        old = await self._find(key_id, org_id)
+        if old is None:
+            raise no_such_key(key_id)
+        now = datetime.now(UTC)
+        lifetime = None if old.expires_at is None else old.expires_at - old.created_at
+        issued = issue(old.name, old.org_id, old.scopes, old.limits, now, lifetime)
+        if not await self._store.replace(key_id, issued.record, now + timedelta(seconds=overlap)):
+            raise errors.conflict("This API key has ended or was rotated already.", "key_not_active")
+        await self._announce_change(key_id)
+        return issued
+
+    async def _find(self, key_id: str, org_id: str | None) -> KeyRecord | None:
+        record = await self._store.get(key_id) if KEY_ID.fullmatch(key_id) else None
+        return record if record and org_id in (None, record.org_id) else None
+
+    async def _announce_change(self, key_id: str) -> None:
+        self.evict(key_id)
+        try:
+            await self._announce(key_id)
+        except BusUnavailableError as error:
+            # Stored all the same: the others learn of it when their copy is no longer fresh.
+            log.warning("key change not announced", key=key_id, error=str(error))
+
+    async def note_use(self) -> None:
+        """Write down for good, every minute, when keys were last used."""
+        while True:
+            await asyncio.sleep(NOTE_SECONDS)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write down now when keys were last used; what cannot be written is kept for the next time."""
+        used, self._used = self._used, {}
+        if not used:
+            return
+        try:
+            await self._store.touch(used)
+        except StoreUnavailableError:
+            self._used = {**used, **self._used}
+
+    async def close(self) -> None:
+        """End lookups under way and write down what is left to write."""
+        await self._known.close()
+        await self.flush()
+
+
+@asynccontextmanager
+async def keeper(store: KeyStore, announce: Announce, tasks: Tasks) -> AsyncIterator[Keys]:
+    """Keys with their bookkeeping running."""
+    keys = Keys(store, announce)
+    noting = tasks.spawn(keys.note_use(), "keys-last-used")
+    try:
+        yield keys
+    finally:
+        noting.cancel()
+        await keys.close()
+
+
+def bearer(request: web.Request) -> str:
+    """The API key a request carries; raises Refused 401."""
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and key.strip():
+        return key.strip()
+    if key := request.headers.get("x-api-key", "").strip():
+        return key
+    raise refused("No API key provided: send it as 'Authorization: Bearer YOUR_KEY' or 'x-api-key: YOUR_KEY'.")
+
+
+def refused(message: str) -> Refused:
+    """401, counted."""
+    KEYS_REFUSED.inc()
+    return errors.unauthorized(message)
+
+
+def no_such_key(key_id: str, param: str = "key_id") -> Refused:
+    """404 for a key that is not there, or not for this caller."""
+    return errors.not_found(f"There is no API key '{key_id}'.", param, "key_not_found")

@@ -1,0 +1,1 @@
+"""Resources and active sets over HTTP."""

@@ -1,0 +1,299 @@
+"""The routes of resources: active sets, the four kinds, drafted tools, the audit trail, access tokens."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, RootModel, create_model
+
+from common.events.resource_replies import RESOURCE_PAGES, RESOURCE_REPLIES, ActiveSet, Resource
+from common.events.resources import (
+    ACTIVE_AT_REQUESTED,
+    ACTIVE_CLEAR_REQUESTED,
+    ACTIVE_DIFF_REQUESTED,
+    ACTIVE_HISTORY_REQUESTED,
+    ACTIVE_ROLLBACK_REQUESTED,
+    ACTIVE_ROLLOUT_REQUESTED,
+    ACTIVE_SWITCH_REQUESTED,
+    ACTIVE_TOOL_REQUESTED,
+    AUDIT_LIST_REQUESTED,
+    HUME_TOKEN_REQUESTED,
+    RESOURCE_DELETE_REQUESTED,
+    TOOL_DRAFT_REQUESTED,
+    TOOL_STATUS_REQUESTED,
+    Kind,
+)
+from gateway.http.end_user import USER_HEADER
+from gateway.http.fields import Query
+from gateway.http.routing import Handler, Route
+from gateway.ports import Scope
+from gateway.resources import active_bodies, active_sets, audit_trail, drafted_tools, hume_token, resource_bodies
+from gateway.resources.catalogue import Catalogue
+from gateway.resources.request_context import IF_MATCH
+
+USER = {USER_HEADER: "The end user inside the organisation; without it the answer is 401."}
+USER_OF_LAYER = {USER_HEADER: "The end user inside the organisation; needed (401) wherever the layer is `user`."}
+SEEN_LAST = {IF_MATCH: 'The ETag of the set as last seen, `"0"` for none; another one by now answers 412.'}
+
+
+# -- active sets ----------------------------------------------------------------------------------------------------
+
+
+def _active(method: str, path: str, handler: Handler, summary: str, **fields: Any) -> Route:
+    common = {
+        "scope": Scope.RESOURCES,
+        "query": active_bodies.ScopeQuery,
+        "headers": USER_OF_LAYER,
+        "errors": (404, 409, 503, 504),
+        "tags": ("active",),
+    }
+    return Route(method, f"/v1/active{path}", handler, summary, **{**common, **fields})
+
+
+def _active_write(method: str, path: str, handler: Handler, summary: str, **fields: Any) -> Route:
+    common = {
+        "headers": {**USER_OF_LAYER, **SEEN_LAST},
+        "errors": (404, 409, 412, 502, 503, 504),
+        "sends": ("etag",),
+        "idempotent": True,
+    }
+    return _active(method, path, handler, summary, **{**common, **fields})
+
+
+ACTIVE_ROUTES: Sequence[Route] = [
+    _active(
+        "GET",
+        "",
+        active_sets.read_active,
+        "Read the set that applies",
+        response=ActiveSet,
+        sends=("etag", active_sets.STALE_HEADER),
+    ),
+    _active_write(
+        "PUT",
+        "",
+        active_sets.switch,
+        "Switch the active set",
+        request=active_bodies.SetActive,
+        response=ACTIVE_SWITCH_REQUESTED,
+    ),
+    _active_write(
+        "DELETE",
+        "",
+        active_sets.clear,
+        "Take the active set away: the next layer shows through",
+        response=ACTIVE_CLEAR_REQUESTED,
+    ),
+    _active(
+        "GET",
+        "/history",
+        active_sets.history,
+        "List the revisions of a set",
+        query=active_bodies.HistoryQuery,
+        response=ACTIVE_HISTORY_REQUESTED,
+    ),
+    _active(
+        "GET",
+        "/diff",
+        active_sets.diff,
+        "Compare two revisions",
+        query=active_bodies.DiffQuery,
+        response=ACTIVE_DIFF_REQUESTED,
+    ),
+    _active(
+        "GET",
+        "/at",
+        active_sets.at,
+        "Tell what was live for a user at a moment",
+        query=active_bodies.AtQuery,
+        response=ACTIVE_AT_REQUESTED,
+    ),
+    _active_write(
+        "POST",
+        "/rollback",
+        active_sets.roll_back,
+        "Go back to an earlier revision",
+        request=active_bodies.Rollback,
+        response=ACTIVE_ROLLBACK_REQUESTED,
+    ),
+    _active_write(
+        "POST",
+        "/rollout",
+        active_sets.roll_out,
+        "Give a share of the users another set",
+        request=active_bodies.Rollout,
+        response=ACTIVE_ROLLOUT_REQUESTED,
+    ),
+    _active_write(
+        "POST",
+        "/tools",
+        active_sets.add_tool,
+        "Add a tool to the active set, or move its pin",
+        request=active_bodies.AddTool,
+        response=ACTIVE_TOOL_REQUESTED,
+    ),
+    _active_write(
+        "DELETE",
+        "/tools",
+        active_sets.remove_tool,
+        "Take a tool out of the active set",
+        query=active_bodies.ToolQuery,
+        response=ACTIVE_TOOL_REQUESTED,
+    ),
+]
+
+
+# -- prompts, configs, tools and voices -----------------------------------------------------------------------------
+
+
+class ActiveTools(BaseModel):
+    """The active tools."""
+
+    tools: list[Resource]
+
+
+def _either(name: str, doc: str, *models: type[BaseModel]) -> type[BaseModel]:
+    """A body that is one of these models."""
+    union: Any = models[0]
+    for model in models[1:]:
+        union |= model
+    return create_model(name, __base__=RootModel, __doc__=doc, root=(union, ...))
+
+
+def catalogue_routes(kind: Kind) -> Sequence[Route]:
+    """The routes of one kind."""
+    catalogue, title, plural = Catalogue(kind), kind.title(), f"{kind}s"
+    body, one, page = resource_bodies.CONTENTS[kind], RESOURCE_REPLIES[kind], RESOURCE_PAGES[kind]
+    # There is any number of tools in an active set.
+    active = (ActiveTools,) if kind == "tool" else ()
+
+    def route(method: str, handler: Handler, summary: str, **fields: Any) -> Route:
+        common = {"scope": Scope.RESOURCES, "headers": USER, "tags": (plural,), "errors": (404, 409, 502, 503, 504)}
+        return Route(method, f"/api/hume/{plural}", handler, summary, **{**common, **fields})
+
+    return [
+        route(
+            "GET",
+            catalogue.read,
+            f"Read {plural}: all, one, its versions, or what is active",
+            query=resource_bodies.ReadResources,
+            response=_either(f"{title}Read", "What was asked for.", one, page, *active),
+            sends=(active_sets.STALE_HEADER,),
+        ),
+        route(
+            "POST",
+            catalogue.create,
+            f"Create a {kind}; with `setActive=true` activate it, or what the body names",
+            query=resource_bodies.CreateResource,
+            request=_either(f"{title}Post", f"A new {kind}, or what is to be active.", body, active_bodies.SetActive),
+            response=_either(f"{title}Made", "What was made or is active now.", one, *active),
+            status=201,
+            also=(200,),
+            errors=(404, 409, 412, 502, 503, 504),
+            headers={**USER, **SEEN_LAST},
+            idempotent=True,
+        ),
+        route(
+            "PUT",
+            catalogue.add_version,
+            f"Add a version to a {kind}",
+            query=resource_bodies.NameResource,
+            request=body,
+            response=one,
+            idempotent=True,
+        ),
+        route(
+            "PATCH",
+            catalogue.edit,
+            f"Rename a {kind}, or describe a version of it",
+            query=resource_bodies.NameResource,
+            request=resource_bodies.EditResource,
+            response=one,
+            idempotent=True,
+        ),
+        route(
+            "DELETE",
+            catalogue.delete,
+            f"Delete a {kind}, or a version of it that no active set uses",
+            query=resource_bodies.DeleteResource,
+            response=RESOURCE_DELETE_REQUESTED,
+            idempotent=True,
+        ),
+    ]
+
+
+# -- drafted tools, the audit trail, access tokens --------------------------------------------------------------------
+
+
+def _drafted(path: str, handler: Handler, summary: str, **fields: Any) -> Route:
+    return Route(
+        "POST",
+        f"/api/hume/tools/dynamic{path}",
+        handler,
+        summary,
+        scope=Scope.RESOURCES,
+        query=Query,
+        headers=USER,
+        idempotent=True,
+        tags=("tools",),
+        **fields,
+    )
+
+
+DRAFTED_TOOL_ROUTES: Sequence[Route] = [
+    _drafted(
+        "",
+        drafted_tools.draft,
+        "Have a model draft a tool",
+        request=drafted_tools.DraftTool,
+        response=TOOL_DRAFT_REQUESTED,
+        status=201,
+        errors=(422, 502, 503, 504),
+        description="It is checked, and kept in quarantine until it is promoted.",
+    ),
+    _drafted(
+        "/{id}/promote",
+        drafted_tools.promote,
+        "Make a drafted tool usable",
+        response=TOOL_STATUS_REQUESTED,
+        errors=(404, 409, 422, 502, 503, 504),
+    ),
+    _drafted(
+        "/{id}/disable",
+        drafted_tools.disable,
+        "Take a tool out everywhere at once",
+        response=TOOL_STATUS_REQUESTED,
+        errors=(404, 409, 503, 504),
+    ),
+]
+AUDIT_ROUTE = Route(
+    "GET",
+    "/v1/audit",
+    audit_trail.list_audit,
+    "List what was done, newest first",
+    scope=Scope.RESOURCES,
+    query=audit_trail.AuditQuery,
+    response=AUDIT_LIST_REQUESTED,
+    errors=(503, 504),
+    tags=("audit",),
+)
+TOKEN_ROUTE = Route(
+    "GET",
+    "/api/hume/auth",
+    hume_token.get_token,
+    "Get a short-lived access token of the voice provider",
+    scope=Scope.RESOURCES,
+    query=Query,
+    headers=USER,
+    response=HUME_TOKEN_REQUESTED,
+    errors=(502, 503, 504),
+    sends=("x-sonant-provider",),
+    tags=("auth",),
+)
+
+ROUTES: Sequence[Route] = [
+    *(route for kind in resource_bodies.CONTENTS for route in catalogue_routes(kind)),
+    *DRAFTED_TOOL_ROUTES,
+    TOKEN_ROUTE,
+    *ACTIVE_ROUTES,
+    AUDIT_ROUTE,
+]

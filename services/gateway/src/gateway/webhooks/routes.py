@@ -1,0 +1,25 @@
+"""The routes of webhooks."""
+
+from collections.abc import Sequence
+
+from gateway.http.routing import Route
+from gateway.webhooks.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER
+from gateway.webhooks.views import Acknowledged, HumeWebhook, receive_hume
+
+ROUTES: Sequence[Route] = [
+    Route(
+        "POST",
+        "/webhooks/hume",
+        receive_hume,
+        "Take in a webhook of the voice provider",
+        request=HumeWebhook,
+        response=Acknowledged,
+        headers={
+            SIGNATURE_HEADER: "HMAC-SHA256 over body, dot and timestamp, as lower-case hex.",
+            TIMESTAMP_HEADER: "Unix seconds; at most 180 from now.",
+        },
+        errors=(401, 503),
+        tags=("webhooks",),
+        description="Proven by its signature, not by an API key. A repetition is acknowledged and changes nothing.",
+    )
+]
