@@ -11,9 +11,9 @@ import structlog
 
 from common.events.backoff import Backoff
 from common.events.chat import Attempt, ReplyError
-from common.kernel.logs import redact_text
 from common.metrics import labelled
 from common.providers.breaker import Breaker
+from common.redaction import redact_text
 from llm_stream.metrics import ATTEMPT_SECONDS, ATTEMPTS, BREAKER_OPEN
 from llm_stream.models import Alias, Upstream
 from llm_stream.ports import Patience, UpstreamBroken, UpstreamBusy, UpstreamError, UpstreamRefused
