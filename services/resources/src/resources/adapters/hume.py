@@ -6,8 +6,9 @@ from functools import partial
 from typing import Any, TypeVar
 
 from common.events.resources import Kind
+from common.providers.metrics import API_FALLBACKS
 from common.storage.postgres import Pool, transient
-from resources import metrics, store
+from resources import store
 from resources.adapters import hume_copy
 from resources.adapters.hume_api import LARGEST_PAGE, HumeApi, Shown, all_of
 from resources.adapters.hume_policy import PROVIDER, WRITE_BACKOFF, Budget
@@ -125,7 +126,7 @@ class HumeCatalogue:
         if known is None or (missing and any(each.status != "quarantined" for each in _items(known))):
             return None
         if not missing:
-            metrics.API_FALLBACKS.labels(PROVIDER).inc()
+            API_FALLBACKS.labels(PROVIDER).inc()
         return known
 
     async def _latest(self, budget: Budget, kind: Kind, id: str) -> Item:

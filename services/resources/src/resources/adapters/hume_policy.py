@@ -11,9 +11,9 @@ import pydantic
 from hume.core.api_error import ApiError
 
 from common.events.backoff import Backoff
+from common.providers import metrics
 from common.providers.breaker import Breaker
 from common.providers.retry_after import retry_after
-from resources import metrics
 from resources.ports import ProviderDown, Refused
 
 T = TypeVar("T")
