@@ -6,7 +6,10 @@ caller through while probing, or take a client's cancel for a verdict.
 
 import time
 from collections.abc import Callable
+from typing import Literal
 
+# What a breaker is doing: letting all through, none, or one.
+State = Literal["closed", "open", "probing"]
 FAILURES_TO_OPEN = 5
 OPEN_SECONDS = 5.0
 
@@ -30,21 +33,23 @@ class Breaker:
         self._rests_until = 0.0
 
     @property
-    def state(self) -> str:
-        """`closed`, `open` or `probing`."""
+    def state(self) -> State:
+        """What it does with calls; `probing` as soon as one may try."""
         if self._failures < self._threshold:
             return "closed"
         return "probing" if self._probing or self._clock() >= self._open_until else "open"
 
+    def would_enter(self) -> bool:
+        """Whether a call that came now might go through; nothing is taken."""
+        if self._failures < self._threshold:
+            return self.rests_for() == 0
+        return not self._probing and self.opens_in() == 0
+
     def try_enter(self) -> bool:
         """Whether a call may go through; while recovering only one may."""
-        if self._clock() < self._rests_until:
+        if not self.would_enter():
             return False
-        if self._failures < self._threshold:
-            return True
-        if self._probing or self._clock() < self._open_until:
-            return False
-        self._probing = True
+        self._probing = self._failures >= self._threshold
         return True
 
     def opens_in(self) -> float:
