@@ -62,18 +62,22 @@ class Budget:
         """Seconds that are left; negative when it is overdrawn."""
         return self.deadline - time.monotonic()
 
-    async def pause(self, backoff: Backoff, attempt: int, down: ProviderDown) -> None:
-        """Wait after failed try number `attempt` (from 1); raises `down` when no other would help.
+    def delay(self, backoff: Backoff, attempt: int, down: ProviderDown) -> float:
+        """Seconds to wait after failed try number `attempt` (from 1); raises `down` when no other would help.
 
-        Where the provider said when to come back, that is waited for, and the jitter of `backoff` on top: all who
-        were told the same must not come back in the same moment.
+        Where the provider said when to come back, it is that, and the jitter of `backoff` on top: all who were told
+        the same must not come back in the same moment.
         """
         delay = backoff.delay(attempt)
         if delay is not None and down.retry_after is not None:
             delay += down.retry_after
         if delay is None or _lasting(down) or self.left() - delay < MIN_TRY_SECONDS:
             raise down
-        await asyncio.sleep(delay)
+        return delay
+
+    async def pause(self, backoff: Backoff, attempt: int, down: ProviderDown) -> None:
+        """Wait until the next try; raises `down` when no other would help."""
+        await asyncio.sleep(self.delay(backoff, attempt, down))
 
 
 class Policy:
