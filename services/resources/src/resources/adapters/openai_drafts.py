@@ -8,8 +8,8 @@ from typing import Any
 import openai
 from openai.types.shared_params import ResponseFormatJSONObject
 
+from common.providers.metrics import API_CALLS, API_ERRORS, API_SECONDS
 from common.providers.retry_after import retry_after
-from resources.metrics import API_CALLS, API_ERRORS, API_SECONDS
 from resources.models import Drafting, Message
 from resources.ports import ProviderDown
 from resources.settings import ResourcesSettings
