@@ -110,6 +110,10 @@ class Policy:
         self._open = metrics.API_BREAKER_OPEN.labels(provider, account)
         self._show()
 
+    def unconfigured(self) -> Refused:
+        """The refusal (503) of what needs an account at the provider where there is none."""
+        return Refused(503, self._unconfigured, "provider_unconfigured", type="api_error")
+
     def begin(
         self, seconds: float | None = None, *, at_most: float | None = None, deadline: float | None = None
     ) -> Budget:
@@ -178,7 +182,7 @@ class Policy:
 
     def _enter(self, budget: Budget) -> None:
         if not self.record.configured:
-            raise Refused(503, self._unconfigured, "provider_unconfigured", type="api_error")
+            raise self.unconfigured()
         if budget.left() <= 0:
             raise no_answer(TimeoutError())
         if not self._breaker.try_enter():
