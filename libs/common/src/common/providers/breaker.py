@@ -6,10 +6,7 @@ caller through while probing, or take a client's cancel for a verdict.
 
 import time
 from collections.abc import Callable
-from typing import Literal
 
-# What a breaker is doing: letting all through, none, or one.
-State = Literal["closed", "open", "probing"]
 FAILURES_TO_OPEN = 5
 OPEN_SECONDS = 5.0
 
@@ -33,8 +30,8 @@ class Breaker:
         self._rests_until = 0.0
 
     @property
-    def state(self) -> State:
-        """What it does with calls; `probing` as soon as one may try."""
+    def state(self) -> str:
+        """`closed`, `open` or `probing`; the last as soon as one may try."""
         if self._failures < self._threshold:
             return "closed"
         return "probing" if self._probing or self._clock() >= self._open_until else "open"

@@ -6,13 +6,16 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Literal, cast
 
 from pydantic import BaseModel, Field
 
 from common.failures import ProviderDown, Refused
-from common.providers.breaker import Breaker, State
+from common.providers.breaker import Breaker
 from common.redaction import REDACTED, redact_text
 
+# Whether all may call, nobody, or one.
+BreakerState = Literal["closed", "open", "probing"]
 # The last calls of which the latency is told: enough for a median, few enough to follow a change.
 LATENCIES = 100
 MAX_ERROR_TEXT = 200
@@ -36,7 +39,7 @@ class ProviderStatus(BaseModel):
     account: str = Field(description="Whose account it is: an organisation, or `-` for all others.")
     configured: bool = Field(description="Whether there is a key; without one nothing is asked.")
     healthy: bool | None = Field(description="Whether the last call was answered; null before the first.")
-    breaker: State
+    breaker: BreakerState
     retry_in_seconds: float = Field(description="After how many seconds it may be asked again; 0 for now.")
     in_flight: int = Field(description="Calls under way.")
     latency_p50_seconds: float | None = Field(
@@ -95,7 +98,7 @@ class ProviderRecord:
             account=self.account,
             configured=self.configured,
             healthy=self._healthy,
-            breaker=self.breaker.state,
+            breaker=cast(BreakerState, self.breaker.state),
             retry_in_seconds=round(self.breaker.opens_in(), 1),
             in_flight=self._in_flight,
             latency_p50_seconds=statistics.median(self._latencies) if self._latencies else None,
