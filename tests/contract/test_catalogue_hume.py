@@ -13,10 +13,11 @@ from hume.tts.types import ReturnVoice
 from common.events.resources import Kind
 from common.failures import ProviderDown, Refused
 from common.providers.breaker import Breaker
+from common.providers.policy import CallLimits
 from common.storage.postgres import Pool, open_postgres
 from resources.adapters.hume.api import MAX_PAGES, Account, Shelf, all_of, hume_api, open_transport
+from resources.adapters.hume.call_policy import hume_policy
 from resources.adapters.hume.catalogue import HumeCatalogue
-from resources.adapters.hume.policy import Policy
 from resources.adapters.postgres.local_catalogue import LocalCatalogue
 from resources.adapters.postgres.provider_copy import PostgresCopy
 from resources.adapters.postgres.store import PostgresStore
@@ -69,11 +70,14 @@ async def arrange(url: str, key: str) -> AsyncIterator[Arrange]:
 
 
 @asynccontextmanager
-async def hume(pool: Pool, url: str, key: str, **policy: Any) -> AsyncIterator[World]:
+async def hume(
+    pool: Pool, url: str, key: str, *, breaker: Breaker | None = None, configured: bool = True, **limits: Any
+) -> AsyncIterator[World]:
     """A world whose provider never gets its breaker, unless a test brings one."""
-    policy.setdefault("breaker", Breaker(failures=10**9))
+    never = Breaker(failures=10**9)
+    policy = hume_policy(configured=configured, limits=CallLimits(**limits), breaker=breaker or never)
     async with open_transport() as transport:
-        api = hume_api(transport, Account(url, key), Policy(**policy))
+        api = hume_api(transport, Account(url, key), policy)
         copy = PostgresCopy(pool, HumeCatalogue.name)
         yield World(HumeCatalogue(PostgresStore(pool), copy, api), units_of(pool))
 

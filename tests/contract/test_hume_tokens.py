@@ -10,9 +10,10 @@ import pytest
 
 from common.failures import ProviderDown
 from common.providers.breaker import Breaker
+from common.providers.policy import CallLimits
 from resources.adapters.hume.account import Accounts, AccountsError, accounts_of
 from resources.adapters.hume.api import Account, open_transport
-from resources.adapters.hume.policy import Policy
+from resources.adapters.hume.call_policy import hume_policy
 from resources.adapters.hume.token_endpoint import HumeTokens
 from resources.hume.tokens import EARLY_SECONDS, Tokens
 from resources.settings import ResourcesSettings
@@ -72,7 +73,7 @@ async def tokens(provider: Provider, clock: Clock) -> AsyncIterator[Tokens]:
         source = HumeTokens(
             transport,
             Account(provider.url, provider.key, "secret"),
-            Policy(total_seconds=1, breaker=Breaker(failures=100)),
+            hume_policy(limits=CallLimits(total_seconds=1), breaker=Breaker(failures=100)),
         )
         opened = Tokens(source, clock=clock)
         yield opened
@@ -115,7 +116,7 @@ async def test_the_token_in_hand_serves_while_no_other_can_be_had(
 
 async def test_the_token_in_hand_serves_while_another_is_long_in_coming(provider: Provider, clock: Clock) -> None:
     async with open_transport() as transport:
-        source = HumeTokens(transport, Account(provider.url, provider.key, "secret"), Policy())
+        source = HumeTokens(transport, Account(provider.url, provider.key, "secret"), hume_policy())
         tokens = Tokens(source, clock=clock)
         first = await tokens.get()
         clock.ahead = 1800 - 60
@@ -148,7 +149,7 @@ async def test_refused_credentials_are_502_with_the_providers_status(
     await provider.arrange(*filter(None, [fault]))
     secret = "secret" if fault else "secret-invalid"
     async with open_transport() as transport:
-        source = HumeTokens(transport, Account(provider.url, provider.key, secret), Policy())
+        source = HumeTokens(transport, Account(provider.url, provider.key, secret), hume_policy())
         met = await refused(502, Tokens(source).get())
     assert met.details["provider_status"] == status
     assert provider.key not in met.message
@@ -158,7 +159,7 @@ async def test_refused_credentials_are_502_with_the_providers_status(
 async def test_without_credentials_it_is_unconfigured(provider: Provider) -> None:
     async with open_transport() as transport:
         for account in (Account(provider.url, ""), Account(provider.url, provider.key)):
-            met = await refused(503, Tokens(HumeTokens(transport, account, Policy())).get())
+            met = await refused(503, Tokens(HumeTokens(transport, account, hume_policy())).get())
             assert met.code == "provider_unconfigured"
 
 

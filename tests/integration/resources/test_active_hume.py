@@ -14,7 +14,7 @@ from common.clients.resources.client import BrokenSetError, ResourceClient
 from common.clients.resources.entries import scope_keys
 from common.events.resources import Pin, SetScope
 from common.storage.resp import Resp, open_resp
-from resources.adapters.hume.policy import READ_BACKOFF
+from resources.adapters.hume.call_policy import LIMITS
 from sandbox.app import serve
 from tests.support.active import PROJECT, Team, reading
 from tests.support.engines import new_database
@@ -22,7 +22,7 @@ from tests.support.resources import asking, started, world_on
 from tests.support.waiting import eventually
 
 STAMPEDE = 150
-MAX_TRIES = 1 + READ_BACKOFF.attempts
+MAX_TRIES = 1 + LIMITS.retries.attempts
 KEY = f"key-{uuid.uuid4().hex}"
 
 

@@ -19,6 +19,7 @@ METRICS = (
     ("every service, of the bus", "common.bus.metrics"),
     ("services that write to the database", "common.storage.watch"),
     ("services with an outbox", "common.bus.outbox"),
+    ("services that call providers", "common.providers.metrics"),
     ("services that read resources", "common.clients.resources.metrics"),
     ("gateway", "gateway.metrics"),
     ("llm-stream", "llm_stream.metrics"),

@@ -9,12 +9,9 @@ from typing import Any
 import structlog
 
 from common.events import trace
+from common.redaction import REDACTED, redact_text
 
 SECRET_NAMES = re.compile(r"authorization|api[-_]?key|password|secret|token$|cookie", re.IGNORECASE)
-# Bearer tokens, our own and OpenAI-style keys (whole, or with stars as providers quote them), and passwords inside
-# URLs, wherever they turn up in a text.
-SECRET_TEXTS = re.compile(r"(?i)bearer\s+\S+|\bs[kn]-[A-Za-z0-9_*.-]{6,}|(?<=:)[^:/@\s]+(?=@)")
-REDACTED = "[redacted]"
 
 
 def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -31,11 +28,6 @@ def add_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMappin
     if traceparent := trace.current():
         event["trace_id"] = trace.trace_id(traceparent)
     return event
-
-
-def redact_text(text: str) -> str:
-    """The text without what looks like a secret."""
-    return SECRET_TEXTS.sub(REDACTED, text)
 
 
 def _redacted(value: Any) -> Any:

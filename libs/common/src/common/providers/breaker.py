@@ -31,20 +31,22 @@ class Breaker:
 
     @property
     def state(self) -> str:
-        """`closed`, `open` or `probing`."""
+        """`closed`, `open` or `probing`; the last as soon as one may try."""
         if self._failures < self._threshold:
             return "closed"
         return "probing" if self._probing or self._clock() >= self._open_until else "open"
 
+    def would_enter(self) -> bool:
+        """Whether a call that came now might go through; nothing is taken."""
+        if self._failures < self._threshold:
+            return self.rests_for() == 0
+        return not self._probing and self.opens_in() == 0
+
     def try_enter(self) -> bool:
         """Whether a call may go through; while recovering only one may."""
-        if self._clock() < self._rests_until:
+        if not self.would_enter():
             return False
-        if self._failures < self._threshold:
-            return True
-        if self._probing or self._clock() < self._open_until:
-            return False
-        self._probing = True
+        self._probing = self._failures >= self._threshold
         return True
 
     def opens_in(self) -> float:

@@ -9,9 +9,9 @@ import structlog
 
 from common.events import chat
 from common.events.backoff import Backoff
-from common.kernel.logs import redact_text
 from common.metrics import labelled
 from common.providers.breaker import Breaker
+from common.redaction import redact_text
 from llm_stream.aliases import Upstream
 from llm_stream.answer.prepare import PreparedRequest
 from llm_stream.metrics import ATTEMPT_SECONDS, ATTEMPTS, BREAKER_OPEN

@@ -9,9 +9,9 @@ import openai
 from openai.types.shared_params import ResponseFormatJSONObject
 
 from common.failures import ProviderDown
+from common.providers.metrics import API_CALLS, API_ERRORS, API_SECONDS
 from common.providers.retry_after import retry_after
 from resources.drafting.drafting_port import Drafting, Message
-from resources.metrics import API_CALLS, API_ERRORS, API_SECONDS
 from resources.settings import ResourcesSettings
 
 PROVIDER = "drafting"

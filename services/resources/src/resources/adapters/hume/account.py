@@ -10,8 +10,8 @@ import httpx
 import structlog
 
 from resources.adapters.hume.api import Account, hume_api, open_transport
+from resources.adapters.hume.call_policy import hume_policy
 from resources.adapters.hume.catalogue import HumeCatalogue
-from resources.adapters.hume.policy import Policy
 from resources.adapters.hume.source import HumeSource
 from resources.adapters.hume.token_endpoint import HumeTokens
 from resources.deps import Provider
@@ -60,8 +60,8 @@ class Hume:
         self._transport = transport
         self._accounts = accounts
         # One each: what one organisation's account meets must not keep the others waiting.
-        self._policies = {org: Policy(account=org, configured=bool(a.api_key)) for org, a in accounts.named.items()}
-        self._rest = Policy(account=REST, configured=bool(accounts.of("").api_key))
+        self._policies = {org: hume_policy(org, configured=bool(a.api_key)) for org, a in accounts.named.items()}
+        self._rest = hume_policy(REST, configured=bool(accounts.of("").api_key))
         self._providers: dict[Account, Provider] = {}
         self.catalogues = {
             org: HumeCatalogue(store, copy, hume_api(transport, account, self._policies[org]))

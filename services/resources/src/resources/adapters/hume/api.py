@@ -14,7 +14,8 @@ from hume.core.request_options import RequestOptions
 
 from common.events.resource_terms import Kind
 from common.failures import ProviderDown, Refused
-from resources.adapters.hume.policy import PROVIDER, TIMEOUT, Budget, Policy
+from common.providers.policy import Budget, Policy
+from resources.adapters.hume.call_policy import BRIEF_SECONDS, PROVIDER, QUERY_SECONDS, TIMEOUT
 from resources.adapters.hume.shapes import whole
 from resources.ports import not_found
 
@@ -55,9 +56,18 @@ class HumeApi:
         }
         self._voices = client.tts.voices
         self._policy = policy
-        self.begin = policy.begin
-        self.begin_question = policy.begin_question
-        self.begin_brief = policy.begin_brief
+
+    def begin(self, seconds: float | None = None) -> Budget:
+        """The time of an operation, for which somebody waits longer than usual where `seconds` are given."""
+        return self._policy.begin(seconds)
+
+    def begin_query(self) -> Budget:
+        """The time of an operation that changes nothing."""
+        return self._policy.begin(at_most=QUERY_SECONDS)
+
+    def begin_brief(self) -> Budget:
+        """The time of an operation that can do without the provider."""
+        return self._policy.begin(at_most=BRIEF_SECONDS)
 
     # -- reading ---------------------------------------------------------------------------------------------------
 

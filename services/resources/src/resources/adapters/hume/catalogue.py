@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 
 from common.events.resource_terms import Kind
 from common.failures import ProviderDown, Refused
-from resources import metrics
+from common.providers.metrics import API_FALLBACKS
+from common.providers.policy import Budget
 from resources.adapters.hume.api import MAX_PAGE_SIZE, HumeApi, Shown, all_of
-from resources.adapters.hume.policy import PROVIDER, WRITE_BACKOFF, Budget
+from resources.adapters.hume.call_policy import PROVIDER, WRITE_BACKOFF
 from resources.adapters.hume.shapes import is_marked, item, marked
 from resources.ports import CatalogueTables, Item, Page, ProviderCopy, Store, Work, name_taken, not_found
 
@@ -101,7 +102,7 @@ class HumeCatalogue:
         That something is not there any more is not kept: a service that is switched off says so of everything.
         """
         seen = await self._copy.clock(org_id)
-        budget = self._api.begin_question() if await recall() is None else self._api.begin_brief()
+        budget = self._api.begin_query() if await recall() is None else self._api.begin_brief()
         try:
             found = await ask(budget)
         except (ProviderDown, Refused) as failure:
@@ -121,7 +122,7 @@ class HumeCatalogue:
         if known is None or (missing and any(each.status != "quarantined" for each in _items(known))):
             return None
         if not missing:
-            metrics.API_FALLBACKS.labels(PROVIDER).inc()
+            API_FALLBACKS.labels(PROVIDER).inc()
         return known
 
     async def _latest(self, budget: Budget, kind: Kind, id: str) -> Item:

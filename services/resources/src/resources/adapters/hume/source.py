@@ -5,8 +5,8 @@ from functools import partial
 
 from common.events.resource_terms import Kind
 from common.failures import Refused
+from common.providers.policy import Budget
 from resources.adapters.hume.api import MAX_PAGE_SIZE, HumeApi, all_of
-from resources.adapters.hume.policy import Budget
 from resources.adapters.hume.shapes import item
 from resources.ports import Item, Stock
 

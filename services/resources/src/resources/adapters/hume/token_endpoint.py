@@ -7,8 +7,9 @@ import httpx
 from hume.core.api_error import ApiError
 
 from common.failures import ProviderDown, Refused
+from common.providers.policy import Policy
 from resources.adapters.hume.api import Account
-from resources.adapters.hume.policy import Policy, unconfigured
+from resources.adapters.hume.call_policy import QUERY_SECONDS
 from resources.hume.tokens import Token
 
 PATH = "/oauth2-cc/token"
@@ -26,9 +27,9 @@ class HumeTokens:
 
     async def fetch(self) -> Token:
         if not self._account.api_key or not self._account.secret_key:
-            raise unconfigured()
+            raise self._policy.unconfigured()
         try:
-            answer = await self._policy.read(self._policy.begin_question(), "token", self._ask)
+            answer = await self._policy.read(self._policy.begin(at_most=QUERY_SECONDS), "token", self._ask)
         except Refused as refused:
             # Whatever it dislikes about the request is a matter of our credentials.
             raise Refused(
