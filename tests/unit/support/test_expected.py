@@ -12,7 +12,7 @@ from tests.support.sonant import ROOT
 
 FOUND = {"b": [1, {"ü": None}], "a": 0.5, "c": "text"}
 # A test as others write it, with the file beside it.
-SOURCE = '''
+SOURCE = """
 import pytest
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def expected_in():
 
 def test_it(expected):
     expected.matches("it.json", {"answer": 42})
-'''
+"""
 
 
 def test_what_was_written_is_what_is_wanted(tmp_path: Path) -> None:
