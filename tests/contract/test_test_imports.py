@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.sonant import ROOT
 
-SYSTEM = sorted((ROOT / "tests" / "system").glob("*.py"))
+SYSTEM = sorted((ROOT / "tests" / "system").rglob("*.py"))
 OURS = {"common", "gateway", "llm_stream", "resources", "telemetry", "sandbox", "sonant_cli"}
 # Declarations, which other teams install too, and the operator's tool, which starts the engines.
 FREE = ("common.events", "sonant_cli")
