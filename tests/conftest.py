@@ -3,6 +3,7 @@
 from hypothesis import settings
 
 pytest_plugins = [
+    "tests.support.expected",
     "tests.support.sonant",
     "tests.support.engines",
     "tests.support.kafka",

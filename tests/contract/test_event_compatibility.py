@@ -1,10 +1,9 @@
 """What readers of events may rely on: old records open with new code, new records satisfy old schemas.
 
-With SONANT_TEST_REFRESH=1 missing sample records are written to tests/data/events; existing ones are kept, since
-they stand for records that lie on somebody's log. Delete a file to have it written anew.
+With `--update-data` missing sample records are written to tests/data/events; existing ones are kept, since they stand
+for records that lie on somebody's log. Delete a file to have it written anew.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,9 @@ from common.events.envelope import Event, open_event
 from common.events.record import Partition, Received
 from common.events.registry import BY_NAME, EVENTS
 from common.events.spec import EventSpec, Payload
+from tests.support.expected import DATA, Expected
 
-SAMPLES = REPOSITORY / "tests" / "data" / "events"
-REFRESH = os.environ.get("SONANT_TEST_REFRESH") == "1"
+SAMPLES = DATA / "events"
 
 every_event = pytest.mark.parametrize("spec", EVENTS, ids=label)
 
@@ -76,19 +75,14 @@ def as_stored(event: Event[Any]) -> dict[str, Any]:
     return {"key": record.key, "headers": dict(record.headers), "value": orjson.loads(record.value)}
 
 
-def stored(spec: EventSpec[Any]) -> list[dict[str, Any]]:
-    path = SAMPLES / f"{label(spec)}.json"
-    if REFRESH and not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(orjson.dumps(current(spec), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    assert path.exists(), f"no sample records of {spec.name}: run this test once with SONANT_TEST_REFRESH=1"
-    samples: list[dict[str, Any]] = orjson.loads(path.read_bytes())
+def stored(spec: EventSpec[Any], expected: Expected) -> list[dict[str, Any]]:
+    samples: list[dict[str, Any]] = expected.sample(f"{SAMPLES.name}/{label(spec)}.json", lambda: current(spec))
     return samples
 
 
 @every_event
-def test_stored_records_open_with_todays_code_and_keep_every_field(spec: EventSpec[Any]) -> None:
-    samples = stored(spec)
+def test_stored_records_open_with_todays_code_and_keep_every_field(spec: EventSpec[Any], expected: Expected) -> None:
+    samples = stored(spec, expected)
     assert len(samples) >= 2, "the barest and the fullest payload"
     for sample in samples:
         received = Received(
@@ -114,8 +108,8 @@ def contains(new: Any, old: Any) -> bool:
 
 
 @every_event
-def test_stored_records_satisfy_the_frozen_schema(spec: EventSpec[Any]) -> None:
-    for sample in stored(spec):
+def test_stored_records_satisfy_the_frozen_schema(spec: EventSpec[Any], expected: Expected) -> None:
+    for sample in stored(spec, expected):
         validate(sample["value"], frozen(spec))
 
 

@@ -24,8 +24,8 @@ from common.events.resources import (
     Pins,
     SetScope,
 )
-from tests.support.resources import Caller, World, relayed
-from tests.support.waiting import eventually
+from tests.support.resources import Caller, published
+from tests.support.service import World
 
 PROJECT = "project-1"
 SCHEMA = {"type": "object", "properties": {"location": {"type": "string"}}, "required": ["location"]}
@@ -108,17 +108,12 @@ async def resolve(reader: ResourceClient, team: Team, user_id: str | None = None
     return found and found.json()
 
 
-async def questions(world: World, team: Team, spec: Any) -> int:
+async def queries(world: World, team: Team, spec: Any) -> int:
     """How often the service was asked about an organisation."""
-    return sum(e.spec == spec and e.payload.org_id == team.org_id for e in await world.told(RESOURCE_QUERIES))
+    return sum(e.spec == spec and e.payload.org_id == team.org_id for e in await world.events(RESOURCE_QUERIES))
 
 
 async def settled(world: World) -> None:
     """Wait until every fact so far has reached the cache."""
-    await relayed(world)
-
-    async def handled() -> bool:
-        [status] = await world.log.status([RESOURCE_EVENTS])
-        return status.lag == {"resources": 0}
-
-    await eventually(handled, timeout=30)
+    await published(world)
+    await world.handled(RESOURCE_EVENTS, "resources")

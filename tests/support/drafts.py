@@ -12,7 +12,8 @@ from common.events.reply import Reply
 from common.events.resources import RESOURCE_EVENTS, TOOL_DRAFT_REQUESTED, TOOL_STATUS_REQUESTED
 from sandbox import app as sandbox
 from tests.support.active import Team, new_team
-from tests.support.resources import Caller, World, asking, relayed, started
+from tests.support.resources import Caller, caller_of, published
+from tests.support.service import World, started
 
 WEATHER = {
     "description": "Tool to fetch weather data",
@@ -47,7 +48,7 @@ class Drafter:
 async def drafting(world: World, model: str, **settings: str) -> AsyncIterator[Drafter]:
     async with sandbox.serve() as url:
         own = {"SONANT_DRAFT_URL": f"{url}/v1", "SONANT_DRAFT_MODEL": model, **settings}
-        async with started(world, settings=own) as running, asking(world) as caller:
+        async with started(world, "resources", settings=own) as running, caller_of(world) as caller:
             await running.ready()
             yield Drafter(caller, url, model)
 
@@ -71,9 +72,9 @@ def codes(reply: Reply[Any]) -> set[str]:
 
 async def actions(world: World, org_id: str) -> tuple[list[str], list[str]]:
     """What was told about an organisation's tools, and what its audit trail says was done."""
-    await relayed(world)
-    changed = [event.payload for event in await world.told(RESOURCE_EVENTS) if event.spec.type == "resource.changed"]
-    done = [event.payload for event in await world.told(AUDIT)]
+    await published(world)
+    changed = [event.payload for event in await world.events(RESOURCE_EVENTS) if event.spec.type == "resource.changed"]
+    done = [event.payload for event in await world.events(AUDIT)]
     return (
         [fact.action for fact in changed if fact.org_id == org_id and fact.kind == "tool"],
         [entry.action for entry in done if entry.org_id == org_id and entry.action.startswith("tool.")],

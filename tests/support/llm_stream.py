@@ -2,25 +2,19 @@
 
 import asyncio
 import json
-import os
 import signal
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
-import orjson
 import pytest
 
-from common.bus.live.frames import Frame, FrameKind
 from common.bus.live.reader import LiveReader
-from common.bus.live.waiter import Waiter
 from common.bus.live.writer import LiveWriter, open_writer
 from common.bus.valkey import ValkeyLog
 from common.events.chat import (
@@ -37,11 +31,32 @@ from common.events.envelope import Event, open_event
 from common.events.registry import BY_NAME
 from common.storage.redis import open_redis
 from sandbox import app as sandbox
+from tests.support.heard import Exchange, Heard
 from tests.support.mailbox import open_mailbox
-from tests.support.sonant import free_port
+from tests.support.scripted import Scripted, blocked_port, chunk, messages, scripted, sse
+from tests.support.service import numbered, process_of
 from tests.support.waiting import eventually
 
-# Other suites share the engine; the service keeps its position under fixed names, so it gets a number of its own.
+__all__ = [
+    "HELLO",
+    "HELLO_TEXT",
+    "PATIENCE",
+    "VALKEY_DATABASE",
+    "AliasUnderTest",
+    "Exchange",
+    "Heard",
+    "Scripted",
+    "World",
+    "alias_table",
+    "blocked_port",
+    "chunk",
+    "messages",
+    "scripted",
+    "serving",
+    "sse",
+]
+
+# The one service of the session keeps its position under fixed names: no other world may be emptied under it.
 VALKEY_DATABASE = 8
 # Short, so that silence is over soon; long enough for a busy machine to answer within.
 PATIENCE = {"first_byte_timeout": 0.6, "idle_timeout": 0.6, "connect_timeout": 0.6, "whole_timeout": 0.6}
@@ -56,112 +71,6 @@ class AliasUnderTest:
     name: str
     models: tuple[str, ...]
     upstreams: tuple[str, ...]
-
-
-@dataclass
-class Heard:
-    """What the client of one turn was sent."""
-
-    frames: list[Frame] = field(default_factory=list)
-
-    def _of(self, kind: FrameKind) -> list[bytes]:
-        return [frame.payload for frame in self.frames if frame.kind == kind]
-
-    @property
-    def headers(self) -> dict[str, str] | None:
-        """The headers an answer began with; None where it never began."""
-        started = self._of(FrameKind.START)
-        return dict(orjson.loads(started[0])["headers"]) if started else None
-
-    @property
-    def messages(self) -> list[bytes]:
-        """The SSE messages, without their ids."""
-        found = []
-        for frame in self.frames:
-            if frame.kind == FrameKind.DATA:
-                head, _, data = frame.payload.partition(b"\n")
-                assert head == b"id: %d" % frame.number
-                assert data.startswith(b"data: ")
-                assert data.endswith(b"\n\n")
-                found.append(data[6:-2])
-        return found
-
-    @property
-    def done(self) -> bool:
-        """Whether the stream was closed as complete; `[DONE]` may only stand at its end."""
-        messages = self.messages
-        assert b"[DONE]" not in messages[:-1]
-        return bool(messages) and messages[-1] == b"[DONE]"
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        return [orjson.loads(message) for message in self.messages if message != b"[DONE]"]
-
-    @property
-    def chunks(self) -> list[dict[str, Any]]:
-        return [event for event in self.events if "error" not in event]
-
-    @property
-    def error(self) -> dict[str, Any] | None:
-        """The in-band error; it may only stand at the end."""
-        errors = [event["error"] for event in self.events if "error" in event]
-        assert len(errors) <= 1
-        assert not errors or "error" in self.events[-1]
-        return errors[0] if errors else None
-
-    def choices(self, index: int = 0) -> list[dict[str, Any]]:
-        return [choice for chunk in self.chunks for choice in chunk["choices"] if choice["index"] == index]
-
-    def text(self, index: int = 0) -> str:
-        """What was said: of a stream or of a whole answer."""
-        if self.whole is not None:
-            return str(self.whole["choices"][index]["message"]["content"])
-        return "".join(choice["delta"].get("content") or "" for choice in self.choices(index))
-
-    def finish_reasons(self) -> list[str]:
-        said = self.whole["choices"] if self.whole is not None else [c for e in self.chunks for c in e["choices"]]
-        return [choice["finish_reason"] for choice in said if choice["finish_reason"] is not None]
-
-    @property
-    def whole(self) -> dict[str, Any] | None:
-        """The body of an answer that was not streamed."""
-        data = self._of(FrameKind.DATA)
-        return dict(orjson.loads(data[0])) if data and not data[0].startswith(b"id: ") else None
-
-    @property
-    def end(self) -> dict[str, Any]:
-        """How it ended; END is the last frame and the only one of its kind."""
-        ends = self._of(FrameKind.END)
-        assert len(ends) == 1
-        assert self.frames[-1].kind == FrameKind.END
-        return dict(orjson.loads(ends[0]))
-
-
-class Exchange:
-    """One request under way."""
-
-    def __init__(self, request_id: str, session_id: str, waiter: Waiter) -> None:
-        self.id = request_id
-        self.session_id = session_id
-        self.heard = Heard()
-        self._waiter = waiter
-
-    async def hears(self, frames: int) -> None:
-        """Wait until that many frames have come."""
-        while len(self.heard.frames) < frames:
-            await self._more()
-
-    async def ended(self) -> Heard:
-        """Wait for the end."""
-        while not self.heard.frames or self.heard.frames[-1].kind != FrameKind.END:
-            await self._more()
-        return self.heard
-
-    async def _more(self) -> None:
-        # The head of an answer that is taken up wakes too.
-        frames = await self._waiter.frames(30.0) or await self._waiter.frames(30.0)
-        assert frames, f"no frame came after {self.heard.frames[-1:]}"
-        self.heard.frames += frames
 
 
 class World:
@@ -362,47 +271,23 @@ def _assignments(values: dict[str, Any]) -> Iterator[str]:
 @asynccontextmanager
 async def serving(world: World, url: str) -> AsyncIterator[None]:
     """Run the service until the block ends; it must then stop by itself, in good order."""
-    port = free_port()
-    world.ops = f"http://127.0.0.1:{port}"
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("SONANT_")},
+    variables = {
         "SONANT_LOG_URL": url,
         "SONANT_REDIS_URL": url,
         "SONANT_MODELS_FILE": str(world.models_file),
-        "SONANT_OPS_PORT": str(port),
         "SONANT_INSTANCE": "llm-under-test",
-        "SONANT_DRAIN_SECONDS": "1",
         "LLM_TEST_REFUSED_KEY": "sk-invalid",
     }
-    with world.output.open("ab") as output:
-        world.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "llm_stream", env=environment, stdout=output, stderr=output
-        )
-    try:
-        await eventually(lambda: _ready(world), timeout=30)
+    async with process_of("llm_stream", world.output, variables) as running:
+        world.process, world.ops = running.process, running.ops_url
+        await running.ready()
         yield
-        world.process.terminate()
-        assert await asyncio.wait_for(world.process.wait(), 15) == 0, world.output.read_text()[-2000:]
-    finally:
-        if world.process.returncode is None:
-            world.process.kill()
-            await world.process.wait()
-
-
-async def _ready(world: World) -> bool:
-    assert world.process is not None
-    assert world.process.returncode is None, world.output.read_text()[-2000:]
-    try:
-        async with world.http.get(f"{world.ops}/readyz") as response:
-            return response.status == 200
-    except aiohttp.ClientError:
-        return False
 
 
 @pytest.fixture(scope="session")
 async def _llm_service(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     """One service for the session; tests keep apart by aliases of their own."""
-    url = urlsplit(valkey_url)._replace(path=f"/{VALKEY_DATABASE}").geturl()
+    url = numbered(valkey_url, VALKEY_DATABASE)
     models_file = tmp_path_factory.mktemp("llm-stream") / "models.toml"
     async with open_redis(url) as redis, open_writer(url) as live, open_mailbox(url) as reader:
         async with aiohttp.ClientSession() as http, sandbox.serve() as address:
@@ -420,96 +305,3 @@ async def llm_world(_llm_service: World) -> AsyncIterator[World]:
     """The service with aliases of this test alone."""
     yield _llm_service
     _llm_service.forget()
-
-
-# -- an upstream that says exactly these bytes ----------------------------------------------------------------------
-
-
-class Scripted:
-    """An upstream that answers every connection's requests from a list of scripts, one after the other."""
-
-    def __init__(self, scripts: Sequence[Sequence[bytes | float]]) -> None:
-        self._scripts = list(scripts)
-        self.url = ""
-        self.connections = 0
-        self.requests: list[dict[str, Any]] = []
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        try:
-            while (script := await self._asked(reader)) is not None:
-                for step in script:
-                    await self._take(step, writer)
-                if b"content-length" not in _head(script) and b"chunked" not in _head(script):
-                    # Only its end tells where such an answer ends.
-                    return
-        except (ConnectionError, asyncio.IncompleteReadError):
-            return  # the service has left
-        finally:
-            writer.close()
-
-    async def _take(self, step: bytes | float, writer: asyncio.StreamWriter) -> None:
-        if isinstance(step, bytes):
-            writer.write(step)
-            await writer.drain()
-        else:
-            await asyncio.sleep(step)
-
-    async def _asked(self, reader: asyncio.StreamReader) -> Sequence[bytes | float] | None:
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
-        self.requests.append(orjson.loads(await reader.readexactly(length)))
-        return self._scripts.pop(0) if self._scripts else None
-
-
-def _head(script: Sequence[bytes | float]) -> bytes:
-    return script[0] if isinstance(script[0], bytes) else b""
-
-
-@asynccontextmanager
-async def scripted(*scripts: Sequence[bytes | float]) -> AsyncIterator[Scripted]:
-    """Serve scripts of bytes and pauses (seconds); where they are used up the connection is closed."""
-    upstream = Scripted(scripts)
-    server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
-    upstream.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-    async with server:
-        yield upstream
-
-
-def sse(*payloads: dict[str, Any] | bytes) -> bytes:
-    """A whole streamed answer of an upstream: its head and these messages."""
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
-    return head + messages(*payloads)
-
-
-def messages(*payloads: dict[str, Any] | bytes) -> bytes:
-    """Server-sent events with these data."""
-    parts = [payload if isinstance(payload, bytes) else orjson.dumps(payload) for payload in payloads]
-    return b"".join(b"data: " + part + b"\n\n" for part in parts)
-
-
-def chunk(content: str | None = None, finish: str | None = None, index: int = 0, **delta: Any) -> dict[str, Any]:
-    """A chunk of a streamed answer."""
-    said = delta if content is None else {"content": content, **delta}
-    choice = {"index": index, "delta": said, "finish_reason": finish}
-    return {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "scripted", "choices": [choice]}
-
-
-@contextmanager
-def blocked_port() -> Iterator[int]:
-    """A port whose connections are neither accepted nor refused."""
-    import socket
-
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        port = int(listener.getsockname()[1])
-        fillers = [socket.socket() for _ in range(3)]
-        try:
-            for filler in fillers:
-                filler.setblocking(False)
-                filler.connect_ex(("127.0.0.1", port))
-            yield port
-        finally:
-            for filler in fillers:
-                filler.close()

@@ -18,12 +18,7 @@ import aiohttp
 import httpx
 import orjson
 
-from common.bus.connect import open_log
-from common.bus.port import BusUnavailableError, Log, TopicStatus
-from common.events.chat import CHAT_EVENTS, CHAT_REQUESTS
-from common.events.record import Received
-from common.kernel.settings import CommonSettings
-from common.storage.redis import UNAVAILABLE, open_redis
+from tests.support.log import QUIET_SECONDS, Fact, facts, log_of, quiet
 from tests.support.sonant import Sonant
 from tests.support.waiting import eventually
 
@@ -34,9 +29,7 @@ PAUSE_SECONDS = 0.1
 # The gateway's word for "not accepted, come back": such a request must leave no fact.
 NOT_ACCEPTED = "unavailable"
 WORDS = 24
-QUIET_SECONDS = 45.0
 BACK_SECONDS = 30.0
-PAGE = 1000
 
 
 class End(StrEnum):
@@ -271,61 +264,6 @@ def open_account(system: Sonant) -> Account:
     body = {"name": "load", "organization": org_id}
     created = httpx.post(f"{system.url}/v1/admin/keys", headers=system.headers, json=body, timeout=10.0).json()
     return Account(org_id, created["id"], created["key"])
-
-
-@dataclass(frozen=True)
-class Fact:
-    """One fact on the log: how a turn ended."""
-
-    id: str
-    kind: str
-    marker: str
-    payload: dict[str, Any]
-
-
-@asynccontextmanager
-async def log_of(system: Sonant) -> AsyncIterator[Log]:
-    """The log of a running system, read from outside."""
-    urls = orjson.loads((system.data_dir / "urls.json").read_bytes())
-    settings = CommonSettings(log_url=urls["log"], redis_url=urls["redis"])
-    async with open_redis(settings.redis_url) as redis, open_log(settings, redis) as log:
-        yield log
-
-
-async def facts(log: Log, org_id: str) -> list[Fact]:
-    """Every fact about turns of an organisation, in the order of the log."""
-    found: list[Fact] = []
-    after: dict[int, str] = {}
-    while records := await log.read(CHAT_EVENTS, limit=PAGE, after=after):
-        found += [_fact(record) for record in records]
-        after |= {record.partition.number: record.offset for record in records}
-    return [fact for fact in found if fact.payload["org_id"] == org_id]
-
-
-def _fact(record: Received) -> Fact:
-    payload = orjson.loads(record.value)
-    kind = record.headers["event-type"].partition("/")[0].rpartition(".")[2]
-    return Fact(record.headers["event-id"], kind, payload["session_id"], payload)
-
-
-async def quiet(log: Log) -> None:
-    """Wait until every request was handled and every fact stored."""
-    seen: Sequence[TopicStatus] | Exception = []
-
-    async def nothing_waits() -> bool:
-        nonlocal seen
-        try:
-            seen = await log.status([CHAT_REQUESTS, CHAT_EVENTS])
-        except (BusUnavailableError, *UNAVAILABLE) as error:
-            seen = error
-            return False
-        # A group that has not committed anything is not listed: both must be there.
-        return len(seen) == 2 and all(topic.lag and not any(topic.lag.values()) for topic in seen)
-
-    try:
-        await eventually(nothing_waits, timeout=QUIET_SECONDS, interval=0.1)
-    except AssertionError as error:
-        raise AssertionError(f"work is left over: {seen}") from error
 
 
 def usage(system: Sonant, account: Account) -> Counter[str]:

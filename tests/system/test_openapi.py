@@ -4,36 +4,18 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
 import schemathesis
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
-from common.kernel.health import Health
-from gateway.app import build_app
-from gateway.settings import GatewaySettings
+from tests.support.expected import Expected
+from tests.support.openapi import METHODS, UNDOCUMENTED, operations, surface
 from tests.support.sonant import Sonant
 
 SCOPES = ["chat", "resources", "media", "ingest", "admin"]
-METHODS = {"get", "post", "put", "patch", "delete"}
-# Served beside the API and described by what they are: the documents themselves, the page that shows them, and
-# what operators ask. They answer 200 without a key.
-UNDOCUMENTED = {
-    "/openapi.json": "application/json",
-    "/asyncapi.json": "application/json",
-    "/docs": "text/html",
-    "/docs/openapi.json": "application/json",
-    "/docs/start.js": "text/javascript",
-    "/docs/swagger-ui.css": "text/css",
-    "/docs/swagger-ui-bundle.js": "text/javascript",
-    "/docs/favicon-32x32.png": "image/png",
-    "/healthz": "application/json",
-    "/readyz": "application/json",
-    "/metrics": "text/plain",
-}
 SIGNED = {"/webhooks/hume"}
 # These two end keys. Schemathesis learns ids from answers: beside the operation that lists keys they would end the
 # key of the run itself. On their own they run in full.
@@ -70,10 +52,6 @@ def new_key(sonant: Sonant, organization: str) -> str:
     return key
 
 
-def operations(document: dict[str, Any]) -> set[tuple[str, str]]:
-    return {(method, path) for path, item in document["paths"].items() for method in item if method in METHODS}
-
-
 def filled(path: str) -> str:
     """The path with something in the place of its variables."""
     return re.sub(r"\{\w+\}", "none", path)
@@ -95,15 +73,8 @@ def test_every_documented_path_answers_the_documented_methods_and_no_other(
         assert allowed == {method for method in item if method in METHODS}, path
 
 
-def test_every_route_of_the_application_is_documented(document: dict[str, Any]) -> None:
-    """Seen from inside: from outside, a route nobody asks for cannot be told from one that is not there."""
-    settings = GatewaySettings(instance="gateway-0")
-    # Routes are declared without looking at what their views will need.
-    deps = SimpleNamespace(settings=settings, keys=SimpleNamespace(identify=None))
-    app = build_app(cast("Any", SimpleNamespace(health=Health())), cast("Any", deps))
-    routes = {(route.method.lower(), route.resource.canonical) for route in app.router.routes() if route.resource}
-    beside = {(method, path) for path in UNDOCUMENTED for method in ("get", "head")}
-    assert routes == operations(document) | beside
+def test_the_public_surface_is_the_expected_one(document: dict[str, Any], expected: Expected) -> None:
+    expected.matches("openapi.json", surface(document))
 
 
 def test_what_is_served_beside_the_api_needs_no_key(sonant: Sonant) -> None:

@@ -7,10 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from common.bus.connect import open_log
 from common.events.webhooks import WEBHOOK_EVENTS
-from common.kernel.settings import CommonSettings
-from common.storage.redis import open_redis
+from tests.support.log import log_of
 from tests.support.sonant import WEBHOOK_KEYS, Sonant
 
 
@@ -25,9 +23,7 @@ def deliver(sonant: Sonant, event: dict[str, Any], **fields: Any) -> list[dict[s
 
 async def kept(sonant: Sonant, chat: str) -> list[dict[str, Any]]:
     """What of a chat is on the log."""
-    url = json.loads((sonant.data_dir / "urls.json").read_text())["log"]
-    settings = CommonSettings(log_url=url, redis_url=url)
-    async with open_redis(url) as redis, open_log(settings, redis) as log:
+    async with log_of(sonant) as log:
         records = await log.read(WEBHOOK_EVENTS, limit=10_000)
     return [event for record in records if (event := json.loads(record.value))["body"].get("chat_id") == chat]
 

@@ -76,12 +76,6 @@ class Desk:
         return [webhook for webhook in found if self.chat in webhook["delivery_key"] + str(webhook["body"])]
 
 
-@pytest.fixture
-async def redis(valkey_url: str) -> AsyncIterator[Redis]:
-    async with open_redis(valkey_url) as opened:
-        yield opened
-
-
 @asynccontextmanager
 async def logging_to(url: str) -> AsyncIterator[Log]:
     settings = GatewaySettings(instance="gateway-0", log_url=url, redis_url=url)

@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,32 +26,19 @@ from common.events.resources import (
     SetScope,
 )
 from tests.support.active import PROJECT, Team, new_team, reading, resolve
-from tests.support.engines import new_database
-from tests.support.resources import Caller, World, relayed, service, world_on
+from tests.support.resources import Caller, published
+from tests.support.service import World
 
 
 @pytest.fixture(scope="module")
-async def world(valkey_url: str, postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    output: Path = tmp_path_factory.mktemp("active")
-    async with new_database(postgres_url, "active") as url, world_on(valkey_url, url, output) as world:
-        yield world
-
-
-@pytest.fixture(scope="module")
-async def caller(world: World) -> AsyncIterator[Caller]:
-    async with service(world) as caller:
-        yield caller
-
-
-@pytest.fixture(scope="module")
-async def reader(caller: Caller) -> AsyncIterator[ResourceClient]:
-    async with reading(caller) as reader:
+async def reader(shared: Caller) -> AsyncIterator[ResourceClient]:
+    async with reading(shared) as reader:
         yield reader
 
 
 @pytest.fixture
-def team(caller: Caller) -> Team:
-    return new_team(caller)
+def team(shared: Caller) -> Team:
+    return new_team(shared)
 
 
 def code(reply: Reply[Any]) -> tuple[int, str]:
@@ -111,10 +97,10 @@ async def test_nothing_is_switched_to_what_is_not_there(team: Team, slot: str) -
     assert (await history(team))["data"] == []
 
 
-async def test_what_has_the_wrong_kind_or_owner_is_not_there(team: Team, caller: Caller) -> None:
+async def test_what_has_the_wrong_kind_or_owner_is_not_there(team: Team, shared: Caller) -> None:
     pins = await team.pins()
     assert code(await team.switch(pins.model_copy(update={"prompt": pins.config}))) == (404, "not_found")
-    stranger = new_team(caller)
+    stranger = new_team(shared)
     assert code(await stranger.switch(pins)) == (404, "not_found")
 
 
@@ -144,17 +130,17 @@ async def test_places_that_cannot_be_are_refused(team: Team, place: SetScope) ->
 
 async def test_a_switch_leaves_an_audit_entry_and_a_fact(team: Team, world: World) -> None:
     await team.switch(await team.pins())
-    await relayed(world)
+    await published(world)
     entries = (await team.caller.ask(AUDIT_LIST_REQUESTED, limit=1)).body["data"]
     target = f"active:{PROJECT}:{team.caller.user_id}"
     assert [(entry["action"], entry["target"], entry["before"]) for entry in entries] == [
         ("active.switch", target, None)
     ]
     assert entries[0]["after"]
-    facts = [event for event in await world.told(RESOURCE_EVENTS) if event.payload.org_id == team.org_id]
+    facts = [event for event in await world.events(RESOURCE_EVENTS) if event.payload.org_id == team.org_id]
     [switched] = [event.payload for event in facts if event.spec == ACTIVE_SWITCHED]
     assert (switched.place, switched.revision) == (team.place, 1)
-    assert [e.payload.target for e in await world.told(AUDIT) if e.payload.org_id == team.org_id].count(target) == 1
+    assert [e.payload.target for e in await world.events(AUDIT) if e.payload.org_id == team.org_id].count(target) == 1
 
 
 async def test_what_follows_the_latest_moves_with_it_and_a_pin_does_not(team: Team, reader: ResourceClient) -> None:
@@ -244,9 +230,9 @@ async def test_a_place_that_was_cleared_counts_on(team: Team) -> None:
     assert (await team.switch(await team.pins(), if_match=0)).body["revision"] == 2
 
 
-async def test_a_set_is_nobody_elses(team: Team, reader: ResourceClient, caller: Caller) -> None:
+async def test_a_set_is_nobody_elses(team: Team, reader: ResourceClient, shared: Caller) -> None:
     await team.switch(await team.pins(), SetScope(layer="organization"))
-    stranger = new_team(caller)
+    stranger = new_team(shared)
     assert await resolve(reader, stranger) is None
     assert (await history(stranger))["data"] == []
     assert code(await stranger.roll_back(1)) == (404, "not_found")

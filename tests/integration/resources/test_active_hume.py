@@ -18,7 +18,8 @@ from resources.adapters.hume.call_policy import LIMITS
 from sandbox.app import serve
 from tests.support.active import PROJECT, Team, reading
 from tests.support.engines import new_database
-from tests.support.resources import asking, started, world_on
+from tests.support.resources import caller_of
+from tests.support.service import started, world_on
 from tests.support.waiting import eventually
 
 STAMPEDE = 150
@@ -95,8 +96,8 @@ async def here(
         settings = {f"SONANT_{name}": value for name, value in own.items()}
         settings["SONANT_RESOURCE_CACHE_SECONDS"] = getattr(request, "param", "1")
         async with (
-            started(world, settings=settings) as service,
-            asking(world) as caller,
+            started(world, "resources", settings=settings) as service,
+            caller_of(world) as caller,
             reading(caller) as reader,
             open_resp(world.redis_url) as cache,
         ):

@@ -4,7 +4,6 @@ import asyncio
 import random
 import uuid
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,9 +24,10 @@ from common.events.resources import (
 )
 from common.storage.resp import Resp, open_resp
 from sonant_cli.engines import valkey
-from tests.support.active import PROJECT, Team, new_team, questions, reading, resolve, settled
-from tests.support.engines import new_database, running
-from tests.support.resources import Caller, World, service, world_on
+from tests.support.active import PROJECT, Team, new_team, queries, reading, resolve, settled
+from tests.support.engines import running
+from tests.support.resources import Caller
+from tests.support.service import World
 from tests.support.waiting import eventually
 
 READERS = 1_000
@@ -37,23 +37,10 @@ STAMPEDE = 500
 FOLLOWERS = 120
 
 
-@pytest.fixture(scope="module")
-async def world(valkey_url: str, postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    output: Path = tmp_path_factory.mktemp("cache")
-    async with new_database(postgres_url, "cache") as url, world_on(valkey_url, url, output) as world:
-        yield world
-
-
-@pytest.fixture(scope="module")
-async def caller(world: World) -> AsyncIterator[Caller]:
-    async with service(world) as caller:
-        yield caller
-
-
 @pytest.fixture
-async def reader(caller: Caller) -> AsyncIterator[ResourceClient]:
+async def reader(shared: Caller) -> AsyncIterator[ResourceClient]:
     """A process that has read nothing yet."""
-    async with reading(caller) as reader:
+    async with reading(shared) as reader:
         yield reader
 
 
@@ -100,9 +87,9 @@ async def session(reader: ResourceClient, team: Team, over: asyncio.Event) -> li
         await asyncio.sleep(random.random() * 0.05)
 
 
-async def test_readers_see_whole_sets_and_never_an_older_one_while_sets_are_switched(caller: Caller) -> None:
-    team, over = new_team(caller), asyncio.Event()
-    async with reading(caller) as one, reading(caller) as other:
+async def test_readers_see_whole_sets_and_never_an_older_one_while_sets_are_switched(shared: Caller) -> None:
+    team, over = new_team(shared), asyncio.Event()
+    async with reading(shared) as one, reading(shared) as other:
         sets = [await marked(team, f"mark-{number}") for number in range(5)]
         await team.switch(sets[0])
         sessions = [asyncio.create_task(session((one, other)[n % 2], team, over)) for n in range(READERS)]
@@ -115,32 +102,32 @@ async def test_readers_see_whole_sets_and_never_an_older_one_while_sets_are_swit
             assert revisions[-1] == SWITCHES
 
 
-async def test_a_cold_stampede_asks_once(world: World, caller: Caller, reader: ResourceClient, redis: Resp) -> None:
-    team = new_team(caller)
+async def test_a_cold_stampede_asks_once(world: World, shared: Caller, reader: ResourceClient, redis: Resp) -> None:
+    team = new_team(shared)
     await team.switch(await team.pins())
     await settled(world)
     await redis.execute("DEL", scope_key(team.org_id, PROJECT, team.caller.user_id))
     found = await asyncio.gather(*(resolve(reader, team) for _ in range(STAMPEDE)))
     assert {each["revision"] for each in found} == {1}
-    assert await questions(world, team, ACTIVE_RESOLVE_REQUESTED) == 1
+    assert await queries(world, team, ACTIVE_RESOLVE_REQUESTED) == 1
 
 
-async def test_an_empty_place_is_asked_about_once(world: World, caller: Caller, reader: ResourceClient) -> None:
-    team = new_team(caller)
+async def test_an_empty_place_is_asked_about_once(world: World, shared: Caller, reader: ResourceClient) -> None:
+    team = new_team(shared)
     assert await asyncio.gather(*(resolve(reader, team) for _ in range(STAMPEDE))) == [None] * STAMPEDE
     assert await resolve(reader, team) is None
-    assert await questions(world, team, ACTIVE_RESOLVE_REQUESTED) == 1
+    assert await queries(world, team, ACTIVE_RESOLVE_REQUESTED) == 1
     switched = await team.switch(await team.pins())
     assert await resolve(reader, team) == switched.body
-    assert await questions(world, team, ACTIVE_RESOLVE_REQUESTED) == 1
+    assert await queries(world, team, ACTIVE_RESOLVE_REQUESTED) == 1
 
 
-async def test_versions_are_read_through_the_cache(world: World, caller: Caller, reader: ResourceClient) -> None:
-    team = new_team(caller)
+async def test_versions_are_read_through_the_cache(world: World, shared: Caller, reader: ResourceClient) -> None:
+    team = new_team(shared)
     id = await team.create("prompt", text="first")
     found = await asyncio.gather(*(reader.versions.get(team.org_id, "prompt", id) for _ in range(STAMPEDE)))
     assert {each.json()["prompt"]["text"] for each in found} == {"first"}
-    assert await questions(world, team, RESOURCE_GET_REQUESTED) == 1
+    assert await queries(world, team, RESOURCE_GET_REQUESTED) == 1
     await team.version("prompt", id, text="second")
     assert (await reader.versions.get(team.org_id, "prompt", id)).json()["prompt"]["text"] == "second"
     assert (await reader.versions.get(team.org_id, "prompt", id, 0)).json()["prompt"]["text"] == "first"
@@ -150,14 +137,14 @@ async def test_versions_are_read_through_the_cache(world: World, caller: Caller,
         assert told["name"] == "another name"
     missing = await reader.versions.get(team.org_id, "prompt", id, 7)
     assert (missing.status, missing.json()["error"]["code"]) == (404, "not_found")
-    asked = await questions(world, team, RESOURCE_GET_REQUESTED)
+    asked = await queries(world, team, RESOURCE_GET_REQUESTED)
     assert (await reader.versions.get(team.org_id, "prompt", id, 7)).status == 404
-    assert await questions(world, team, RESOURCE_GET_REQUESTED) == asked
-    assert (await reader.versions.get(new_team(caller).org_id, "prompt", id)).status == 404
+    assert await queries(world, team, RESOURCE_GET_REQUESTED) == asked
+    assert (await reader.versions.get(new_team(shared).org_id, "prompt", id)).status == 404
 
 
-async def test_a_new_version_reaches_everybody_who_follows_it(caller: Caller, reader: ResourceClient) -> None:
-    team = new_team(caller)
+async def test_a_new_version_reaches_everybody_who_follows_it(shared: Caller, reader: ResourceClient) -> None:
+    team = new_team(shared)
     pins = await team.pins()
     following = pins.model_copy(update={"prompt": Pin(id=pins.prompt.id)})
     users = [f"user-{number}" for number in range(FOLLOWERS)]
@@ -172,8 +159,8 @@ async def test_a_new_version_reaches_everybody_who_follows_it(caller: Caller, re
     await eventually(all_served, timeout=30)
 
 
-async def test_reads_and_the_way_of_a_switch_to_its_reader_are_measured(caller: Caller, reader: ResourceClient) -> None:
-    team = new_team(caller)
+async def test_reads_and_the_way_of_a_switch_to_its_reader_are_measured(shared: Caller, reader: ResourceClient) -> None:
+    team = new_team(shared)
     await team.switch(await team.pins())
     pins, before = await team.pins(), measured()
     await resolve(reader, team)
@@ -195,9 +182,9 @@ def measured() -> dict[str, float]:
 
 
 async def test_a_disabled_tool_leaves_every_set_and_can_be_pinned_nowhere(
-    caller: Caller, reader: ResourceClient
+    shared: Caller, reader: ResourceClient
 ) -> None:
-    team, default = new_team(caller), SetScope(layer="project", project_id=PROJECT)
+    team, default = new_team(shared), SetScope(layer="project", project_id=PROJECT)
     kept, bad = await team.create("tool"), await team.create("tool")
     await team.switch(await team.pins(kept, bad))
     await team.switch(await team.pins(bad), default)
@@ -218,8 +205,8 @@ async def test_a_disabled_tool_leaves_every_set_and_can_be_pinned_nowhere(
     assert bad not in [pin["id"] for pin in removed.body["pins"]["tools"]]
 
 
-async def test_a_late_fill_brings_nothing_back(caller: Caller, reader: ResourceClient, redis: Resp) -> None:
-    team = new_team(caller)
+async def test_a_late_fill_brings_nothing_back(shared: Caller, reader: ResourceClient, redis: Resp) -> None:
+    team = new_team(shared)
     key = scope_key(team.org_id, PROJECT, team.caller.user_id)
     await team.switch(await team.pins())
     old = Entry.unpack(await redis.execute("GET", key))
@@ -275,26 +262,26 @@ async def test_versions_that_are_not_there_do_not_fill_the_cache(world: World) -
 
 
 async def test_what_a_full_cache_does_not_take_is_answered_all_the_same(
-    world: World, caller: Caller, reader: ResourceClient, redis: Resp
+    world: World, shared: Caller, reader: ResourceClient, redis: Resp
 ) -> None:
-    team = new_team(caller)
+    team = new_team(shared)
     id = await team.create("prompt")
     await settled(world)
     key = version_key(team.org_id, "prompt", id)
     await redis.pipeline([Version(1, 0.0, 200, b"{}").put(key, number) for number in range(1, 1_100)])
     assert await redis.execute("HLEN", key) == 1_000
-    asked = await questions(world, team, RESOURCE_GET_REQUESTED)
+    asked = await queries(world, team, RESOURCE_GET_REQUESTED)
     for version in (None, 0):
         found = await reader.versions.get(team.org_id, "prompt", id, version)
         assert (found.status, found.json()["prompt"]["version"]) == (200, 0)
     assert (await reader.versions.get(team.org_id, "prompt", id, 5_000)).status == 404
-    assert await questions(world, team, RESOURCE_GET_REQUESTED) == asked + 3
+    assert await queries(world, team, RESOURCE_GET_REQUESTED) == asked + 3
 
 
 async def test_an_answer_that_a_change_overtook_is_not_given(
-    world: World, caller: Caller, reader: ResourceClient, redis: Resp
+    world: World, shared: Caller, reader: ResourceClient, redis: Resp
 ) -> None:
-    team = new_team(caller)
+    team = new_team(shared)
     id = await team.create("prompt")
     await settled(world)
     # A change that the service does not know of: whatever it says is from before.
@@ -317,9 +304,9 @@ async def test_places_where_nothing_is_on_do_not_fill_the_cache(world: World) ->
 
 
 async def test_a_cache_that_lost_its_last_writes_takes_no_reader_back(
-    world: World, caller: Caller, reader: ResourceClient, redis: Resp
+    world: World, shared: Caller, reader: ResourceClient, redis: Resp
 ) -> None:
-    team = new_team(caller)
+    team = new_team(shared)
     key = scope_key(team.org_id, PROJECT, team.caller.user_id)
     await team.switch(await team.pins())
     await settled(world)
@@ -334,9 +321,9 @@ async def test_a_cache_that_lost_its_last_writes_takes_no_reader_back(
 # -- what is wrong ----------------------------------------------------------------------------------------------------
 
 
-async def test_without_the_cache_a_read_fails_clearly_and_comes_back(world: World, caller: Caller) -> None:
+async def test_without_the_cache_a_read_fails_clearly_and_comes_back(world: World, shared: Caller) -> None:
     async with running(valkey) as engine:
-        async with open_resource_client(engine.url, Requester(world.log, caller.reader)) as reader:
+        async with open_resource_client(engine.url, Requester(world.log, shared.reader)) as reader:
             assert await reader.sets.resolve("org", "p", "u") is None
             await engine.stop()
             with pytest.raises(BusUnavailableError):
@@ -348,10 +335,10 @@ async def test_without_the_cache_a_read_fails_clearly_and_comes_back(world: Worl
 
 
 async def test_what_cannot_be_served_whole_is_not_served(
-    world: World, caller: Caller, reader: ResourceClient, redis: Resp
+    world: World, shared: Caller, reader: ResourceClient, redis: Resp
 ) -> None:
     """A provider's own console may delete what is pinned."""
-    team = new_team(caller)
+    team = new_team(shared)
     pins = await team.pins()
     await team.switch(pins)
     await settled(world)
@@ -363,9 +350,9 @@ async def test_what_cannot_be_served_whole_is_not_served(
 
 @pytest.mark.parametrize("broken", ["candidate", "current"])
 async def test_of_a_rollout_what_is_whole_is_served(
-    world: World, caller: Caller, reader: ResourceClient, redis: Resp, broken: str
+    world: World, shared: Caller, reader: ResourceClient, redis: Resp, broken: str
 ) -> None:
-    team, place = new_team(caller), SetScope(layer="project", project_id=PROJECT)
+    team, place = new_team(shared), SetScope(layer="project", project_id=PROJECT)
     current, candidate = await team.pins(), await team.pins()
     await team.switch(current, place)
     await team.roll_out(50, candidate, place)

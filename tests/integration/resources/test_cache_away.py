@@ -5,7 +5,6 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import asyncpg
 import pytest
@@ -14,25 +13,18 @@ from common.bus.port import BusUnavailableError
 from common.clients.resources.entries import Entry, scope_key
 from common.events.resources import ACTIVE_RESOLVE_REQUESTED, ACTIVE_SWITCH_REQUESTED
 from common.storage.resp import Resp, open_resp
-from tests.support.active import PROJECT, Team, new_team, questions, reading, resolve, settled
-from tests.support.engines import new_database
-from tests.support.resources import Caller, Resources, World, asking, started, world_on
+from tests.support.active import PROJECT, Team, new_team, queries, reading, resolve, settled
+from tests.support.resources import Caller, caller_of
+from tests.support.service import ServiceProcess, World, started
 from tests.support.waiting import eventually
 
 READERS = 500
 
 
-@pytest.fixture(scope="module")
-async def world(valkey_url: str, postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    output: Path = tmp_path_factory.mktemp("away")
-    async with new_database(postgres_url, "away") as url, world_on(valkey_url, url, output) as world:
-        yield world
-
-
 @pytest.fixture
 async def caller(world: World) -> AsyncIterator[Caller]:
     """Somebody who asks, whether or not anybody answers."""
-    async with asking(world) as caller:
+    async with caller_of(world) as caller:
         yield caller
 
 
@@ -43,8 +35,8 @@ async def redis(world: World) -> AsyncIterator[Resp]:
 
 
 @asynccontextmanager
-async def serving(world: World, **settings: str) -> AsyncIterator[Resources]:
-    async with started(world, settings=settings) as resources:
+async def serving(world: World, **settings: str) -> AsyncIterator[ServiceProcess]:
+    async with started(world, "resources", settings=settings) as resources:
         await resources.ready()
         yield resources
 
@@ -102,10 +94,10 @@ async def test_nobody_waits_for_a_refresh_that_is_known_to_fail(world: World, ca
             return reader.sets.failing(team.org_id)
 
         await until(given_up)
-        asked = await questions(world, team, ACTIVE_RESOLVE_REQUESTED)
+        asked = await queries(world, team, ACTIVE_RESOLVE_REQUESTED)
         found = await asyncio.gather(*(resolve(reader, team) for _ in range(READERS)))
         assert {each["revision"] for each in found} == {1}
-        assert await questions(world, team, ACTIVE_RESOLVE_REQUESTED) <= asked + 1
+        assert await queries(world, team, ACTIVE_RESOLVE_REQUESTED) <= asked + 1
 
 
 async def test_a_crash_between_commit_and_cache_is_healed_by_the_fact(

@@ -22,7 +22,8 @@ from common.events.resources import (
 )
 from sonant_cli.engines import postgres, valkey
 from tests.support.engines import Running, new_database, running
-from tests.support.resources import Caller, World, asking, relayed, started, world_on, world_on_kafka
+from tests.support.resources import Caller, caller_of, published
+from tests.support.service import World, started, world_on
 from tests.support.waiting import eventually
 
 PROMPT = {"name": "greeter", "text": "Greet the caller."}
@@ -64,8 +65,8 @@ async def all_told_in_order(world: World, orgs: list[str], events: list[Event[An
     """Fail unless every command left its resource, its audit entry and its fact, once and in order."""
     made = await world.fetch("SELECT id FROM resources.resources WHERE org_id = ANY($1)", orgs)
     assert len(made) == len(events)
-    await relayed(world)
-    told = [event for event in await world.told(RESOURCE_EVENTS) if event.payload.org_id in orgs]
+    await published(world)
+    told = [event for event in await world.events(RESOURCE_EVENTS) if event.payload.org_id in orgs]
     # A fact may be told again after a crash, under its own id, and in order behind its first telling.
     facts = list({event.id: event.payload for event in told}.values())
     assert sorted(fact.id for fact in facts) == sorted(row["id"] for row in made)
@@ -73,24 +74,24 @@ async def all_told_in_order(world: World, orgs: list[str], events: list[Event[An
     for fact in facts:
         clocks.setdefault((fact.org_id, fact.id), []).append(fact.clock)
     assert all(ticks == sorted(ticks) for ticks in clocks.values())
-    entries = [event.payload for event in await world.told(AUDIT) if event.payload.org_id in orgs]
+    entries = [event.payload for event in await world.events(AUDIT) if event.payload.org_id in orgs]
     assert {entry.event_id for entry in entries} == {event.id for event in events}
     assert {entry.id for entry in entries} == {row["id"] for row in await world.fetch("SELECT id FROM resources.audit")}
 
 
 async def test_kill_9_loses_no_command_and_no_fact_and_doubles_none(resources_world: World) -> None:
     world, orgs, total = resources_world, [f"org-{number}" for number in range(5)], 400
-    async with asking(world) as caller:
+    async with caller_of(world) as caller:
         events = commands(caller, orgs, total)
-        async with started(world) as first:
+        async with started(world, "resources") as first:
             await first.ready()
             loading = asyncio.create_task(load(world, events))
             await reaches(world, total // 8)
             await first.kill()
-        async with started(world) as second:
+        async with started(world, "resources") as second:
             await reaches(world, total // 2)
             await second.kill()
-        async with started(world):
+        async with started(world, "resources"):
             await loading
             await reaches(world, total)
             await all_told_in_order(world, orgs, events)
@@ -103,10 +104,10 @@ async def test_on_kafka_the_other_instance_takes_over_from_a_killed_one(
     orgs, total = [f"org-{uuid.uuid4().hex[:8]}" for _ in range(5)], 200
     async with (
         new_database(postgres_url, "resources") as database_url,
-        world_on_kafka(kafka_url, valkey_url, database_url, tmp_path) as world,
-        started(world) as first,
-        started(world, instance="resources-1") as second,
-        asking(world) as caller,
+        world_on(valkey_url, database_url, tmp_path, kafka_url) as world,
+        started(world, "resources") as first,
+        started(world, "resources", instance="resources-1") as second,
+        caller_of(world) as caller,
     ):
         await first.ready()
         await second.ready()
@@ -135,14 +136,18 @@ async def reaches(world: World, rows: int) -> None:
 
 async def test_two_instances_tell_every_fact_once_and_in_order(resources_world: World) -> None:
     world = resources_world
-    async with started(world) as first, started(world, instance="resources-1") as second, asking(world) as caller:
+    async with (
+        started(world, "resources") as first,
+        started(world, "resources", instance="resources-1") as second,
+        caller_of(world) as caller,
+    ):
         await first.ready()
         await second.ready()
         id = await create(caller)
         for number in range(40):
             await caller.ask(RESOURCE_VERSION_REQUESTED, kind="prompt", id=id, body={"text": f"Hello {number}."})
-        await relayed(world)
-        told = await world.told(RESOURCE_EVENTS)
+        await published(world)
+        told = await world.events(RESOURCE_EVENTS)
         assert [event.payload.version for event in told] == list(range(41))
 
 
@@ -150,8 +155,8 @@ async def test_without_its_database_it_answers_so_and_goes_on_when_it_is_back(va
     async with (
         running(postgres) as database,
         world_on(valkey_url, database.url, tmp_path) as world,
-        started(world) as resources,
-        asking(world) as caller,
+        started(world, "resources") as resources,
+        caller_of(world) as caller,
     ):
         await resources.ready()
         id = await create(caller)
@@ -171,8 +176,8 @@ async def test_without_its_database_it_answers_so_and_goes_on_when_it_is_back(va
         [done] = await caller.deliver(write)
         assert done.body["prompt"]["name"] == "host"
         await resources.ready()
-        await relayed(world)
-        told = {event.id: event.payload.action for event in await world.told(RESOURCE_EVENTS)}
+        await published(world)
+        told = {event.id: event.payload.action for event in await world.events(RESOURCE_EVENTS)}
         # The kill may have fallen between a publication and the removal: told twice then, under one id.
         assert list(told.values()) == ["created", "renamed"]
 
@@ -196,7 +201,7 @@ async def test_facts_wait_in_the_outbox_while_the_log_is_away(postgres_url: str,
         running(valkey) as engine,
         new_database(postgres_url, "resources") as database_url,
         world_on(engine.url, database_url, tmp_path) as world,
-        started(world) as resources,
+        started(world, "resources") as resources,
     ):
         await resources.ready()
         await engine.stop()
@@ -207,15 +212,15 @@ async def test_facts_wait_in_the_outbox_while_the_log_is_away(postgres_url: str,
         await eventually(lambda: "facts wait in the outbox" in (tmp_path / "resources-0.log").read_text(), timeout=30)
         assert await world.fetch("SELECT 1 FROM resources.outbox") != []
         await engine.start()
-        await relayed(world)
-        [event] = await world.told(RESOURCE_EVENTS)
+        await published(world)
+        [event] = await world.events(RESOURCE_EVENTS)
         assert (event.payload.id, event.id) == ("p", "e-1/1")
         await resources.ready()
 
 
 async def test_old_answers_are_forgotten_and_facts_of_a_newer_release_left_to_it(resources_world: World) -> None:
     world = resources_world
-    async with started(world) as first, asking(world) as caller:
+    async with started(world, "resources") as first, caller_of(world) as caller:
         await first.ready()
         await create(caller)
         await world.fetch(
@@ -223,7 +228,7 @@ async def test_old_answers_are_forgotten_and_facts_of_a_newer_release_left_to_it
         )
         await world.fetch("UPDATE resources.answers SET at = now() - interval '1 hour'")
         await first.kill()
-        async with started(world, settings={"SONANT_RESOURCE_ANSWERS_SECONDS": "60"}) as second:
+        async with started(world, "resources", settings={"SONANT_RESOURCE_ANSWERS_SECONDS": "60"}) as second:
             await second.ready()
 
             async def forgotten() -> bool:
@@ -233,11 +238,11 @@ async def test_old_answers_are_forgotten_and_facts_of_a_newer_release_left_to_it
             await caller.ask(RESOURCE_CREATE_REQUESTED, kind="prompt", body={**PROMPT, "name": "other"})
 
             async def told() -> bool:
-                return len({event.id for event in await world.told(RESOURCE_EVENTS)}) == 2
+                return len({event.id for event in await world.events(RESOURCE_EVENTS)}) == 2
 
             await eventually(told, timeout=60)
 
-            async def relayed_but_one() -> bool:
+            async def published_but_one() -> bool:
                 return await world.fetch("SELECT name FROM resources.outbox") == [{"name": "resource.sung/1"}]
 
-            await eventually(relayed_but_one, timeout=60)
+            await eventually(published_but_one, timeout=60)

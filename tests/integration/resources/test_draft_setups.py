@@ -1,7 +1,5 @@
 """Drafted tools by what stands behind the service: models that are away or missing, Hume's catalogue."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,18 +8,11 @@ from common.events.resources import RESOURCE_LIST_REQUESTED, RESOURCE_VERSIONS_R
 from sandbox import app as sandbox
 from tests.support.active import Team, reading, resolve
 from tests.support.drafts import WEATHER, actions, drafted, drafting, status
-from tests.support.engines import new_database
-from tests.support.resources import World, asking, started, world_on
+from tests.support.resources import caller_of
+from tests.support.service import World, started
 from tests.support.waiting import eventually
 
 AT_HUME = "org-at-hume"
-
-
-@pytest.fixture(scope="module")
-async def world(valkey_url: str, postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    output: Path = tmp_path_factory.mktemp("bad_drafts")
-    async with new_database(postgres_url, "bad_drafts") as url, world_on(valkey_url, url, output) as world:
-        yield world
 
 
 @pytest.mark.parametrize("fault", ["status-500", "status-401", "silence"])
@@ -34,7 +25,7 @@ async def test_a_model_that_is_away_is_told_apart(world: World, fault: str) -> N
 
 async def test_without_a_model_drafting_says_so(world: World) -> None:
     nothing = {"SONANT_SANDBOX_URL": "", "OPENAI_API_KEY": ""}
-    async with started(world, settings=nothing) as running, asking(world) as caller:
+    async with started(world, "resources", settings=nothing) as running, caller_of(world) as caller:
         await running.ready()
         reply = await caller.ask(TOOL_DRAFT_REQUESTED, seconds=20, **WEATHER)
     assert (reply.status, reply.body["error"]["code"]) == (503, "drafting_unconfigured")

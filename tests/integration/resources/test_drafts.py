@@ -1,7 +1,6 @@
 """What drafted tools promise: one draft for one command, nothing hostile kept, nothing served before it is promoted."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -16,15 +15,7 @@ from common.events.resources import (
 )
 from tests.support.active import PROJECT, reading
 from tests.support.drafts import WEATHER, Drafter, actions, codes, drafted, drafting, status
-from tests.support.engines import new_database
-from tests.support.resources import World, world_on
-
-
-@pytest.fixture(scope="module")
-async def world(valkey_url: str, postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    output: Path = tmp_path_factory.mktemp("drafts")
-    async with new_database(postgres_url, "drafts") as url, world_on(valkey_url, url, output) as world:
-        yield world
+from tests.support.service import World
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,8 @@ from common.events.resources import (
 )
 from sandbox.app import serve
 from tests.support.engines import new_database
-from tests.support.resources import Caller, asking, started, world_on
+from tests.support.resources import Caller, caller_of
+from tests.support.service import started, world_on
 from tests.support.waiting import eventually
 
 KEY = "hume-key"
@@ -78,8 +79,8 @@ async def shared(
     async with (
         new_database(postgres_url, "hume") as database_url,
         world_on(valkey_url, database_url, tmp_path_factory.mktemp("hume")) as world,
-        started(world, settings=settings) as service,
-        asking(world) as caller,
+        started(world, "resources", settings=settings) as service,
+        caller_of(world) as caller,
     ):
         await service.ready()
         yield caller

@@ -1,7 +1,6 @@
 """What the resources service promises: versions that stay, one answer to a command, and every fact told."""
 
 import uuid
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -24,8 +23,7 @@ from common.events.resources import (
     Kind,
 )
 from common.events.spec import EventSpec, Topic
-from tests.support.engines import new_database
-from tests.support.resources import Caller, relayed, service, world_on
+from tests.support.resources import Caller, published
 
 SCHEMA = {"type": "object", "properties": {"location": {"type": "string"}}, "required": ["location"]}
 BODIES: dict[Kind, dict[str, Any]] = {
@@ -35,17 +33,6 @@ BODIES: dict[Kind, dict[str, Any]] = {
     "voice": {"name": "Ava", "description": "calm"},
 }
 KINDS = tuple(BODIES)
-
-
-@pytest.fixture(scope="module")
-async def shared(valkey_url: str, postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Caller]:
-    """Somebody who asks a service that is ready; all tests here have the same."""
-    async with (
-        new_database(postgres_url, "resources") as database_url,
-        world_on(valkey_url, database_url, tmp_path_factory.mktemp("resources")) as world,
-        service(world) as caller,
-    ):
-        yield caller
 
 
 @pytest.fixture
@@ -350,8 +337,8 @@ def _ids(pins: dict[str, Any]) -> tuple[str, str, str | None, list[str]]:
 
 async def told(caller: Caller, topic: Topic) -> list[Any]:
     """What was told of the caller's organisation, in order."""
-    await relayed(caller.world)
-    return [event.payload for event in await caller.world.told(topic) if event.payload.org_id == caller.org_id]
+    await published(caller.world)
+    return [event.payload for event in await caller.world.events(topic) if event.payload.org_id == caller.org_id]
 
 
 class TestFacts:

@@ -6,7 +6,6 @@ import json
 import os
 import sys
 import uuid
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,21 +29,9 @@ from common.events.resources import (
     RESOURCE_VERSIONS_REQUESTED,
     TOOL_STATUS_REQUESTED,
 )
-from tests.support.engines import new_database
-from tests.support.resources import Caller, service, world_on
+from tests.support.resources import Caller
 
 SCHEMA = '{"type": "object"}'
-
-
-@pytest.fixture(scope="module")
-async def shared(valkey_url: str, postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Caller]:
-    """Somebody who asks a service that is ready; all tests here have the same."""
-    async with (
-        new_database(postgres_url, "resources") as database_url,
-        world_on(valkey_url, database_url, tmp_path_factory.mktemp("resources")) as world,
-        service(world) as caller,
-    ):
-        yield caller
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The OpenAPI document says what the route table says, in 3.1 and, for the documentation page, in 3.0."""
 
-from typing import Annotated, Any, Literal
+from types import SimpleNamespace
+from typing import Annotated, Any, Literal, cast
 
 import pytest
 from aiohttp import web
@@ -8,11 +9,16 @@ from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.events.telemetry import USAGE_REQUESTED
+from common.kernel.health import Health
+from gateway.app import build_app
 from gateway.http.openapi import document, error_statuses
 from gateway.http.openapi_3_0 import to_3_0
 from gateway.http.routing import Route
 from gateway.ports import Scope
 from gateway.routes import ROUTES
+from gateway.settings import GatewaySettings
+from tests.support.expected import Expected
+from tests.support.openapi import UNDOCUMENTED, operations, surface
 
 
 class Nested(BaseModel):
@@ -167,3 +173,19 @@ def test_operation_ids_are_unique() -> None:
 
 def test_every_route_of_the_table_asks_for_a_scope_or_a_signature() -> None:
     assert [route.path for route in ROUTES if route.scope is None] == ["/webhooks/hume"]
+
+
+def test_every_route_of_the_application_is_documented() -> None:
+    """Seen from inside: from outside, a route nobody asks for cannot be told from one that is not there."""
+    settings = GatewaySettings(instance="gateway-0")
+    # Routes are declared without looking at what their views will need.
+    deps = SimpleNamespace(settings=settings, keys=SimpleNamespace(identify=None))
+    app = build_app(cast("Any", SimpleNamespace(health=Health())), cast("Any", deps))
+    routes = {(route.method.lower(), route.resource.canonical) for route in app.router.routes() if route.resource}
+    beside = {(method, path) for path in UNDOCUMENTED for method in ("get", "head")}
+    assert routes == operations(document(ROUTES)) | beside
+
+
+def test_the_public_surface_is_the_expected_one(expected: Expected) -> None:
+    """The system test compares what is served with the same file."""
+    expected.matches("openapi.json", surface(document(ROUTES)))

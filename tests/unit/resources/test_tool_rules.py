@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +12,9 @@ from jsonschema.validators import Draft202012Validator
 from resources.drafting.judge import MAX_DRAFT_CHARS, MAX_REASONS, MEMBERS, Verdict, judge, judge_tool
 from resources.drafting.rules import names, patterns, samples, texts
 from resources.drafting.rules.reasons import CODES
+from tests.support.sonant import ROOT
 
-DATA = Path(__file__).resolve().parents[1] / "data" / "tool_drafts"
+DATA = ROOT / "tests" / "data" / "tool_drafts"
 HOSTILE: list[dict[str, Any]] = json.loads((DATA / "hostile.json").read_text())
 HONEST: list[dict[str, Any]] = json.loads((DATA / "honest.json").read_text())
 HONEST_TEXTS: list[str] = json.loads((DATA / "honest_texts.json").read_text())
@@ -87,7 +87,7 @@ class TestCorpus:
 
 
 def test_the_guide_lists_every_code() -> None:
-    guide = (Path(__file__).resolve().parents[2] / "docs" / "drafted-tools.md").read_text()
+    guide = (ROOT / "docs" / "drafted-tools.md").read_text()
     assert re.findall(r"^\| `(\w+)` \| (.+) \|$", guide, re.MULTILINE) == list(CODES.items())
 
 

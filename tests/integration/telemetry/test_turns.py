@@ -1,0 +1,67 @@
+"""What telemetry promises about turns: each stored once, none lost, whatever dies meanwhile."""
+
+import asyncio
+
+import orjson
+
+from tests.support.service import World, started
+from tests.support.telemetry import NOON, all_read, completed, failed, has, interrupted, reaches, stored
+
+
+async def test_a_turn_keeps_what_its_fact_said(world: World) -> None:
+    async with started(world, "telemetry") as telemetry:
+        await telemetry.ready()
+        await world.publish(completed(1), interrupted(2), failed(3))
+        await has(world, 3)
+    rows = await world.fetch("SELECT * FROM telemetry.turns ORDER BY request_id")
+    assert [row["outcome"] for row in rows] == ["completed", "interrupted", "failed"]
+    first, second, third = rows
+    assert (first["org_id"], first["key_id"], first["session_id"], first["user_id"]) == (
+        "org-1",
+        "key-1",
+        "session-1",
+        None,
+    )
+    assert (first["prompt_tokens"], first["completion_tokens"], first["total_tokens"]) == (10, 5, 15)
+    assert first["finished_at"].timestamp() == NOON + 1
+    assert float(first["cost_usd"]) == 0.001
+    assert orjson.loads(first["attempts"])[0]["upstream"] == "one"
+    assert first["receipt"] is None
+    assert first["error"] is None
+    assert orjson.loads(second["receipt"])["delivered_tokens"] == 7
+    assert orjson.loads(third["error"])["code"] == "upstream_failed"
+
+
+async def test_everything_delivered_twice_is_stored_once_and_the_first_end_wins(world: World) -> None:
+    facts = [completed(number) for number in range(300)]
+    async with started(world, "telemetry") as telemetry:
+        await telemetry.ready()
+        await world.publish(*facts, *facts)
+        await has(world, 300)
+        await world.publish(*(failed(number) for number in range(300)), *facts, completed(300))
+        await has(world, 301)
+        await all_read(world)
+    assert await world.fetch("SELECT DISTINCT outcome FROM telemetry.turns") == [{"outcome": "completed"}]
+    assert await stored(world) == 301
+
+
+async def test_kill_9_in_the_middle_of_a_load_loses_and_doubles_nothing(world: World) -> None:
+    total = 6000
+
+    async def load() -> None:
+        for start in range(0, total, 50):
+            await world.publish(*(completed(number) for number in range(start, start + 50)))
+
+    async with started(world, "telemetry") as first:
+        await first.ready()
+        loading = asyncio.create_task(load())
+        await reaches(world, total // 10)
+        await first.kill()
+    async with started(world, "telemetry") as second:
+        await reaches(world, total // 3)
+        await second.kill()
+    async with started(world, "telemetry"):
+        await loading
+        await has(world, total, timeout=60)
+        await all_read(world)
+    assert await stored(world) == total

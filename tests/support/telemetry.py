@@ -1,0 +1,115 @@
+"""Telemetry in tests: facts about turns, what of them is stored, and a gateway that asks for usage."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import asyncpg
+
+from common.events.chat import (
+    CHAT_EVENTS,
+    CHAT_REPLY_COMPLETED,
+    CHAT_REPLY_FAILED,
+    CHAT_REPLY_INTERRUPTED,
+    Attempt,
+    ChatReplyCompleted,
+    ChatReplyFailed,
+    ChatReplyInterrupted,
+    ReplyError,
+    StopReceipt,
+    Usage,
+)
+from common.events.envelope import Event
+from common.events.telemetry import USAGE_REQUESTED, UsageRequested
+from tests.support.mailbox import open_mailbox
+from tests.support.service import Gateway, World
+from tests.support.waiting import eventually
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
+
+
+def completed(number: int, **fields: Any) -> Event[ChatReplyCompleted]:
+    return Event(CHAT_REPLY_COMPLETED, ChatReplyCompleted(**{**_common_fields(number), **fields}))
+
+
+def interrupted(number: int) -> Event[ChatReplyInterrupted]:
+    receipt = StopReceipt(reason="user_interruption", signal_at=NOON + 0.5, generated_tokens=9, delivered_tokens=7)
+    return Event(CHAT_REPLY_INTERRUPTED, ChatReplyInterrupted(**_common_fields(number), receipt=receipt))
+
+
+def failed(number: int) -> Event[ChatReplyFailed]:
+    error = ReplyError(status=502, message="No upstream answered.", type="server_error", code="upstream_failed")
+    return Event(CHAT_REPLY_FAILED, ChatReplyFailed(**_common_fields(number), error=error))
+
+
+def _common_fields(number: int) -> dict[str, Any]:
+    attempt = Attempt(upstream="one", model="m-1", outcome="answered", started_at=NOON, duration_ms=900.0)
+    return {
+        "request_id": f"req-{number}",
+        "org_id": "org-1",
+        "key_id": "key-1",
+        "session_id": f"session-{number % 7}",
+        "model": "default",
+        "stream": True,
+        "upstream": "one",
+        "upstream_model": "m-1",
+        "usage": Usage(prompt_tokens=10, completion_tokens=5, total_tokens=15),
+        "cost_usd": 0.001,
+        "received_at": NOON,
+        "started_at": NOON + 0.01,
+        "first_token_at": NOON + 0.1,
+        "finished_at": NOON + 1,
+        "finish_reason": "stop",
+        "attempts": (attempt,),
+    }
+
+
+async def stored(world: World) -> int:
+    """Turns there are; 0 while the database or the table is not there."""
+    try:
+        [row] = await world.fetch("SELECT count(*) FROM telemetry.turns")
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return 0
+    return int(row["count"])
+
+
+async def has(world: World, turns: int, timeout: float = 30) -> None:
+    """Wait until exactly so many turns are stored."""
+
+    async def check() -> bool:
+        return await stored(world) == turns
+
+    await eventually(check, timeout=timeout)
+
+
+async def reaches(world: World, turns: int) -> None:
+    """Wait until at least so many turns are stored."""
+
+    async def check() -> bool:
+        return await stored(world) >= turns
+
+    await eventually(check, timeout=30)
+
+
+async def all_read(world: World) -> None:
+    """Wait until the service has finished every fact."""
+    await world.handled(CHAT_EVENTS, "telemetry")
+
+
+@dataclass(frozen=True)
+class UsageGateway(Gateway):
+    """A gateway that asks for usage."""
+
+    async def ask(self, **fields: Any) -> tuple[int, Any]:
+        """Status and body of the reply."""
+        asked = {"org_id": "org-1", "since": date(2026, 11, 1), "until": date(2026, 11, 30), **fields}
+        [reply] = await self.deliver(Event(USAGE_REQUESTED, UsageRequested(**asked)))
+        return reply.status, reply.body
+
+
+@asynccontextmanager
+async def usage_gateway(world: World) -> AsyncIterator[UsageGateway]:
+    async with open_mailbox(world.redis_url) as reader:
+        yield UsageGateway(world, reader)
