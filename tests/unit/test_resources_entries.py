@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from common.clients.resources.entries import Entry, Version, in_candidate, layers, scope_key, version_key
 from common.events.reply import content
-from common.events.resources import Pin, Pins
+from common.events.resource_terms import Pin, Pins
 from resources.active.revision_diff import pin_changes, prompt_diff
 from resources.active.scopes import Pinned
 from resources.ports import Item

@@ -10,10 +10,10 @@ from common.events.envelope import Event
 from common.events.spec import Payload
 from common.kernel.service import Kernel, Service
 from common.storage.command_answers import prune_answers
+from common.storage.database_watch import DatabaseWatch
 from common.storage.postgres import open_postgres
 from common.storage.resp import Resp
 from common.storage.unit_of_work import UnitsOfWork
-from common.storage.watch import DatabaseWatch
 from resources.active.cache_writer import CACHE_SECONDS, CacheWriter
 from resources.active.freshness import Freshness
 from resources.adapters.hume.account import open_hume

@@ -5,9 +5,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from common.kernel.service import Kernel, Service
+from common.storage.database_watch import DatabaseWatch
 from common.storage.postgres import open_postgres
-from common.storage.watch import DatabaseWatch
-from telemetry.adapters.postgres import PostgresTurns, PostgresUsage
+from telemetry.adapters.turns_table import PostgresTurns, PostgresUsage
 from telemetry.deps import Deps
 from telemetry.handlers import HANDLERS
 from telemetry.settings import TelemetrySettings

@@ -20,8 +20,8 @@ from common.bus import connect
 from common.bus.live.reader import LiveReader
 from common.bus.live.signals import SignalHandlers
 from common.bus.live.writer import LiveWriter, open_writer
+from common.bus.log_watch import LogWatch
 from common.bus.port import BusUnavailableError, Log
-from common.bus.watch import LogWatch
 from common.events.registry import topics
 from common.kernel import logs
 from common.kernel.consumer import Consumer

@@ -11,7 +11,7 @@ from common.events.backoff import Backoff
 from common.failures import ProviderDown, Refused
 from common.providers import metrics
 from common.providers.breaker import Breaker
-from common.providers.registry import ProviderRecord, ProviderRegistry
+from common.providers.provider_registry import ProviderRecord, ProviderRegistry
 
 T = TypeVar("T")
 

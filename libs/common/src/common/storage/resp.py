@@ -156,15 +156,19 @@ class Resp:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 wire = await self._connect()
                 try:
-                    for command in self._hello():
-                        reply = await wire.send([command])[0]
-                        if isinstance(reply, ResponseError):
-                            raise reply
+                    await self._greet(wire)
                 except BaseException:
                     wire.close()
                     raise
             self._wire = wire
             return wire
+
+    async def _greet(self, wire: _Wire) -> None:
+        """Log in and select the database, as the URL says; raises the `ResponseError` of a refusal."""
+        for command in self._hello():
+            reply = await wire.send([command])[0]
+            if isinstance(reply, ResponseError):
+                raise reply
 
     async def _connect(self) -> _Wire:
         loop = asyncio.get_running_loop()

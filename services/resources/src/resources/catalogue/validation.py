@@ -348,7 +348,7 @@ def edit(kind: Kind, name: str | None, version: int | None, description: str | N
         _checked(_ToolRenamed if kind == "tool" else _Renamed, {"name": name})
         return True
     if version is None:
-        raise Refused(400, "Which version is described? Give 'version'.", "missing_field", "version")
+        raise Refused(400, "Which version is described? Give 'version'.", "missing_required_parameter", "version")
     _checked(_Described, {"version_description": description})
     return False
 
@@ -365,7 +365,7 @@ def refused(error: ValidationError) -> Refused:
     first = error.errors(include_url=False, include_input=False)[0]
     param = ".".join(str(part) for part in first["loc"])[:200] or None
     message = first["msg"].removeprefix("Value error, ")
-    code = "missing_field" if first["type"] == "missing" else "invalid_value"
+    code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
     return Refused(400, f"'{param}': {message}" if param else f"The body {message}", code, param)
 
 
