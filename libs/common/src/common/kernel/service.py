@@ -14,7 +14,6 @@ from typing import Generic, TypeVar
 import structlog
 import uvloop
 from aiohttp import web
-from redis.asyncio import Redis
 
 from common.bus import connect
 from common.bus.live.reader import LiveReader
@@ -30,7 +29,7 @@ from common.kernel.health import Health, ops_routes
 from common.kernel.metrics import CONSUMER_STALLED, LOOP_LAG
 from common.kernel.settings import CommonSettings
 from common.kernel.tasks import Tasks
-from common.storage.redis import NO_EVICTION, UNAVAILABLE, eviction_policy, open_redis
+from common.storage.redis import NO_EVICTION, UNAVAILABLE, Redis, eviction_policy, open_redis
 from common.storage.resp import open_resp
 
 log = structlog.get_logger(__name__)
