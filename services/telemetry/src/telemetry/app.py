@@ -12,7 +12,7 @@ from telemetry.deps import Deps
 from telemetry.handlers import HANDLERS
 from telemetry.settings import TelemetrySettings
 
-# A turn is on the books this much later at most; a query waits as long at worst.
+# A turn is stored at most this much later, and a query waits at most this much longer.
 GATHER_SECONDS = 0.025
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
@@ -25,12 +25,12 @@ async def open_deps(settings: TelemetrySettings, kernel: Kernel) -> AsyncIterato
     async with open_postgres(
         settings.database_url, size=settings.database_pool, migrations=MIGRATIONS, schema="telemetry"
     ) as pool:
-        asking = kernel.tasks.spawn(watch.run(pool), "watch-database")
+        watching = kernel.tasks.spawn(watch.run(pool), "watch-database")
         turns = PostgresTurns(pool)
         try:
             yield Deps(settings, turns, PostgresUsage(pool))
         finally:
-            asking.cancel()
+            watching.cancel()
             await turns.close()
 
 

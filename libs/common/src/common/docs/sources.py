@@ -1,6 +1,6 @@
 """Where settings and metrics are declared: the one list to extend when a service is added.
 
-Paths, not imports: this package knows no service, and resolves them only when asked to write.
+Paths, not imports: this package knows no service, and resolves them only when it writes.
 """
 
 import importlib

@@ -16,8 +16,8 @@ from sandbox.openai.text import count_tokens, stem, words
 
 DIMENSIONS = {"text-embedding-3-large": 3072}
 DEFAULT_DIMENSIONS = 1536
-DIMENSIONS_MAX = 3072
-INPUTS_MAX = 2048
+MAX_DIMENSIONS = 3072
+MAX_INPUTS = 2048
 # Several places per word make an accidental clash of two words cost little.
 PLACES_PER_WORD = 4
 
@@ -62,8 +62,8 @@ def _texts(given: Any) -> list[str]:
     if given is None:
         raise invalid("Missing required parameter: 'input'.", "input", "missing_required_parameter")
     items = given if isinstance(given, list) and not _is_tokens(given) else [given]
-    if not items or len(items) > INPUTS_MAX:
-        raise invalid(f"'input' must hold 1 to {INPUTS_MAX} items.", "input")
+    if not items or len(items) > MAX_INPUTS:
+        raise invalid(f"'input' must hold 1 to {MAX_INPUTS} items.", "input")
     return [_text(item) for item in items]
 
 
@@ -83,8 +83,8 @@ def _dimensions(call: Call) -> int:
     size = call.body.get("dimensions")
     if size is None:
         return DIMENSIONS.get(call.model, DEFAULT_DIMENSIONS)
-    if type(size) is not int or not 1 <= size <= DIMENSIONS_MAX:
-        message = f"Invalid 'dimensions': expected an integer from 1 to {DIMENSIONS_MAX}."
+    if type(size) is not int or not 1 <= size <= MAX_DIMENSIONS:
+        message = f"Invalid 'dimensions': expected an integer from 1 to {MAX_DIMENSIONS}."
         raise invalid(message, "dimensions")
     return size
 
