@@ -20,7 +20,7 @@ from sonant_cli.process import Account, Process, spawn
 from sonant_cli.state import write_private
 
 DATABASE = "sonant"
-# What every platform's socket addresses have room for.
+# What the socket addresses of every platform can hold.
 MAX_SOCKET_PATH_BYTES = 100
 LEFTOVER_PATIENCE = 5.0
 # Installed practically everywhere; the first one found owns the database files when we run as root.
@@ -234,7 +234,7 @@ def _allow(path: Path, bits: int) -> None:
 
 
 async def end_leftovers(home: Path) -> None:
-    """End server processes of an earlier life that still use the cluster, and drop their lock file.
+    """End server processes of an earlier run that still use the cluster, and drop their lock file.
 
     A killed postmaster leaves backends behind for a moment; while one lives, no new server may start. The pid
     in a lock file of a machine that went down may belong to a stranger by now.

@@ -108,7 +108,7 @@ class Child:
         self.task = asyncio.create_task(self._keep_alive(), name=self.spec.name)
 
     async def stop(self, budget: float) -> bool:
-        """End the process: ask, wait at most `budget` seconds, then kill; whether asking was enough."""
+        """End the process: signal it, wait at most `budget` seconds, then kill; whether the signal was enough."""
         self._stopping.set()
         if self.task is None:
             return True

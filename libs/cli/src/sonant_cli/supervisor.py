@@ -18,7 +18,7 @@ from sonant_cli.state import DataDir
 
 START_TIMEOUT = 60.0
 DRAIN_BUDGET = 10.0
-# A process late in the row still gets this much of the drain when the others used it up.
+# Seconds that the last processes of the row get when the others used up the drain.
 MIN_DRAIN = 1.0
 PROBE_INTERVAL = 0.03
 LOG_CHECK_INTERVAL = 10.0

@@ -49,7 +49,7 @@ class Counters:
 
 
 class Exchange:
-    """One call: what was asked and how it ended. Times are unix seconds."""
+    """One call: its request and how it ended. Times are unix seconds."""
 
     __slots__ = (
         "_counters",
@@ -94,7 +94,7 @@ class Exchange:
             each.open_streams += self.stream
 
     def finish(self, end: End) -> None:
-        """Note how the call ended; the first note stands."""
+        """Note how the call ended; the first note counts."""
         if self.end is not None:
             return
         self.end = end

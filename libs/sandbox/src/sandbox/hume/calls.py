@@ -130,7 +130,7 @@ def _key(request: web.Request) -> str:
 async def meet_faults(
     request: web.Request, account: Account, answer: Callable[[], Awaitable[web.Response]]
 ) -> web.StreamResponse:
-    """Serve the call, with what its header and its account's plan have in store for it."""
+    """Serve the call, with the faults of its header and of its account's plan."""
     try:
         faults = parse(request.headers.get("x-sandbox-fault", ""))
     except UnknownFault as unknown:
