@@ -135,7 +135,7 @@ def choose(letters: "Sequence[Received]", event_ids: Sequence[str] | None) -> "S
 
 
 def as_first_published(letter: "Received") -> "Record":
-    """The record as it was before it was set aside: on its own topic, without the passport."""
+    """The record as it was before it was parked: on its own topic, without the headers of a dead letter."""
     from common.events.record import Record
 
     headers = {name: value for name, value in letter.headers.items() if not name.startswith("dlq-")}
@@ -145,7 +145,7 @@ def as_first_published(letter: "Received") -> "Record":
 
 @dataclass(frozen=True)
 class Letter:
-    """A dead letter: the record and its passport; times are unix seconds."""
+    """A dead letter: the record, and why it was parked; times are unix seconds."""
 
     id: str
     type: str
@@ -162,20 +162,20 @@ class Letter:
 
 
 def read_letter(record: "Received") -> Letter:
-    """A parked record in an operator's terms; what its passport lacks is left empty."""
-    passport = record.headers
+    """A parked record in an operator's terms; what its headers lack is left empty."""
+    headers = record.headers
     return Letter(
-        id=passport.get("event-id", ""),
-        type=passport.get("event-type", ""),
+        id=headers.get("event-id", ""),
+        type=headers.get("event-type", ""),
         key=record.key,
-        from_topic=passport.get("dlq-topic", ""),
-        from_offset=f"{passport.get('dlq-partition', '')}/{passport.get('dlq-offset', '')}",
-        handler=passport.get("dlq-handler", ""),
-        error=passport.get("dlq-error", ""),
-        message=passport.get("dlq-message", ""),
-        attempts=int(passport.get("dlq-attempts", 0)),
-        first_failure=float(passport.get("dlq-first-failure", record.timestamp)),
-        last_failure=float(passport.get("dlq-last-failure", record.timestamp)),
+        from_topic=headers.get("dlq-topic", ""),
+        from_offset=f"{headers.get('dlq-partition', '')}/{headers.get('dlq-offset', '')}",
+        handler=headers.get("dlq-handler", ""),
+        error=headers.get("dlq-error", ""),
+        message=headers.get("dlq-message", ""),
+        attempts=int(headers.get("dlq-attempts", 0)),
+        first_failure=float(headers.get("dlq-first-failure", record.timestamp)),
+        last_failure=float(headers.get("dlq-last-failure", record.timestamp)),
         value=record.value.decode(errors="replace"),
     )
 
