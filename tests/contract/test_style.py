@@ -34,6 +34,8 @@ SHARED = {
     "audit_trail": "who did what to what",
     "catalogue": "the versioned prompts, configs, tools and voices of an organisation",
     "chat": "chat turns and their answers",
+    "completions": "chat completions, as OpenAI has them",
+    "event_stream": "server-sent events, as the WHATWG describes them",
     "frames": "the frames of the live channel",
     "keys": "API keys",
     "request_reply": "a command or query and its reply",

@@ -162,20 +162,20 @@ class Letter:
 
 
 def read_letter(record: "Received") -> Letter:
-    """A parked record in an operator's terms; what its headers lack is left empty."""
-    headers = record.headers
+    """A parked record in an operator's terms; what its passport lacks is left empty."""
+    passport = record.headers
     return Letter(
-        id=headers.get("event-id", ""),
-        type=headers.get("event-type", ""),
+        id=passport.get("event-id", ""),
+        type=passport.get("event-type", ""),
         key=record.key,
-        from_topic=headers.get("dlq-topic", ""),
-        from_offset=f"{headers.get('dlq-partition', '')}/{headers.get('dlq-offset', '')}",
-        handler=headers.get("dlq-handler", ""),
-        error=headers.get("dlq-error", ""),
-        message=headers.get("dlq-message", ""),
-        attempts=int(headers.get("dlq-attempts", 0)),
-        first_failure=float(headers.get("dlq-first-failure", record.timestamp)),
-        last_failure=float(headers.get("dlq-last-failure", record.timestamp)),
+        from_topic=passport.get("dlq-topic", ""),
+        from_offset=f"{passport.get('dlq-partition', '')}/{passport.get('dlq-offset', '')}",
+        handler=passport.get("dlq-handler", ""),
+        error=passport.get("dlq-error", ""),
+        message=passport.get("dlq-message", ""),
+        attempts=int(passport.get("dlq-attempts", 0)),
+        first_failure=float(passport.get("dlq-first-failure", record.timestamp)),
+        last_failure=float(passport.get("dlq-last-failure", record.timestamp)),
         value=record.value.decode(errors="replace"),
     )
 
