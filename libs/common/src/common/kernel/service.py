@@ -116,7 +116,7 @@ class Service(Generic[S, D]):
             await asyncio.wait({running, stopped, tasks.failed}, return_when=asyncio.FIRST_COMPLETED)
             stop.set()
             if health.starting:
-                # Nothing is in hand yet, and whatever is being waited for may never come.
+                # Nothing is in flight yet, and what it waits for may never come.
                 running.cancel()
             await asyncio.wait({running})
             return 1 if tasks.failed.done() else 0
@@ -171,7 +171,7 @@ class Service(Generic[S, D]):
 
 
 async def _only_publish(kernel: Kernel, stop: asyncio.Event) -> None:
-    """Until told to stop; nobody reads here who would notice that the log is away."""
+    """Wait for the stop; nothing reads here that would notice that the log is away."""
     watch = LogWatch()
     kernel.health.watch("log", watch.complaint)
     watching = kernel.tasks.spawn(watch.run(kernel.log), "watch-log")
@@ -195,7 +195,7 @@ async def serve_http(routes: list[list[web.RouteDef]], settings: CommonSettings)
 
 
 async def _engines_up(kernel: Kernel, stop: asyncio.Event) -> bool:
-    """Wait until log and live channel answer and the topics are as declared; False if told to stop meanwhile."""
+    """Wait until log and live channel answer and the topics are as declared; False if stopped meanwhile."""
     waiting = ""
     kernel.health.watch("engines", lambda: waiting)
     while not stop.is_set():
@@ -221,7 +221,7 @@ async def _look_at_eviction(kernel: Kernel) -> None:
     with contextlib.suppress(*UNAVAILABLE):
         policy = await eviction_policy(kernel.redis)
         if policy != NO_EVICTION:
-            log.warning("SONANT_REDIS_URL should have the maxmemory-policy noeviction", policy=policy or "not told")
+            log.warning("SONANT_REDIS_URL should have the maxmemory-policy noeviction", policy=policy or "unknown")
 
 
 def _settle_memory() -> None:
@@ -233,9 +233,9 @@ def _settle_memory() -> None:
 
 async def _watch_loop() -> None:
     while True:
-        asked = time.monotonic()
+        began = time.monotonic()
         await asyncio.sleep(WATCH_SECONDS)
-        LOOP_LAG.set(max(0.0, time.monotonic() - asked - WATCH_SECONDS))
+        LOOP_LAG.set(max(0.0, time.monotonic() - began - WATCH_SECONDS))
 
 
 async def _watch_progress(consumer: Consumer, group: str) -> None:
