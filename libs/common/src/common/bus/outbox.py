@@ -19,7 +19,7 @@ from common.storage.postgres import UNAVAILABLE, Pool
 log = structlog.get_logger(__name__)
 
 OUTBOX_WAITING = Gauge("sonant_outbox_waiting", "Facts that are committed and not published yet.")
-OUTBOX_RELAYED = Counter("sonant_outbox_relayed_total", "Facts published from the outbox.")
+OUTBOX_PUBLISHED = Counter("sonant_outbox_relayed_total", "Facts published from the outbox.")
 OUTBOX_FAILURES = Counter("sonant_outbox_failures_total", "Attempts to relay that failed; the facts stay.", ["engine"])
 OUTBOX_SECONDS = Histogram(
     "sonant_outbox_seconds", "From the write of a fact to its acknowledgement by the log.", buckets=SECONDS
@@ -95,7 +95,7 @@ class OutboxPublisher:
                 await connection.execute(self._remove, [row["id"] for row in rows])
         for row in rows:
             OUTBOX_SECONDS.observe(max(0.0, time.time() - row["at"]))
-        OUTBOX_RELAYED.inc(len(rows))
+        OUTBOX_PUBLISHED.inc(len(rows))
         return len(rows)
 
 
