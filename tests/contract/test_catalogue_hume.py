@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from hume.tts.types import ReturnVoice
 
-from common.events.resources import Kind
+from common.events.resource_terms import Kind
 from common.failures import ProviderDown, Refused
 from common.providers.breaker import Breaker
 from common.providers.policy import CallLimits
