@@ -45,6 +45,13 @@ READS = ("/v1/models", "/v1/models/default", "/v1/usage", KEYS, f"{CHAT}/chatcmp
 GOOD: dict[str, Any] = {"messages": [{"role": "user", "content": "Say: still here"}]}
 # No answer of a server that has understood takes longer, and no bad request may hold its connection longer.
 ANSWER_SECONDS = 20.0
+# Metrics that tell what became of requests.
+COUNTED = (
+    "sonant_events_handled_total",
+    "sonant_events_in_hand",
+    "sonant_chat_turns_total",
+    "sonant_turns_stored_total",
+)
 SET: dict[str, Any] = {"configId": "a", "promptId": "a"}
 
 
@@ -128,9 +135,7 @@ class Stage:
         for service in ("llm-stream", "telemetry"):
             page = self.client.get(self.sonant.run()["processes"][service]["ops_url"] + "/metrics").text
             for line in page.splitlines():
-                if line.startswith(
-                    ("sonant_events_handled_total", "sonant_chat_turns_total", "sonant_turns_stored_total")
-                ):
+                if line.startswith(COUNTED):
                     name, _, value = line.rpartition(" ")
                     if "chat.models.requested" not in name and "usage.requested" not in name:
                         totals[f"{service} {name}"] = float(value)
@@ -150,16 +155,21 @@ class Stage:
 
         async def still() -> Any:
             seen.append(self.state())
-            return seen[-1] if seen[-1] == seen[-2] else None
+            return seen[-1] if seen[-1] == seen[-2] and self.all_stored(seen[-1]["totals"]) else None
 
         found: dict[str, Any] = await eventually(still, interval=0.05)
         return found
 
+    def all_stored(self, totals: Mapping[str, float]) -> bool:
+        """Whether no turn is under way, and each that ended is in the database."""
+        ended = summed(totals, "llm-stream sonant_chat_turns_total")
+        return not summed(totals, "llm-stream sonant_events_in_hand") and self.stored_of(totals) == ended
+
+    def stored_of(self, totals: Mapping[str, float]) -> float:
+        return summed(totals, "telemetry sonant_turns_stored_total")
+
     def stored(self) -> float:
-        totals = self.state()["totals"]
-        return sum(
-            (value for name, value in totals.items() if name.startswith("telemetry sonant_turns_stored_total")), 0.0
-        )
+        return self.stored_of(self.state()["totals"])
 
     @asynccontextmanager
     async def a_turn(self) -> AsyncIterator[None]:
@@ -201,6 +211,10 @@ class Stage:
 
 def told(answer: httpx.Response) -> Answer:
     return Answer(answer.status_code, dict(answer.headers), answer.content)
+
+
+def summed(totals: Mapping[str, float], prefix: str) -> float:
+    return sum((value for name, value in totals.items() if name.startswith(prefix)), 0.0)
 
 
 def grown(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
