@@ -56,8 +56,8 @@ def unavailable() -> str | None:
     java = shutil.which("java")
     if java is None:
         return "Java is not installed"
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=False).stderr
-    found = re.search(r'version "(\d+)', said)
+    printed = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=False).stderr
+    found = re.search(r'version "(\d+)', printed)
     if found is None or int(found[1]) < MIN_JAVA:
         return f"Java {MIN_JAVA} or newer is needed"
     return None
@@ -153,8 +153,8 @@ class Broker:
     async def ready(self, timeout: float = READY_SECONDS) -> None:
         """Return once the broker answers a client; raises BrokerError when it died or took too long."""
         if not await answers(self.address, timeout, lambda: self.running):
-            said = self._log_file.read_text(errors="replace")[-2000:]
-            raise BrokerError(f"Kafka {'is not ready' if self.running else 'ended by itself'}: {said}")
+            tail = self._log_file.read_text(errors="replace")[-2000:]
+            raise BrokerError(f"Kafka {'is not ready' if self.running else 'ended by itself'}: {tail}")
 
     def stop(self) -> None:
         """End the process in good order, or by force after a while."""

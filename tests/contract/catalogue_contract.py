@@ -11,7 +11,8 @@ import pytest
 from common.events.envelope import Event
 from common.events.reply import Reply
 from common.events.resource_replies import ResourceDeleted
-from common.events.resources import RESOURCE_CREATE_REQUESTED, Kind, ResourceCreateRequested
+from common.events.resource_terms import Kind
+from common.events.resources import RESOURCE_CREATE_REQUESTED, ResourceCreateRequested
 from common.events.spec import Payload
 from common.failures import ProviderDown, Refused
 from common.storage.postgres import Pool

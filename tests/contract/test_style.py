@@ -30,6 +30,23 @@ SHARED = {
     "routes": "its routes",
     "settings": "its settings",
     "errors": "what its callers are told when something goes wrong",
+    # One word of the domain, seen from more than one package.
+    "audit_trail": "who did what to what",
+    "catalogue": "the versioned prompts, configs, tools and voices of an organisation",
+    "chat": "chat turns and their answers",
+    "completions": "chat completions, as OpenAI has them",
+    "event_stream": "server-sent events, as the WHATWG describes them",
+    "frames": "the frames of the live channel",
+    "keys": "API keys",
+    "request_reply": "a command or query and its reply",
+    "resources": "versioned prompts, configs, tools and voices",
+    "topics": "the topics of the log",
+    "usage": "tokens that answers cost",
+    "webhooks": "webhooks of providers",
+    # Of a stand-in or a service: its own, with the same job.
+    "calls": "what every call of a stand-in has in common",
+    "faults": "the faults a stand-in makes on request, and their grammar",
+    "validation": "whether what a caller sent has the right shape",
 }
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -9,6 +9,7 @@ from typing import Any
 from common.bus.request_reply import Requester
 from common.clients.resources.client import ResourceClient, open_resource_client
 from common.events.reply import Reply
+from common.events.resource_terms import Kind, Pin, Pins, SetScope
 from common.events.resources import (
     ACTIVE_CLEAR_REQUESTED,
     ACTIVE_ROLLBACK_REQUESTED,
@@ -19,10 +20,6 @@ from common.events.resources import (
     RESOURCE_EVENTS,
     RESOURCE_QUERIES,
     RESOURCE_VERSION_REQUESTED,
-    Kind,
-    Pin,
-    Pins,
-    SetScope,
 )
 from tests.support.resources import Caller, published
 from tests.support.service import World

@@ -3,7 +3,7 @@
 import aiohttp
 import pytest
 
-from common.events.resources import Kind
+from common.events.resource_terms import Kind
 from common.failures import ProviderDown
 from common.storage.postgres import Pool
 from resources.ports import Item

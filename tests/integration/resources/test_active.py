@@ -11,6 +11,7 @@ import pytest
 from common.clients.resources.client import ResourceClient
 from common.events.audit import AUDIT
 from common.events.reply import Reply
+from common.events.resource_terms import Kind, Layer, Pin, Pins, SetScope
 from common.events.resources import (
     ACTIVE_AT_REQUESTED,
     ACTIVE_DIFF_REQUESTED,
@@ -19,11 +20,6 @@ from common.events.resources import (
     AUDIT_LIST_REQUESTED,
     RESOURCE_DELETE_REQUESTED,
     RESOURCE_EVENTS,
-    Kind,
-    Layer,
-    Pin,
-    Pins,
-    SetScope,
 )
 from tests.support.active import PROJECT, Team, new_team, reading, resolve
 from tests.support.resources import Caller, published

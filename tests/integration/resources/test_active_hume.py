@@ -12,7 +12,7 @@ import pytest
 
 from common.clients.resources.client import BrokenSetError, ResourceClient
 from common.clients.resources.entries import scope_keys
-from common.events.resources import Pin, SetScope
+from common.events.resource_terms import Pin, SetScope
 from common.storage.resp import Resp, open_resp
 from resources.adapters.hume.call_policy import LIMITS
 from sandbox.app import serve

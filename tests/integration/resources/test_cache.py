@@ -13,14 +13,12 @@ from common.bus.port import BusUnavailableError
 from common.bus.request_reply import Requester
 from common.clients.resources.client import BrokenSetError, ResourceClient, open_resource_client
 from common.clients.resources.entries import Entry, Version, in_candidate, raise_floor, scope_key, version_key
+from common.events.resource_terms import Pin, Pins, SetScope
 from common.events.resources import (
     ACTIVE_RESOLVE_REQUESTED,
     RESOURCE_EDIT_REQUESTED,
     RESOURCE_GET_REQUESTED,
     TOOL_STATUS_REQUESTED,
-    Pin,
-    Pins,
-    SetScope,
 )
 from common.storage.resp import Resp, open_resp
 from sonant_cli.engines import valkey

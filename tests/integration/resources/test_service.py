@@ -9,6 +9,7 @@ import pytest
 
 from common.events.audit import AUDIT
 from common.events.reply import Reply
+from common.events.resource_terms import Kind
 from common.events.resources import (
     ACTIVE_HISTORY_REQUESTED,
     AUDIT_LIST_REQUESTED,
@@ -20,7 +21,6 @@ from common.events.resources import (
     RESOURCE_LIST_REQUESTED,
     RESOURCE_VERSION_REQUESTED,
     RESOURCE_VERSIONS_REQUESTED,
-    Kind,
 )
 from common.events.spec import EventSpec, Topic
 from tests.support.resources import Caller, published

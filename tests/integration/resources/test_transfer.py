@@ -226,7 +226,7 @@ async def test_the_command_line_moves_a_project_as_a_file(here: Caller, there: C
     assert json.loads(printed) == document
     file.write_text('{"format": "something else"}')
     code, complaint = await sonant(here, "import", "file", str(file), "--project", "p")
-    assert (code, "(400, missing_field)" in complaint or "(400, invalid_value)" in complaint) == (1, True)
+    assert (code, "(400, missing_required_parameter)" in complaint or "(400, invalid_value)" in complaint) == (1, True)
     code, complaint = await sonant(here, "import", "file", str(tmp_path / "missing.json"))
     assert (code, "cannot be read" in complaint) == (1, True)
 

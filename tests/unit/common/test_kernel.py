@@ -40,7 +40,7 @@ def test_the_committable_offset_never_passes_unfinished_work(order: list[int]) -
         committed = int(advanced) if advanced is not None else committed
         expected = next((n for n in range(12) if n not in done), 12) - 1
         assert committed == expected
-    assert progress.in_hand == 0
+    assert progress.in_flight == 0
 
 
 def test_the_brake_trips_on_a_run() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from common.failures import ProviderDown, Refused
 from common.providers.breaker import Breaker
 from common.providers.policy import Policy
-from common.providers.registry import LATENCIES, MAX_ERROR_TEXT, ProviderRecord, ProviderRegistry, short
+from common.providers.provider_registry import LATENCIES, MAX_ERROR_TEXT, ProviderRecord, ProviderRegistry, short
 
 
 def verdict(error: Exception) -> ProviderDown:

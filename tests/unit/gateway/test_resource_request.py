@@ -8,7 +8,7 @@ from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.events.resources import Layer, Pin, SetScope
+from common.events.resource_terms import Layer, Pin, SetScope
 from common.failures import Refused
 from gateway.http.end_user import end_user
 from gateway.http.validation import read_query, validate

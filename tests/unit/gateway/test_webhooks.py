@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.failures import Refused
-from gateway.webhooks.delivery import read_delivery
 from gateway.webhooks.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, WINDOW_SECONDS, sign, verify
+from gateway.webhooks.webhook_delivery import read_delivery
 
 KEY = "test-signing-key"
 BODY = b'{"event_name":"chat_started","chat_id":"c1"}'

@@ -24,7 +24,7 @@ from llm_stream.ports import Patience, Take, UpstreamError, UpstreamRefused
 from llm_stream.turns import life
 from llm_stream.turns.claim import Claims
 from llm_stream.turns.early_stops import EarlyStops
-from llm_stream.turns.registry import RunningTurns
+from llm_stream.turns.running_turns import RunningTurns
 from tests.support.llm_stream import chunk
 
 PAYLOADS = [orjson.dumps(chunk("Hi.")), orjson.dumps(chunk(finish="stop")), b"[DONE]"]

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from common.clients.resources.entries import Entry, Version, in_candidate, layers, scope_key, version_key
 from common.events.reply import content
-from common.events.resources import Pin, Pins
+from common.events.resource_terms import Pin, Pins
 from resources.active.revision_diff import pin_changes, prompt_diff
-from resources.active.scopes import Pinned
 from resources.ports import Item
+from resources.scopes import Pinned
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 long_names = st.text(st.characters(exclude_categories=["Cs"]), min_size=60, max_size=200)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.events.resources import Kind
+from common.events.resource_terms import Kind
 from common.failures import Refused
 from resources.catalogue import validation
 from resources.catalogue.tool_parameters import MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH
@@ -31,7 +31,7 @@ def test_any_body_is_refused_plainly_or_can_be_stored(
     outcome = kept_or_refused(lambda: check(kind, body))
     if isinstance(outcome, Refused):
         assert outcome.status == 400
-        assert outcome.code in ("invalid_value", "missing_field")
+        assert outcome.code in ("invalid_value", "missing_required_parameter")
         assert outcome.message
         return
     assert "\0" not in orjson.dumps(outcome).decode()

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from sandbox.openai.answers import answer, remainder
+from sandbox.openai.answer_rules import answer, remainder
 from sandbox.openai.conversation import read
 from sandbox.openai.embeddings import vector
 from sandbox.openai.text import pieces, regroup

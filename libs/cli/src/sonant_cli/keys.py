@@ -26,6 +26,7 @@ def _gateway(url: str | None, key: str | None) -> Gateway:
 
 @keys.command()
 def create(
+    *,
     name: Annotated[str, typer.Option(help="What the key is for.")],
     org: Annotated[str, typer.Option(help="The organisation it belongs to.")] = "default",
     scope: Annotated[

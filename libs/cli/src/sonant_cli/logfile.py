@@ -21,12 +21,12 @@ def rotate(path: Path, limit: int = MAX_BYTES) -> None:
         file.truncate(0)
 
 
-def tail(path: Path, lines: int = 20, most: int = 20_000) -> list[str]:
-    """The last `lines` lines among the last `most` bytes of `path`; none where it does not exist."""
+def tail(path: Path, lines: int = 20, max_bytes: int = 20_000) -> list[str]:
+    """The last `lines` lines among the last `max_bytes` bytes of `path`; none where it does not exist."""
     if not path.exists():
         return []
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - most))
+        file.seek(max(0, path.stat().st_size - max_bytes))
         return file.read().decode(errors="replace").splitlines()[-lines:]
 
 

@@ -1,4 +1,4 @@
-"""Loopback helpers: free ports and the questions that tell whether a process is ready."""
+"""Loopback helpers: free ports, and the probes of readiness."""
 
 import asyncio
 import random

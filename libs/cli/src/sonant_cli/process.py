@@ -17,7 +17,7 @@ Probe = Callable[[], Awaitable[str]]
 """Answers the empty string when ready, otherwise in a few words why not."""
 
 FIRST_BACKOFF = 0.1
-LONGEST_BACKOFF = 5.0
+MAX_BACKOFF = 5.0
 # A process that lived this long was healthy: its next death starts the backoff anew.
 HEALTHY_AFTER = 30.0
 
@@ -54,7 +54,7 @@ def next_backoff(delay: float, lived: float) -> float:
     """The pause (seconds) before the restart after one that waited `delay` and then lived `lived`."""
     if lived >= HEALTHY_AFTER or not delay:
         return FIRST_BACKOFF
-    return min(delay * 2, LONGEST_BACKOFF)
+    return min(delay * 2, MAX_BACKOFF)
 
 
 async def spawn(
@@ -90,7 +90,7 @@ async def spawn(
 
 
 class Child:
-    """A process kept alive until it is told to stop."""
+    """A process kept alive until it is stopped."""
 
     def __init__(self, spec: Process, log: Path, on_change: Callable[[], None]) -> None:
         self.spec = spec
@@ -108,7 +108,7 @@ class Child:
         self.task = asyncio.create_task(self._keep_alive(), name=self.spec.name)
 
     async def stop(self, budget: float) -> bool:
-        """End the process: ask, wait at most `budget` seconds, then kill; whether asking was enough."""
+        """End the process: signal it, wait at most `budget` seconds, then kill; whether the signal was enough."""
         self._stopping.set()
         if self.task is None:
             return True

@@ -108,7 +108,7 @@ class DataDir:
         write_private(self.root / "urls.json", json.dumps(dict(urls), indent=2) + "\n")
 
     def secret(self, name: str) -> str:
-        """The password called `name`: made on first use, the same ever after."""
+        """The password called `name`: created on first use, and the same from then on."""
         path = self.root / "secrets.json"
         known = _read_json(path)
         if name not in known:

@@ -18,12 +18,12 @@ from sonant_cli.state import DataDir
 
 START_TIMEOUT = 60.0
 DRAIN_BUDGET = 10.0
-# A process late in the row still gets this much of the drain when the others used it up.
-LEAST_DRAIN = 1.0
+# Seconds that the last processes of the row get when the others used up the drain.
+MIN_DRAIN = 1.0
 PROBE_INTERVAL = 0.03
 LOG_CHECK_INTERVAL = 10.0
 # A process that dies this often before it was ready once will not get there by trying again.
-MOST_EARLY_DEATHS = 3
+MAX_EARLY_DEATHS = 3
 LEFTOVER_PATIENCE = 5.0
 
 
@@ -103,7 +103,7 @@ class Supervisor:
         began = time.monotonic()
         while why := await child.spec.probe():
             _raise_if_over(child)
-            if child.restarts >= MOST_EARLY_DEATHS:
+            if child.restarts >= MAX_EARLY_DEATHS:
                 raise _start_error(child, f"died {child.restarts} times while starting")
             if time.monotonic() > deadline:
                 raise _start_error(child, f"is not ready after {self.start_timeout:g} s ({why})")
@@ -122,7 +122,7 @@ class Supervisor:
         """End the processes one by one, last started first: who depends on another ends before it."""
         deadline = time.monotonic() + self.drain_budget
         for child in reversed(self._children):
-            if not await child.stop(max(LEAST_DRAIN, deadline - time.monotonic())):
+            if not await child.stop(max(MIN_DRAIN, deadline - time.monotonic())):
                 self.progress(f"{child.spec.name} did not end in time and was killed")
         self._recording = False
         self.data.run_file.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The process table of `sonant up`: which engines and services run here, and what each is told."""
+"""The process table of `sonant up`: which engines and services run here, and the environment of each."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from sonant_cli.process import Process
 from sonant_cli.state import DataDir
 
 DEFAULT_PORT = 8080
-# What a service may spend on work in hand when it is stopped; the supervisor waits a little longer before it
+# What a service may spend on work in flight when it is stopped; the supervisor waits a little longer before it
 # kills, because committing and closing come after.
 DRAIN_SECONDS = 7.0
 CLOSING_SECONDS = 3.0

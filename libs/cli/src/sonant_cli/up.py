@@ -1,4 +1,4 @@
-"""`sonant up`: run everything on this machine until told to stop."""
+"""`sonant up`: run everything on this machine until a stop signal."""
 
 import asyncio
 import os

@@ -22,7 +22,7 @@ class StoreUnavailableError(Unavailable):
 
 
 class Park(Exception):
-    """Can never work: park the record with its passport and go on."""
+    """Can never work: park the record as a dead letter and go on."""
 
 
 class Halt(Exception):

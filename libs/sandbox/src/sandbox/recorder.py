@@ -12,7 +12,7 @@ RING_SIZE = 1_000
 # Long enough for a full conversation with documents; 1,000 of them stay below 64 MiB.
 BODY_CAP_BYTES = 65_536
 # Model names come from callers, so their number is bounded.
-MODELS_CAP = 1_000
+MAX_MODELS = 1_000
 OTHER_MODELS = "(other)"
 SECRET_HEADERS = {"authorization", "api-key", "x-api-key", "x-hume-api-key", "cookie"}
 
@@ -49,7 +49,7 @@ class Counters:
 
 
 class Exchange:
-    """One call: what was asked and how it ended. Times are unix seconds."""
+    """One call: its request and how it ended. Times are unix seconds."""
 
     __slots__ = (
         "_counters",
@@ -94,7 +94,7 @@ class Exchange:
             each.open_streams += self.stream
 
     def finish(self, end: End) -> None:
-        """Note how the call ended; the first note stands."""
+        """Note how the call ended; the first note counts."""
         if self.end is not None:
             return
         self.end = end
@@ -153,7 +153,7 @@ class Recorder:
         return [each.as_dict() for each in chosen[-limit:]] if limit > 0 else []
 
     def _counters_of(self, model: str) -> Counters:
-        known = model in self._by_model or len(self._by_model) < MODELS_CAP
+        known = model in self._by_model or len(self._by_model) < MAX_MODELS
         return self._by_model.setdefault(model if known else OTHER_MODELS, Counters())
 
 

@@ -26,7 +26,7 @@ from llm_stream.settings import LlmStreamSettings
 from llm_stream.turns.claim import Claims
 from llm_stream.turns.early_stops import EarlyStops
 from llm_stream.turns.gateways import GatewayWatch
-from llm_stream.turns.registry import RunningTurns
+from llm_stream.turns.running_turns import RunningTurns
 
 log = structlog.get_logger(__name__)
 

@@ -11,7 +11,7 @@ from llm_stream.answer.failover import Breakers
 from llm_stream.ports import ChatModel
 from llm_stream.turns.claim import Claims
 from llm_stream.turns.early_stops import EarlyStops
-from llm_stream.turns.registry import RunningTurns
+from llm_stream.turns.running_turns import RunningTurns
 
 
 @dataclass(slots=True)

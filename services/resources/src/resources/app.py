@@ -10,20 +10,22 @@ from common.events.envelope import Event
 from common.events.spec import Payload
 from common.kernel.service import Kernel, Service
 from common.storage.command_answers import prune_answers
+from common.storage.database_watch import DatabaseWatch
 from common.storage.postgres import open_postgres
 from common.storage.resp import Resp
 from common.storage.unit_of_work import UnitsOfWork
-from common.storage.watch import DatabaseWatch
 from resources.active.cache_writer import CACHE_SECONDS, CacheWriter
 from resources.active.freshness import Freshness
 from resources.adapters.hume.account import open_hume
 from resources.adapters.hume.catalogue import HumeCatalogue
-from resources.adapters.openai_drafts import open_drafting
+from resources.adapters.openai_drafts import open_drafting_model
 from resources.adapters.postgres.local_catalogue import LocalCatalogue
 from resources.adapters.postgres.provider_copy import PostgresCopy
 from resources.adapters.postgres.store import PostgresStore, write_tables
 from resources.deps import Catalogues, Deps
+from resources.drafting.drafting import Drafting
 from resources.handlers import HANDLERS
+from resources.hume.tokens import Tokens
 from resources.metrics import RESOURCE_WRITES
 from resources.settings import ResourcesSettings
 
@@ -41,9 +43,10 @@ async def open_deps(settings: ResourcesSettings, kernel: Kernel) -> AsyncIterato
     ) as pool:
         store = PostgresStore(pool)
         async with (
-            open_hume(settings, store, PostgresCopy(pool, HumeCatalogue.name)) as hume,
-            open_drafting(settings) as drafting,
+            open_hume(settings, store, PostgresCopy(pool, HumeCatalogue.name), Tokens) as hume,
+            open_drafting_model(settings) as model,
         ):
+            drafting = Drafting(model, settings.draft_seconds)
             outbox = OutboxPublisher(pool, kernel.log, SCHEMA)
             tasks = [
                 kernel.tasks.spawn(watch.run(pool), "watch-database"),
@@ -69,6 +72,7 @@ async def open_deps(settings: ResourcesSettings, kernel: Kernel) -> AsyncIterato
                 resp.close()
                 for task in tasks:
                     task.cancel()
+                await drafting.close()
 
 
 def build(settings: ResourcesSettings) -> Service[ResourcesSettings, Deps]:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from common.storage.unit_of_work import UnitsOfWork
 from resources.active.cache_writer import CacheWriter
-from resources.drafting.drafting_port import Drafting
-from resources.hume.tokens import Tokens
-from resources.ports import Catalogue, Source, Store, WriteTables
+from resources.drafting.drafting import Drafting
+from resources.ports import Catalogue, Provider, Store, WriteTables
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +18,6 @@ class Catalogues:
 
     def of(self, org_id: str) -> Catalogue:
         return self.chosen.get(org_id, self.local)
-
-
-@dataclass(frozen=True, slots=True)
-class Provider:
-    """What an organisation's account at the voice provider gives, beside the catalogue: tokens, and all it holds."""
-
-    tokens: Tokens
-    source: Source
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from common.events.resource_replies import AuditEntry, Resource, Status
 from common.events.resource_terms import Kind, Pins
 from common.failures import Refused
 from common.storage.unit_of_work import UnitOfWork
-from resources.active.scopes import Activation, Origin, Pinned, Revision, ScopeKey, State
+from resources.scopes import Activation, Origin, Pinned, Revision, ScopeKey, State
 
 # -- what is kept ----------------------------------------------------------------------------------------------
 
@@ -335,3 +335,58 @@ class Source(Protocol):
 
     async def stock(self, kind: Kind, page: int) -> Stock:
         """A page of resources. Pages count from 0."""
+
+
+# -- the voice provider's access tokens --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An access token and when it was had and ends, in unix seconds."""
+
+    value: str
+    issued_at: float
+    expires_at: float
+
+
+class TokenSource(Protocol):
+    """Where tokens come from; `provider` names it to callers."""
+
+    provider: str
+
+    async def fetch(self) -> Token:
+        """A fresh token. Raises `Refused` (502, 503) and `ProviderDown`."""
+
+
+class AccessTokens(Protocol):
+    """Tokens that are shared by all who ask; `provider` names their source to callers."""
+
+    provider: str
+
+    async def get(self) -> Token:
+        """A token that is good for a while. Raises `Refused` (502, 503) and `ProviderDown`."""
+
+    async def close(self) -> None:
+        """End a request under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """What an organisation's account at the voice provider gives, beside the catalogue: tokens, and all it holds."""
+
+    tokens: AccessTokens
+    source: Source
+
+
+# -- the model that drafts tools ---------------------------------------------------------------------------------
+
+Message: TypeAlias = Mapping[str, str]
+
+
+class DraftingModel(Protocol):
+    """A model that is asked to answer in JSON."""
+
+    name: str
+
+    async def complete(self, messages: Sequence[Message]) -> str:
+        """Its answer, which may be anything. Raises `ProviderDown`."""

@@ -1,4 +1,4 @@
-"""`python -m telemetry` runs the service until it is told to stop."""
+"""`python -m telemetry` runs the service until a stop signal."""
 
 from telemetry.app import build
 from telemetry.settings import TelemetrySettings

@@ -5,14 +5,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from common.kernel.service import Kernel, Service
+from common.storage.database_watch import DatabaseWatch
 from common.storage.postgres import open_postgres
-from common.storage.watch import DatabaseWatch
-from telemetry.adapters.postgres import PostgresTurns, PostgresUsage
+from telemetry.adapters.turns_table import PostgresTurns, PostgresUsage
 from telemetry.deps import Deps
 from telemetry.handlers import HANDLERS
 from telemetry.settings import TelemetrySettings
 
-# A turn is on the books this much later at most; a query waits as long at worst.
+# A turn is stored at most this much later, and a query waits at most this much longer.
 GATHER_SECONDS = 0.025
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
@@ -25,12 +25,12 @@ async def open_deps(settings: TelemetrySettings, kernel: Kernel) -> AsyncIterato
     async with open_postgres(
         settings.database_url, size=settings.database_pool, migrations=MIGRATIONS, schema="telemetry"
     ) as pool:
-        asking = kernel.tasks.spawn(watch.run(pool), "watch-database")
+        watching = kernel.tasks.spawn(watch.run(pool), "watch-database")
         turns = PostgresTurns(pool)
         try:
             yield Deps(settings, turns, PostgresUsage(pool))
         finally:
-            asking.cancel()
+            watching.cancel()
             await turns.close()
 
 

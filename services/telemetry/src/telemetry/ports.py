@@ -1,4 +1,4 @@
-"""What telemetry needs from outside: a place where turns stay, and the sums over them."""
+"""What telemetry needs from outside: a store of turns, and the sums over them."""
 
 from collections.abc import Sequence
 from typing import Literal, Protocol

@@ -18,7 +18,7 @@ async def answer(query: UsageRequested, usage: Usage, settings: TelemetrySetting
     try:
         rows = await usage.by_day(query, limit + 1)
     except Unavailable:
-        # Somebody waits: a plain answer now serves better than a late one.
+        # A caller waits: a refusal now is better than a late answer.
         message = "Usage cannot be read at the moment."
         raise Refused(503, message, "database_unavailable", type="server_error") from None
     return Reply(UsageList(object="list", data=tuple(rows[:limit]), has_more=len(rows) > limit))

@@ -10,8 +10,8 @@ T = TypeVar("T")
 class Batcher(Generic[T]):
     """Gathers items into writes: an idle batcher writes at once, a busy one writes more at a time.
 
-    `write` gets up to `limit` items in order. All waiters of a write share its outcome. Where nobody is in a hurry,
-    each write waits `linger` seconds for company.
+    `write` gets up to `limit` items in order. All waiters of a write share its outcome. A write that is not urgent
+    waits `linger` seconds for more items.
     """
 
     def __init__(

@@ -27,9 +27,9 @@ class LogSettings(Protocol):
 
 @asynccontextmanager
 async def open_log(settings: LogSettings, redis: Redis) -> AsyncIterator[Log]:
-    """The log named by `settings.log_url`; `redis` is reused where it is the same engine."""
+    """The log at `settings.log_url`; `redis` is reused where it is the same engine."""
     if urlsplit(settings.log_url).scheme == "kafka":
-        # Imported where it is used: the embedded mode need not pay for the Kafka client.
+        # Imported where it is used: the embedded mode does without the Kafka client.
         from common.bus.kafka import open_kafka
 
         url, replication, drain = settings.log_url, settings.kafka_replication, settings.drain_seconds

@@ -70,7 +70,7 @@ class KafkaLog:
         return await kafka_topics.read(self._servers, topic, limit, after or {})
 
     async def close(self) -> None:
-        """Finish the appends in hand, as long as the broker answers, then hang up."""
+        """Finish the appends in flight, as long as the broker answers, then disconnect."""
         await self._publisher.close()
 
 

@@ -1,4 +1,4 @@
-"""Publishing the outbox: facts committed with a change go onto the log in order, and then leave the table."""
+"""Publishing the outbox: facts that were committed with a change go onto the log in order, and then leave the table."""
 
 import asyncio
 import contextlib
@@ -19,25 +19,25 @@ from common.storage.postgres import UNAVAILABLE, Pool
 log = structlog.get_logger(__name__)
 
 OUTBOX_WAITING = Gauge("sonant_outbox_waiting", "Facts that are committed and not published yet.")
-OUTBOX_RELAYED = Counter("sonant_outbox_relayed_total", "Facts published from the outbox.")
+OUTBOX_PUBLISHED = Counter("sonant_outbox_relayed_total", "Facts published from the outbox.")
 OUTBOX_FAILURES = Counter("sonant_outbox_failures_total", "Attempts to relay that failed; the facts stay.", ["engine"])
 OUTBOX_SECONDS = Histogram(
     "sonant_outbox_seconds", "From the write of a fact to its acknowledgement by the log.", buckets=SECONDS
 )
 
 COLUMNS = "id, event_id, name, payload, extract(epoch FROM created_at)::float8 AS at"
-# What another instance committed and did not live to publish is found by looking.
-LOOK_SECONDS = 1.0
+# An instance may die between a commit and its publication: the others look for what it left.
+POLL_SECONDS = 1.0
 # Few enough that one publication stays far below its time limit, many enough to catch up quickly.
 FACTS_PER_PUBLICATION = 200
-AWAY_SECONDS = 0.5
+RETRY_SECONDS = 0.5
 
 
 class OutboxPublisher:
     """Publishes the outbox of a schema (see `storage.unit_of_work`) in the order of the facts.
 
-    Instances take turns, so the order of a key holds across them. A fact may be published twice after a crash, with
-    the same event id: readers recognise it.
+    Instances take turns, so the order of a key holds across them. After a crash a fact may be published twice, with
+    the same event id: its consumers recognise the repetition.
     """
 
     def __init__(self, pool: Pool, log: Log, schema: str) -> None:
@@ -51,11 +51,11 @@ class OutboxPublisher:
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
-        """There is something new: do not wait for the next look."""
+        """Publish at once: something new was committed."""
         self._woken.set()
 
     async def run(self) -> None:
-        """Publish for good."""
+        """Publish until cancelled. While the log or the database is away the facts stay, and it tries again."""
         away = False
         while True:
             try:
@@ -65,14 +65,14 @@ class OutboxPublisher:
                 if not away:
                     log.warning("facts wait in the outbox", error=str(error) or type(error).__name__)
                 away = True
-                await asyncio.sleep(AWAY_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
             else:
                 away = False
-                await self._next_look()
+                await self._wait_for_more()
 
-    async def _next_look(self) -> None:
+    async def _wait_for_more(self) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_SECONDS):
+            async with asyncio.timeout(POLL_SECONDS):
                 await self._woken.wait()
         self._woken.clear()
 
@@ -80,14 +80,14 @@ class OutboxPublisher:
         while waiting := await self._pool.fetchval(self._waiting):
             OUTBOX_WAITING.set(waiting)
             if not await self._publish_some():
-                # What is left are facts of a newer version of the service, which knows them.
+                # The rest are facts of a newer version of the service, and it will publish them.
                 return
         OUTBOX_WAITING.set(0)
 
     async def _publish_some(self) -> int:
         """Publish the oldest facts and remove them; returns how many."""
         async with self._pool.acquire() as connection, connection.transaction():
-            # Held until the removal is committed: nobody overtakes a publication under way.
+            # Held until the removal is committed: no other instance overtakes a publication in flight.
             await connection.execute("SELECT pg_advisory_xact_lock($1)", self._lock)
             rows = await connection.fetch(self._oldest, list(BY_NAME), FACTS_PER_PUBLICATION)
             if rows:
@@ -95,7 +95,7 @@ class OutboxPublisher:
                 await connection.execute(self._remove, [row["id"] for row in rows])
         for row in rows:
             OUTBOX_SECONDS.observe(max(0.0, time.time() - row["at"]))
-        OUTBOX_RELAYED.inc(len(rows))
+        OUTBOX_PUBLISHED.inc(len(rows))
         return len(rows)
 
 

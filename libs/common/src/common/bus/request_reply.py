@@ -19,7 +19,7 @@ from common.failures import Refused
 
 
 class Requester:
-    """Asks the services behind the log. The mailbox is open before the request is published."""
+    """Sends commands and queries to the services behind the log. Its mailbox is open before a request is published."""
 
     def __init__(self, log: Log, reader: LiveReader) -> None:
         self._log = log
@@ -28,9 +28,9 @@ class Requester:
     async def ask(
         self, spec: RequestSpec[P, R], payload: P, *, timeout: float, event_id: str | None = None
     ) -> Reply[R]:
-        """The reply within `timeout` seconds; after that nobody works on the request any more.
+        """The reply within `timeout` seconds; after that no service works on the request.
 
-        `event_id` is that of the first try where this repeats a command: what was done then is not done again.
+        `event_id` is that of the first try where this repeats a command: it takes effect once.
         Raises Refused as the service did, TimeoutError, and BusUnavailableError when it could not be published.
         """
         request_id = f"ask-{uuid.uuid4().hex}"
@@ -51,7 +51,7 @@ class Requester:
 
 
 def read_reply(spec: RequestSpec[Any, R], payload: bytes) -> Reply[R]:
-    """A reply as it travelled. Raises Refused where it is a refusal."""
+    """The reply in the payload of a REPLY frame. Raises Refused where it is a refusal."""
     content = orjson.loads(payload)
     status, headers = content["status"], content.get("headers") or {}
     if status >= 400:
@@ -65,13 +65,13 @@ def read_refusal(content: dict[str, Any]) -> Refused:
 
 
 def send_reply(live: LiveWriter, event: Event[Any], reply: Reply[Any]) -> None:
-    """Send a reply if somebody waits for one; one that is lost is the asker's timeout, there is nobody else to tell."""
+    """Send a reply if somebody waits for one. The requester of one that is lost times out."""
     if event.reply_to is not None and event.request_id is not None:
         live.send(event.reply_to, reply_to(event.request_id, reply))
 
 
 def send_refusal(live: LiveWriter, event: Event[Any], refused: Refused) -> None:
-    """Tell whoever waits, if anybody does, why there will be no other reply."""
+    """Send a refusal, if somebody waits for a reply."""
     if event.reply_to is not None and event.request_id is not None:
         live.send(event.reply_to, refusal_to(event.request_id, refused))
 
@@ -87,6 +87,6 @@ def refusal_to(request_id: str, refused: Refused) -> Frame:
 
 
 def _frame(request_id: str, status: int, body: Any, headers: Mapping[str, str]) -> Frame:
-    """Number 0: it stands outside any numbered frames."""
+    """A REPLY frame. Its number is 0: it is outside the order of frames."""
     payload = orjson.dumps({"status": status, "body": body, "headers": dict(headers)})
     return Frame(request_id, FrameKind.REPLY, 0, payload)

@@ -93,12 +93,12 @@ def _schemas() -> tuple[dict[type[BaseModel], Json], Json]:
     payloads: list[type[BaseModel]] = [*(spec.payload for spec in EVENTS), *(spec.payload for spec in SIGNALS)]
     replies = [model for model, _ in _reply_names().values()]
     written: list[type[BaseModel]] = [*replies, *(model for model, _ in FRAMES.values())]
-    asked: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in payloads]
-    asked += [(model, "serialization") for model in written]
+    wanted: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in payloads]
+    wanted += [(model, "serialization") for model in written]
     references, definitions = models_json_schema(
-        list(dict.fromkeys(asked)), ref_template="#/components/schemas/{model}"
+        list(dict.fromkeys(wanted)), ref_template="#/components/schemas/{model}"
     )
-    return {model: references[model, mode] for model, mode in asked}, definitions["$defs"]
+    return {model: references[model, mode] for model, mode in wanted}, definitions["$defs"]
 
 
 def _channel(topic: Topic) -> Json:

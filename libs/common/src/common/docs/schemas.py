@@ -51,7 +51,7 @@ def breaches(old: Any, new: Any, at: str = "") -> Iterator[str]:
 
 
 def _whole(schema: Any, definitions: Mapping[str, Any] | None = None) -> Any:
-    """A schema with what it refers to in place of the reference. Payloads do not refer to themselves."""
+    """A schema with every reference replaced by its definition. Payloads do not refer to themselves."""
     if isinstance(schema, list):
         return [_whole(item, definitions) for item in schema]
     if not isinstance(schema, Mapping):

@@ -1,6 +1,6 @@
 """Where settings and metrics are declared: the one list to extend when a service is added.
 
-Paths, not imports: this package knows no service, and resolves them only when asked to write.
+Paths, not imports: this package knows no service, and resolves them only when it writes.
 """
 
 import importlib
@@ -17,7 +17,7 @@ SETTINGS = (
 METRICS = (
     ("every service", "common.kernel.metrics"),
     ("every service, of the bus", "common.bus.metrics"),
-    ("services that write to the database", "common.storage.watch"),
+    ("services that write to the database", "common.storage.database_watch"),
     ("services with an outbox", "common.bus.outbox"),
     ("services that call providers", "common.providers.metrics"),
     ("services that read resources", "common.clients.resources.metrics"),

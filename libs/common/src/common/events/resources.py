@@ -4,15 +4,7 @@ from typing import Any, Literal, TypeVar
 
 from common.events import resource_replies as replies
 from common.events.backoff import A_FEW_TIMES, NEVER, PATIENTLY
-
-# Imported from here by whoever asks.
-from common.events.resource_terms import DEFAULT_PROJECT as DEFAULT_PROJECT
-from common.events.resource_terms import MAX_TOOLS as MAX_TOOLS
-from common.events.resource_terms import Kind as Kind
-from common.events.resource_terms import Layer as Layer
-from common.events.resource_terms import Pin as Pin
-from common.events.resource_terms import Pins as Pins
-from common.events.resource_terms import SetScope as SetScope
+from common.events.resource_terms import Kind, Pin, Pins, SetScope
 from common.events.spec import EventSpec, Payload, R, RequestSpec, Topic
 
 RESOURCE_COMMANDS = Topic("resource-commands")

@@ -1,4 +1,4 @@
-"""How a use case becomes an answer: whoever waits gets one, whatever it raises that is no bug."""
+"""How a use case becomes an answer: whoever waits gets one, unless the use case has a bug."""
 
 import asyncio
 import math
@@ -23,8 +23,8 @@ Act = Callable[[Event[Any], D], Awaitable[Reply[Any] | None]]
 class Answers(Generic[D]):
     """How the requests of a service are answered beyond what its use cases say.
 
-    `refusals` counts by code. `unavailable` is told where the store does not answer in time. `done` finds what a
-    command (on the topic `commands`) was answered with when it was done. `headers` go with every other answer.
+    `refusals` counts by code. `unavailable` is the answer where the store does not answer in time. `done` finds the
+    answer to a command (on the topic `commands`) that was done before. `headers` go with every other answer.
     """
 
     refusals: Counter
@@ -37,7 +37,7 @@ class Answers(Generic[D]):
         """The table with its requests answered so; facts are handled as they are.
 
         While the store is away a request is tried again, as often as its event allows and the caller waits. That is
-        safe, since a repetition has the same event id. Without a caller to tell, the failure goes to the kernel.
+        safe, since a repetition has the same event id. Without a caller the failure goes to the kernel.
         """
         return tuple(
             replace(handler, act=self._answered(handler)) if isinstance(handler.spec, RequestSpec) else handler

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Step:
-    """One record in hand."""
+    """One record in flight."""
 
     offset: str
     done: bool = False
@@ -35,5 +35,5 @@ class Progress:
         return offset
 
     @property
-    def in_hand(self) -> int:
+    def in_flight(self) -> int:
         return sum(not step.done for step in self._steps)

@@ -14,14 +14,13 @@ from typing import Generic, TypeVar
 import structlog
 import uvloop
 from aiohttp import web
-from redis.asyncio import Redis
 
 from common.bus import connect
 from common.bus.live.reader import LiveReader
 from common.bus.live.signals import SignalHandlers
 from common.bus.live.writer import LiveWriter, open_writer
+from common.bus.log_watch import LogWatch
 from common.bus.port import BusUnavailableError, Log
-from common.bus.watch import LogWatch
 from common.events.registry import topics
 from common.kernel import logs
 from common.kernel.consumer import Consumer
@@ -30,7 +29,7 @@ from common.kernel.health import Health, ops_routes
 from common.kernel.metrics import CONSUMER_STALLED, LOOP_LAG
 from common.kernel.settings import CommonSettings
 from common.kernel.tasks import Tasks
-from common.storage.redis import NO_EVICTION, UNAVAILABLE, eviction_policy, open_redis
+from common.storage.redis import NO_EVICTION, UNAVAILABLE, Redis, eviction_policy, open_redis
 from common.storage.resp import open_resp
 
 log = structlog.get_logger(__name__)
@@ -117,7 +116,7 @@ class Service(Generic[S, D]):
             await asyncio.wait({running, stopped, tasks.failed}, return_when=asyncio.FIRST_COMPLETED)
             stop.set()
             if health.starting:
-                # Nothing is in hand yet, and whatever is being waited for may never come.
+                # Nothing is in flight yet, and what it waits for may never come.
                 running.cancel()
             await asyncio.wait({running})
             return 1 if tasks.failed.done() else 0
@@ -172,7 +171,7 @@ class Service(Generic[S, D]):
 
 
 async def _only_publish(kernel: Kernel, stop: asyncio.Event) -> None:
-    """Until told to stop; nobody reads here who would notice that the log is away."""
+    """Wait for the stop; nothing reads here that would notice that the log is away."""
     watch = LogWatch()
     kernel.health.watch("log", watch.complaint)
     watching = kernel.tasks.spawn(watch.run(kernel.log), "watch-log")
@@ -196,7 +195,7 @@ async def serve_http(routes: list[list[web.RouteDef]], settings: CommonSettings)
 
 
 async def _engines_up(kernel: Kernel, stop: asyncio.Event) -> bool:
-    """Wait until log and live channel answer and the topics are as declared; False if told to stop meanwhile."""
+    """Wait until log and live channel answer and the topics are as declared; False if stopped meanwhile."""
     waiting = ""
     kernel.health.watch("engines", lambda: waiting)
     while not stop.is_set():
@@ -222,7 +221,7 @@ async def _look_at_eviction(kernel: Kernel) -> None:
     with contextlib.suppress(*UNAVAILABLE):
         policy = await eviction_policy(kernel.redis)
         if policy != NO_EVICTION:
-            log.warning("SONANT_REDIS_URL should have the maxmemory-policy noeviction", policy=policy or "not told")
+            log.warning("SONANT_REDIS_URL should have the maxmemory-policy noeviction", policy=policy or "unknown")
 
 
 def _settle_memory() -> None:
@@ -234,9 +233,9 @@ def _settle_memory() -> None:
 
 async def _watch_loop() -> None:
     while True:
-        asked = time.monotonic()
+        began = time.monotonic()
         await asyncio.sleep(WATCH_SECONDS)
-        LOOP_LAG.set(max(0.0, time.monotonic() - asked - WATCH_SECONDS))
+        LOOP_LAG.set(max(0.0, time.monotonic() - began - WATCH_SECONDS))
 
 
 async def _watch_progress(consumer: Consumer, group: str) -> None:

@@ -32,10 +32,10 @@ class CommonSettings(BaseSettings):
     ops_port: int = Field(default=0, ge=0, le=65535, description="Port of /healthz, /readyz, /metrics; 0 picks one.")
     log_level: str = Field(default="info", description="debug, info, warning or error.")
     drain_seconds: float = Field(
-        default=10.0, ge=0, description="How long work in hand may go on after a stop signal; below the pod's grace."
+        default=10.0, ge=0, description="How long work in flight may go on after a stop signal; below the pod's grace."
     )
     kafka_replication: int = Field(default=1, ge=1, description="Replicas of topics created at boot; 3 in production.")
     database_pool: int = Field(default=8, ge=1, description="PostgreSQL connections per process.")
     concurrency: int = Field(
-        default=1000, ge=1, description="Records in hand per process; a chat turn in flight is one of them."
+        default=1000, ge=1, description="Records in flight per process; a running chat turn is one of them."
     )

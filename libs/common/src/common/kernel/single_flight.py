@@ -11,14 +11,14 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[K, T]):
-    """Flights under way, by key. Whoever leaves does not end one for the others."""
+    """Work in flight, by key. Whoever leaves does not end one for the others."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._flights: dict[K, asyncio.Task[T]] = {}
 
     def begin(self, key: K, work: Callable[[], Coroutine[Any, Any, T]]) -> "asyncio.Task[T]":
-        """The flight under this key, begun now unless it is under way; its task is not to be cancelled."""
+        """The flight under this key, begun now unless it is in flight; its task is not to be cancelled."""
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = asyncio.create_task(work(), name=f"{self._name} {key!r}"[:100])
@@ -30,15 +30,15 @@ class SingleFlight(Generic[K, T]):
         return await asyncio.shield(self.begin(key, work))
 
     def forget(self, key: K) -> None:
-        """What a flight under way brings is out of date: the next to ask begins another."""
+        """What is in flight is out of date: the next caller begins another."""
         self._flights.pop(key, None)
 
     def current(self, key: K) -> bool:
-        """Asked by `work` itself: whether it was not forgotten meanwhile."""
+        """For `work` itself: whether it was not forgotten meanwhile."""
         return self._flights.get(key) is asyncio.current_task()
 
     async def close(self) -> None:
-        """End what is under way; those who wait get CancelledError."""
+        """End what is in flight; those who wait get CancelledError."""
         await end(*self._flights.values())
 
     def _landed(self, key: K, flight: "asyncio.Task[T]") -> None:

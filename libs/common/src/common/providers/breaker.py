@@ -12,7 +12,7 @@ OPEN_SECONDS = 5.0
 
 
 class Breaker:
-    """Closed, open, or probing with a single caller; beside that, resting for as long as the upstream asked."""
+    """Closed, open, or probing with a single caller; beside that, resting for as long as the upstream demands."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Breaker:
         return max(0.0, broken_for, self.rests_for())
 
     def rests_for(self) -> float:
-        """Seconds for which the upstream asked to be left alone."""
+        """Seconds for which the upstream wants no calls."""
         return max(0.0, self._rests_until - self._clock())
 
     def succeeded(self) -> None:

@@ -37,7 +37,7 @@ MAX_CONNECTIONS_PER_HOST = 16
 RESOLVER_THREADS = 8
 WRITE_BYTES = 256 * 1024
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-# Nothing is asked for that could unfold; a server that sends it all the same is counted by what it unfolds to.
+# No compression is accepted; what a server compresses all the same is counted by its decoded size.
 HEADERS = {"User-Agent": "Sonant", "Accept-Encoding": "identity"}
 
 
@@ -358,5 +358,5 @@ async def _write(answer: Answer, file: File, max_bytes: int) -> int:
 
 
 def too_large(max_bytes: int) -> Refused:
-    """The refusal of an answer that is larger than what was asked for."""
+    """The refusal of an answer that is larger than the caller takes."""
     return Refused(413, f"The response is larger than {max_bytes} bytes.", "response_too_large")

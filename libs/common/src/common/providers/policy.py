@@ -11,7 +11,7 @@ from common.events.backoff import Backoff
 from common.failures import ProviderDown, Refused
 from common.providers import metrics
 from common.providers.breaker import Breaker
-from common.providers.registry import ProviderRecord, ProviderRegistry
+from common.providers.provider_registry import ProviderRecord, ProviderRegistry
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ Verdict = Callable[[Exception], Refused | ProviderDown | None]
 
 # With less time left another try could not end.
 MIN_TRY_SECONDS = 0.2
-# Whatever a Retry-After says, the provider is asked again after this long.
+# Whatever a Retry-After says, the provider is called again after this long.
 MAX_REST_SECONDS = 300.0
 # The statuses below 500 that the provider may take back.
 TRANSIENT = frozenset({408, 425, 429})
@@ -34,7 +34,7 @@ class BreakerOpen(ProviderDown):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallLimits:
-    """How long a provider may take, in seconds, how often it is tried, and how many calls are under way at once.
+    """How long a provider may take, in seconds, how often it is tried, and how many calls are in flight at once.
 
     The policy keeps the total, over all tries of an operation. The others are for the client library: they end a
     try early enough for another one.
@@ -65,8 +65,8 @@ class Budget:
     def delay(self, backoff: Backoff, attempt: int, down: ProviderDown) -> float:
         """Seconds to wait after failed try number `attempt` (from 1); raises `down` when no other would help.
 
-        Where the provider said when to come back, it is that, and the jitter of `backoff` on top: all who were told
-        the same must not come back in the same moment.
+        A Retry-After of the provider is kept, with the jitter of `backoff` on top: callers that got the same one must
+        not come back in the same moment.
         """
         delay = backoff.delay(attempt)
         if delay is not None and down.retry_after is not None:
@@ -83,7 +83,7 @@ class Budget:
 class Policy:
     """Every call for one account at a provider goes through here; with `configured` False none leaves.
 
-    `account` is its name in the metrics, `unconfigured` what a caller is told without one.
+    `account` is its name in the metrics, `unconfigured` the message to a caller where there is none.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class Policy:
                 await budget.pause(self.limits.retries, attempt, down)
 
     async def once(self, budget: Budget, operation: str, send: Callable[[], Awaitable[T | None]]) -> T:
-        """What `send` gives, asked once. Raises `Refused`, and `ProviderDown` when it is unknown what was done."""
+        """What one call of `send` gives. Raises `Refused`, and `ProviderDown` when it is unknown what was done."""
         async with self.call(budget, operation):
             answer = await send()
             if answer is None:

@@ -43,7 +43,7 @@ def _parsed(text: str) -> URL:
     try:
         # As it is, where that can be sent: signatures often cover the very spelling.
         url = URL(text, encoded=text.isascii())
-        # The parser looks at the authority only when asked for a part of it.
+        # The parser reads the authority only when a part of it is used.
         _ = url.raw_host, url.port
     except ValueError:
         raise not_allowed("It is not a URL.") from None

@@ -1,4 +1,4 @@
-"""What commands were answered with, kept for as long as one may be delivered again."""
+"""The answers to commands, kept for as long as a command may be delivered again."""
 
 import asyncio
 from typing import Any
@@ -14,7 +14,7 @@ from common.storage.postgres import UNAVAILABLE, Connection, Executor, Pool
 
 log = structlog.get_logger(__name__)
 
-LOOK_SECONDS = 600.0
+PRUNE_EVERY_SECONDS = 600.0
 
 
 class CommandAnswers:
@@ -25,11 +25,12 @@ class CommandAnswers:
         self._keep = f'INSERT INTO "{schema}".answers (event_id, status, body) VALUES ($1, $2, $3)'  # noqa: S608
 
     async def keep(self, connection: Connection, event_id: str, answer: Reply[Any] | Refused) -> None:
+        """Keep an answer in the transaction of `connection`; raises asyncpg's errors, for a second answer too."""
         body = answer.body() if isinstance(answer, Refused) else content(answer.body)
         await connection.execute(self._keep, event_id, answer.status, orjson.dumps(body).decode())
 
     async def find(self, executor: Executor, event: Event[Any]) -> Reply[Any] | Refused | None:
-        """What a command was answered with, None where it was not done yet."""
+        """The answer to a command, None where it was not done yet. Raises asyncpg's errors."""
         row = await executor.fetchrow(self._find, event.id)
         if row is None:
             return None
@@ -40,11 +41,11 @@ class CommandAnswers:
 
 
 async def prune_answers(pool: Pool, schema: str, keep_seconds: int) -> None:
-    """Remove old answers for good."""
+    """Remove answers older than `keep_seconds`, from time to time until cancelled."""
     prune = f'DELETE FROM "{schema}".answers WHERE at < now() - make_interval(secs => $1)'  # noqa: S608
     while True:
         try:
             await pool.execute(prune, keep_seconds)
         except UNAVAILABLE as error:
-            log.info("old answers stay until the next look", error=str(error))
-        await asyncio.sleep(LOOK_SECONDS)
+            log.info("old answers stay for now", error=str(error))
+        await asyncio.sleep(PRUNE_EVERY_SECONDS)

@@ -33,7 +33,7 @@ UNAVAILABLE = (
     asyncpg.PostgresConnectionError,
     # No space on its disk, no memory, no connection left.
     asyncpg.InsufficientResourcesError,
-    # Starting, ending, crashed, or told to give a statement up.
+    # Starting, ending, crashed, or a statement cancelled by an operator.
     asyncpg.OperatorInterventionError,
     asyncpg.PostgresIOError,
     # A replica that takes over, or a provider's answer to a disk that is nearly full.
@@ -41,7 +41,7 @@ UNAVAILABLE = (
     # While a password is changed, one side has the new one first.
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InterfaceError,
-    # A connection that dies in mid-command may say so only when it is given back, and in these words.
+    # A connection that dies in mid-command may say so only when it is given back, and by this error.
     asyncpg.InternalClientError,
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
@@ -56,9 +56,11 @@ CLOSE_SECONDS = 5.0
 async def open_postgres(
     url: str, *, size: int, migrations: Path, schema: str, unit_of_work: bool = False
 ) -> AsyncIterator[Pool]:
-    """A pool on a migrated schema. Waits for a server that is not there yet, or takes no writes; readiness tells.
+    """A pool of up to `size` connections on a migrated schema.
 
-    With `unit_of_work` the schema has the tables of `storage.unit_of_work`.
+    Waits for a server that is not there yet or takes no writes; the process is not ready meanwhile.
+
+    With `unit_of_work` the schema also has the tables of `storage.unit_of_work`.
     Raises `pogo_core.error.BadMigrationError` when a migration cannot be applied.
     """
     await _await_migrated(url, migrations, schema, unit_of_work=unit_of_work)
@@ -71,7 +73,7 @@ async def open_postgres(
 
 
 async def _close(pool: Pool) -> None:
-    """Let what is asked be answered, but not for good: a connection that is never given back must not keep us here."""
+    """Let statements in flight end, but not for ever: a connection that is never given back must not keep us here."""
     try:
         async with asyncio.timeout(CLOSE_SECONDS):
             await pool.close()
@@ -92,14 +94,17 @@ async def _await_migrated(url: str, migrations: Path, schema: str, *, unit_of_wo
 
 
 async def migrate_schema(url: str, migrations: Path, schema: str, *, unit_of_work: bool = False) -> None:
-    """Apply what is missing. Instances that start together take turns."""
+    """Apply the migrations that are missing. Instances that start together take turns.
+
+    Raises `BadMigrationError`, and those of `UNAVAILABLE` while the server is away.
+    """
     connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
     try:
-        # One key for all services: the migration library keeps its book in a table they share.
+        # One key for all services: the migration library records them in a table that all share.
         await connection.execute("SELECT pg_advisory_lock($1)", zlib.crc32(b"sonant-migrations"))
         await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
         if unit_of_work:
-            # These serve any schema, which they leave out of their names.
+            # These fit any schema, so they name none.
             await connection.execute(f'SET search_path TO "{schema}"')
             await _apply(connection, UNIT_OF_WORK, schema)
             await connection.execute("RESET search_path")
@@ -120,7 +125,7 @@ async def _apply(connection: asyncpg.Connection, migrations: Path, schema: str) 
 
 @asynccontextmanager
 async def transient() -> AsyncIterator[None]:
-    """Turn an absent database into StoreUnavailableError, which the kernel takes for a Retry."""
+    """Raise StoreUnavailableError, which the kernel retries, where the database is away."""
     try:
         yield
     except UNAVAILABLE as error:

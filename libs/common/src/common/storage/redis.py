@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio import Redis as Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
@@ -13,17 +14,19 @@ UNAVAILABLE = (RedisError, OSError, TimeoutError)
 
 # What `maxmemory-policy` has to be where something must not be lost.
 NO_EVICTION = "noeviction"
+# Seconds.
 CONNECT_TIMEOUT = 1.0
-# Longer than any BLOCK we ask for, so that a silent server is noticed and a quiet one is not.
+# Seconds. Longer than any BLOCK of ours: a silent server is noticed, and a quiet one is not taken for it.
 SOCKET_TIMEOUT = 5.0
 
 
 @asynccontextmanager
 async def open_redis(url: str, *, connections: int = 16) -> AsyncIterator[Redis]:
-    """A client with its own bounded pool; nothing is dialled before the first command.
+    """A client with its own pool of up to `connections`; the first command connects.
 
-    Replies are bytes. A command on a connection that turned out dead is tried once more, at once:
-    after an engine restart every pooled connection is stale.
+
+    Replies are bytes. A command on a dead connection is repeated once, at once: after an engine restart every pooled
+    connection is stale. Its commands raise those of `UNAVAILABLE` while the engine is away.
     """
     pool = BlockingConnectionPool.from_url(
         url,
@@ -42,9 +45,9 @@ async def open_redis(url: str, *, connections: int = 16) -> AsyncIterator[Redis]
 
 
 async def eviction_policy(redis: Redis) -> str | None:
-    """The server's `maxmemory-policy`; None where it does not tell, as many managed ones."""
+    """The server's `maxmemory-policy`; None where it does not say, as many managed ones. Raises `UNAVAILABLE`."""
     try:
-        told = await redis.config_get("maxmemory-policy")
+        policy = await redis.config_get("maxmemory-policy")
     except ResponseError:
         return None
-    return told.get("maxmemory-policy")
+    return policy.get("maxmemory-policy")

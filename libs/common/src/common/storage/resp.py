@@ -20,10 +20,10 @@ from common.storage.redis import CONNECT_TIMEOUT, SOCKET_TIMEOUT
 
 Command = tuple[str | bytes | int | float, ...]
 
-# How often the engine is looked after within its timeout; a reply is overdue when more looks in a row found silence,
-# since the first may come right behind the command. Looks and not the clock: a process that was held up itself looks
-# late, finds nothing sent or read yet, and must not blame the engine for it.
-LOOKS = 4
+# How often a connection is checked within its timeout. A reply is overdue when more checks in a row than this found
+# silence, since the first may come right after the command. Checks are counted and not seconds: a process that was
+# itself held up checks late, has not read what is there, and must not blame the engine for it.
+CHECKS = 4
 
 
 class _Wire(asyncio.Protocol):
@@ -65,13 +65,13 @@ class _Wire(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     def send(self, commands: Sequence[Command], *, gather: bool = False) -> "list[asyncio.Future[Any]]":
-        """Send commands: at once, or with `gather` in one write with what else is sent in this turn of the loop."""
+        """Send commands at once, or with `gather` in one write with the others of this iteration of the event loop."""
         if self._transport is None or self._transport.is_closing():
             raise ConnectionError("connection to the live store is closed")
         if not self._waiting:
             self._silent = 0
             if self._timer is None:
-                self._timer = self._loop.call_later(self._timeout / LOOKS, self._look)
+                self._timer = self._loop.call_later(self._timeout / CHECKS, self._check)
         packed = [hiredis.pack_command(cast("Any", command)) for command in commands]
         if gather and not self._unsent:
             self._loop.call_soon(self._write)
@@ -87,17 +87,17 @@ class _Wire(asyncio.Protocol):
         if unsent and self._transport is not None:
             self._transport.write(b"".join(unsent))
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         """Cut a connection on which a reply is overdue. One lazy timer, instead of one per command."""
         self._timer = None
         if not self._waiting:
             return
         self._silent += 1
-        if self._silent > LOOKS:
+        if self._silent > CHECKS:
             self._reason = f"no reply in {self._timeout:g} s"
             self.close()
         else:
-            self._timer = self._loop.call_later(self._timeout / LOOKS, self._look)
+            self._timer = self._loop.call_later(self._timeout / CHECKS, self._check)
 
     def close(self) -> None:
         if self._transport is not None:
@@ -105,10 +105,10 @@ class _Wire(asyncio.Protocol):
 
 
 class Resp:
-    """A connection that dials on first use and again after a loss.
+    """A connection that connects on first use, and again after a loss.
 
     Not a pool: replies come in the order of the commands, so a blocking command (XREAD BLOCK) needs an
-    instance of its own. An engine silent for `timeout` seconds is cut off.
+    instance of its own. It is closed when the engine is silent for `timeout` seconds.
     Raises ConnectionError, TimeoutError or OSError while the engine is away, and
     `redis.exceptions.ResponseError` for a refused command.
     """
@@ -120,7 +120,7 @@ class Resp:
         self._dialling = asyncio.Lock()
 
     async def execute(self, *command: str | bytes | int | float) -> Any:
-        """Send one command and wait for its reply. Those of many callers in one turn of the loop leave in one write."""
+        """Send one command and wait for its reply. Commands of one iteration of the event loop leave in one write."""
         wire = self._wire if self._wire is not None and self._wire.open else await self._dial()
         reply = await wire.send([command], gather=True)[0]
         if isinstance(reply, ResponseError):
@@ -136,7 +136,7 @@ class Resp:
         return replies
 
     async def replies(self, commands: Sequence[Command]) -> list[Any]:
-        """The same for a caller that sorts refusals itself: that of a command stands in the place of its reply."""
+        """As `pipeline`, for callers that sort refusals: the reply to a refused command is its `ResponseError`."""
         wire = self._wire if self._wire is not None and self._wire.open else await self._dial()
         return [await future for future in wire.send(commands)]
 
@@ -156,15 +156,19 @@ class Resp:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 wire = await self._connect()
                 try:
-                    for command in self._hello():
-                        reply = await wire.send([command])[0]
-                        if isinstance(reply, ResponseError):
-                            raise reply
+                    await self._greet(wire)
                 except BaseException:
                     wire.close()
                     raise
             self._wire = wire
             return wire
+
+    async def _greet(self, wire: _Wire) -> None:
+        """Log in and select the database, as the URL says; raises the `ResponseError` of a refusal."""
+        for command in self._hello():
+            reply = await wire.send([command])[0]
+            if isinstance(reply, ResponseError):
+                raise reply
 
     async def _connect(self) -> _Wire:
         loop = asyncio.get_running_loop()

@@ -27,7 +27,7 @@ Answer: TypeAlias = Reply[Any] | Refused
 # After each commit: the command it was done for, and the facts it left.
 Committed: TypeAlias = Callable[[Event[Any], Sequence[Payload]], Awaitable[None]]
 
-# Queries, the outbox publisher and the watch over the database: each is done with one in a moment.
+# Queries, the outbox publisher and the watch over the database: each needs one for a moment.
 CONNECTIONS_FOR_READS = 3
 
 
@@ -45,7 +45,7 @@ class Actor(Protocol):
 
 
 class Repeated(Exception):
-    """The command was done before; `answer` is what it was answered with."""
+    """The command was done before; `answer` is the one it got then."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__("done before")
@@ -54,7 +54,7 @@ class Repeated(Exception):
 
 @dataclass(slots=True)
 class UnitOfWork(Generic[T]):
-    """A write under way. `clock` is the organisation's, already advanced; `at` is unix seconds.
+    """A write in progress. `clock` is the organisation's, already advanced; `at` is unix seconds.
 
     `tables` are the service's own, on the connection of this transaction.
     """
@@ -78,7 +78,7 @@ class UnitOfWork(Generic[T]):
         return datetime.fromtimestamp(self.at, UTC)
 
     async def publish(self, spec: EventSpec[Any], payload: Payload) -> None:
-        """Publish a fact once this unit is committed."""
+        """Publish a fact once this unit is committed. Raises asyncpg's errors, as every method here does."""
         self.facts.append(payload)
         await self.connection.execute(
             f'INSERT INTO "{self._schema}".outbox (event_id, name, payload) VALUES ($1, $2, $3)',  # noqa: S608
@@ -119,12 +119,12 @@ class UnitOfWork(Generic[T]):
         return reply
 
     async def refuse(self, refused: Refused) -> None:
-        """Keep a refusal as the answer, where it is the outcome of work that is not to be done again."""
+        """Keep a refusal as the answer: the outcome of work that must not be repeated."""
         await self._answers.keep(self.connection, self.event_id, refused)
 
     @asynccontextmanager
     async def rehearsal(self) -> AsyncIterator[None]:
-        """Take back at the end what is written within, and its facts."""
+        """Roll back at the end what was written inside, and drop its facts."""
         published = len(self.facts)
         attempt = self.connection.transaction()
         await attempt.start()
@@ -170,7 +170,7 @@ class UnitsOfWork(Generic[T]):
         await self._committed(event, work.facts)
 
     async def answer_to(self, event: Event[Any]) -> Answer | None:
-        """What a command was answered with when it was done, if it was; raises StoreUnavailableError."""
+        """The answer to a command that was done, else None; raises StoreUnavailableError."""
         async with transient():
             return await self._answers.find(self._pool, event)
 

@@ -69,7 +69,7 @@ class Thing:
 
 @dataclass(slots=True)
 class Account:
-    """Everything one API key owns, and how its requests are to fail."""
+    """Everything one API key owns, and which of its requests fail."""
 
     things: dict[Kind, dict[str, Thing]] = field(default_factory=lambda: {"prompt": {}, "tool": {}, "config": {}})
     voices: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class Account:
     def create(self, kind: Kind, name: str) -> Thing:
         """A new resource without versions; raise HumeError 409 for a name that is taken."""
         self.check_name(kind, name)
-        # No two at the same moment: their order is told by it.
+        # No two at the same moment: it gives their order.
         self.latest = max(self.latest + 1, now_ms())
         thing = Thing(kind, str(uuid.uuid4()), name, self.latest)
         self.things[kind][thing.id] = thing

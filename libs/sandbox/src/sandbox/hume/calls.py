@@ -18,7 +18,7 @@ from sandbox.sockets import abort
 
 FOREVER_SECONDS = 86_400.0
 REFUSED_KEY = "hume-invalid"
-PAGE_MAX = 100
+MAX_PAGE_SIZE = 100
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _NUMBER = re.compile(r"\d{1,9}")
 
@@ -58,13 +58,13 @@ class Call:
         return int(number)
 
     def page(self) -> tuple[int, int]:
-        """Number (from 0) and size (1 to 100, default 10) of the page asked for; raise HumeError 400."""
+        """Number (from 0) and size (1 to 100, default 10) of the page; raises HumeError (400)."""
         query = self.request.query
         number, size = query.get("page_number", "0"), query.get("page_size", "10")
         if _NUMBER.fullmatch(number) is None:
             raise invalid("page_number must be 0 or more")
-        if _NUMBER.fullmatch(size) is None or not 1 <= int(size) <= PAGE_MAX:
-            raise invalid(f"page_size must be between 1 and {PAGE_MAX}")
+        if _NUMBER.fullmatch(size) is None or not 1 <= int(size) <= MAX_PAGE_SIZE:
+            raise invalid(f"page_size must be between 1 and {MAX_PAGE_SIZE}")
         return int(number), int(size)
 
     def flag(self, name: str, default: bool) -> bool:
@@ -130,7 +130,7 @@ def _key(request: web.Request) -> str:
 async def meet_faults(
     request: web.Request, account: Account, answer: Callable[[], Awaitable[web.Response]]
 ) -> web.StreamResponse:
-    """Serve the call, with what its header and its account's plan have in store for it."""
+    """Serve the call, with the faults of its header and of its account's plan."""
     try:
         faults = parse(request.headers.get("x-sandbox-fault", ""))
     except UnknownFault as unknown:

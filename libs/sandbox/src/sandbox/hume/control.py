@@ -52,20 +52,20 @@ async def arrange(request: web.Request) -> web.Response:
     Body: `faults` [{do, times? (1; null: for good), method?, path?}], `mood` {seed, share}, `duplicates` "allow" or
     "refuse", `token_seconds`.
     """
-    asked = orjson.loads(await request.read() or b"{}")
+    order = orjson.loads(await request.read() or b"{}")
     account: Account = request.app[ACCOUNTS].of(request.match_info["key"])
-    mood = asked.get("mood") or {}
+    mood = order.get("mood") or {}
     plan = Plan(share=float(mood.get("share", 0)), dice=random.Random(mood.get("seed", 0)))
-    plan.planned.extend(_planned(each) for each in asked.get("faults", []))
+    plan.planned.extend(_planned(each) for each in order.get("faults", []))
     account.plan = plan
-    account.duplicates = asked.get("duplicates") == "allow"
-    account.token_seconds = int(asked.get("token_seconds", TOKEN_SECONDS))
+    account.duplicates = order.get("duplicates") == "allow"
+    account.token_seconds = int(order.get("token_seconds", TOKEN_SECONDS))
     return json_response(account.summary())
 
 
-def _planned(asked: dict[str, Any]) -> Planned:
+def _planned(order: dict[str, Any]) -> Planned:
     try:
-        faults = parse(str(asked.get("do", "")))
+        faults = parse(str(order.get("do", "")))
     except UnknownFault as unknown:
         raise invalid(f"unknown sandbox fault '{unknown}'") from None
-    return Planned(faults, asked.get("times", 1), asked.get("method", ""), asked.get("path", ""))
+    return Planned(faults, order.get("times", 1), order.get("method", ""), order.get("path", ""))

@@ -29,14 +29,14 @@ def sign(body: bytes, timestamp: str, key: str) -> str:
 
 async def send(request: web.Request) -> web.Response:
     """POST an event to a loopback address: body {url, key, event, mode?, times?}; answers what came back."""
-    asked = orjson.loads(await request.read())
-    url, mode = str(asked.get("url", "")), asked.get("mode", "signed")
-    if not await _loopback(url) or mode not in MODES or not isinstance(asked.get("event"), dict):
+    order = orjson.loads(await request.read())
+    url, mode = str(order.get("url", "")), order.get("mode", "signed")
+    if not await _loopback(url) or mode not in MODES or not isinstance(order.get("event"), dict):
         raise invalid(f"needs a loopback url, an event object, and a mode of {', '.join(MODES)}")
-    body, headers = _message(asked["event"], str(asked.get("key", "")), mode)
+    body, headers = _message(order["event"], str(order.get("key", "")), mode)
     timeout = aiohttp.ClientTimeout(total=DELIVERY_SECONDS)
     async with aiohttp.ClientSession(timeout=timeout) as session:
-        deliveries = [await _deliver(session, url, body, headers) for _ in range(int(asked.get("times", 1)))]
+        deliveries = [await _deliver(session, url, body, headers) for _ in range(int(order.get("times", 1)))]
     return json_response({"deliveries": deliveries, "headers": headers, "body": body.decode()})
 
 

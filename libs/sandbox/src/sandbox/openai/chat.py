@@ -7,8 +7,8 @@ import orjson
 from aiohttp import web
 
 from sandbox.openai.calls import FLUSH_SECONDS, Call, Ended
+from sandbox.openai.paced_stream import EventStream
 from sandbox.openai.plan import Choice, Plan, plan
-from sandbox.openai.stream import EventStream
 from sandbox.openai.validation import check_chat
 from sandbox.openai.wire import FINGERPRINT, ChunkWriter, completion_id
 from sandbox.sockets import abort

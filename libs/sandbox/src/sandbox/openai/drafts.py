@@ -70,9 +70,9 @@ def _tool(brief: dict[str, Any], *, renamed: bool) -> dict[str, Any]:
 
 
 def _name(description: str) -> str:
-    said = [word for word in words(description) if word.isascii() and word.isalnum() and word not in _FILLERS]
-    verb = next((word for word in said if _verb(word)), "get")
-    nouns = [word for word in said if word != verb][:_NOUNS]
+    content = [word for word in words(description) if word.isascii() and word.isalnum() and word not in _FILLERS]
+    verb = next((word for word in content if _verb(word)), "get")
+    nouns = [word for word in content if word != verb][:_NOUNS]
     return "_".join([_verb(verb), *(nouns or ["result"])])[:64]
 
 

@@ -16,10 +16,10 @@ from sandbox.openai.text import count_tokens, stem, words
 
 DIMENSIONS = {"text-embedding-3-large": 3072}
 DEFAULT_DIMENSIONS = 1536
-DIMENSIONS_MAX = 3072
-INPUTS_MAX = 2048
-# Several places per word make an accidental clash of two words cost little.
-PLACES_PER_WORD = 4
+MAX_DIMENSIONS = 3072
+MAX_INPUTS = 2048
+# Several buckets per word make an accidental clash of two words cost little.
+BUCKETS_PER_WORD = 4
 
 
 async def answer(call: Call) -> web.StreamResponse:
@@ -43,8 +43,8 @@ def vector(text: str, size: int) -> "array[float]":
     """Return a unit vector of `size` single-precision floats."""
     sums = [0.0] * size
     for word in words(text) or [text]:
-        for place, sign in _places(stem(word)):
-            sums[place % size] += sign
+        for bucket, sign in _buckets(stem(word)):
+            sums[bucket % size] += sign
     length = math.sqrt(sum(each * each for each in sums))
     if not length:
         sums[0], length = 1.0, 1.0
@@ -52,8 +52,8 @@ def vector(text: str, size: int) -> "array[float]":
 
 
 @lru_cache(maxsize=16_384)
-def _places(word: str) -> tuple[tuple[int, float], ...]:
-    digest = hashlib.blake2b(word.encode(), digest_size=4 * PLACES_PER_WORD).digest()
+def _buckets(word: str) -> tuple[tuple[int, float], ...]:
+    digest = hashlib.blake2b(word.encode(), digest_size=4 * BUCKETS_PER_WORD).digest()
     numbers = array("I", digest)
     return tuple((number >> 1, 1.0 if number & 1 else -1.0) for number in numbers)
 
@@ -62,8 +62,8 @@ def _texts(given: Any) -> list[str]:
     if given is None:
         raise invalid("Missing required parameter: 'input'.", "input", "missing_required_parameter")
     items = given if isinstance(given, list) and not _is_tokens(given) else [given]
-    if not items or len(items) > INPUTS_MAX:
-        raise invalid(f"'input' must hold 1 to {INPUTS_MAX} items.", "input")
+    if not items or len(items) > MAX_INPUTS:
+        raise invalid(f"'input' must hold 1 to {MAX_INPUTS} items.", "input")
     return [_text(item) for item in items]
 
 
@@ -83,8 +83,8 @@ def _dimensions(call: Call) -> int:
     size = call.body.get("dimensions")
     if size is None:
         return DIMENSIONS.get(call.model, DEFAULT_DIMENSIONS)
-    if type(size) is not int or not 1 <= size <= DIMENSIONS_MAX:
-        message = f"Invalid 'dimensions': expected an integer from 1 to {DIMENSIONS_MAX}."
+    if type(size) is not int or not 1 <= size <= MAX_DIMENSIONS:
+        message = f"Invalid 'dimensions': expected an integer from 1 to {MAX_DIMENSIONS}."
         raise invalid(message, "dimensions")
     return size
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from sandbox.faults import split_model
-from sandbox.openai import answers, conversation, drafts, tools
+from sandbox.openai import answer_rules, conversation, drafts, tools
 from sandbox.openai.calls import Call, context_too_long
 from sandbox.openai.text import count_tokens, pieces, regroup
 
@@ -95,8 +95,8 @@ def _choice(call: Call, read: conversation.Conversation, seed: int) -> Choice:
     calls = tools.choose(call.body, read, call.exchange.id + str(seed))
     if calls:
         return Choice([], calls, "tool_calls")
-    whole = _in_format(call, answers.answer(read, seed), read)
-    text = answers.remainder(whole, read.prefix)
+    whole = _in_format(call, answer_rules.answer(read, seed), read)
+    text = answer_rules.remainder(whole, read.prefix)
     if call.pace.chunks is not None:
         text = _lengthened(text, call.pace.chunks, seed)
     return _limited(call, text)
@@ -114,7 +114,7 @@ def _in_format(call: Call, text: str, read: conversation.Conversation) -> str:
 
 def _lengthened(text: str, count: int, seed: int) -> str:
     parts = pieces(text)
-    for sentence in answers.filler(seed):
+    for sentence in answer_rules.filler(seed):
         if len(parts) >= count:
             return "".join(parts)
         parts += pieces(sentence)

@@ -13,7 +13,7 @@ from sandbox.openai.text import STOPWORDS, keywords, stem, words
 
 # Verbs that open half of all tool names say nothing about which tool is meant.
 _COMMON_VERBS = {stem(verb) for verb in ("get", "set", "fetch", "do", "run", "make", "lookup", "look", "tool")}
-_DESCRIPTION_HITS_MIN = 2
+_MIN_DESCRIPTION_HITS = 2
 # Sizes that cut keys, numbers, escapes and words rather than between them.
 _CUTS = (1, 5, 2, 7, 3)
 _MISSING = object()
@@ -79,15 +79,15 @@ def choose(body: dict[str, Any], conversation: Conversation, salt: str) -> list[
     return [_call(function, conversation.last, f"{salt}{index}") for index, function in enumerate(chosen)]
 
 
-def _chosen(functions: list[dict[str, Any]], choice: Any, said: str) -> list[dict[str, Any]]:
+def _chosen(functions: list[dict[str, Any]], choice: Any, text: str) -> list[dict[str, Any]]:
     if isinstance(choice, dict):
         return [each for each in functions if each["name"] == choice["function"]["name"]]
-    asked = keywords(said)
-    named = [each for each in functions if _name_words(each["name"]) & asked]
+    subject = keywords(text)
+    named = [each for each in functions if _name_words(each["name"]) & subject]
     if named:
         return named
-    described = max(functions, key=lambda each: len(_description_words(each) & asked))
-    if choice == "required" or len(_description_words(described) & asked) >= _DESCRIPTION_HITS_MIN:
+    described = max(functions, key=lambda each: len(_description_words(each) & subject))
+    if choice == "required" or len(_description_words(described) & subject) >= _MIN_DESCRIPTION_HITS:
         return [described]
     return []
 
@@ -101,24 +101,24 @@ def _description_words(function: dict[str, Any]) -> set[str]:
     return keywords(function.get("description") or "") - _COMMON_VERBS
 
 
-def _call(function: dict[str, Any], said: str, salt: str) -> ToolCall:
-    arguments = orjson.dumps(fill(function.get("parameters") or {}, said)).decode()
+def _call(function: dict[str, Any], text: str, salt: str) -> ToolCall:
+    arguments = orjson.dumps(fill(function.get("parameters") or {}, text)).decode()
     digest = hashlib.blake2b(f"{salt}{function['name']}{arguments}".encode(), digest_size=12).hexdigest()
     return ToolCall(f"call_{digest}", function["name"], arguments)
 
 
-def fill(schema: dict[str, Any], said: str) -> Any:
+def fill(schema: dict[str, Any], text: str) -> Any:
     """Return a value that fits the JSON schema, drawn from what was said where that is possible."""
-    return _object(schema, _Evidence(said))
+    return _object(schema, _Evidence(text))
 
 
 class _Evidence:
     """What a message offers: its numbers are handed out in order, each once."""
 
-    def __init__(self, said: str) -> None:
-        self.said = said
-        self.words = {stem(word) for word in words(said)}
-        self._numbers = [float(number) for number in _NUMBER.findall(said)]
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.words = {stem(word) for word in words(text)}
+        self._numbers = [float(number) for number in _NUMBER.findall(text)]
 
     def number(self) -> float | None:
         return self._numbers.pop(0) if self._numbers else None
@@ -158,20 +158,20 @@ def _found(name: str, schema: dict[str, Any], evidence: _Evidence) -> Any:
         return _MISSING if number is None else _numeric(kind, number)
     if kind == "boolean":
         return True if _name_words(name) & evidence.words else _MISSING
-    return _found_text(name, evidence.said) if kind == "string" else _MISSING
+    return _found_text(name, evidence.text) if kind == "string" else _MISSING
 
 
 def _numeric(kind: str, number: float) -> float:
     return int(number) if kind == "integer" or number.is_integer() else number
 
 
-def _found_text(name: str, said: str) -> Any:
+def _found_text(name: str, text: str) -> Any:
     lowered = name.lower()
     for hints, finder in _FINDERS:
         if any(hint in lowered for hint in hints):
-            match = finder.search(said)
+            match = finder.search(text)
             return (match[1] if finder.groups else match[0]) if match else _MISSING
-    quoted = _QUOTED.search(said)
+    quoted = _QUOTED.search(text)
     return quoted[1] if quoted else _MISSING
 
 
@@ -186,4 +186,4 @@ def _stand_in(schema: dict[str, Any], evidence: _Evidence) -> Any:
         return [_value("", schema.get("items") or {}, evidence, needed=True)]
     if kind == "object":
         return _object(schema, evidence)
-    return {"boolean": False, "null": None}.get(kind, evidence.said.strip())
+    return {"boolean": False, "null": None}.get(kind, evidence.text.strip())

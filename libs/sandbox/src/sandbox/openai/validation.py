@@ -22,15 +22,15 @@ MESSAGE_KEYS = frozenset(
 )
 PART_TYPES = ("text", "image_url", "input_audio", "file", "refusal")
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-STOP_MAX = 4
-CHOICES_MAX = 128
+MAX_STOPS = 4
+MAX_CHOICES = 128
 # (parameter, lowest, highest, whole numbers only)
 RANGES = (
     ("temperature", 0, 2, False),
     ("top_p", 0, 1, False),
     ("presence_penalty", -2, 2, False),
     ("frequency_penalty", -2, 2, False),
-    ("n", 1, CHOICES_MAX, True),
+    ("n", 1, MAX_CHOICES, True),
     ("max_tokens", 1, None, True),
     ("max_completion_tokens", 1, None, True),
     ("seed", None, None, True),
@@ -102,8 +102,8 @@ def _check_stop(stop: Any) -> None:
         return
     if not isinstance(stop, list) or not all(isinstance(each, str) for each in stop):
         raise _wrong_type("stop", "a string or an array of strings", stop)
-    if len(stop) > STOP_MAX:
-        message = f"Invalid 'stop': array too long. Expected an array with maximum length {STOP_MAX}."
+    if len(stop) > MAX_STOPS:
+        message = f"Invalid 'stop': array too long. Expected an array with maximum length {MAX_STOPS}."
         raise invalid(message, "stop", "array_above_max_length")
 
 

@@ -32,12 +32,13 @@ class UsageSettlement:
         Without an end all that was `reserved` stays charged; None charges nothing and frees the slot alone. `grace`
         is how many seconds the answer goes on without a client.
         """
-        task = self._tasks.spawn(self._settle(caller, stream, held, reserved, deadline, grace), "settle")
+        settling = self._settle(caller, stream, held, reserved=reserved, deadline=deadline, grace=grace)
+        task = self._tasks.spawn(settling, "settle")
         self._open.add(task)
         task.add_done_callback(self._open.discard)
 
     async def _settle(
-        self, caller: Caller, stream: Stream, held: ExitStack, reserved: int | None, deadline: float, grace: float
+        self, caller: Caller, stream: Stream, held: ExitStack, *, reserved: int | None, deadline: float, grace: float
     ) -> None:
         try:
             with held:

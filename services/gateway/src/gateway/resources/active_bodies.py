@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, Field
 
-from common.events.resources import MAX_TOOLS, Layer, Pin, Pins
+from common.events.resource_terms import MAX_TOOLS, Layer, Pin, Pins
 from gateway.http.errors import bad_request
 from gateway.http.fields import MAX_INT, ProjectId, Query, ResourceId, Revision, Strict, Version
 

@@ -11,6 +11,7 @@ from common.bus.request_reply import read_refusal
 from common.clients.resources import entries
 from common.clients.resources.client import BrokenSetError, Found, Resolved
 from common.events.resource_replies import ActiveCleared, ActiveSet
+from common.events.resource_terms import DEFAULT_PROJECT, Kind, Layer, Pin, SetScope
 from common.events.resources import (
     ACTIVE_AT_REQUESTED,
     ACTIVE_CLEAR_REQUESTED,
@@ -20,7 +21,6 @@ from common.events.resources import (
     ACTIVE_ROLLOUT_REQUESTED,
     ACTIVE_SWITCH_REQUESTED,
     ACTIVE_TOOL_REQUESTED,
-    DEFAULT_PROJECT,
     ActiveAtRequested,
     ActiveClearRequested,
     ActiveDiffRequested,
@@ -29,10 +29,6 @@ from common.events.resources import (
     ActiveRolloutRequested,
     ActiveSwitchRequested,
     ActiveToolRequested,
-    Kind,
-    Layer,
-    Pin,
-    SetScope,
 )
 from gateway.deps import DEPS
 from gateway.http.body import read_json

@@ -6,9 +6,9 @@ from typing import Any
 from aiohttp import web
 
 from common.events.reply import content
+from common.events.resource_terms import DEFAULT_PROJECT, Kind, SetScope
 from common.events.resources import (
     ACTIVE_SWITCH_REQUESTED,
-    DEFAULT_PROJECT,
     RESOURCE_CREATE_REQUESTED,
     RESOURCE_DELETE_REQUESTED,
     RESOURCE_EDIT_REQUESTED,
@@ -16,14 +16,12 @@ from common.events.resources import (
     RESOURCE_VERSION_REQUESTED,
     RESOURCE_VERSIONS_REQUESTED,
     ActiveSwitchRequested,
-    Kind,
     ResourceCreateRequested,
     ResourceDeleteRequested,
     ResourceEditRequested,
     ResourceListRequested,
     ResourceVersionRequested,
     ResourceVersionsRequested,
-    SetScope,
 )
 from gateway.deps import DEPS
 from gateway.http.body import read_json

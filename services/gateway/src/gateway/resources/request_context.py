@@ -5,7 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
-from common.events.resources import DEFAULT_PROJECT, Layer, SetScope
+from common.events.resource_terms import DEFAULT_PROJECT, Layer, SetScope
 from gateway.http.context import CALLER
 from gateway.http.end_user import end_user
 from gateway.http.errors import bad_request

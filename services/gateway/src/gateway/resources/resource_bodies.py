@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from common.events.resources import Kind
+from common.events.resource_terms import Kind
 from gateway.http.errors import bad_request
 from gateway.http.fields import Flag, Name, ProjectId, Query, ResourceId, Strict, Version
 

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel, RootModel, create_model
 
 from common.events.resource_replies import RESOURCE_PAGES, RESOURCE_REPLIES, ActiveSet, Resource
+from common.events.resource_terms import Kind
 from common.events.resources import (
     ACTIVE_AT_REQUESTED,
     ACTIVE_CLEAR_REQUESTED,
@@ -20,7 +21,6 @@ from common.events.resources import (
     RESOURCE_DELETE_REQUESTED,
     TOOL_DRAFT_REQUESTED,
     TOOL_STATUS_REQUESTED,
-    Kind,
 )
 from gateway.http.end_user import USER_HEADER
 from gateway.http.fields import Query

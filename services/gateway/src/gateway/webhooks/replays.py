@@ -9,7 +9,7 @@ import structlog
 from common.failures import StoreUnavailableError
 from gateway.http.errors import unavailable
 from gateway.ports import DeliveryState, ReplayStore
-from gateway.webhooks.delivery import Delivery
+from gateway.webhooks.webhook_delivery import Delivery
 
 log = structlog.get_logger(__name__)
 

@@ -14,8 +14,8 @@ from gateway.deps import DEPS
 from gateway.http.body import read_body
 from gateway.http.errors import unavailable
 from gateway.metrics import WEBHOOKS_RECEIVED
-from gateway.webhooks.delivery import Delivery, read_delivery
 from gateway.webhooks.signature import verify
+from gateway.webhooks.webhook_delivery import Delivery, read_delivery
 
 # A webhook is metadata: the provider's own are below 2 KB, a tool call with large parameters stays far below this.
 MAX_BODY_BYTES = 256 * 1024

@@ -9,7 +9,7 @@ import orjson
 from common.bus.port import BusUnavailableError
 from common.clients.resources.client import ActiveSets, BrokenSetError, Resolved
 from common.events.chat import ChatReplyRequested
-from common.events.resources import DEFAULT_PROJECT
+from common.events.resource_terms import DEFAULT_PROJECT
 from llm_stream.aliases import Alias
 from llm_stream.answer.failure import bad_request
 from llm_stream.metrics import ACTIVE_SETS

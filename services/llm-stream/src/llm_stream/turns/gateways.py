@@ -6,7 +6,7 @@ import time
 from common.bus.live.reader import MAILBOX_TTL_MS
 from common.bus.live.writer import LiveWriter
 from common.bus.port import BusUnavailableError
-from llm_stream.turns.registry import RunningTurns
+from llm_stream.turns.running_turns import RunningTurns
 from llm_stream.turns.stop import Stop
 
 WATCH_SECONDS = 1.0

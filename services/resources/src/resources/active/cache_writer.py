@@ -35,9 +35,9 @@ from common.storage.redis import UNAVAILABLE
 from common.storage.resp import Command, Resp
 from resources.active import served_set
 from resources.active.freshness import Freshness
-from resources.active.scopes import ScopeKey, layers
 from resources.metrics import CACHE_WRITE_SECONDS, CACHE_WRITES
 from resources.ports import Store
+from resources.scopes import ScopeKey, layers
 
 log = structlog.get_logger(__name__)
 

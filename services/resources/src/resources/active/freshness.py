@@ -12,8 +12,8 @@ from common.clients.resources.entries import NEGATIVE_FRESH_SECONDS
 from common.events.resource_terms import Kind
 from common.failures import Refused, Retry
 from common.kernel.single_flight import SingleFlight
-from resources.active.scopes import Pinned
 from resources.ports import Catalogue
+from resources.scopes import Pinned
 
 # Calls to a provider at a time for one organisation; its other callers have the rest.
 MAX_CALLS = 8

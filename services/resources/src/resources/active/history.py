@@ -17,7 +17,9 @@ from common.events.resource_terms import Pins
 from common.events.resources import ActiveAtRequested, ActiveDiffRequested, ActiveHistoryRequested
 from common.failures import Refused
 from resources.active.revision_diff import pin_changes, prompt_diff
-from resources.active.scopes import (
+from resources.deps import Deps
+from resources.ports import ScopeTables
+from resources.scopes import (
     Activation,
     Pinned,
     Revision,
@@ -29,8 +31,6 @@ from resources.active.scopes import (
     pinned,
     shown_pins,
 )
-from resources.deps import Deps
-from resources.ports import ScopeTables
 
 MAX_REVISIONS = 200
 MAX_STEPS = 200

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 
 from common.events.resource_terms import MAX_TOOLS, Kind, Pins
 from common.failures import Refused
-from resources.active.scopes import Pinned, pinned
-from resources.catalogue.validation import MAX_VERSION, is_id
 from resources.deps import Deps
 from resources.ports import Work
+from resources.resource_ids import MAX_VERSION, is_id
+from resources.scopes import Pinned, pinned
 
 PARAMS: Mapping[Kind, str] = {"config": "configId", "prompt": "promptId", "voice": "voiceId", "tool": "toolId"}
 

@@ -4,8 +4,8 @@ from common.events.envelope import Event
 from common.events.reply import Reply
 from common.events.resource_replies import ActiveEntries
 from common.events.resources import ActiveResolveRequested, ActiveSwitched, ResourceChanged
-from resources.active.scopes import first_scope, key_of
 from resources.deps import Deps
+from resources.scopes import first_scope, key_of
 
 
 async def resolve(event: Event[ActiveResolveRequested], deps: Deps) -> Reply[ActiveEntries]:

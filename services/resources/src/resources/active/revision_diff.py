@@ -6,8 +6,8 @@ from typing import Literal
 
 from common.events.resource_replies import NamedPin, PinChange
 from common.events.resource_terms import Kind, Pin, Pins
-from resources.active.scopes import Pinned
 from resources.ports import Item
+from resources.scopes import Pinned
 
 # Comparing is quadratic at worst; beyond this many lines a diff says only that the text differs.
 MAX_LINES = 5_000

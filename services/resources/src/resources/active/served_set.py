@@ -11,9 +11,9 @@ from common.events.reply import content
 from common.events.resource_replies import ActiveSet, Resource
 from common.events.resource_terms import Pins
 from resources.active.freshness import Known
-from resources.active.scopes import Pinned, ScopeKey, State, pinned, shown_pins
 from resources.metrics import BROKEN_SETS
 from resources.ports import Item, ScopeTables
+from resources.scopes import Pinned, ScopeKey, State, pinned, shown_pins
 
 log = structlog.get_logger(__name__)
 

@@ -23,12 +23,12 @@ from common.events.resources import (
 )
 from common.failures import Refused
 from resources.active.pins import check_pins, refresh_pins
-from resources.active.scopes import Origin, Pinned, ScopeKey, State, key_of, pinned
 from resources.active.served_set import GoneError, served
-from resources.catalogue.validation import MAX_VERSION
 from resources.deps import Deps
 from resources.metrics import SWITCHES
 from resources.ports import Work
+from resources.resource_ids import MAX_VERSION
+from resources.scopes import Origin, Pinned, ScopeKey, State, key_of, pinned
 
 MAX_NOTE_CHARS = 1_000
 

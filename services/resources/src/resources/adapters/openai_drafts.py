@@ -11,7 +11,7 @@ from openai.types.shared_params import ResponseFormatJSONObject
 from common.failures import ProviderDown
 from common.providers.metrics import API_CALLS, API_ERRORS, API_SECONDS
 from common.providers.retry_after import retry_after
-from resources.drafting.drafting_port import Drafting, Message
+from resources.ports import DraftingModel, Message
 from resources.settings import ResourcesSettings
 
 PROVIDER = "drafting"
@@ -26,7 +26,7 @@ RETRIES = 1
 
 
 class OpenAiModel:
-    """The port `Model` on chat completions in JSON mode."""
+    """The port `DraftingModel` on chat completions in JSON mode."""
 
     def __init__(self, client: openai.AsyncOpenAI, name: str) -> None:
         self._client = client
@@ -58,24 +58,20 @@ def _down(error: Exception) -> ProviderDown:
 
 
 @asynccontextmanager
-async def open_drafting(
+async def open_drafting_model(
     settings: ResourcesSettings, environment: Mapping[str, str] = os.environ
-) -> AsyncIterator[Drafting]:
+) -> AsyncIterator[DraftingModel | None]:
     """The model of the settings: the one named, else OpenAI's where there is a key, else the sandbox, else none."""
     key = environment.get(settings.draft_key_env, "").strip()
     url, model = _upstream(settings, key)
     if url is None:
-        yield Drafting(None, settings.draft_seconds)
+        yield None
         return
     # The sandbox and many local servers take any key, and the package insists on one.
     async with openai.AsyncOpenAI(
         api_key=key or "none", base_url=url, timeout=CALL_SECONDS, max_retries=RETRIES
     ) as client:
-        drafting = Drafting(OpenAiModel(client, settings.draft_model or model), settings.draft_seconds)
-        try:
-            yield drafting
-        finally:
-            await drafting.close()
+        yield OpenAiModel(client, settings.draft_model or model)
 
 
 def _upstream(settings: ResourcesSettings, key: str) -> tuple[str | None, str]:

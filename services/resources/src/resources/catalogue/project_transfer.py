@@ -22,11 +22,12 @@ from common.events.resource_terms import Kind, Pins
 from common.events.resources import ProjectExportRequested, ProjectImportRequested
 from common.failures import Refused
 from resources.active import switch
-from resources.active.scopes import MAX_ID_CHARS, ScopeKey, State, key_of, pinned, shown_pins
 from resources.catalogue import validation
 from resources.catalogue.changes import changed
 from resources.deps import Deps
 from resources.ports import CatalogueTables, Item, Tables, Work
+from resources.resource_ids import is_id
+from resources.scopes import MAX_ID_CHARS, ScopeKey, State, key_of, pinned, shown_pins
 
 # More would not be imported within the time of one command, nor travel as one record of the log.
 MAX_SETS = 1_000
@@ -99,7 +100,7 @@ async def export_project(event: Event[ProjectExportRequested], deps: Deps) -> Re
 
 def _project(project_id: str) -> ScopeKey:
     """The project's own scope; raises `Refused` (400) for a project that cannot be."""
-    if not project_id or not validation.is_id(project_id):
+    if not project_id or not is_id(project_id):
         raise Refused(400, "'projectId' is no id of a project.", "invalid_value", "projectId")
     return ScopeKey(project_id, "")
 

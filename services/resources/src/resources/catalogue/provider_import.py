@@ -8,10 +8,10 @@ from common.events.reply import Reply
 from common.events.resource_replies import ResourcesImported, SkippedResource
 from common.events.resources import ResourceImportRequested
 from common.failures import Refused
-from resources.catalogue import validation
 from resources.catalogue.changes import changed
 from resources.deps import Deps
 from resources.ports import Item, Work
+from resources.resource_ids import MAX_VERSION, is_id
 
 
 @dataclass(slots=True)
@@ -85,5 +85,5 @@ async def _others(work: Work, versions: Sequence[Item]) -> Sequence[Item]:
 
 
 def _check(item: Item) -> None:
-    if not validation.is_id(item.id) or item.version > validation.MAX_VERSION:
+    if not is_id(item.id) or item.version > MAX_VERSION:
         raise Refused(400, f"{item.kind} '{item.id}' has an id that cannot be kept.", "invalid_value", "id")

@@ -1,6 +1,5 @@
 """What may be stored: the bodies of the four kinds, in the provider's field names and within its ranges."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -12,20 +11,13 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from common.events.resource_terms import MAX_TOOLS, Kind
 from common.failures import Refused
 from resources.catalogue.tool_parameters import parameters
+from resources.resource_ids import MAX_VERSION, is_id
 
-# PostgreSQL's integer: a larger number names no version.
-MAX_VERSION = 2**31 - 1
 MAX_PAGE_SIZE = 100
 # OFFSET is a 64-bit number; far below that a page is empty anyway.
 MAX_PAGE_NUMBER = 1_000_000
 # Where something comes from takes a few sentences and a prompt.
 MAX_PROVENANCE_BYTES = 64 * 1024
-ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,127}")
-
-
-def is_id(id: str) -> bool:
-    """Whether this may go into a path of the provider's and a key of ours."""
-    return ID.fullmatch(id) is not None
 
 
 def page_size(number: int, size: int) -> int:
@@ -348,7 +340,7 @@ def edit(kind: Kind, name: str | None, version: int | None, description: str | N
         _checked(_ToolRenamed if kind == "tool" else _Renamed, {"name": name})
         return True
     if version is None:
-        raise Refused(400, "Which version is described? Give 'version'.", "missing_field", "version")
+        raise Refused(400, "Which version is described? Give 'version'.", "missing_required_parameter", "version")
     _checked(_Described, {"version_description": description})
     return False
 
@@ -365,7 +357,7 @@ def refused(error: ValidationError) -> Refused:
     first = error.errors(include_url=False, include_input=False)[0]
     param = ".".join(str(part) for part in first["loc"])[:200] or None
     message = first["msg"].removeprefix("Value error, ")
-    code = "missing_field" if first["type"] == "missing" else "invalid_value"
+    code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
     return Refused(400, f"'{param}': {message}" if param else f"The body {message}", code, param)
 
 

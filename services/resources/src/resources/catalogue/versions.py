@@ -28,6 +28,7 @@ from resources.catalogue import validation
 from resources.catalogue.changes import changed, deleted
 from resources.deps import Deps
 from resources.ports import Catalogue, Item, Page, Work, not_found
+from resources.resource_ids import MAX_VERSION, is_id
 
 # -- queries -------------------------------------------------------------------------------------------------
 
@@ -79,7 +80,7 @@ def _page(kind: Kind, page: Page) -> ResourcePage:
 
 def _id(kind: Kind, id: str, version: int | None = None) -> str:
     """The id, or 404 for one that nothing can have."""
-    if not validation.is_id(id) or (version is not None and not 0 <= version <= validation.MAX_VERSION):
+    if not is_id(id) or (version is not None and not 0 <= version <= MAX_VERSION):
         raise not_found(kind, id[:80], version)
     return id
 

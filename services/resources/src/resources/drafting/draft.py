@@ -22,10 +22,9 @@ from resources import metrics
 from resources.catalogue import validation
 from resources.catalogue.changes import changed
 from resources.deps import Deps
-from resources.drafting.drafting_port import DraftingModel, Message
 from resources.drafting.judge import Draft, Verdict, judge
 from resources.drafting.rules.reasons import Reason
-from resources.ports import Work
+from resources.ports import DraftingModel, Message, Work
 
 # A draft and two repairs: a model that has not understood by then never does.
 ATTEMPTS = 3

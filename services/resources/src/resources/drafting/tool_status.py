@@ -8,12 +8,12 @@ from common.events.reply import Reply
 from common.events.resource_replies import ToolReply
 from common.events.resources import ToolStatusRequested
 from common.failures import Refused
-from resources.catalogue import validation
 from resources.catalogue.changes import changed, deleted
 from resources.deps import Deps
 from resources.drafting.judge import MAX_REASONS, judge_tool
 from resources.drafting.rules.reasons import Reason
 from resources.ports import Catalogue, Item, Work, not_found
+from resources.resource_ids import is_id
 
 # What is judged within a few seconds at worst; a drafted tool has seldom more than a handful.
 MAX_VERSIONS = 100
@@ -26,7 +26,7 @@ async def change(event: Event[ToolStatusRequested], deps: Deps) -> Reply[ToolRep
     tool has already changes nothing.
     """
     command = event.payload
-    if not validation.is_id(command.id):
+    if not is_id(command.id):
         raise not_found("tool", command.id[:80])
     async with deps.units.begin(event) as work:
         before = await work.tables.catalogue.get("tool", command.id, None)

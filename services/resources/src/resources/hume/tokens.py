@@ -3,11 +3,11 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from common.failures import ProviderDown, Refused
 from common.kernel.single_flight import SingleFlight
+from resources.ports import Token, TokenSource
 
 # A token handed out is good for at least this long, so that a chat can begin with it.
 EARLY_SECONDS = 120.0
@@ -15,28 +15,6 @@ EARLY_SECONDS = 120.0
 LAST_SECONDS = 10.0
 # Who could have that one waits no longer than this for another.
 PATIENCE_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """An access token and when it was had and ends, in unix seconds."""
-
-    value: str
-    issued_at: float
-    expires_at: float
-
-    @property
-    def renew_at(self) -> float:
-        return self.expires_at - min(EARLY_SECONDS, (self.expires_at - self.issued_at) / 2)
-
-
-class TokenSource(Protocol):
-    """Where tokens come from; `provider` names it to callers."""
-
-    provider: str
-
-    async def fetch(self) -> Token:
-        """A fresh token. Raises `Refused` (502, 503) and `ProviderDown`."""
 
 
 class Tokens:
@@ -54,7 +32,7 @@ class Tokens:
         token, now = self._token, self._clock()
         if token is None or now > token.expires_at - LAST_SECONDS:
             return await self._flights.run("token", self._fetch)
-        return token if now < token.renew_at else await self._renewed(token)
+        return token if now < _renew_at(token) else await self._renewed(token)
 
     async def _renewed(self, token: Token) -> Token:
         """Another token, or the current one where that takes long; the request for another goes on."""
@@ -71,3 +49,8 @@ class Tokens:
     async def close(self) -> None:
         """End a request under way."""
         await self._flights.close()
+
+
+def _renew_at(token: Token) -> float:
+    """When another one is wanted, in unix seconds; half-way for a token of a short life."""
+    return token.expires_at - min(EARLY_SECONDS, (token.expires_at - token.issued_at) / 2)

@@ -9,12 +9,12 @@ _HEADER = struct.Struct("<IBBI")  # payload length, kind, request id length, num
 
 
 class FrameKind(IntEnum):
-    """What a frame means to the one who waits."""
+    """What a frame means to its reader."""
 
     START = 1  # JSON: response headers; the answer has begun
     DATA = 2  # bytes to hand on as they are
     END = 3  # JSON: how it ended
-    REPLY = 4  # JSON: {"status": int, "body": ...}, the whole answer of a question
+    REPLY = 4  # JSON: {"status": int, "body": ...}, the whole reply to a request
 
 
 class Frame(NamedTuple):
@@ -27,7 +27,7 @@ class Frame(NamedTuple):
 
 
 def pack(frames: Sequence[Frame]) -> bytes:
-    """Frames, one after the other, each with its lengths in front."""
+    """The frames as bytes, one after the other, each with its lengths in front."""
     parts = []
     for frame in frames:
         name = frame.request_id.encode()
@@ -46,5 +46,5 @@ def unpack(data: bytes) -> Iterator[Frame]:
 
 
 def repeated_head(frames: Sequence[Frame]) -> list[Frame]:
-    """The START frame of an answer outside the order, for one who takes it up behind that; none where it has none."""
+    """The START frame with number 0, for a reader who resumes behind it; empty where there is none."""
     return [frame._replace(number=0) for frame in frames[:1] if frame.kind == FrameKind.START]

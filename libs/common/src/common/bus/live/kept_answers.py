@@ -1,4 +1,4 @@
-"""What the live store keeps of an answer: who answers it, how it ended and, for a while, everything that was said."""
+"""What the live store keeps of an answer: who answers it, how it ended and, for a while, all its frames."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,12 @@ ENDED_PREFIX = "sonant:ended:"
 
 
 def audience_of(org_id: str, *, stream: bool) -> str:
-    """Who may take an answer up: a stream its organisation, one that is not streamed only who asked for it."""
+    """Who may resume an answer: of a stream its organisation, else only the request itself."""
     return org_id if stream else f"{org_id}/whole"
 
 
 def pack_ended(frames: Sequence[Frame], audience: str) -> bytes:
-    """A finished answer as it is kept for reading again."""
+    """A finished answer as the store keeps it."""
     return audience.encode() + b"\n" + pack(frames)
 
 

@@ -22,10 +22,10 @@ from common.storage.resp import Resp
 
 log = structlog.get_logger(__name__)
 
-# A mailbox outlives its owner this long: writers then learn that nobody listens and stop the work.
+# A mailbox outlives its owner by this much: then writers learn that nobody listens, and stop.
 MAILBOX_TTL_MS = 4_000
 HEARTBEAT_SECONDS = 1.0
-# A starting instance still has to learn which of the requests it is about to pick up were cancelled.
+# An instance that starts has to learn which of the requests it will read were cancelled.
 SIGNAL_LOOKBACK_SECONDS = 120
 BLOCK_MS = 1_000
 # A blocking read returns at least every BLOCK_MS; after two misses the engine is away.
@@ -59,14 +59,17 @@ class LiveReader:
                 del self._waiters[request_id]
 
     async def open(self) -> None:
-        """Create the mailbox, and remove the one a former life of this instance left behind."""
+        """Create the mailbox, and remove the one that this instance left behind before a restart.
+
+        Raises those of `UNAVAILABLE` while the engine is away.
+        """
         former = await self._beating.execute("GETSET", self._owner, self.mailbox)
         if former is not None:
             await self._beating.execute("DEL", former)
         await self._beat()
 
     async def _beat(self) -> None:
-        """Keep the mailbox alive. Where it had vanished (a long outage) what was in it is asked for again."""
+        """Keep the mailbox alive. If it was gone, after a long outage, what was in it is requested again."""
         existed, *_ = await self._beating.pipeline(
             [
                 ("EXISTS", self.mailbox),
@@ -80,14 +83,14 @@ class LiveReader:
                 waiter.lost()
 
     async def beat(self) -> None:
-        """Run the heartbeat for good."""
+        """Run the heartbeat until cancelled."""
         while True:
             with contextlib.suppress(*UNAVAILABLE):
                 await self._beat()
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     async def read(self) -> None:
-        """Run the reader for good; an engine that is away is waited for."""
+        """Read until cancelled; while the engine is away it tries again."""
         while True:
             try:
                 found = await self._reading.execute(
@@ -101,7 +104,7 @@ class LiveReader:
             self.seen_at = time.monotonic()
             for stream, entries in found or []:
                 self._take(stream.decode(), entries)
-            # Those who were waiting go first; asking for more costs as much as answering them.
+            # The waiting requests go first: another read costs as much as they do.
             await asyncio.sleep(0)
 
     def _take(self, stream: str, entries: Sequence[Any]) -> None:
@@ -130,6 +133,6 @@ class LiveReader:
         return f"no answer for {silent:.1f} s" if silent > SILENT_SECONDS else None
 
     async def close(self) -> None:
-        """Remove the mailbox, so that writers stop at once, and what a next life would remove it by."""
+        """Remove the mailbox and the note of its owner, so that writers stop at once."""
         with contextlib.suppress(*UNAVAILABLE):
             await self._beating.execute("DEL", self.mailbox, self._owner)

@@ -35,7 +35,7 @@ def on_signal(spec: SignalSpec[P], act: Callable[[P], None]) -> SignalHandler:
 
 
 def signal_command(spec: SignalSpec[P], payload: P) -> Command:
-    """The command that tells every instance."""
+    """The command that sends a signal to every instance."""
     content = payload.model_dump(mode="json", exclude_none=True)
     return ("XADD", SIGNALS, "MAXLEN", "~", SIGNAL_ENTRIES, "*", "s", orjson.dumps({"kind": spec.kind, **content}))
 
@@ -55,7 +55,7 @@ class Signals:
             handler = self._handlers.get(content["kind"])
             payload = None if handler is None else handler.spec.payload.model_validate(content)
         except (orjson.JSONDecodeError, KeyError, TypeError, ValidationError) as error:
-            # A newer release, or a stranger: nobody else's signals may stop for it.
+            # From a newer release, or a stranger: the other signals must go on.
             LIVE_UNREADABLE.inc()
             log.warning("signal not understood", error=type(error).__name__)
             return

@@ -9,9 +9,9 @@ from common.bus.live.frames import Frame, FrameKind
 class Waiter:
     """Receives the frames of one request, in order, each once.
 
-    `gap` says that frames were lost on the way; those behind the gap are not accepted, and `attach` asks the
-    writer for them again. Frames numbered 0 stand outside the order; `head` is the START frame as it is repeated
-    to whoever takes an answer up behind it.
+    `gap` says that frames were lost on the way; those behind the gap are not accepted, and an attach
+    signal makes the writer send them again. Frames numbered 0 are outside the order; `head` is the START frame as it is
+    repeated to a reader who resumes behind it.
     """
 
     def __init__(self, after: int = 0) -> None:
@@ -27,7 +27,7 @@ class Waiter:
         self._until = 0.0
 
     def push(self, frame: Frame) -> None:
-        """Take a frame and tell the one who waits."""
+        """Take a frame and wake its reader."""
         self.accept(frame)
         self.notify()
 
@@ -48,7 +48,7 @@ class Waiter:
         self._frames.append(frame)
 
     def notify(self) -> None:
-        """Hand what was accepted to the one who waits."""
+        """Hand what was accepted to the reader."""
         if self._arrival is None or self._arrival.done() or not self._frames:
             return
         if self.sink is not None and self.sink(self._frames):
@@ -57,7 +57,7 @@ class Waiter:
             self._arrival.set_result(None)
 
     def lost(self) -> None:
-        """Frames may be missing; wakes the one who waits."""
+        """Frames may be missing; wakes the reader."""
         self.gap = True
         self.wake()
 
@@ -106,7 +106,7 @@ class Waiter:
             _finish(self._arrival)
 
     def close(self) -> None:
-        """Drop the timer; nobody waits any more."""
+        """Drop the timer. Nothing may wait any more."""
         if self._timer is not None:
             self._timer.cancel()
 

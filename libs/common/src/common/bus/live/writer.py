@@ -23,13 +23,13 @@ from common.storage.resp import Command, Resp
 log = structlog.get_logger(__name__)
 
 STREAM_PREFIX = "sonant:live:"
-# Bounds what a stuck reader can pile up in the engine: entries, each a batch of frames.
+# The most a stuck reader can pile up in the engine: entries, each a batch of frames.
 MAILBOX_ENTRIES = 20_000
-# How long a writer keeps frames while the engine is away before it gives up on them.
+# Seconds for which frames are kept while the engine is away.
 WRITE_PATIENCE = 10.0
 RETRY_PAUSE = 0.05
-# Of a refusal that is about the command: its key holds something else, this account may not, there is no such thing.
-# Every other one is about the engine, which loads its file, is out of memory, or takes over, and passes.
+# How a refusal begins that is about the command: its key has another type, the account may not, it does not exist.
+# Every other one is about the engine (it loads its file, is out of memory, or fails over) and passes.
 NEVER_TAKEN = ("WRONGTYPE ", "NOPERM ", "ERR unknown ", "ERR syntax ", "ERR wrong ", "ERR value ", "ERR invalid ")
 # Under load writes begin this far apart (seconds), so that each carries more; an idle channel writes at once.
 WRITE_PACE = 0.001
@@ -55,7 +55,7 @@ class LiveWriter:
         self._idle.set()
 
     def send(self, mailbox: str, frame: Frame) -> None:
-        """Queue a frame. A mailbox that nobody owns any more swallows it: see `listening`."""
+        """Queue a frame. It is lost where nobody owns the mailbox any more: see `listening`."""
         box = self._boxes.get(mailbox)
         if box is None:
             box = self._boxes[mailbox] = []
@@ -66,7 +66,7 @@ class LiveWriter:
     def queue_command(self, *command: str | bytes | int | float) -> None:
         """Queue any other command; it reaches the engine before every frame queued after it.
 
-        Unlike frames it outlasts any outage, so it must bear repeating. One that the engine refuses for good is
+        Unlike frames it outlasts any outage, so it must be idempotent. One that the engine will never take is
         counted and dropped.
         """
         self._commands.append(command)
@@ -74,7 +74,7 @@ class LiveWriter:
             self._start()
 
     def queue_signal(self, spec: SignalSpec[P], payload: P) -> None:
-        """Tell every instance, as soon as the engine is there; where it is away, perhaps more than once."""
+        """Signal every instance as soon as the engine is there; after an outage perhaps more than once."""
         self.queue_command(*signal_command(spec, payload))
 
     async def settled(self) -> None:
@@ -158,7 +158,7 @@ class LiveWriter:
             raise BusUnavailableError(f"the live channel does not answer: {error}") from error
 
     async def signal(self, spec: SignalSpec[P], payload: P) -> None:
-        """Tell every instance; raises BusUnavailableError."""
+        """Signal every instance; raises BusUnavailableError."""
         await self.command(*signal_command(spec, payload))
 
     async def listening(self, mailbox: str) -> bool:
@@ -170,7 +170,7 @@ class LiveWriter:
         await self._idle.wait()
 
     async def close(self) -> None:
-        """Write what is queued; an engine that stays away is waited for no longer than for a frame."""
+        """Write what is queued; for an engine that is away it waits at most `WRITE_PATIENCE` seconds."""
         self._closing = True
         await self.flush()
 

@@ -1,8 +1,8 @@
 """Reading active sets and resource versions through the shared cache.
 
-A read is one command to the engine. What is missing is asked for once, at the service resources, which puts it
-into the cache; what is no longer fresh is served all the same while nobody answers there. Nothing is kept in the
-process but the clocks it has seen, so that a cache that lost its last writes cannot take a reader back in time.
+A read is one command to the engine. What is missing is queried once, at the service resources, which puts it
+into the cache. What is no longer fresh is served all the same while that service does not answer. The process keeps
+only the clocks it has seen, so that a cache that lost its last writes cannot take a reader back in time.
 """
 
 import time
@@ -45,11 +45,11 @@ from common.storage.resp import Resp
 
 # How long a query may take where there is nothing to answer from meanwhile.
 FILL_SECONDS = 5.0
-# With something stale at hand a refresh is worth this wait: a healthy service needs a hundredth of it.
+# A refresh is worth this wait where a stale answer is there: a healthy service needs a hundredth of it.
 STALE_WAIT_SECONDS = 0.5
 # An engine that does not answer a read within this is away.
 CACHE_SECONDS = 1.0
-# A fill may have been under way when what it read changed; the next one was not.
+# What a fill read may have changed while it was in flight; the next one sees the change.
 FILL_TRIES = 3
 # Scopes whose clock is remembered; about 200 bytes each.
 MAX_SEEN = 20_000
@@ -104,7 +104,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What the entries of the scopes say: the first set, or with `entry` None that there is none."""
+    """What the entries of the scopes hold: the first set, or with `entry` None that there is none."""
 
     entry: Entry | None
     layer: Layer
@@ -112,13 +112,13 @@ class _Look:
 
 
 class _Seen:
-    """The newest clock this process has met, by key."""
+    """The newest clock this process has seen, by key."""
 
     def __init__(self) -> None:
         self._seen: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     def passes(self, key: str, clock: int, changed_at: float) -> bool:
-        """Whether an entry is not older than one met before; it is the one to beat from now on."""
+        """Whether an entry is not older than the newest seen, which it then becomes."""
         before, read_at = self._seen.get(key, (0, 0.0))
         if clock < before:
             return False
@@ -184,11 +184,11 @@ class ActiveSets:
         return self._refresh.failing(org_id)
 
     async def close(self) -> None:
-        """End the queries under way."""
+        """End the queries in flight."""
         await self._refresh.close()
 
     def _look(self, keys: Sequence[str], values: Sequence[bytes | None]) -> _Look | None:
-        """What the scopes say; None where one that matters is unknown."""
+        """What the scopes hold; None where one that matters is unknown."""
         now, fresh = time.time(), True
         for key, value, layer in zip(keys, values, LAYERS[-len(keys) :], strict=True):
             if value is None:
@@ -214,7 +214,7 @@ class ActiveSets:
         raise BusUnavailableError("the active set cannot be read at the moment: nobody answers for what is not cached")
 
     async def _refreshed(self, look: _Look, keys: Sequence[str], user: _User) -> tuple[_Look, bool]:
-        """What the scopes say now, or what they said where nobody answers, which is stale."""
+        """What the scopes hold now, or the stale `look` where the service does not answer."""
         values = None
         if self._refresh.failing(user.org_id):
             self._refresh.retry(user, user.org_id, partial(self._ask, user))
@@ -259,7 +259,7 @@ class Versions:
             return await self._fill(cached, wanted, wait)
 
     async def close(self) -> None:
-        """End the queries under way."""
+        """End the queries in flight."""
         await self._refresh.close()
 
     async def _cached(self, wanted: _Wanted) -> tuple[Version | None, int]:
@@ -322,7 +322,7 @@ def _found(status: int, body: Any, headers: Mapping[str, str]) -> Found:
 
 
 def _chosen(look: _Look, user: _User, *, stale: bool) -> Resolved | None:
-    """The current set of the scope, or its candidate for those whom the rollout has reached."""
+    """The current set of the scope, or its candidate for users whom the rollout has reached."""
     entry = look.entry
     if entry is None:
         return None
@@ -356,7 +356,7 @@ class ResourceClient:
 
 @asynccontextmanager
 async def open_resource_client(redis_url: str, requester: Requester) -> AsyncIterator[ResourceClient]:
-    """Active sets and versions over one connection of their own, dialled with the first read."""
+    """Active sets and versions over one connection of their own, opened by the first read."""
     cache = Resp(redis_url, timeout=CACHE_SECONDS)
     client = ResourceClient(ActiveSets(cache, requester), Versions(cache, requester))
     try:

@@ -1,8 +1,8 @@
 """What the cache of resources holds: keys, values, and the scripts by which nothing old comes back.
 
 A scope is one string: `clock`, a line of facts about the entry, the set that applies, the candidate of a rollout.
-A resource is one hash: its versions as they were asked for, and the clock below which none of them counts.
-The clock is the organisation's: every write advances it, so of two entries the one with the larger clock is newer.
+A resource is one hash: its versions under the number that readers name, and the clock below which none of them counts.
+The clock is the organisation's: every write advances it, so of two entries the one with the higher clock is newer.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ NEGATIVE_FRESH_SECONDS = 10.0
 # A scope that was cleared: long enough that no fill in flight can be older, and bring back what was on.
 CLEARED_KEEP_SECONDS = 3_600
 # Where nothing ever was an older fill says the same, so these need not be kept for the order. They are for a while
-# all the same, to answer from while nobody refreshes them, but only so many: any name that is asked for leaves one.
+# all the same, to answer from while nobody refreshes them, but only so many: a read of any name leaves one.
 VACANT_KEEP_SECONDS = 3_600
 MAX_VACANT = 10_000
 MISSING_KEEP_SECONDS = 60
@@ -42,7 +42,7 @@ return false
 """
 
 # KEYS: scope, and how many scopes without a set have come in the last `VACANT_KEEP_SECONDS`. ARGV: clock, value,
-# seconds to keep, most of them, seconds to keep the others. Returns what is there if that is newer, else nil.
+# seconds to keep, the maximum, seconds to keep the others. Returns what is there if that is newer, else nil.
 PUT_VACANT = """
 local there = redis.call('GETRANGE', KEYS[1], 0, 19)
 local clock = string.match(there, '^%d+')
@@ -57,7 +57,7 @@ redis.call('SET', KEYS[1], ARGV[2], 'EX', keep)
 return false
 """
 
-# KEYS: resource. ARGV: clock, field, value, seconds to keep, most fields. Returns 1 where the value was taken.
+# KEYS: resource. ARGV: clock, field, value, seconds to keep, maximum of fields. Returns 1 where the value was taken.
 PUT_VERSION = """
 local function clock(value) return tonumber(string.match(value, '^%d+')) end
 local floor = redis.call('HGET', KEYS[1], 'floor')
@@ -85,11 +85,11 @@ redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1
 """
 
-# Of one resource. What is not cached is asked for each time, and as good.
+# Of one resource. What is not cached is queried each time, and is as good.
 MAX_VERSIONS = 1_000
 # Longer than any id we give; a digest is shorter.
 MAX_PART_CHARS = 64
-# Whoever asks for versions that do not exist must not take the place of those that do.
+# Versions that do not exist must not push out those that do.
 MAX_WITH_MISSING = 100
 
 
@@ -203,8 +203,8 @@ class Version:
     def put(self, key: str, version: int | None) -> Command:
         """The command that caches this version unless the resource has changed since its clock."""
         there = self.status == 200
-        keep, most = (KEEP_SECONDS, MAX_VERSIONS) if there else (MISSING_KEEP_SECONDS, MAX_WITH_MISSING)
-        return ("EVAL", PUT_VERSION, 1, key, self.clock, version_field(version), self.pack(), keep, most)
+        keep, maximum = (KEEP_SECONDS, MAX_VERSIONS) if there else (MISSING_KEEP_SECONDS, MAX_WITH_MISSING)
+        return ("EVAL", PUT_VERSION, 1, key, self.clock, version_field(version), self.pack(), keep, maximum)
 
 
 def raise_floor(key: str, clock: int) -> Command:

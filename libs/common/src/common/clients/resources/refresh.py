@@ -1,4 +1,4 @@
-"""Asking for what the cache lacks: once however many wait, and without waiting where nobody answers anyway."""
+"""Refreshes of the cache: one query however many wait, and no wait while the service does not answer."""
 
 import asyncio
 import time
@@ -13,16 +13,16 @@ from common.kernel.single_flight import SingleFlight
 T = TypeVar("T")
 Query = Callable[[], Awaitable[T | None]]
 
-# A service that did not answer is asked again this much later by those who have something stale to go on with.
+# A service that did not answer gets the next query this much later, where a stale answer serves meanwhile.
 RETRY_SECONDS = 1.0
-# Organisations remembered as failing; past this the oldest is asked again a little early.
+# Organisations remembered as failing; past this the oldest is tried again a little early.
 MAX_FAILING = 1_000
 
 
 class Refresh(Generic[T]):
-    """Queries under way, by key. A query yields None when nobody answered it.
+    """Queries in flight, by key. A query yields None when nobody answered it.
 
-    `failed` tells of an answer whether it is as good as none for those who have something stale to go on with.
+    `failed` says whether an answer is no better than a stale one.
     """
 
     def __init__(self, kind: str, failed: Callable[[T], bool] = lambda _: False) -> None:
@@ -36,7 +36,7 @@ class Refresh(Generic[T]):
         return org_id in self._failing
 
     def retry(self, key: Hashable, org_id: str, query: Query[T]) -> None:
-        """Look from time to time whether somebody answers again."""
+        """Try from time to time whether the service answers again."""
         if time.monotonic() >= self._failing.get(org_id, 0.0):
             self._failing[org_id] = time.monotonic() + RETRY_SECONDS
             self._begin(key, org_id, query)
@@ -48,7 +48,7 @@ class Refresh(Generic[T]):
         return flight.result() if flight.done() and not flight.cancelled() else None
 
     async def close(self) -> None:
-        """End the queries under way."""
+        """End the queries in flight."""
         await self._flights.close()
 
     def _begin(self, key: Hashable, org_id: str, query: Query[T]) -> "asyncio.Task[T | None]":
@@ -59,7 +59,7 @@ class Refresh(Generic[T]):
         try:
             answer = await query()
         except (TimeoutError, BusUnavailableError):
-            # Whoever waits learns it from the missing answer.
+            # Those who wait see that the answer is missing.
             answer = None
         finally:
             self._note(org_id, answered=answer is not None and not self._failed(answer))

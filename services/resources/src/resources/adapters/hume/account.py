@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -14,9 +14,7 @@ from resources.adapters.hume.call_policy import hume_policy
 from resources.adapters.hume.catalogue import HumeCatalogue
 from resources.adapters.hume.source import HumeSource
 from resources.adapters.hume.token_endpoint import HumeTokens
-from resources.deps import Provider
-from resources.hume.tokens import Tokens
-from resources.ports import ProviderCopy, Store
+from resources.ports import AccessTokens, Provider, ProviderCopy, Store, TokenSource
 from resources.settings import ResourcesSettings
 
 log = structlog.get_logger(__name__)
@@ -54,11 +52,19 @@ class Accounts:
 
 
 class Hume:
-    """What Hume offers each organisation."""
+    """What Hume offers each organisation; `share` makes of a source the tokens that all its callers share."""
 
-    def __init__(self, store: Store, copy: ProviderCopy, transport: httpx.AsyncClient, accounts: Accounts) -> None:
+    def __init__(
+        self,
+        store: Store,
+        copy: ProviderCopy,
+        transport: httpx.AsyncClient,
+        accounts: Accounts,
+        share: Callable[[TokenSource], AccessTokens],
+    ) -> None:
         self._transport = transport
         self._accounts = accounts
+        self._share = share
         # One each: what one organisation's account meets must not keep the others waiting.
         self._policies = {org: hume_policy(org, configured=bool(a.api_key)) for org, a in accounts.named.items()}
         self._rest = hume_policy(REST, configured=bool(accounts.of("").api_key))
@@ -73,7 +79,7 @@ class Hume:
         account = self._accounts.of(org_id)
         if account not in self._providers:
             policy = self._policies.get(org_id, self._rest)
-            tokens = Tokens(HumeTokens(self._transport, account, policy))
+            tokens = self._share(HumeTokens(self._transport, account, policy))
             self._providers[account] = Provider(tokens, HumeSource(hume_api(self._transport, account, policy)))
         return self._providers[account]
 
@@ -84,14 +90,16 @@ class Hume:
 
 
 @asynccontextmanager
-async def open_hume(settings: ResourcesSettings, store: Store, copy: ProviderCopy) -> AsyncIterator[Hume]:
+async def open_hume(
+    settings: ResourcesSettings, store: Store, copy: ProviderCopy, share: Callable[[TokenSource], AccessTokens]
+) -> AsyncIterator[Hume]:
     """Hume, its stand-in, or neither: then every call is refused with 503. Raises `AccountsError`."""
     accounts = accounts_of(settings)
     for org_id, account in accounts.named.items():
         if not account.api_key:
             log.warning("no key for the account of an organisation at the provider", organization=org_id)
     async with open_transport() as transport:
-        hume = Hume(store, copy, transport, accounts)
+        hume = Hume(store, copy, transport, accounts, share)
         try:
             yield hume
         finally:

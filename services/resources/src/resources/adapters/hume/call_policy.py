@@ -8,7 +8,7 @@ from common.events.backoff import Backoff
 from common.failures import ProviderDown, Refused
 from common.providers.breaker import Breaker
 from common.providers.policy import CallLimits, Policy, no_answer
-from common.providers.registry import ProviderRegistry
+from common.providers.provider_registry import ProviderRegistry
 from common.providers.retry_after import retry_after
 
 PROVIDER = "hume"

@@ -304,7 +304,7 @@ def _with_mark(body: Mapping[str, Any], work: Work) -> dict[str, Any]:
 def _voice_body(body: Mapping[str, Any]) -> dict[str, Any]:
     if "generation_id" not in body:
         message = "A voice is made from speech: give the 'generation_id' it was made with."
-        raise Refused(400, message, "missing_field", "generation_id")
+        raise Refused(400, message, "missing_required_parameter", "generation_id")
     return {"generation_id": body["generation_id"], "name": body["name"]}
 
 

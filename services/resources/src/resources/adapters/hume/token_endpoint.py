@@ -10,7 +10,7 @@ from common.failures import ProviderDown, Refused
 from common.providers.policy import Policy
 from resources.adapters.hume.api import Account
 from resources.adapters.hume.call_policy import QUERY_SECONDS
-from resources.hume.tokens import Token
+from resources.ports import Token
 
 PATH = "/oauth2-cc/token"
 GRANT = {"grant_type": "client_credentials"}

@@ -11,9 +11,9 @@ from typing import Any
 import asyncpg
 
 from common.events.resource_terms import Kind
-from resources.active.scopes import milliseconds
 from resources.adapters.postgres.rows import Rows, decoded, encoded
 from resources.ports import Item, Page, Work, name_taken, not_found
+from resources.scopes import milliseconds
 
 COLUMNS = (
     "r.kind, r.id, r.name, r.status, r.provenance,"

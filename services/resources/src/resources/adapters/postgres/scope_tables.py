@@ -10,10 +10,10 @@ from typing import Any
 import asyncpg
 
 from common.events.resource_terms import Kind, Pins
-from resources.active.scopes import Activation, Origin, Pinned, Revision, ScopeKey, State, pinned
 from resources.adapters.postgres.catalogue_tables import COLUMNS, MAX_USERS_NAMED, item
 from resources.adapters.postgres.rows import Rows
 from resources.ports import Item, Work
+from resources.scopes import Activation, Origin, Pinned, Revision, ScopeKey, State, pinned
 
 STATES = """
 SELECT p.project_id, p.user_id, p.revision, p.candidate, p.percent, p.switched_at,

@@ -8,26 +8,26 @@ from common.storage.postgres import UNAVAILABLE, Pool
 
 DATABASE_UP = Gauge("sonant_database_up", "Whether the database answered when last asked.")
 
-ASK_EVERY_SECONDS = 1.0
+CHECK_EVERY_SECONDS = 1.0
 ANSWER_SECONDS = 2.0
 
 
 class DatabaseWatch:
-    """Knows whether the database answered when it was last asked."""
+    """Knows whether the database answered the last check."""
 
     def __init__(self) -> None:
         self._complaint: str | None = "not reached yet"
 
     def complaint(self) -> str | None:
-        """Why the database is of no use at the moment, or None."""
+        """Why the database cannot be used at the moment, or None."""
         return self._complaint
 
     async def run(self, pool: Pool) -> None:
-        """Ask for good."""
+        """Check every `CHECK_EVERY_SECONDS` until cancelled."""
         while True:
             self._complaint = await _trouble(pool)
             DATABASE_UP.set(self._complaint is None)
-            await asyncio.sleep(ASK_EVERY_SECONDS)
+            await asyncio.sleep(CHECK_EVERY_SECONDS)
 
 
 async def _trouble(pool: Pool) -> str | None:

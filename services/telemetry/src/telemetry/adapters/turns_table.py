@@ -15,11 +15,11 @@ from common.storage.postgres import Pool, transient
 from telemetry import metrics
 from telemetry.ports import Outcome
 
-# A few hundred rows use up what batching can gain; more only lengthens the wait of the first.
+# A few hundred rows gain all that batching can; more only lengthen the wait of the first.
 ROWS_PER_WRITE = 500
 
-# What PostgreSQL says when a value, and not the server, is the trouble: out of range, missing, too long to index.
-UNHOLDABLE = (
+# What PostgreSQL says when a value, and not the server, is at fault: out of range, missing, too long to index.
+UNSTORABLE = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.ProgramLimitExceededError,
@@ -99,7 +99,7 @@ class PostgresTurns:
         """Write all rows but those that cannot be held, which get their refusal: halves find them in few steps."""
         try:
             await self._insert_all(rows)
-        except UNHOLDABLE as error:
+        except UNSTORABLE as error:
             if len(rows) == 1:
                 rows[0].refusal = str(error)
                 return
@@ -117,12 +117,12 @@ class PostgresTurns:
         metrics.TURNS_REPEATED.inc(len(rows) - stored)
 
     async def close(self) -> None:
-        """Wait for the writes in hand."""
+        """Wait for the writes in flight."""
         await self._writes.close()
 
 
 def encode(end: ChatReplyEnded, outcome: Outcome) -> bytes:
-    """A turn as a JSON object of what the table wants; raises `Park` for numbers that JSON has no room for."""
+    """A turn as a JSON object of what the table wants; raises `Park` for numbers that JSON cannot hold."""
     try:
         encoded = orjson.dumps({**end.model_dump(), "outcome": outcome})
         # The escape may also be part of a text about escapes; only then is the second pass in vain.

@@ -4,12 +4,12 @@ import asyncio
 
 from common.bus.port import BusUnavailableError, Log
 
-# Often enough for a balancer to turn away in time; on Kafka each look is a new connection.
-ASK_EVERY_SECONDS = 2.0
+# Often enough for a balancer to turn away in time; on Kafka each check is a new connection.
+CHECK_EVERY_SECONDS = 2.0
 
 
 class LogWatch:
-    """Knows whether the log answered when it was last asked."""
+    """Knows whether the log answered the last check."""
 
     def __init__(self) -> None:
         self._complaint: str | None = None
@@ -19,10 +19,10 @@ class LogWatch:
         return self._complaint
 
     async def run(self, log: Log) -> None:
-        """Ask for good."""
+        """Check every `CHECK_EVERY_SECONDS` until cancelled."""
         while True:
             self._complaint = await _trouble(log)
-            await asyncio.sleep(ASK_EVERY_SECONDS)
+            await asyncio.sleep(CHECK_EVERY_SECONDS)
 
 
 async def _trouble(log: Log) -> str | None:

@@ -68,15 +68,17 @@ _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.UAdd: operator.pos,
 }
 # A question shares at least this part of its keywords with a sentence that answers it.
-_OVERLAP_MIN = 0.3
-_MATCHES_MAX = 3
+_MIN_OVERLAP = 0.3
+_MAX_MATCHES = 3
 # A longer message that gives a name also wants something else.
-_INTRODUCTION_WORDS_MAX = 8
+_MAX_INTRODUCTION_WORDS = 8
+# A longer message is more than a greeting, thanks or a farewell.
+_MAX_COURTESY_WORDS = 5
 _FALLBACKS = (
-    "You said “{said}”, and I am following along. {about} If you give me a little more detail, "
+    "You said “{quote}”, and I am following along. {about} If you give me a little more detail, "
     "I can answer more exactly.",
-    "I hear you: “{said}”. {about} What would you like to know first?",
-    "Thank you for telling me “{said}”. {about} Shall we go through it step by step?",
+    "I hear you: “{quote}”. {about} What would you like to know first?",
+    "Thank you for telling me “{quote}”. {about} Shall we go through it step by step?",
 )
 _FILLER = (
     "Let me add a little more on that.",
@@ -131,9 +133,9 @@ def known_name(conversation: Conversation) -> str | None:
 def _from_tools(conversation: Conversation, seed: int) -> str | None:
     if conversation.last_role != "tool":
         return None
-    told = [f"{name.replace('_', ' ')}: {_plain(text)}" for name, text in conversation.tool_results]
+    results = [f"{name.replace('_', ' ')}: {_plain(text)}" for name, text in conversation.tool_results]
     opening = pick(("Here is what I found", "I looked that up", "This is the result"), conversation.key, seed)
-    return f"{opening}. " + " ".join(each if each.endswith((".", "!", "?")) else each + "." for each in told)
+    return f"{opening}. " + " ".join(each if each.endswith((".", "!", "?")) else each + "." for each in results)
 
 
 def _plain(text: str) -> str:
@@ -170,24 +172,24 @@ def _own_name(conversation: Conversation, seed: int) -> str | None:
     name = known_name(conversation)
     if _NAME_QUESTION.search(conversation.last):
         return f"Your name is {name}." if name else "You have not told me your name yet. What shall I call you?"
-    introduced = _NAME.search(conversation.last) and len(words(conversation.last)) <= _INTRODUCTION_WORDS_MAX
+    introduced = _NAME.search(conversation.last) and len(words(conversation.last)) <= _MAX_INTRODUCTION_WORDS
     if name and introduced and not _asks(conversation):
         return f"Nice to meet you, {name}. How can I help you today?"
     return None
 
 
 def _courtesy(conversation: Conversation, seed: int) -> str | None:
-    said = conversation.last
-    if len(words(said)) > 5:
+    last = conversation.last
+    if len(words(last)) > _MAX_COURTESY_WORDS:
         return None
     name = known_name(conversation)
     address = f", {name}" if name else ""
-    if _GREETING.match(said):
+    if _GREETING.match(last):
         offers = ("How can I help you today?", "What can I do for you?", "What would you like to talk about?")
         return f"Hello{address}! {pick(offers, conversation.key, seed)}"
-    if _THANKS.search(said):
+    if _THANKS.search(last):
         return f"You're welcome{address}. Is there anything else I can help with?"
-    return f"Goodbye{address}. It was good talking with you." if _FAREWELL.search(said) else None
+    return f"Goodbye{address}. It was good talking with you." if _FAREWELL.search(last) else None
 
 
 def _arithmetic(conversation: Conversation, seed: int) -> str | None:
@@ -223,16 +225,16 @@ def _evaluate(node: ast.AST) -> float:
 
 def _from_context(conversation: Conversation, seed: int) -> str | None:
     """Answer with the sentences of the documents, or of what the user said before, that share its words."""
-    asked = keywords(_question(conversation.last))
-    if not asked:
+    subject = keywords(_question(conversation.last))
+    if not subject:
         return None
     supplied = [s for text in conversation.instructions for s in sentences(text) if not _INSTRUCTION.match(s)]
     inline = [s for s in sentences(conversation.last) if not s.endswith("?")] if _asks(conversation) else []
-    found = _best(asked, supplied + inline)
+    found = _best(subject, supplied + inline)
     if found:
         return " ".join(s if s.endswith((".", "!", "?")) else s + "." for s in found)
-    said = _best(asked, [s for text in conversation.users[:-1] for s in sentences(text) if not s.endswith("?")])
-    return f"You told me that {_turned(said[0])}." if said and _asks(conversation) else None
+    earlier = _best(subject, [s for text in conversation.users[:-1] for s in sentences(text) if not s.endswith("?")])
+    return f"You told me that {_turned(earlier[0])}." if earlier and _asks(conversation) else None
 
 
 def _asks(conversation: Conversation) -> bool:
@@ -241,17 +243,17 @@ def _asks(conversation: Conversation) -> bool:
 
 def _question(text: str) -> str:
     """Return the sentence that asks, where a message holds more than that."""
-    asking = [sentence for sentence in sentences(text) if sentence.endswith("?")]
-    return asking[-1] if asking else text
+    questions = [sentence for sentence in sentences(text) if sentence.endswith("?")]
+    return questions[-1] if questions else text
 
 
-def _best(asked: set[str], candidates: list[str]) -> list[str]:
-    scored = [(len(asked & keywords(each)) / len(asked), -index) for index, each in enumerate(candidates)]
+def _best(subject: set[str], candidates: list[str]) -> list[str]:
+    scored = [(len(subject & keywords(each)) / len(subject), -index) for index, each in enumerate(candidates)]
     top = max(scored, default=(0.0, 0))[0]
-    if top < _OVERLAP_MIN:
+    if top < _MIN_OVERLAP:
         return []
     chosen = sorted(-index for score, index in scored if score >= top * 0.75)
-    return [candidates[index] for index in chosen[:_MATCHES_MAX]]
+    return [candidates[index] for index in chosen[:_MAX_MATCHES]]
 
 
 def _turned(sentence: str) -> str:
@@ -260,11 +262,11 @@ def _turned(sentence: str) -> str:
 
 
 def _refer_back(conversation: Conversation, seed: int) -> str:
-    said = " ".join(conversation.last.split()) or "nothing yet"
-    short = said if len(said) <= 80 else said[:79].rsplit(" ", 1)[0] + "…"
-    topics = [w for w in dict.fromkeys(words(said)) if w not in STOPWORDS and len(w) > 3][:3]
+    text = " ".join(conversation.last.split()) or "nothing yet"
+    short = text if len(text) <= 80 else text[:79].rsplit(" ", 1)[0] + "…"
+    topics = [w for w in dict.fromkeys(words(text)) if w not in STOPWORDS and len(w) > 3][:3]
     about = f"It sounds as if this is about {' and '.join(topics)}." if topics else "Tell me more about it."
-    return pick(_FALLBACKS, conversation.key, seed).format(said=short, about=about)
+    return pick(_FALLBACKS, conversation.key, seed).format(quote=short, about=about)
 
 
 RULES: tuple[Rule, ...] = (

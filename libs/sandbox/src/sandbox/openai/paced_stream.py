@@ -1,4 +1,4 @@
-"""Sending a stream of events at the asked pace, with the asked failures."""
+"""Sending a stream of events at the pace and with the faults that the request names."""
 
 import asyncio
 from collections.abc import Sequence

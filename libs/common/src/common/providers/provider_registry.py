@@ -16,7 +16,7 @@ from common.redaction import REDACTED, redact_text
 
 # Whether all may call, nobody, or one.
 BreakerState = Literal["closed", "open", "probing"]
-# The last calls of which the latency is told: enough for a median, few enough to follow a change.
+# Calls in the median of the latency: enough for a median, few enough to follow a change.
 LATENCIES = 100
 MAX_ERROR_TEXT = 200
 # A key of most providers: long, without a space, and with a digit. Ids look the same and go as well.
@@ -70,7 +70,7 @@ class ProviderRecord:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """A call under way."""
+        """A call in flight."""
         self._in_flight += 1
         try:
             yield
@@ -87,7 +87,7 @@ class ProviderRecord:
         if isinstance(failure, ProviderDown):
             self._healthy = False
         elif failure.status < 500:
-            # Told to the caller, who can mend it; it says nothing about the provider.
+            # The caller can correct it; it says nothing about the provider.
             return
         self._last_error = LastError(error=type(error).__name__, text=short(failure.message), at=datetime.now(UTC))
 
@@ -113,7 +113,7 @@ class ProviderRegistry:
         self._records: dict[tuple[str, str], ProviderRecord] = {}
 
     def add(self, record: ProviderRecord) -> None:
-        """Take a record up. Raises ValueError for a second one of an account: its limits would count twice."""
+        """Add a record. Raises ValueError for a second one of an account: its limits would count twice."""
         key = record.name, record.account
         if key in self._records:
             raise ValueError(f"{record.name} is there already for account {record.account!r}.")
