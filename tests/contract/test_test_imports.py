@@ -46,7 +46,7 @@ def forbidden(path: Path) -> list[str]:
     return [name for name in ours if not any(f"{name}.".startswith(f"{each}.") for each in allowed)]
 
 
-@pytest.mark.parametrize("path", SYSTEM, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SYSTEM, ids=lambda path: path.relative_to(ROOT / "tests" / "system").as_posix())
 def test_system_tests_import_nothing_that_serves(path: Path) -> None:
     found = {str(each.relative_to(ROOT)): forbidden(each) for each in support_of(path)}
     assert {name: modules for name, modules in found.items() if modules} == {}

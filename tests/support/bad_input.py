@@ -171,15 +171,21 @@ class Stage:
     def stored(self) -> float:
         return self.stored_of(self.state()["totals"])
 
-    async def good_turn(self) -> None:
-        """One good request of another organisation, awaited until the database holds it.
-
-        What a bad request before it may have published has gone the same way by then.
-        """
+    @asynccontextmanager
+    async def a_turn(self) -> AsyncIterator[None]:
+        """What happens inside is a turn, awaited until the database holds it: the next test finds nothing under way."""
         before = self.stored()
-        answer = self.client.post(CHAT, headers=self.sonant.headers, json=GOOD)
-        assert answer.json()["choices"][0]["message"]["content"] == "still here"
+        yield
         await eventually(lambda: self.stored() > before)
+
+    async def good_turn(self) -> None:
+        """One good request of another organisation.
+
+        What a bad request before it may have published has gone the same way by the time it is stored.
+        """
+        async with self.a_turn():
+            answer = self.client.post(CHAT, headers=self.sonant.headers, json=GOOD)
+            assert answer.json()["choices"][0]["message"]["content"] == "still here"
 
     @asynccontextmanager
     async def nothing_changes(self) -> AsyncIterator[None]:

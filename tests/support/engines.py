@@ -2,7 +2,7 @@
 
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -37,8 +37,7 @@ class Running:
         async def ready() -> bool:
             return not await self._engine.process.probe()
 
-        check: Callable[[], bool | Awaitable[bool]] = ready
-        await eventually(check, timeout=START_SECONDS)
+        await eventually(ready, timeout=START_SECONDS)
 
     async def stop(self) -> None:
         """Stop it; its data stays."""

@@ -15,7 +15,7 @@ from common.events.resources import RESOURCE_COMMANDS
 from common.events.spec import EventSpec
 from tests.support.engines import new_database
 from tests.support.mailbox import open_mailbox
-from tests.support.service import ANSWER_SECONDS, Gateway, World, started, world_on
+from tests.support.service import ANSWER_SECONDS, FakeGateway, World, started, world_on
 from tests.support.waiting import eventually
 
 
@@ -28,7 +28,7 @@ async def resources_world(valkey_url: str, postgres_url: str, tmp_path: Path) ->
 
 
 @dataclass(frozen=True)
-class Caller(Gateway):
+class Caller(FakeGateway):
     """Asks as a gateway would, on behalf of one organisation and user. Everything is delivered twice."""
 
     org_id: str = "org-1"

@@ -1,6 +1,6 @@
 """A service as a process of its own on real engines; the test plays everybody around it.
 
-A `World` is the engines of one test, `started` is the service on them, and a `Gateway` asks it as a gateway does.
+A `World` is the engines of one test, `started` is the service on them, and a `FakeGateway` asks it as a gateway does.
 What only one service needs stands in the module named like it.
 """
 
@@ -31,7 +31,6 @@ from common.events.spec import EventSpec, RequestSpec, Topic
 from common.kernel.settings import CommonSettings
 from common.storage.redis import open_redis
 from sonant_cli.probes import http_ready
-from tests.support.mailbox import open_mailbox
 from tests.support.sonant import free_port
 from tests.support.waiting import eventually
 
@@ -185,7 +184,7 @@ async def started(
 
 
 @dataclass(frozen=True)
-class Gateway:
+class FakeGateway:
     """Asks as a gateway does, and waits for the replies in its mailbox."""
 
     world: World
@@ -219,10 +218,3 @@ def _read(spec: EventSpec[Any], payload: bytes) -> Reply[Any]:
     if reply.status < 400 and isinstance(spec, RequestSpec):
         assert content(spec.reply.model_validate(reply.body)) == reply.body
     return reply
-
-
-@asynccontextmanager
-async def gateway_of(world: World) -> AsyncIterator[Gateway]:
-    """A gateway whose mailbox is open and read."""
-    async with open_mailbox(world.redis_url) as reader:
-        yield Gateway(world, reader)

@@ -24,7 +24,7 @@ from common.events.chat import (
 from common.events.envelope import Event
 from common.events.telemetry import USAGE_REQUESTED, UsageRequested
 from tests.support.mailbox import open_mailbox
-from tests.support.service import Gateway, World
+from tests.support.service import FakeGateway, World
 from tests.support.waiting import eventually
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
@@ -99,7 +99,7 @@ async def all_read(world: World) -> None:
 
 
 @dataclass(frozen=True)
-class UsageGateway(Gateway):
+class UsageGateway(FakeGateway):
     """A gateway that asks for usage."""
 
     async def ask(self, **fields: Any) -> tuple[int, Any]:

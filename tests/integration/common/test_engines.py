@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -227,8 +227,7 @@ async def ready(child: Child) -> None:
     async def answers() -> bool:
         return not await child.spec.probe()
 
-    check: Callable[[], bool | Awaitable[bool]] = answers
-    await eventually(check, timeout=30)
+    await eventually(answers, timeout=30)
 
 
 async def kill(child: Child) -> None:

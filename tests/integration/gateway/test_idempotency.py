@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -171,8 +171,7 @@ async def test_a_caller_that_left_frees_its_key(served: Served) -> None:
     async def free() -> bool:
         return (await session.post("/a", headers=headers)).status == 201
 
-    check: Callable[[], bool | Awaitable[bool]] = free
-    await eventually(check)
+    await eventually(free)
     assert acting.done == 2
 
 
@@ -186,8 +185,7 @@ async def test_the_key_of_a_gateway_that_died_comes_free_and_its_late_end_change
         async def free() -> bool:
             return (await second.post("/a", headers=headers)).status == 201
 
-        check: Callable[[], bool | Awaitable[bool]] = free
-        await eventually(check)
+        await eventually(free)
         dying.outcome = 200
         dying.proceed.set()
         assert (await late).status == 200

@@ -1,7 +1,6 @@
 """API keys on a real database: issued, checked, revoked, rotated, listed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -95,8 +94,7 @@ async def test_an_expired_key_is_refused(fleet: Fleet) -> None:
         await asyncio.sleep(0)
         return not issued.record.live(datetime.now(UTC))
 
-    check: Callable[[], bool | Awaitable[bool]] = expired
-    await eventually(check)
+    await eventually(expired)
     assert (await refusal(fleet.members[0].authenticate(issued.key))).message == "This API key has expired."
 
 

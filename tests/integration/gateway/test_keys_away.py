@@ -1,7 +1,6 @@
 """API keys while their database is away, or answers and is of no use."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 
 import pytest
@@ -76,8 +75,7 @@ async def test_a_database_that_answers_and_is_of_no_use_is_as_good_as_away(
                 return (await keys.list("acme", 1))[0][0].last_used_at is not None
             return False
 
-        check: Callable[[], bool | Awaitable[bool]] = written
-        await eventually(check)
+        await eventually(written)
 
 
 async def test_a_start_on_a_read_only_database_waits_until_it_is_written_to(operated: Operated) -> None:

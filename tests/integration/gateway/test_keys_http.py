@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -98,8 +98,7 @@ async def test_a_caller_who_does_not_wait_finds_the_key_it_made(
             waiting = "SELECT FROM pg_locks WHERE relation = 'gateway.organizations'::regclass AND NOT granted"
             return bool(await connection.fetch(waiting))
 
-        check: Callable[[], bool | Awaitable[bool]] = busy
-        await eventually(check)
+        await eventually(busy)
         asking.cancel()
         await asyncio.wait({asking})
 
@@ -108,8 +107,7 @@ async def test_a_caller_who_does_not_wait_finds_the_key_it_made(
         assert status == 409
         return bool(error["code"] == "already_created")
 
-    check = made
-    await eventually(check)
+    await eventually(made)
     assert [key["name"] for key in (await impatient("GET"))[1]["data"]] == ["app", "test"]
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -126,8 +126,7 @@ async def test_slots_of_a_gateway_that_died_free_themselves(gateways: list[Limit
     async def admitted() -> bool:
         return isinstance(await attempt(gateways[1], who, "next"), dict)
 
-    check: Callable[[], bool | Awaitable[bool]] = admitted
-    await eventually(check)
+    await eventually(admitted)
 
 
 async def test_nothing_is_left_behind_for_good(gateways: list[Limits], valkey_url: str) -> None:

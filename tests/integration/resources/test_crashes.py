@@ -130,8 +130,7 @@ async def reaches(world: World, rows: int) -> None:
         [row] = await world.fetch("SELECT count(*) AS rows FROM resources.resources")
         return bool(row["rows"] >= rows)
 
-    widened: Callable[[], bool | Awaitable[bool]] = check
-    await eventually(widened, timeout=120)
+    await eventually(check, timeout=120)
 
 
 async def test_two_instances_tell_every_fact_once_and_in_order(resources_world: World) -> None:

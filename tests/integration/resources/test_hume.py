@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,8 +96,7 @@ async def account(sandbox: str, shared: Caller) -> AsyncIterator[Account]:
         async def answers() -> bool:
             return (await shared.ask(RESOURCE_IMPORT_REQUESTED, kind="voice", page=0)).status == 200
 
-        check: Callable[[], Awaitable[bool]] = answers
-        await eventually(check, timeout=30, interval=0.5)
+        await eventually(answers, timeout=30, interval=0.5)
         yield Account(session)
 
 
@@ -233,8 +232,7 @@ async def test_everybody_copies_from_their_own_account(
         # The breaker of an earlier test may have to close first.
         return (await import_hume(there))[0] == 0
 
-    check: Callable[[], Awaitable[bool]] = copied
-    await eventually(check, timeout=30, interval=0.5)
+    await eventually(copied, timeout=30, interval=0.5)
     assert (await import_hume(caller))[0] == 0
     for who in (there, caller):
         listed = await who.ask(RESOURCE_LIST_REQUESTED, kind="prompt", page_size=100)
@@ -254,8 +252,7 @@ async def test_an_account_in_trouble_leaves_the_others_alone(
         reply = await there.ask(RESOURCE_GET_REQUESTED, kind="prompt", id=str(uuid.uuid4()))
         return "left alone" in reply.body["error"]["message"]
 
-    check: Callable[[], Awaitable[bool]] = given_up
-    await eventually(check, timeout=30)
+    await eventually(given_up, timeout=30)
     assert (await caller.ask(RESOURCE_IMPORT_REQUESTED, kind="voice", page=0)).status == 200
     await own.arrange()
 

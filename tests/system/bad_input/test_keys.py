@@ -99,6 +99,7 @@ async def test_a_foreign_key_neither_stops_nor_hears_an_answer(stage: Stage) -> 
     interruption = {"type": "user_interruption", "time": {"timestamp": 1}}
     foreign = f"Bearer {stage.stranger}"
     async with (
+        stage.a_turn(),
         httpx.AsyncClient(timeout=ANSWER_SECONDS) as client,
         client.stream("POST", url + CHAT, json=body, headers=own) as answer,
     ):

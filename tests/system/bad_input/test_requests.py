@@ -161,6 +161,7 @@ async def test_what_is_not_there_is_said_so(stage: Stage) -> None:
 async def test_odd_but_valid_texts_are_answered(stage: Stage) -> None:
     text = rb'"\u0000 \ud83d\ude00 \uffff \u202e"'
     body = b'{"messages": [{"role": "user", "content": ' + text + b'}], "max_tokens": 18446744073709551615}'
-    answer = stage.post(CHAT, body)
+    async with stage.a_turn():
+        answer = stage.post(CHAT, body)
     assert answer.status == 200
     assert json.loads(answer.body)["choices"][0]["finish_reason"] == "stop"
