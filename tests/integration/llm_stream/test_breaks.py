@@ -313,7 +313,7 @@ async def test_a_refusal_in_words_is_passed_on(llm_world: World, release: str) -
     [
         b"[1]",
         b"7",
-        b'{"choices": null}',
+        b'{"choices": 7}',
         b'{"choices": [7]}',
         b'{"choices": [{"index": 0, "delta": "text"}]}',
         b'{"choices": [{"index": 0, "delta": {"content": 7}}]}',
