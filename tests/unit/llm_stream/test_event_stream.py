@@ -15,7 +15,7 @@ def payloads(packets: Sequence[bytes]) -> list[bytes]:
 
 
 STREAMS = {
-    "three line ends": (b'data: {"a":1}\r\rdata: {"b":2}\n\ndata: {"c":3}\r\n\r\n', [b'{"a":1}', b'{"b":2}', b'{"c":3}']),
+    "three line ends": (b'data: {"a":1}\r\rdata: {"b":2}\n\ndata: [DONE]\r\n\r\n', [b'{"a":1}', b'{"b":2}', b"[DONE]"]),
     "several lines": (b'data: {"a":\ndata: 1\ndata: }\n\n', [b'{"a":\n1\n}']),
     "lines in full": (b'data: {"a":1}\ndata: {"b":2}\ndata: [DONE]\n', [b'{"a":1}', b'{"b":2}', b"[DONE]"]),
     "a byte order mark": (b'\xef\xbb\xbfdata: {"a":1}\n\n', [b'{"a":1}']),

@@ -6,7 +6,7 @@ from llm_stream.ports import UpstreamBroken
 from llm_stream.upstream.errors import error_in
 from llm_stream.upstream.reported_usage import ReportedUsage, read_usage
 from llm_stream.upstream.tool_calls import ToolCallIndexes
-from llm_stream.upstream.values import JsonObject, name, parse, position
+from llm_stream.upstream.values import MAX_COUNT, JsonObject, name, parse, position
 from llm_stream.upstream.verdict import verdict
 
 # A text has no index, no id and no end: what all of them say is not said by naming it.
@@ -62,7 +62,10 @@ def plain_choice(chunk: JsonObject) -> JsonObject | None:
     if type(choices) is not list or len(choices) != 1 or chunk.get("error") or type(chunk.get("model")) is not str:
         return None
     choice = choices[0]
-    if type(choice) is not dict or choice.get("finish_reason") is not None or type(choice.get("index")) is not int:
+    if type(choice) is not dict or choice.get("finish_reason") is not None:
+        return None
+    index = choice.get("index")
+    if type(index) is not int or not 0 <= index <= MAX_COUNT:
         return None
     delta = choice.get("delta")
     if type(delta) is not dict or len(delta) != 1 or not (content := delta.get("content")):

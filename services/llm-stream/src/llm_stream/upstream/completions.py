@@ -53,7 +53,7 @@ def _choice(choice: Any, at: int) -> JsonObject:
 
 def _message(message: JsonObject) -> JsonObject:
     text, reasoning, parts = read_content(message.get("content"))
-    said = {**message, "role": "assistant"}
+    said = {"content": None, **message, "role": "assistant"}
     if isinstance(message.get("content"), list):
         said["content"] = text
     if reasoning:

@@ -25,7 +25,8 @@ def parse(payload: bytes) -> Any:
         value = orjson.loads(payload)
     except orjson.JSONDecodeError:
         value = _parse_leniently(payload)
-    if len(payload) > MAX_WRITABLE_DEPTH and payload.count(b"{") + payload.count(b"[") > MAX_WRITABLE_DEPTH:
+    # Every level takes two bytes at least, and each is opened by one of these.
+    if len(payload) > 2 * MAX_WRITABLE_DEPTH and payload.count(b"{") + payload.count(b"[") > MAX_WRITABLE_DEPTH:
         _check_writable(value)
     return value
 
