@@ -157,7 +157,8 @@ def _text_of(each: Json) -> str:
         return ""
     choice = choices[0]
     index = choice.get("index")
-    delta = choice.get("delta") or choice.get("message") or {}
+    delta = choice.get("delta")
+    delta = choice.get("message") or {} if delta is None else delta
     content = delta.get("content")
     if isinstance(content, list):
         content = "".join(part for part in content if isinstance(part, str))

@@ -324,7 +324,7 @@ def test_only_text_is_held_back(kind: str) -> None:
 
 @RELEASES
 def test_everything_leaves_in_the_order_in_which_it_came(release: str) -> None:
-    deltas = [
+    deltas: list[Delta] = [
         {"reasoning_content": "a"},
         {"content": "One. Tw"},
         {"content": "o"},
