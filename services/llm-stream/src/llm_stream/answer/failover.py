@@ -130,11 +130,11 @@ class Failover:
                 self._failure = attempt.error
 
     def _may_go_on(self) -> bool:
-        """After a failure somebody may go on where nothing was released, or where the text was cut at a sentence."""
+        """After a failure somebody may go on where no text was released, or where it was cut at a sentence."""
         frames, prepared = self._answer.frames, self._prepared
         if self._failure is None or frames.delivered_tokens == 0:
             return True
-        return prepared.alias.holds_sentences and bool(frames.released_text) and prepared.body.get("n", 1) == 1
+        return prepared.alias.holds_sentences and frames.continuable and prepared.body.get("n", 1) == 1
 
     async def _ready(self) -> _Candidate | None:
         """Whom to ask now, having waited where everybody rests; None when nobody is worth waiting for.

@@ -28,6 +28,8 @@ from llm_stream.upstream.values import JsonObject, name
 DONE = b"[DONE]"
 # Once one of these has begun, a choice waits for its end: an answer that begins anew must not repeat them.
 CALLS = frozenset({"tool_calls", "function_call"})
+# What nobody can go on with. Reasoning is no such thing: that of two attempts may follow one another.
+SPOKEN_FOR_GOOD = frozenset({"refusal", "audio"})
 # Of a stream whose chunks differ in more than their text nothing is learnt, however long it is.
 MAX_LESSONS = 3
 
@@ -182,6 +184,8 @@ class Relay:
                 self._send(beside._replace(content=text), tokens=tokens)
 
     def _send(self, choice: Choice, *, tokens: int) -> None:
+        if not choice.beside.keys().isdisjoint(SPOKEN_FOR_GOOD):
+            self._frames.continuable = False
         self._emit(self._written(choice), choice.content, tokens=tokens)
 
     def _written(self, choice: Choice) -> JsonObject:
