@@ -140,3 +140,22 @@ async def test_nobody_goes_on_behind_half_a_refusal(llm_world: World) -> None:
         assert await llm_world.calls(alias.models[1]) == []
     assert heard.error is not None
     assert not heard.done
+
+
+async def test_a_refusal_of_our_continuation_is_a_failed_attempt(llm_world: World) -> None:
+    refusal = answer(400, {"object": "error", "message": "roles must alternate", "code": 400})
+    async with scripted([refusal]) as strict:
+        alias = await llm_world.alias("cut-after-7", {"base_url": strict.url}, "", tries=1)
+        heard, fact = await llm_world.ask(alias)
+    assert (heard.text(), heard.done) == (HELLO_TEXT, True)
+    assert [attempt.outcome for attempt in fact.attempts] == ["broken", "refused", "completed"]
+
+
+async def test_what_is_reported_is_the_first_failure_and_not_our_own_requests(llm_world: World) -> None:
+    refusal = answer(400, {"object": "error", "message": "roles must alternate", "code": 400})
+    async with scripted([refusal]) as strict:
+        alias = await llm_world.alias("cut-after-7", {"base_url": strict.url}, tries=1)
+        heard, fact = await llm_world.ask(alias)
+    assert heard.error is not None
+    assert (fact.error.status, fact.error.code) == (502, "upstream_error")
+    assert "alternate" not in fact.error.message

@@ -74,7 +74,7 @@ class Failover:
             for upstream in alias.upstreams
             if not prepared.needs_tools or "tools" in upstream.capabilities
         ]
-        self._under_way: tuple[_Candidate, Attempt] | None = None
+        self._under_way: tuple[_Candidate, Attempt, bool] | None = None  # the last: whether it continues an answer
         self._failure: UpstreamError | None = None
         self._refusal: UpstreamRefused | None = None
 
@@ -91,7 +91,7 @@ class Failover:
             return None
         upstream, breaker = candidate.upstream, candidate.breaker
         attempt = Attempt(self._prepared, upstream, breaker, self._patience(candidate), candidate.made + 1)
-        self._under_way = candidate, attempt
+        self._under_way = candidate, attempt, bool(self._answer.frames.released_text)
         self._answer.attempts.add(attempt)
         return attempt
 
@@ -119,9 +119,12 @@ class Failover:
         """Learn from the attempt that was made last."""
         if self._under_way is None:
             return
-        candidate, attempt = self._under_way
+        candidate, attempt, continued = self._under_way
         self._under_way = None
-        if isinstance(attempt.error, UpstreamRefused):
+        if isinstance(attempt.error, UpstreamRefused) and continued:
+            # What was refused is our request to continue, of which the client knows nothing.
+            candidate.tries = 0
+        elif isinstance(attempt.error, UpstreamRefused):
             self._refusal = attempt.error
         elif attempt.error is not None:
             candidate.failed(attempt.error)
