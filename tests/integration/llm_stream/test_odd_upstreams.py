@@ -159,3 +159,32 @@ async def test_what_is_reported_is_the_first_failure_and_not_our_own_requests(ll
     assert heard.error is not None
     assert (fact.error.status, fact.error.code) == (502, "upstream_error")
     assert "alternate" not in fact.error.message
+
+
+@pytest.mark.parametrize("release", ["tokens", "sentences"])
+@pytest.mark.parametrize("message", ["bad request", "Context size has been exceeded."])
+async def test_an_answer_that_had_begun_is_broken_and_not_refused(llm_world: World, message: str, release: str) -> None:
+    larger = await llm_world.alias("")
+    async with scripted(
+        [sse(chunk("One is here. "), chunk("Two"), {"error": {"message": message, "code": 400}})]
+    ) as one:
+        alias = await llm_world.alias({"base_url": one.url}, "", tries=1, release=release, larger=larger.name)
+        heard, fact = await llm_world.ask(alias)
+    assert fact.attempts[0].outcome == "refused"
+    assert await llm_world.calls(larger.models[0]) == []
+    if release == "sentences":
+        assert (heard.text(), heard.done) == (HELLO_TEXT, True)
+    else:
+        assert not heard.done
+        assert heard.error is not None
+        assert fact.error.code == "upstream_error"
+
+
+async def test_what_is_filtered_midway_is_not_asked_of_another(llm_world: World) -> None:
+    error = {"error": {"message": "No.", "code": "content_filter"}}
+    async with scripted([sse(chunk("One is here. "), error)]) as upstream:
+        alias = await llm_world.alias({"base_url": upstream.url}, "", tries=1)
+        heard, fact = await llm_world.ask(alias)
+        assert await llm_world.calls(alias.models[1]) == []
+    assert heard.error is not None
+    assert fact.error.code == "content_filter"

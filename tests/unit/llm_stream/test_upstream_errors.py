@@ -122,7 +122,7 @@ OTHERS: dict[str, tuple[int, Any, ErrorKind, str | None]] = {
     "overloaded as a 500": (500, error("engine", type="engine_overloaded_error"), LOADED, None),
     "vllm refuses": (400, flat("top_k must be", type="BadRequestError", code=400), REFUSED, None),
     "a number as a code": (400, error("no", code=3051), REFUSED, "3051"),
-    "filtered at 500": (500, error("No.", code="content_filter"), REFUSED, "content_filter"),
+    "filtered at 500": (500, error("No.", code="content_filter"), ErrorKind.FILTERED, "content_filter"),
     "text": (400, {"error": "bad temperature"}, REFUSED, None),
     "our key at gemini": (400, [error("API key not valid. Please pass a valid API key.", code=400)], OURS, None),
     "our model": (400, error("The model `x` does not exist.", code="model_not_found"), OURS, "model_not_found"),

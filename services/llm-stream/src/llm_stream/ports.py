@@ -58,7 +58,10 @@ class UpstreamBusy(UpstreamError):
 
 
 class UpstreamRefused(UpstreamError):
-    """A refusal that another try would only repeat; `type` and `param` are the upstream's own."""
+    """A refusal that another try would only repeat; `type` and `param` are the upstream's own.
+
+    `too_long`: the conversation does not fit the model. `filtered`: refused on grounds of content.
+    """
 
     def __init__(
         self,
@@ -69,11 +72,13 @@ class UpstreamRefused(UpstreamError):
         type: str | None = None,
         param: str | None = None,
         too_long: bool = False,
+        filtered: bool = False,
     ) -> None:
         super().__init__(message, status=status, code=code)
         self.type = type
         self.param = param
         self.too_long = too_long
+        self.filtered = filtered
 
 
 @dataclass(frozen=True, slots=True)

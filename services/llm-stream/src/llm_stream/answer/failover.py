@@ -121,9 +121,11 @@ class Failover:
             return
         candidate, attempt, continued = self._under_way
         self._under_way = None
-        if isinstance(attempt.error, UpstreamRefused) and continued:
-            # What was refused is our request to continue, of which the client knows nothing.
+        begun = self._answer.frames.delivered_tokens > 0
+        if isinstance(attempt.error, UpstreamRefused) and (continued or (begun and not attempt.error.filtered)):
+            # Our own request to continue was refused, or an answer that had begun broke: the client's request is good.
             candidate.tries = 0
+            self._failure = self._failure or attempt.error
         elif isinstance(attempt.error, UpstreamRefused):
             self._refusal = attempt.error
         elif attempt.error is not None:

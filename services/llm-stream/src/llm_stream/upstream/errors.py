@@ -19,6 +19,7 @@ class ErrorKind(Enum):
     RATE_LIMITED = auto()  # later
     OVERLOADED = auto()  # somebody else, or later
     REFUSED = auto()  # the request is at fault, whoever is asked
+    FILTERED = auto()  # refused on grounds of content
     OURS = auto()  # our key, address or model name is at fault
     BROKEN = auto()  # the server failed
 
@@ -101,7 +102,7 @@ def _reported(found: JsonObject, text: str, status: int | None, http: int | None
 def _kind(status: int | None, names: set[str], reason: str) -> ErrorKind:
     """Codes and statuses before words; words before the mere status."""
     if names & wording.FILTERED:
-        return ErrorKind.REFUSED
+        return ErrorKind.FILTERED
     if status not in wording.OURS_STATUSES and (names & wording.TOO_LONG or wording.TOO_LONG_WORDS.search(reason)):
         return ErrorKind.TOO_LONG
     by_status = _kind_of_status(status)
