@@ -1,12 +1,14 @@
 """The chunks of a stream: every shape that a lenient client of OpenAI's packages reads, in the one shape we send."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
+
+import orjson
 
 from llm_stream.ports import UpstreamBroken
 from llm_stream.upstream.errors import error_in
 from llm_stream.upstream.reported_usage import ReportedUsage, read_usage
 from llm_stream.upstream.tool_calls import ToolCallIndexes
-from llm_stream.upstream.values import MAX_COUNT, JsonObject, name, parse, position
+from llm_stream.upstream.values import ALWAYS_WRITABLE_BYTES, MAX_COUNT, JsonObject, name, parse, position
 from llm_stream.upstream.verdict import verdict
 
 # A text has no index, no id and no end: what all of them say is not said by naming it.
@@ -45,11 +47,20 @@ class Chunk(NamedTuple):
 def parse_chunk(payload: bytes) -> JsonObject:
     """The object in a payload. Raises UpstreamError."""
     try:
-        value = parse(payload)
+        value = orjson.loads(payload) if len(payload) < ALWAYS_WRITABLE_BYTES else parse(payload)
+    except ValueError:
+        value = _parse_again(payload)
+    return value if type(value) is dict else _no_chunk(value)
+
+
+def _parse_again(payload: bytes) -> Any:
+    try:
+        return parse(payload)
     except ValueError as error:
         raise UpstreamBroken("the upstream sent a malformed chunk") from error
-    if isinstance(value, dict):
-        return value
+
+
+def _no_chunk(value: Any) -> NoReturn:
     # Gemini puts a list around its errors.
     if (reported := error_in(value)) is not None:
         raise verdict(reported)

@@ -12,6 +12,8 @@ JsonObject: TypeAlias = dict[str, Any]
 MAX_COUNT = 2**31 - 1
 # orjson reads deeper nesting than it writes.
 MAX_WRITABLE_DEPTH = 250
+# Every level takes two bytes at least.
+ALWAYS_WRITABLE_BYTES = 2 * MAX_WRITABLE_DEPTH
 MAX_NAME_CHARACTERS = 200
 
 
@@ -25,8 +27,8 @@ def parse(payload: bytes) -> Any:
         value = orjson.loads(payload)
     except orjson.JSONDecodeError:
         value = _parse_leniently(payload)
-    # Every level takes two bytes at least, and each is opened by one of these.
-    if len(payload) > 2 * MAX_WRITABLE_DEPTH and payload.count(b"{") + payload.count(b"[") > MAX_WRITABLE_DEPTH:
+    # Each level is opened by one of these.
+    if len(payload) >= ALWAYS_WRITABLE_BYTES and payload.count(b"{") + payload.count(b"[") > MAX_WRITABLE_DEPTH:
         _check_writable(value)
     return value
 
