@@ -18,20 +18,31 @@ class EventLines:
         self._data: list[bytes] = []
         self._begun = False
         self._after_cr = False
+        self._between = False  # two events, with nothing of either in hand
 
     def feed(self, data: bytes) -> list[bytes]:
         """The payloads of the events that end in `data`."""
+        if self._between and data.startswith(b"data:"):
+            # Nearly every packet: whole events of one line.
+            whole = data.replace(b"\r\n", b"\n") if data.endswith(b"\r\n") else data
+            if whole.endswith(b"\n\n") and b"\r" not in whole:
+                if whole.find(b"\n") == len(whole) - 2:
+                    payload = whole[5:].strip()
+                    return [payload] if payload else []
+                events = whole[5:-2].split(b"\n\ndata:")
+                if whole.count(b"\n") == 2 * len(events):
+                    return [payload for event in events if (payload := event.strip())]
+        return self._feed_lines(data)
+
+    def _feed_lines(self, data: bytes) -> list[bytes]:
         if not self._begun:
             data = self._begin(data)
         if self._after_cr or b"\r" in data:
             data = self._with_one_line_end(data)
-        if not self._data and data.endswith(b"\n\n") and not self._rest:
-            # Nearly every packet: whole events of one line.
-            events = data[:-2].split(b"\n\n")
-            if all(event.startswith(b"data:") and b"\n" not in event for event in events):
-                return [payload for event in events if (payload := event[5:].strip())]
         *lines, self._rest = (self._rest + data).split(b"\n")
-        return [payload for line in lines for payload in self._take(line)]
+        payloads = [payload for line in lines for payload in self._take(line)]
+        self._between = self._begun and not (self._rest or self._data or self._after_cr)
+        return payloads
 
     def end(self) -> list[bytes]:
         """The payloads of a last event that no empty line follows."""
