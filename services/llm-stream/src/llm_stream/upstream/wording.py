@@ -59,7 +59,7 @@ OURS_WORDS = re.compile(
     r"|not a valid model|invalid model name",
     re.IGNORECASE,
 )
-PAGE_TITLE = re.compile(r"<(title|h1)[^>]*>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
+PAGE_TITLE = re.compile(r"<(title|h1)[^>]{0,200}>(.{0,300}?)</\1>", re.IGNORECASE | re.DOTALL)
 # Statuses at which the words decide nothing: our own settings are at fault.
 OURS_STATUSES = frozenset({401, 402, 403, 404, 405, 407, 415})
 REFUSED_STATUSES = frozenset({400, 413, 422})
