@@ -1,5 +1,7 @@
 """The request that an upstream is sent: the caller's, in the upstream's own terms."""
 
+from typing import Any
+
 from llm_stream.aliases import Upstream
 from llm_stream.answer.ask import merge_request
 
@@ -20,7 +22,7 @@ def test_a_request_is_the_callers_with_our_model_and_stream_options() -> None:
 def test_a_continuation_shows_what_was_released() -> None:
     body = {"messages": [{"role": "user", "content": "hi"}]}
     request = merge_request(body, PLAIN, stream=True, released="Hello. ")
-    assert [message["role"] for message in request["messages"]] == ["user", "assistant", "system"]
+    assert [message["role"] for message in request["messages"]] == ["user", "assistant", "user"]
     assert request["messages"][1]["content"] == "Hello. "
     assert len(body["messages"]) == 1
 
@@ -29,3 +31,41 @@ def test_what_voice_platforms_add_to_messages_stays_with_us() -> None:
     message = {"role": "user", "content": "hi", "type": "user_message", "time": {"begin": 0}, "models": {}}
     [sent] = merge_request({"messages": [message]}, PLAIN, stream=False, released="")["messages"]
     assert sent == {"role": "user", "content": "hi"}
+
+
+def sent(*messages: dict[str, Any], capabilities: frozenset[str] = frozenset(), released: str = "") -> list[Any]:
+    upstream = PLAIN.model_copy(update={"capabilities": capabilities})
+    return list(merge_request({"messages": messages}, upstream, stream=True, released=released)["messages"])
+
+
+def said(role: str, content: Any = "hi", **members: Any) -> dict[str, Any]:
+    return {"role": role, "content": content, **members}
+
+
+def test_all_that_instructs_at_the_beginning_is_one_message() -> None:
+    asked = (said("system", "Prompt."), said("developer", "Mine."), said("system", ""), said("user"))
+    assert sent(*asked) == [said("system", "Prompt.\n\nMine."), said("user")]
+    assert sent(*asked, capabilities=frozenset({"developer"})) == [
+        said("developer", "Prompt.\n\nMine."),
+        said("user"),
+    ]
+    parts = [{"type": "text", "text": "b"}]
+    assert sent(said("system", "a"), said("system", parts)) == [said("system", [{"type": "text", "text": "a"}, *parts])]
+
+
+def test_what_instructs_later_or_by_name_stays_where_it_is() -> None:
+    later = [said("system"), said("user"), said("system"), said("system")]
+    assert sent(*later) == later
+    named = [said("system"), said("system", name="a"), said("user")]
+    assert sent(*named) == named
+
+
+def test_a_developer_is_a_system_where_the_upstream_knows_none() -> None:
+    asked = [said("developer"), said("user"), said("developer")]
+    assert [message["role"] for message in sent(*asked)] == ["system", "user", "system"]
+    assert sent(*asked, capabilities=frozenset({"developer"})) == asked
+
+
+def test_a_continuation_ends_with_the_user() -> None:
+    messages = sent(said("system"), said("user"), released="Hello. ")
+    assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]

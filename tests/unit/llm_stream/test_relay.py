@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from common.bus.live.frames import FrameKind
 from common.events.chat import Usage
-from llm_stream.adapters.openai_http import EventLines
+from llm_stream.adapters.event_stream import EventLines
 from llm_stream.answer.relay import Relay
 from llm_stream.ports import UpstreamBroken
 from tests.support.llm_stream import chunk, messages

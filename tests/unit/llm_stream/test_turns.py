@@ -174,7 +174,7 @@ async def test_an_answer_has_a_beginning_an_end_and_one_fact() -> None:
 
 
 async def test_what_is_too_long_is_asked_of_the_larger_alias() -> None:
-    refusal = UpstreamRefused("too long", status=400, error={"code": "context_length_exceeded"})
+    refusal = UpstreamRefused("too long", status=400, code="context_length_exceeded", too_long=True)
     world = World(Live(None), Model({"s": refusal}))
     await world.answer()
     assert world.model.asked == ["s", "l"]

@@ -48,7 +48,10 @@ class Upstream(_Section):
     price: Price = Price()
     # `stream_usage`: understands stream_options.include_usage. `tools`: can call functions.
     # `done`: ends every stream with [DONE]; without it a finish_reason and a clean end are believed.
-    capabilities: frozenset[Literal["stream_usage", "tools", "done"]] = frozenset({"stream_usage", "tools", "done"})
+    # `developer`: knows the role of that name, which is `system` for all others; OpenAI takes both.
+    capabilities: frozenset[Literal["stream_usage", "tools", "done", "developer"]] = frozenset(
+        {"stream_usage", "tools", "done"}
+    )
 
     def key(self, environment: Mapping[str, str] = os.environ) -> str | None:
         """The secret named by `key_env`; None where the upstream needs none. Raises KeyError when it is not set."""

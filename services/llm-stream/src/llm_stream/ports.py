@@ -29,13 +29,22 @@ class UpstreamBroken(UpstreamError):
     """5xx, reset, silence, a cut or malformed stream: somebody else may do better."""
 
     def __init__(
-        self, message: str, *, status: int | None = None, code: str | None = None, silent: bool = False
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        silent: bool = False,
+        ours: bool | None = None,
     ) -> None:
         super().__init__(message, status=status, code=code)
         self.silent = silent
+        self._ours = ours
 
     @property
     def ours(self) -> bool:
+        if self._ours is not None:
+            return self._ours
         return self.code == "unconfigured" or ((self.status or 500) < 500 and self.status not in TRANSIENT)
 
 
@@ -49,15 +58,27 @@ class UpstreamBusy(UpstreamError):
 
 
 class UpstreamRefused(UpstreamError):
-    """A refusal that another try would only repeat; `error` is the upstream's own error object."""
+    """A refusal that another try would only repeat; `type` and `param` are the upstream's own.
 
-    def __init__(self, message: str, *, status: int, error: dict[str, Any]) -> None:
-        super().__init__(message, status=status, code=error.get("code"))
-        self.error = error
+    `too_long`: the conversation does not fit the model. `filtered`: refused on grounds of content.
+    """
 
-    @property
-    def too_long(self) -> bool:
-        return self.code == "context_length_exceeded"
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        code: str | None = None,
+        type: str | None = None,
+        param: str | None = None,
+        too_long: bool = False,
+        filtered: bool = False,
+    ) -> None:
+        super().__init__(message, status=status, code=code)
+        self.type = type
+        self.param = param
+        self.too_long = too_long
+        self.filtered = filtered
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 INSTRUCTIONS = frozenset({"system", "developer"})
+# How a user asks for the rest of an answer that broke off.
+CONTINUE = "Continue the assistant's answer"
 
 
 def content_text(content: Any) -> str:
@@ -50,13 +52,17 @@ def read(messages: Sequence[dict[str, Any]]) -> Conversation:
 def _without_begun_answer(
     messages: Sequence[dict[str, Any]],
 ) -> tuple[Sequence[dict[str, Any]], str | None]:
-    """Cut off a closing assistant message, with any instruction that follows it."""
+    """Cut off a closing assistant message, with any instruction or request to continue that follows it."""
     end = len(messages)
-    while end and messages[end - 1]["role"] in INSTRUCTIONS:
+    while end and (messages[end - 1]["role"] in INSTRUCTIONS or _asks_to_continue(messages[end - 1])):
         end -= 1
     if end and messages[end - 1]["role"] == "assistant" and not messages[end - 1].get("tool_calls"):
         return messages[: end - 1], content_text(messages[end - 1].get("content"))
     return messages, None
+
+
+def _asks_to_continue(message: dict[str, Any]) -> bool:
+    return message["role"] == "user" and content_text(message.get("content")).startswith(CONTINUE)
 
 
 def _closing_tool_results(turns: Sequence[dict[str, Any]]) -> tuple[tuple[str, str], ...]:

@@ -9,61 +9,58 @@ from typing import Any
 
 import orjson
 
-from common.providers.retry_after import retry_after
+from llm_stream.adapters.event_stream import EventLines
 from llm_stream.adapters.http1 import Connection, Connections, Lost, Sink, Target, target_of
 from llm_stream.aliases import Upstream
-from llm_stream.ports import Patience, Take, UpstreamBroken, UpstreamBusy, UpstreamRefused
+from llm_stream.ports import Patience, Take, UpstreamBroken
+from llm_stream.upstream.errors import read_error_body
+from llm_stream.upstream.verdict import verdict
 
-# Statuses that say "the request itself is wrong"; 401, 403 and 404 mean that our own configuration is.
-REFUSALS = frozenset({400, 413, 422})
-# A refusal on grounds of content stays one whatever its status.
-FILTERED = frozenset({"content_filter", "content_policy_violation"})
 MAX_ERROR_BYTES = 64 * 1024
 # The status already says most; what else the upstream has to say must not cost the turn much.
 ERROR_BODY_SECONDS = 2.0
 # However long connecting took, a connection that was made is listened to for so many seconds.
 MIN_WAIT_SECONDS = 0.05
+# How often silence is looked for before it is one.
+LOOKS = 4
 
 
 class _Watch:
-    """Ends a silent exchange. One lazy timer a stream: a chunk costs one assignment, not a timeout."""
+    """Ends a silent exchange. One lazy timer a stream: a chunk costs two assignments, not a timeout.
+
+    Silence is over when its time has passed and it was looked for several times: a process that was held up itself
+    looks late, has read nothing yet, and must not blame the upstream for it.
+    """
 
     def __init__(self, connection: Connection, first: float, idle: float) -> None:
         self._connection = connection
         self._idle = idle
+        self._idle_step = idle / LOOKS
         self._loop = asyncio.get_running_loop()
+        self._step = first / LOOKS
+        self._looks = 0
         self._silent_at = self._loop.time() + first
-        self._timer = self._loop.call_at(self._silent_at, self._check)
+        self._timer = self._loop.call_later(self._step, self._look)
 
     def alive(self) -> None:
+        self._looks = 0
         self._silent_at = self._loop.time() + self._idle
+        if self._step != self._idle_step:
+            # The first sign of life.
+            self._step = self._idle_step
+            self._timer.cancel()
+            self._timer = self._loop.call_later(self._step, self._look)
 
-    def _check(self) -> None:
-        if self._loop.time() < self._silent_at:
-            self._timer = self._loop.call_at(self._silent_at, self._check)
-        else:
+    def _look(self) -> None:
+        self._looks += 1
+        left = self._silent_at - self._loop.time()
+        if left <= 0 and self._looks >= LOOKS:
             self._connection.fail(UpstreamBroken("the upstream fell silent", silent=True))
+        else:
+            self._timer = self._loop.call_later(min(left, self._step) if left > 0 else self._step, self._look)
 
     def stop(self) -> None:
         self._timer.cancel()
-
-
-class EventLines:
-    """Cuts an SSE body into its `data:` payloads, however it was cut into packets."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """The payloads that end in `data`."""
-        if b"\r" in data:
-            data = data.replace(b"\r\n", b"\n")
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        return [payload for line in lines if line.startswith(b"data:") and (payload := line[5:].strip())]
-
-    def end(self) -> list[bytes]:
-        """A last payload that no line end follows."""
-        return [self._rest[5:].strip()] if self._rest.startswith(b"data:") else []
 
 
 class HttpAnswer:
@@ -77,16 +74,27 @@ class HttpAnswer:
         self._lines = EventLines()
 
     async def relay(self, take: Take) -> None:
+        heard = False
+        raw: list[bytes] = []
+
         def arrived(data: bytes) -> None:
+            nonlocal heard
             self._count(data)
             payloads = self._lines.feed(data)
             if payloads:
+                heard = True
                 self._watch.alive()
                 if any(map(take, payloads)):
                     self._connection.finish()
+            elif not heard:
+                raw.append(data)
 
         await self._receive(arrived)
-        for payload in self._lines.end():
+        rest = self._lines.end()
+        if not heard and not rest and (body := b"".join(raw).strip()).startswith((b"{", b"[", b"<")):
+            # No event stream: an error, or an answer that is not streamed.
+            rest = [body]
+        for payload in rest:
             take(payload)
 
     async def whole(self) -> bytes:
@@ -178,25 +186,14 @@ async def _accepted(connection: Connection) -> None:
     except Lost as error:
         raise UpstreamBroken(f"connection failed: {error}") from error
     if connection.status >= 300:
-        raise await _refusal(connection)
+        reported = read_error_body(await _error_body(connection), connection.status)
+        raise verdict(reported, connection.headers)
     if connection.headers.get("content-encoding", "identity") != "identity":
         raise UpstreamBroken("the upstream compressed its answer although it was told not to")
 
 
-async def _refusal(response: Connection) -> Exception:
-    """The verdict about a status that is not 2xx."""
-    error = await _error_object(response)
-    message = str(error.get("message") or f"the upstream answered {response.status}")[:2000]
-    code = error.get("code") if isinstance(error.get("code"), str) else None
-    if response.status == 429:
-        exhausted = code == "insufficient_quota" or response.headers.get("x-should-retry") == "false"
-        return UpstreamBusy(message, retry_after=retry_after(response.headers), exhausted=exhausted, code=code)
-    if response.status in REFUSALS or code in FILTERED:
-        return UpstreamRefused(message, status=response.status, error=error)
-    return UpstreamBroken(message, status=response.status, code=code)
-
-
-async def _error_object(response: Connection) -> dict[str, Any]:
+async def _error_body(response: Connection) -> bytes:
+    """What there is to read of an error in a short time."""
     parts: list[bytes] = []
 
     def arrived(data: bytes) -> None:
@@ -207,11 +204,7 @@ async def _error_object(response: Connection) -> dict[str, Any]:
     with contextlib.suppress(Lost, UpstreamBroken, TimeoutError):
         async with asyncio.timeout(ERROR_BODY_SECONDS):
             await response.body(arrived)
-    with contextlib.suppress(orjson.JSONDecodeError):
-        body = orjson.loads(b"".join(parts))
-        error = body.get("error") if isinstance(body, dict) else None
-        return error if isinstance(error, dict) else {"message": error} if isinstance(error, str) else {}
-    return {}
+    return b"".join(parts)
 
 
 @asynccontextmanager

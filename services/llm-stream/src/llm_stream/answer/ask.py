@@ -5,10 +5,13 @@ from typing import Any
 
 from llm_stream.aliases import Upstream
 from llm_stream.answer.attempt import Attempt
+from llm_stream.answer.instructions import one_leading
 from llm_stream.ports import ChatModel, UpstreamAnswer
 
 # Voice platforms put these on messages; OpenAI-compatible servers refuse what they do not know.
 VOICE_FIELDS = frozenset({"models", "time", "type"})
+# Of a user: many templates let nobody else speak last, and know system messages at the beginning alone.
+CONTINUE = "Continue the assistant's answer exactly where it stops. Repeat none of it."
 
 
 def ask(attempt: Attempt, released: str, chat_model: ChatModel) -> AbstractAsyncContextManager[UpstreamAnswer]:
@@ -27,7 +30,8 @@ def merge_request(body: dict[str, Any], upstream: Upstream, *, stream: bool, rel
     One that cannot call tools is only asked where the caller sent none: those of the active set are left out.
     """
     request = {**body, "model": upstream.model, "stream": stream}
-    request["messages"] = [_plain(message) for message in body["messages"]]
+    messages = [_plain(message) for message in body["messages"]]
+    request["messages"] = one_leading(messages, knows_developer="developer" in upstream.capabilities)
     request.pop("stream_options", None)
     if "tools" not in upstream.capabilities:
         for name in ("tools", "tool_choice", "parallel_tool_calls"):
@@ -35,10 +39,7 @@ def merge_request(body: dict[str, Any], upstream: Upstream, *, stream: bool, rel
     if stream and "stream_usage" in upstream.capabilities:
         request["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
     if released:
-        request["messages"] += [
-            {"role": "assistant", "content": released},
-            {"role": "system", "content": "Continue the assistant's answer exactly where it stops. Repeat none of it."},
-        ]
+        request["messages"] += [{"role": "assistant", "content": released}, {"role": "user", "content": CONTINUE}]
     return request
 
 

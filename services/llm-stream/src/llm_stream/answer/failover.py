@@ -74,7 +74,7 @@ class Failover:
             for upstream in alias.upstreams
             if not prepared.needs_tools or "tools" in upstream.capabilities
         ]
-        self._under_way: tuple[_Candidate, Attempt] | None = None
+        self._under_way: tuple[_Candidate, Attempt, bool] | None = None  # the last: whether it continues an answer
         self._failure: UpstreamError | None = None
         self._refusal: UpstreamRefused | None = None
 
@@ -91,7 +91,7 @@ class Failover:
             return None
         upstream, breaker = candidate.upstream, candidate.breaker
         attempt = Attempt(self._prepared, upstream, breaker, self._patience(candidate), candidate.made + 1)
-        self._under_way = candidate, attempt
+        self._under_way = candidate, attempt, bool(self._answer.frames.released_text)
         self._answer.attempts.add(attempt)
         return attempt
 
@@ -119,9 +119,14 @@ class Failover:
         """Learn from the attempt that was made last."""
         if self._under_way is None:
             return
-        candidate, attempt = self._under_way
+        candidate, attempt, continued = self._under_way
         self._under_way = None
-        if isinstance(attempt.error, UpstreamRefused):
+        begun = self._answer.frames.delivered_tokens > 0
+        if isinstance(attempt.error, UpstreamRefused) and (continued or (begun and not attempt.error.filtered)):
+            # Our own request to continue was refused, or an answer that had begun broke: the client's request is good.
+            candidate.tries = 0
+            self._failure = self._failure or attempt.error
+        elif isinstance(attempt.error, UpstreamRefused):
             self._refusal = attempt.error
         elif attempt.error is not None:
             candidate.failed(attempt.error)
@@ -130,11 +135,11 @@ class Failover:
                 self._failure = attempt.error
 
     def _may_go_on(self) -> bool:
-        """After a failure somebody may go on where nothing was released, or where the text was cut at a sentence."""
+        """After a failure somebody may go on where no text was released, or where it was cut at a sentence."""
         frames, prepared = self._answer.frames, self._prepared
         if self._failure is None or frames.delivered_tokens == 0:
             return True
-        return prepared.alias.holds_sentences and bool(frames.released_text) and prepared.body.get("n", 1) == 1
+        return prepared.alias.holds_sentences and frames.continuable and prepared.body.get("n", 1) == 1
 
     async def _ready(self) -> _Candidate | None:
         """Whom to ask now, having waited where everybody rests; None when nobody is worth waiting for.

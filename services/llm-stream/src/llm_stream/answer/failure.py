@@ -15,14 +15,13 @@ class AnswerFailed(Exception):
 
 def refused(refusal: UpstreamRefused) -> AnswerFailed:
     """The upstream's own refusal, passed on."""
-    param = refusal.error.get("param")
     return AnswerFailed(
         ReplyError(
             status=refusal.status or 400,
             message=str(refusal),
-            type=str(refusal.error.get("type") or "invalid_request_error"),
+            type=refusal.type or "invalid_request_error",
             code=refusal.code,
-            param=param if isinstance(param, str) else None,
+            param=refusal.param,
         )
     )
 

@@ -1,11 +1,12 @@
 """Last stage: what was held back of the end is sent, and what the answer cost is settled."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from common.events.chat import Usage
 from llm_stream.aliases import Upstream
 from llm_stream.answer.attempt import Attempt
 from llm_stream.answer.usage import usage_of
+from llm_stream.upstream.reported_usage import ReportedUsage
 
 
 class HeardAnswer(Protocol):
@@ -13,7 +14,7 @@ class HeardAnswer(Protocol):
 
     attempt: Attempt
     model: str
-    usage: dict[str, Any] | None  # as the upstream reported it, if it did
+    usage: ReportedUsage | None  # where the upstream reported any
     finish_reason: str | None
 
     def finish(self, usage: Usage) -> None:

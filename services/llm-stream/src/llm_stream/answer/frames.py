@@ -26,6 +26,8 @@ class Frames:
         self.delivery = delivery
         self.first_token_at: float | None = None
         self.last_byte_at: float | None = None
+        # Whether another upstream may go on behind the text that was released, or begin anew where there is none.
+        self.continuable = True
         self._request = request
         self._request_id = request.request_id
         self._deadline = deadline

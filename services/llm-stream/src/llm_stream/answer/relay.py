@@ -2,24 +2,34 @@
 
 Replaced are the completion id and the creation time; the upstream's `system_fingerprint` is left out, since a voice
 platform would take it for a session id. The finish chunk is held until the upstream has really ended, so a stream that
-breaks is never passed off as complete.
+breaks is never passed off as complete. Where a fallback could go on from a sentence, text is held back to its end, and
+so are tool calls, which nobody can take back; everything else leaves when it comes, behind the text before it.
 """
 
 import time
-from typing import Any, cast
+from collections.abc import Iterable
+from typing import Any
 
 import orjson
 
 from common.events.chat import Usage
 from llm_stream.answer.attempt import Attempt
 from llm_stream.answer.frames import Frames
+from llm_stream.answer.held import HeldText, Piece
 from llm_stream.answer.in_progress import AnswerInProgress
-from llm_stream.answer.sentences import SkipPrefix, releasable
+from llm_stream.answer.sentences import SkipPrefix
 from llm_stream.answer.template import Template
 from llm_stream.ports import UpstreamAnswer, UpstreamBroken
+from llm_stream.upstream.chunks import CHOICE_MEMBERS, Choice, parse_chunk, plain_choice, read_chunk
+from llm_stream.upstream.reported_usage import ReportedUsage, read_usage
+from llm_stream.upstream.tool_calls import ToolCallIndexes
+from llm_stream.upstream.values import JsonObject, name
 
 DONE = b"[DONE]"
-SPOKEN = frozenset({"role", "content"})
+# Once one of these has begun, a choice waits for its end: an answer that begins anew must not repeat them.
+CALLS = frozenset({"tool_calls", "function_call"})
+# What nobody can go on with. Reasoning is no such thing: that of two attempts may follow one another.
+SPOKEN_FOR_GOOD = frozenset({"refusal", "audio"})
 # Of a stream whose chunks differ in more than their text nothing is learnt, however long it is.
 MAX_LESSONS = 3
 
@@ -37,10 +47,11 @@ class Relay:
         # A continuation is always compared with what was released, whoever continues.
         self._hold = prepared.alias.holds_sentences or bool(released)
         self._skip = SkipPrefix(released)
-        self._held: dict[int, str] = {}
-        self._held_tokens: dict[int, int] = {}
-        self._tail: list[dict[str, Any]] = []
-        self._last: dict[str, Any] = {}
+        self._held: dict[int, HeldText] = {}
+        self._tail: list[JsonObject] = []
+        self._waiting: set[int] = set()  # choices of which everything goes to the tail
+        self._head: JsonObject = {}  # of the last chunk
+        self._calls = ToolCallIndexes()
         self._opened: set[int] = {0} if frames.begun else set()
         self._finished: set[int] = set()
         self._template: Template | None = None
@@ -48,11 +59,11 @@ class Relay:
         self.attempt = attempt
         self.ended = False
         self.model = attempt.upstream.model
-        self.usage: dict[str, Any] | None = None
+        self.usage: ReportedUsage | None = None
         self.finish_reason: str | None = None
 
     def take(self, payload: bytes) -> bool:
-        """One `data:` payload; whether the answer has ended. Raises UpstreamBroken on what is no part of one."""
+        """One `data:` payload; whether the answer has ended. Raises UpstreamError on what is no part of one."""
         if not self.ended:
             if payload == DONE:
                 self.ended = True
@@ -68,67 +79,129 @@ class Relay:
             attempt.tokens += 1
             self._frames.emit(plain[0], tokens=1, text=plain[1])
             return
-        chunk = _parse(payload)
-        usage = chunk.pop("usage", None)
-        if usage and isinstance(usage, dict):
+        chunk = parse_chunk(payload)
+        choice = plain_choice(chunk)
+        if choice is None or choice["index"] in self._waiting:
+            self._take_any(chunk)
+        elif not self._hold:
+            self._pass_on(payload, chunk, choice)
+        elif choice.keys() <= CHOICE_MEMBERS and not choice.get("logprobs"):
+            self._hold_plain(chunk, choice)
+        else:
+            self._take_any(chunk)
+
+    # -- plain chunks: text and nothing else -----------------------------------------------------------------
+
+    def _pass_on(self, payload: bytes, chunk: JsonObject, choice: JsonObject) -> None:
+        self._note_plain(chunk)
+        sent = self._emit(chunk, choice["delta"]["content"], tokens=1)
+        # The first of a choice was given its role.
+        if self._lessons > 0 and len(choice["delta"]) == 1:
+            self._lessons -= 1
+            self._template = Template.learn(payload, sent)
+
+    def _hold_plain(self, chunk: JsonObject, choice: JsonObject) -> None:
+        self._note_plain(chunk)
+        del chunk["choices"]
+        self._head = chunk
+        index = choice["index"]
+        held = self._held.get(index) or self._held.setdefault(index, HeldText())
+        held.add(self._skip.feed(choice["delta"]["content"]))
+        self._release(index, held.whole_sentences())
+
+    def _note_plain(self, chunk: JsonObject) -> None:
+        self.attempt.tokens += 1
+        self.model = chunk["model"]
+        if "usage" in chunk and (usage := read_usage(chunk.pop("usage"))) is not None:
             self.usage = usage
-        self.model = chunk.get("model") or self.model
-        choices = chunk["choices"]
-        if len(choices) == 1 and not self._hold and _is_plain(choices[0]):
-            attempt.tokens += 1
-            sent = self._emit(chunk, choices[0]["delta"]["content"], tokens=1)
-            # Not plain any more is the first of a choice, which was given its role.
-            if self._lessons > 0 and _is_plain(choices[0]):
-                self._lessons -= 1
-                self._template = Template.learn(payload, sent)
-        elif choices:
-            self._take_choices(chunk, choices)
 
-    def _take_choices(self, chunk: dict[str, Any], choices: list[dict[str, Any]]) -> None:
-        finished = False
+    # -- chunks of every other shape --------------------------------------------------------------------------
+
+    def _take_any(self, content: JsonObject) -> None:
+        chunk = read_chunk(content, self._calls)
+        self.model = chunk.model or self.model
+        self.usage = chunk.usage or self.usage
+        self._head = {"model": self.model, **chunk.head}
+        choices = [self._noted(choice) for choice in chunk.choices]
         for choice in choices:
-            if choice.get("finish_reason") is not None:
-                finished = True
-                self.finish_reason = choice["finish_reason"]
-                self._finished.add(choice.get("index", 0))
-        tokens = _tokens_of(choices)
-        self.attempt.tokens += tokens
-        if self._hold:
-            self._hold_back(chunk, choices)
-        elif finished:
-            self._tail.append(chunk)
-        elif tokens:
-            self._emit(chunk, _text_of(choices), tokens=tokens)
+            if choice.number in self._waiting or (self._hold and not choice.beside.keys().isdisjoint(CALLS)):
+                self._wait_for_end(choice)
+            elif self._hold:
+                self._hold_back(choice)
+            elif choice.finish_reason is not None:
+                self._wait_for_end(choice)
+            elif choice.says_something:
+                self._send(choice, tokens=1)
+        if chunk.whole:
+            # A server that does not stream has said everything.
+            self.ended = True
 
-    # -- holding back to sentence boundaries ----------------------------------------------------------------
+    def _noted(self, choice: Choice) -> Choice:
+        """The choice, its end counted; an end that was told before is not told again."""
+        self.attempt.tokens += choice.says_something
+        if choice.finish_reason is None:
+            return choice
+        if choice.number in self._finished:
+            return choice._replace(finish_reason=None)
+        self._finished.add(choice.number)
+        self.finish_reason = choice.finish_reason
+        return choice
 
-    def _hold_back(self, chunk: dict[str, Any], choices: list[dict[str, Any]]) -> None:
-        self._last = chunk
-        for choice in choices:
-            delta = choice["delta"]
-            if content := delta.get("content"):
-                self._release(choice.get("index", 0), self._skip.feed(content))
-            rest = _beside_text(delta)
-            if rest or choice.get("finish_reason") is not None:
-                self._tail.append({**chunk, "choices": [{**choice, "delta": rest}]})
+    def _hold_back(self, choice: Choice) -> None:
+        """Hold text back, and let everything else go."""
+        index = choice.number
+        held = self._held.get(index) or self._held.setdefault(index, HeldText())
+        said = choice._replace(finish_reason=None)
+        if choice.content:
+            accompanied = bool(choice.beside or choice.extras or choice.logprobs)
+            held.add(self._skip.feed(choice.content), said if accompanied else None)
+            self._release(index, held.whole_sentences())
+        elif choice.says_something:
+            self._release(index, held.rest())
+            self._send(said, tokens=1)
+        if choice.finish_reason is not None:
+            self._wait_for_end(choice._replace(content="", beside={}, logprobs=None))
 
-    def _release(self, index: int, text: str) -> None:
-        held = self._held.get(index, "") + text
-        tokens = self._held_tokens.get(index, 0) + 1
-        end = releasable(held)
-        if end:
-            share = max(1, round(tokens * end / len(held)))
-            tokens -= share
-            self._emit_text(index, held[:end], tokens=share)
-        self._held[index], self._held_tokens[index] = held[end:], tokens
+    def _wait_for_end(self, choice: Choice) -> None:
+        """From here on this choice is sent when the upstream has really ended, in the order in which it came."""
+        index = choice.number
+        if index not in self._waiting:
+            self._waiting.add(index)
+            # A chunk of the template's shape would overtake what waits.
+            self._template, self._lessons = None, 0
+            if index in self._held and choice.says_something:
+                self._release(index, self._held[index].rest())
+        if choice.says_something or choice.finish_reason is not None:
+            self._tail.append(self._written(choice))
 
-    def _emit_text(self, index: int, text: str, *, tokens: int) -> None:
-        choice = {"index": index, "delta": {"content": text}, "finish_reason": None, "logprobs": None}
-        self._emit({**self._last, "choices": [choice]}, text, tokens=tokens)
+    def _release(self, index: int, pieces: Iterable[Piece]) -> None:
+        for text, tokens, beside in pieces:
+            if beside is None:
+                delta = {"content": text}
+                choice = {"index": index, "delta": delta, "finish_reason": None, "logprobs": None}
+                self._emit({**self._head, "choices": [choice]}, text, tokens=tokens)
+            else:
+                self._send(beside._replace(content=text), tokens=tokens)
+
+    def _send(self, choice: Choice, *, tokens: int) -> None:
+        if not choice.beside.keys().isdisjoint(SPOKEN_FOR_GOOD):
+            self._frames.continuable = False
+        self._emit(self._written(choice), choice.content, tokens=tokens)
+
+    def _written(self, choice: Choice) -> JsonObject:
+        delta = {"content": choice.content, **choice.beside} if choice.content else choice.beside
+        written = {
+            "index": choice.number,
+            "delta": delta,
+            "finish_reason": choice.finish_reason,
+            "logprobs": choice.logprobs,
+            **choice.extras,
+        }
+        return {**self._head, "choices": [written]}
 
     # -- out ------------------------------------------------------------------------------------------------
 
-    def _emit(self, chunk: dict[str, Any], text: str, *, tokens: int) -> bytes:
+    def _emit(self, chunk: JsonObject, text: str, *, tokens: int) -> bytes:
         """Send a chunk as ours; returns it as it is sent."""
         request = self._request
         chunk["id"] = request.request_id
@@ -138,7 +211,7 @@ class Relay:
         if self._include_usage:
             chunk["usage"] = None
         for choice in chunk["choices"]:
-            index = choice.get("index", 0)
+            index = choice["index"]
             if index not in self._opened:
                 # Node's client cannot finalise a message whose role it never heard.
                 self._opened.add(index)
@@ -155,15 +228,18 @@ class Relay:
         """
         self._frames.delivery.defer()
         if rest := self._skip.finish():
-            self._held[0] = self._held.get(0, "") + rest
-        for index, text in self._held.items():
-            if text:
-                self._emit_text(index, text, tokens=self._held_tokens[index])
+            self._held.setdefault(0, HeldText()).add(rest)
+        for index, held in self._held.items():
+            self._release(index, held.rest())
         for chunk in self._tail:
-            self._emit(chunk, _text_of(chunk["choices"]), tokens=_tokens_of(chunk["choices"]))
+            said = chunk["choices"][0]["delta"]
+            self._emit(chunk, said.get("content", ""), tokens=1 if said else 0)
+        self.model = name(self.model) or self.attempt.upstream.model
         if self._include_usage:
             last = {"id": self._request.request_id, "object": "chat.completion.chunk", "model": self.model}
-            counts = self.usage if self.usage is not None else usage.model_dump(exclude={"estimated"})
+            counts: Any = usage.model_dump(exclude={"estimated"})
+            if self.usage is not None:
+                counts = self.usage.told(usage.prompt_tokens, usage.completion_tokens)
             created = int(self._request.received_at)
             self._frames.emit(orjson.dumps({**last, "created": created, "choices": [], "usage": counts}))
         self._frames.emit(DONE)
@@ -179,7 +255,7 @@ class Relay:
 async def relay(incoming: UpstreamAnswer, attempt: Attempt, answer: AnswerInProgress) -> Relay | None:
     """Carry an upstream's stream into the answer, all but its end; None where another instance answers.
 
-    Raises UpstreamBroken.
+    Raises UpstreamError.
     """
     carried = Relay(attempt, answer.frames)
     if not await answer.is_ours():
@@ -187,49 +263,3 @@ async def relay(incoming: UpstreamAnswer, attempt: Attempt, answer: AnswerInProg
     await incoming.relay(carried.take)
     carried.check_whole()
     return carried
-
-
-def _parse(payload: bytes) -> dict[str, Any]:
-    try:
-        chunk = orjson.loads(payload)
-    except orjson.JSONDecodeError as error:
-        raise UpstreamBroken("the upstream sent a malformed chunk") from error
-    if isinstance(chunk, dict) and chunk.get("error"):
-        reported = chunk["error"]
-        message = reported.get("message") if isinstance(reported, dict) else reported
-        raise UpstreamBroken(f"the upstream reported an error mid-stream: {str(message)[:500]}")
-    choices = chunk.get("choices") if isinstance(chunk, dict) else None
-    if not isinstance(choices, list):
-        raise UpstreamBroken("the upstream sent a chunk without choices")
-    for choice in choices:
-        _check(choice)
-    return cast("dict[str, Any]", chunk)
-
-
-def _check(choice: Any) -> None:
-    """A choice always has a delta afterwards. Raises UpstreamBroken on one that is no choice."""
-    delta = choice.get("delta") if isinstance(choice, dict) else choice
-    if delta is None and isinstance(choice, dict):
-        delta = choice["delta"] = {}
-    if not isinstance(delta, dict) or not isinstance(delta.get("content") or "", str):
-        raise UpstreamBroken("the upstream sent a malformed choice")
-
-
-def _is_plain(choice: dict[str, Any]) -> bool:
-    """Whether a choice is text and nothing else."""
-    delta = choice["delta"]
-    return len(delta) == 1 and bool(delta.get("content")) and choice.get("finish_reason") is None
-
-
-def _beside_text(delta: dict[str, Any]) -> dict[str, Any]:
-    """What a delta says other than text: tool calls, a refusal, reasoning. Servers send empty members too."""
-    return {name: value for name, value in delta.items() if value and name not in SPOKEN}
-
-
-def _tokens_of(choices: list[dict[str, Any]]) -> int:
-    """How many of these deltas say anything."""
-    return sum(1 for choice in choices if choice["delta"].get("content") or _beside_text(choice["delta"]))
-
-
-def _text_of(choices: list[dict[str, Any]]) -> str:
-    return "".join([choice["delta"].get("content") or "" for choice in choices])

@@ -55,5 +55,9 @@ def _around(chunk: bytes) -> _Around | None:
     if len(texts) != 1:
         return None
     around = _Around(chunk[: texts[0].start(1)], chunk[texts[0].end(1) :])
-    probed = orjson.loads(around.before + PROBE + around.after)
+    try:
+        probed = orjson.loads(around.before + PROBE + around.after)
+    except orjson.JSONDecodeError:
+        # It was read by a more lenient parser.
+        return None
     return around if probed["choices"][0]["delta"].get("content") == PROBE.decode() else None

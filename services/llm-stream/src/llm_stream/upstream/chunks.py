@@ -1,0 +1,176 @@
+"""The chunks of a stream: every shape that a lenient client of OpenAI's packages reads, in the one shape we send."""
+
+from typing import Any, NamedTuple, NoReturn
+
+import orjson
+
+from llm_stream.ports import UpstreamBroken
+from llm_stream.upstream.errors import error_in
+from llm_stream.upstream.reported_usage import ReportedUsage, read_usage
+from llm_stream.upstream.tool_calls import ToolCallIndexes
+from llm_stream.upstream.values import ALWAYS_WRITABLE_BYTES, MAX_COUNT, JsonObject, name, parse, position
+from llm_stream.upstream.verdict import verdict
+
+# A text has no index, no id and no end: what all of them say is not said by naming it.
+SPOKEN = frozenset({"role", "content"})
+# The members of a choice with a meaning of their own; all others travel with what the choice says.
+CHOICE_MEMBERS = frozenset({"index", "delta", "message", "finish_reason", "logprobs"})
+# How an ending is named where a server names it by something that is no text.
+UNNAMED_END = "stop"
+
+
+class Choice(NamedTuple):
+    """What one choice of a chunk says."""
+
+    number: int
+    content: str
+    beside: JsonObject  # of the delta: tool calls, a refusal, reasoning; empty members are left out
+    logprobs: JsonObject | None
+    extras: JsonObject  # of the choice itself, such as the results of a filter
+    finish_reason: str | None
+
+    @property
+    def says_something(self) -> bool:
+        return bool(self.content or self.beside or self.logprobs)
+
+
+class Chunk(NamedTuple):
+    """A chunk that was read; `head` is what stands beside the choices. `whole` where it is the answer itself."""
+
+    head: JsonObject
+    model: str | None
+    usage: ReportedUsage | None
+    choices: list[Choice]
+    whole: bool
+
+
+def parse_chunk(payload: bytes) -> JsonObject:
+    """The object in a payload. Raises UpstreamError."""
+    try:
+        value = orjson.loads(payload) if len(payload) < ALWAYS_WRITABLE_BYTES else parse(payload)
+    except ValueError:
+        value = _parse_again(payload)
+    return value if type(value) is dict else _no_chunk(value)
+
+
+def _parse_again(payload: bytes) -> Any:
+    try:
+        return parse(payload)
+    except ValueError as error:
+        raise UpstreamBroken("the upstream sent a malformed chunk") from error
+
+
+def _no_chunk(value: Any) -> NoReturn:
+    # Gemini puts a list around its errors.
+    if (reported := error_in(value)) is not None:
+        raise verdict(reported)
+    raise UpstreamBroken("the upstream sent a chunk that is no object")
+
+
+def plain_choice(chunk: JsonObject) -> JsonObject | None:
+    """The one choice of a chunk that is text and nothing else, in the shape we send; the way of nearly all of them."""
+    choices = chunk.get("choices")
+    if type(choices) is not list or len(choices) != 1 or chunk.get("error") or type(chunk.get("model")) is not str:
+        return None
+    choice = choices[0]
+    if type(choice) is not dict or choice.get("finish_reason") is not None:
+        return None
+    index = choice.get("index")
+    if type(index) is not int or not 0 <= index <= MAX_COUNT:
+        return None
+    delta = choice.get("delta")
+    if type(delta) is not dict or len(delta) != 1 or not (content := delta.get("content")):
+        return None
+    return choice if type(content) is str and not choice.get("error") else None
+
+
+def read_chunk(chunk: JsonObject, calls: ToolCallIndexes) -> Chunk:
+    """A chunk of any shape. Raises UpstreamError."""
+    if (reported := error_in(chunk)) is not None:
+        raise verdict(reported)
+    found = chunk.get("choices")
+    if found is not None and not isinstance(found, list):
+        raise UpstreamBroken("the upstream sent choices that are no list")
+    choices = [_choice(each, at, calls) for at, each in enumerate(found or ())]
+    head = {key: value for key, value in chunk.items() if key not in ("choices", "usage", "model")}
+    model = name(chunk.get("model"))
+    if model is not None:
+        head["model"] = model
+    whole = any(isinstance(each.get("message"), dict) and each.get("delta") is None for each in found or ())
+    return Chunk(head, model, _usage(chunk, found or []), choices, whole)
+
+
+def _choice(choice: Any, at: int, calls: ToolCallIndexes) -> Choice:
+    """Raises UpstreamError on what is no choice, and on one that failed."""
+    delta = choice.get("delta") if isinstance(choice, dict) else choice
+    if delta is None and isinstance(choice, dict):
+        # A server that does not stream sends its whole message.
+        delta = choice.get("message") or {}
+    if not isinstance(choice, dict) or not isinstance(delta, dict):
+        raise UpstreamBroken("the upstream sent a malformed choice")
+    finish_reason = read_finish_reason(choice.get("finish_reason"))
+    check_choice(choice, finish_reason)
+    index = position(choice.get("index"), at)
+    beside = {key: value for key, value in delta.items() if value and key not in SPOKEN}
+    content, reasoning, parts = read_content(delta.get("content"))
+    if reasoning:
+        beside.setdefault("reasoning_content", reasoning)
+    if parts:
+        beside["content_parts"] = parts
+    if "tool_calls" in beside:
+        beside["tool_calls"] = calls.read(index, beside["tool_calls"])
+    logprobs = choice.get("logprobs")
+    extras = {key: value for key, value in choice.items() if value and key not in CHOICE_MEMBERS}
+    return Choice(
+        index, content, beside, logprobs if isinstance(logprobs, dict) and logprobs else None, extras, finish_reason
+    )
+
+
+def check_choice(choice: JsonObject, finish_reason: str | None) -> None:
+    """Raises UpstreamError where a choice says that it failed, as OpenRouter's do."""
+    error = choice.get("error") or ("the upstream ended the answer with an error" if finish_reason == "error" else None)
+    if error and (reported := error_in({"error": error})) is not None:
+        raise verdict(reported)
+
+
+def read_content(content: Any) -> tuple[str, str, list[Any]]:
+    """The text, the reasoning and the other parts of a content, which is a text or a list of parts.
+
+    Raises UpstreamBroken on anything else.
+    """
+    if content is None or isinstance(content, str):
+        return content or "", "", []
+    if not isinstance(content, list):
+        raise UpstreamBroken("the upstream sent content that is no text")
+    text, reasoning, others = "", "", []
+    for part in content:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if isinstance(part, str):
+            text += part
+        elif kind in ("text", "output_text") and isinstance(part.get("text"), str):
+            text += part["text"]
+        elif kind in ("thinking", "reasoning") and (thought := part.get(kind) or part.get("text")):
+            reasoning += thought if isinstance(thought, str) else read_content(thought)[0]
+        else:
+            others.append(part)
+    return text, reasoning, others
+
+
+def read_finish_reason(value: Any) -> str | None:
+    """How a choice ended; None where it has not, which an empty text says too."""
+    if isinstance(value, dict):
+        named = value.get("type") or value.get("reason")
+        return (isinstance(named, str) and name(named)) or (UNNAMED_END if value else None)
+    if value is True:
+        return UNNAMED_END
+    return name(value) if value else None
+
+
+def _usage(chunk: JsonObject, choices: list[Any]) -> ReportedUsage | None:
+    """Where servers put it: beside the choices, in Groq's own member, in a choice."""
+    if (usage := read_usage(chunk.get("usage"))) is not None:
+        return usage
+    groq = chunk.get("x_groq")
+    places = [groq, *choices]
+    found = (read_usage(place.get("usage")) for place in places if isinstance(place, dict))
+    return next((usage for usage in found if usage is not None), None)
