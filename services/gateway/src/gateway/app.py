@@ -29,6 +29,7 @@ from gateway.chat.streams import Streams
 from gateway.chat.usage_settlement import UsageSettlement
 from gateway.deps import DEPS, Deps
 from gateway.http import boundary
+from gateway.http.connections import ConnectionBounds, max_open, raise_descriptor_limit
 from gateway.http.docs_page import docs_routes
 from gateway.http.idempotency import Idempotency
 from gateway.http.limits import Limits
@@ -109,8 +110,16 @@ def build_app(kernel: Kernel, deps: Deps) -> web.Application:
 @asynccontextmanager
 async def serve(settings: GatewaySettings, kernel: Kernel, deps: Deps) -> AsyncIterator[None]:
     """Listen; on leaving no new connection is taken, and open answers get the drain budget."""
+    descriptors = raise_descriptor_limit()
     runner = Runner(
         build_app(kernel, deps),
+        bounds=ConnectionBounds(
+            head_seconds=settings.head_seconds,
+            idle_seconds=settings.idle_connection_seconds,
+            write_seconds=settings.write_seconds,
+            max_open=max_open(settings.max_connections, descriptors),
+            max_per_address=settings.max_connections_per_address,
+        ),
         access_log=None,
         handler_cancellation=True,
         shutdown_timeout=settings.drain_seconds,

@@ -137,8 +137,14 @@ class SlotState(Enum):
 class LimitStore(Protocol):
     """Counts for all gateways together what the keys use. Slots end by themselves after `ttl` seconds."""
 
-    async def admit(self, caller: Caller, request_id: str, tokens: int, ttl: float) -> Admission:
-        """Reserve one request, `tokens` and a slot: all of them or none."""
+    async def count(self, caller: Caller) -> Bucket:
+        """Take one request, where there is one: before anything of the request but its head is read."""
+
+    async def admit(self, caller: Caller, request_id: str, tokens: int, ttl: float, *, counted: bool) -> Admission:
+        """Reserve one request, `tokens` and a slot: all of them or none.
+
+        One that is `counted` has its request, and gives it back where the others are refused.
+        """
 
     async def resume(self, caller: Caller, request_id: str, ttl: float) -> SlotState:
         """A slot for an answer that is resumed, unless it has one or none is free."""

@@ -33,6 +33,34 @@ class GatewaySettings(CommonSettings):
     keepalive_seconds: float = Field(
         default=15.0, gt=0, description="A silent stream gets an SSE comment this often, so that proxies keep it open."
     )
+    head_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        le=600,
+        description="Seconds for the head of a request: from the connection's start for the first, from its first byte "
+        "for each later one.",
+    )
+    idle_connection_seconds: float = Field(
+        default=75.0, gt=0, le=3600, description="A kept connection without a further request is closed so late."
+    )
+    write_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        le=3600,
+        description="A client that reads nothing of its answer for so many seconds is cut off.",
+    )
+    max_connections: int = Field(
+        default=0,
+        ge=0,
+        description="Most open connections of this process; 0 is 10000, and it is never more than half of the "
+        "descriptors the process may open. At the bound a new connection replaces one that waits for a request.",
+    )
+    max_connections_per_address: int = Field(
+        default=0,
+        ge=0,
+        description="Most open connections from one address, 0 for no such bound. Off unless set: behind a proxy all "
+        "clients have the proxy's address. Set it where clients connect directly.",
+    )
     hume_webhook_keys: SecretStr = Field(
         default=SecretStr(""),
         description="Comma list of the keys that may sign webhooks of Hume, several while one replaces another; "

@@ -1,7 +1,9 @@
 """What a caller gets to see when something goes wrong: one shape for every status."""
 
 import math
+import secrets
 from collections.abc import Mapping
+from http import HTTPStatus
 
 import orjson
 from aiohttp import web
@@ -21,6 +23,21 @@ def response_to(refused: Refused) -> web.Response:
         content_type="application/json",
         headers=dict(refused.headers),
     )
+
+
+def plain_answer(refused: Refused) -> bytes:
+    """The same as bytes, for a connection on which no request was read; it closes behind them."""
+    body = orjson.dumps(refused.body())
+    headers = {
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        "connection": "close",
+        "x-request-id": f"req_{secrets.token_hex(16)}",
+        **refused.headers,
+    }
+    lines = [f"HTTP/1.1 {refused.status} {HTTPStatus(refused.status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
 def retry_headers(status: int, seconds: float | None) -> dict[str, str]:
