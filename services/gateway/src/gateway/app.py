@@ -14,7 +14,6 @@ from common.bus.request_reply import Requester
 from common.clients.resources.client import open_resource_client
 from common.events.chat import ANSWER_ABANDONED, SESSION_INTERRUPT
 from common.events.keys import KEY_CHANGED, KeyChanged
-from common.kernel.health import ops_routes
 from common.kernel.service import Kernel, Service
 from common.storage.postgres import open_postgres
 from common.storage.resp import open_resp
@@ -25,6 +24,7 @@ from gateway.adapters.redis_limits import RedisLimits
 from gateway.adapters.redis_replays import RedisReplays
 from gateway.chat.model_list import KnownModels
 from gateway.chat.open_streams import OpenStreams
+from gateway.chat.revocation import Revocation
 from gateway.chat.streams import Streams
 from gateway.chat.usage_settlement import UsageSettlement
 from gateway.deps import DEPS, Deps
@@ -34,6 +34,7 @@ from gateway.http.docs_page import docs_routes
 from gateway.http.idempotency import Idempotency
 from gateway.http.limits import Limits
 from gateway.http.openapi import document
+from gateway.http.readiness import public_health_routes
 from gateway.http.request_reply import RequestReply
 from gateway.http.routing import add_routes
 from gateway.http.server import Runner
@@ -60,8 +61,9 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
         open_resp(settings.redis_url) as counting,
     ):
         opened = OpenStreams()
+        keys.on_change(Revocation(keys, opened, kernel.tasks).on_changed)
         signals = [
-            on_signal(KEY_CHANGED, lambda changed: keys.evict(changed.key_id)),
+            on_signal(KEY_CHANGED, lambda changed: keys.changed(changed.key_id)),
             on_signal(SESSION_INTERRUPT, opened.on_interrupt),
             on_signal(ANSWER_ABANDONED, opened.on_abandoned),
         ]
@@ -103,7 +105,7 @@ def build_app(kernel: Kernel, deps: Deps) -> web.Application:
     app[DEPS] = deps
     add_routes(app, ROUTES, deps.keys.identify)
     app.add_routes(docs_routes(document(ROUTES), files("common.events").joinpath("asyncapi.json").read_bytes()))
-    app.add_routes(ops_routes(kernel.health))
+    app.add_routes(public_health_routes(kernel.health))
     return app
 
 

@@ -28,6 +28,7 @@ async def admitted(accepted: AcceptedRequest, deps: Deps) -> AsyncIterator[tuple
                 accepted.session_id,
                 received_at=accepted.received_at,
                 streamed=bool(accepted.chat.stream),
+                key_id=accepted.caller.key_id,
             )
         )
         try:

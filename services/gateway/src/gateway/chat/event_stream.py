@@ -11,7 +11,7 @@ from aiohttp import HttpVersion11, web
 from common.bus.live.frames import Frame, FrameKind
 from common.events.chat import AnswerStart
 from common.events.reply import error_body
-from gateway.chat.answer_failure import raise_failure
+from gateway.chat.answer_failure import raise_failure, revoked
 from gateway.chat.stream import Stream
 from gateway.deps import Deps
 from gateway.http.errors import SERVER_ERROR
@@ -72,6 +72,12 @@ async def _write_frames(
             raise
         body = error_body("The answer was not complete before the deadline.", type=SERVER_ERROR, code="timeout")
         last = b"data: %b\n\n" % orjson.dumps(body)
+    if stream.revoked:
+        # Nobody is to work for it any longer.
+        deps.streams.stop(stream, "client_closed")
+        if response is None:
+            raise revoked()
+        last = b"data: %b\n\n" % orjson.dumps(revoked().body())
     if response is None:
         # Stopped before anything was said: an empty stream.
         response = await _prepare(request, stream, headers)

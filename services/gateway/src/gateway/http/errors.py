@@ -3,12 +3,14 @@
 import math
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from http import HTTPStatus
 
 import orjson
 from aiohttp import web
 
 from common.failures import Refused
+from common.redaction import redact_text
 
 SERVER_ERROR = "server_error"
 # How soon to come back when nothing better is known: long enough to spare us, short enough for a restart.
@@ -17,6 +19,9 @@ RETRY_SECONDS = 1.0
 
 def response_to(refused: Refused) -> web.Response:
     """The answer that carries a refusal, as `{"error": {"message", "type", "param", "code", ...}}`."""
+    if refused.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        # It may quote an upstream or an engine, which know more than the caller may.
+        refused = replace(refused, message=redact_text(refused.message))
     return web.Response(
         status=refused.status,
         body=orjson.dumps(refused.body()),
