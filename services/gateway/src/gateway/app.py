@@ -28,7 +28,7 @@ from gateway.chat.revocation import Revocation
 from gateway.chat.streams import Streams
 from gateway.chat.usage_settlement import UsageSettlement
 from gateway.deps import DEPS, Deps
-from gateway.http import boundary
+from gateway.http import boundary, cors
 from gateway.http.connections import ConnectionBounds, max_open, raise_descriptor_limit
 from gateway.http.docs_page import docs_routes
 from gateway.http.idempotency import Idempotency
@@ -102,6 +102,7 @@ def build_app(kernel: Kernel, deps: Deps) -> web.Application:
     """The public application."""
     app = web.Application(client_max_size=deps.settings.max_body_bytes)
     boundary.install(app)
+    cors.install(app, deps.settings.origins)
     app[DEPS] = deps
     add_routes(app, ROUTES, deps.keys.identify)
     app.add_routes(docs_routes(document(ROUTES), files("common.events").joinpath("asyncapi.json").read_bytes()))

@@ -19,15 +19,19 @@ RETRY_SECONDS = 1.0
 
 def response_to(refused: Refused) -> web.Response:
     """The answer that carries a refusal, as `{"error": {"message", "type", "param", "code", ...}}`."""
-    if refused.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        # It may quote an upstream or an engine, which know more than the caller may.
-        refused = replace(refused, message=redact_text(refused.message))
     return web.Response(
         status=refused.status,
-        body=orjson.dumps(refused.body()),
+        body=orjson.dumps(shown(refused).body()),
         content_type="application/json",
         headers=dict(refused.headers),
     )
+
+
+def shown(refused: Refused) -> Refused:
+    """A refusal as callers may see it: a 5xx may quote an upstream or an engine, which know more than they may."""
+    if refused.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return refused
+    return replace(refused, message=redact_text(refused.message))
 
 
 def plain_answer(refused: Refused) -> bytes:
