@@ -13,7 +13,7 @@ from gateway.http.body import read_json
 from gateway.http.context import BODY_BYTES, CALLER
 from gateway.http.end_user import any_user, checked_id
 from gateway.http.errors import bad_request
-from gateway.http.turns import turn
+from gateway.http.large_bodies import step
 from gateway.http.validation import validate
 from gateway.ports import Caller
 from gateway.settings import GatewaySettings
@@ -51,7 +51,7 @@ async def accept(request: web.Request) -> AcceptedRequest:
     deps = request.app[DEPS]
     body = await read_json(request, max_bytes=deps.settings.max_body_bytes)
     size = request[BODY_BYTES]
-    async with turn(size):
+    async with step(size):
         chat = _checked(body, deps.settings)
     session_id = _session_id(request)
     user_id, project_id = any_user(request), _project_id(request)

@@ -8,7 +8,7 @@ from contextlib import ExitStack, asynccontextmanager
 from gateway.chat.accepted_request import AcceptedRequest
 from gateway.chat.stream import Stream
 from gateway.deps import Deps
-from gateway.http.turns import turn
+from gateway.http.large_bodies import step
 
 
 @asynccontextmanager
@@ -17,7 +17,7 @@ async def admitted(accepted: AcceptedRequest, deps: Deps) -> AsyncIterator[tuple
 
     What was reserved is settled when the answer is over, whoever reads that. Raises Refused 429, 400 or 503.
     """
-    async with turn(accepted.size):
+    async with step(accepted.size):
         reserved = accepted.chat.reserved_tokens()
     headers = await _reserve(accepted, reserved, deps)
     with ExitStack() as held:

@@ -16,7 +16,7 @@ from gateway.chat.whole_answer import whole_answer
 from gateway.deps import DEPS, Deps
 from gateway.http.context import CALLER, COMPLETION
 from gateway.http.errors import timed_out
-from gateway.http.turns import turn
+from gateway.http.large_bodies import step
 
 
 async def create_completion(request: web.Request) -> web.StreamResponse:
@@ -27,7 +27,7 @@ async def create_completion(request: web.Request) -> web.StreamResponse:
     accepted = await accept(request)
     if accepted.chat.stream:
         return await _admit_and_answer(request, deps, accepted)
-    async with turn(accepted.size):
+    async with step(accepted.size):
         digest = _fingerprint(accepted)
     lease = deps.settings.chat_deadline
     async with deps.idempotency.guard(request, accepted.caller, digest, lease=lease) as slot:
@@ -63,7 +63,7 @@ async def _admit_and_answer(request: web.Request, deps: Deps, accepted: Accepted
 async def _answer(
     request: web.Request, deps: Deps, accepted: AcceptedRequest, stream: Stream, headers: Mapping[str, str]
 ) -> web.StreamResponse:
-    async with turn(accepted.size):
+    async with step(accepted.size):
         record = request_record(accepted, deps.streams.mailbox)
     if accepted.interrupts:
         # Everything of this session received before this request gives way to it, and never it itself.

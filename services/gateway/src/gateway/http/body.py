@@ -10,7 +10,7 @@ from common.failures import Refused
 from gateway.http import errors
 from gateway.http.context import BODY_BYTES
 from gateway.http.json_bounds import MAX_DEPTH, check_depth, load, parse_json
-from gateway.http.turns import LARGE_BYTES, turn
+from gateway.http.large_bodies import LARGE_BYTES, step
 
 # What reading a body raises that is packed or sent wrongly.
 UNREADABLE = (web.RequestPayloadError, HttpProcessingError)
@@ -29,9 +29,9 @@ async def read_json(request: web.Request, *, max_bytes: int, max_depth: int = MA
     size = request[BODY_BYTES] = len(body)
     if size < LARGE_BYTES:
         return parse_json(body, max_depth=max_depth)
-    async with turn(size):
+    async with step(size):
         value = load(body, max_depth=max_depth)
-    async with turn(size):
+    async with step(size):
         check_depth(value, body, max_depth)
     return value
 

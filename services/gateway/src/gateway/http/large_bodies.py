@@ -1,4 +1,4 @@
-"""Work on large bodies takes turns, and leaves the event loop free for as long as it held it."""
+"""Work on large bodies: step by step, one body at a time, with the event loop free for as long in between."""
 
 import asyncio
 import time
@@ -9,11 +9,11 @@ from weakref import WeakKeyDictionary
 # Below this all the work a body can cause is a few milliseconds.
 LARGE_BYTES = 100_000
 # Of one loop each; tests run several loops.
-_turns: "WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]" = WeakKeyDictionary()
+_steps: "WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]" = WeakKeyDictionary()
 
 
 @asynccontextmanager
-async def turn(size: int) -> AsyncIterator[None]:
+async def step(size: int) -> AsyncIterator[None]:
     """One step of the work on a body of `size` bytes; large ones go one at a time, with a pause behind each.
 
     Many at once then never add up to one long pause of the loop, and take half of it at most.
@@ -21,7 +21,7 @@ async def turn(size: int) -> AsyncIterator[None]:
     if size < LARGE_BYTES:
         yield
         return
-    async with _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+    async with _steps.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
         started = time.perf_counter()
         yield
         await asyncio.sleep(time.perf_counter() - started)
