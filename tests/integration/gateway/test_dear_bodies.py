@@ -54,13 +54,15 @@ DEAREST = {
     "lists": HEAD + b"[" + repeated(b"[]", 249_000) + b"]}",
     "names": HEAD + b"{" + pairs(245_000) + b"}}",
     "names past the bound": HEAD + b"{" + pairs(380_000) + b"}}",
-    "numbers": HEAD + b"[" + repeated(b"1.5e300", 245_000) + b"]}",
-    "numbers past the bound": HEAD + b"[" + repeated(b"1", 2_000_000) + b"]}",
+    "numbers": HEAD + b"[" + repeated(b"1", 2_000_000) + b"]}",
+    "numbers written longer": HEAD + b"[" + repeated(b"1e15", 800_000) + b"]}",
+    "long numbers": HEAD + b"[" + repeated(b"1.5e300", 800_000) + b"]}",
+    "strings": HEAD + b"[" + repeated(b'"a"', 2_000_000) + b"]}",
     "parts": b'{"messages":[{"role":"user","content":[' + repeated(b'{"a":1}', 245_000) + b"]}]}",
     "messages": b'{"messages":[' + repeated(b'{"role":"user","content":[' + repeated(b"{}", 110) + b"]}", 1990) + b"]}",
     "fields": b'{"messages":[' + repeated(b'{"role":"user",' + pairs(120) + b"}", 1990) + b"]}",
     "escapes": b'{"messages":[{"role":"user","content":"' + b"\\u00e9" * 690_000 + b'"}]}',
-    "commas in a string": b'{"messages":[{"role":"user","content":"' + b"," * (4 * MIB - 200) + b'"}]}',
+    "colons in a string": b'{"messages":[{"role":"user","content":"' + b":" * (4 * MIB - 200) + b'"}]}',
     "quotes": b'{"messages":[{"role":"user","content":"' + b'\\"[,' * (MIB - 200) + b'"}]}',
 }
 
@@ -171,7 +173,7 @@ async def test_the_loop_never_pauses_long(url: str, body: bytes) -> None:
         watching = asyncio.create_task(pauses.watch())
         statuses = await asyncio.gather(*(post() for _ in range(4)))
         watching.cancel()
-    assert set(statuses) <= {400, 503}
+    assert set(statuses) <= {400, 413, 503}
     print(f"longest pause {pauses.longest * 1000:.0f} ms")
     assert pauses.longest <= PAUSE_SECONDS
 

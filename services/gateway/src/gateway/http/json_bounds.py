@@ -13,12 +13,12 @@ MAX_DEPTH = 64
 # Both bound what one step of the work on a body costs, to some fifty milliseconds: several times the largest
 # conversation.
 MAX_CONTAINERS = 250_000
-MAX_VALUES = 250_000
+MAX_FIELDS = 250_000
 
 # Brackets of both kinds become one kind; everything but brackets and quotes goes.
 _FOLD = bytes.maketrans(b"{}", b"[]")
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
-_NOT_COMMAS = bytes(set(range(256)) - set(b',"'))
+_NOT_COLONS = bytes(set(range(256)) - set(b':"'))
 
 
 def parse_json(body: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
@@ -32,8 +32,8 @@ def check_cost(body: bytes) -> None:
     """Raises Refused 400 for a text that would be dear to parse, whatever it is."""
     if body.count(b"[") + body.count(b"{") > MAX_CONTAINERS and len(_structure(body)) > 2 * MAX_CONTAINERS:
         raise _too_many(f"{MAX_CONTAINERS} lists and objects")
-    if body.count(b",") > MAX_VALUES and len(_outside_strings(body, _NOT_COMMAS)) > MAX_VALUES:
-        raise _too_many(f"{MAX_VALUES} values")
+    if body.count(b":") > MAX_FIELDS and len(_outside_strings(body, _NOT_COLONS)) > MAX_FIELDS:
+        raise _too_many(f"{MAX_FIELDS} fields")
 
 
 def _too_many(what: str) -> Refused:
