@@ -65,7 +65,11 @@ class GatewaySettings(CommonSettings):
         "for each later one.",
     )
     idle_connection_seconds: float = Field(
-        default=75.0, gt=0, le=3600, description="A kept connection without a further request is closed so late."
+        default=75.0,
+        gt=0,
+        le=3600,
+        description="Seconds after which a kept connection without a further request is closed; longer than a proxy "
+        "in front keeps its own, or it meets closed ones.",
     )
     write_seconds: float = Field(
         default=30.0,
