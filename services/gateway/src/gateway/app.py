@@ -14,7 +14,6 @@ from common.bus.request_reply import Requester
 from common.clients.resources.client import open_resource_client
 from common.events.chat import ANSWER_ABANDONED, SESSION_INTERRUPT
 from common.events.keys import KEY_CHANGED, KeyChanged
-from common.kernel.health import ops_routes
 from common.kernel.service import Kernel, Service
 from common.storage.postgres import open_postgres
 from common.storage.resp import open_resp
@@ -25,14 +24,17 @@ from gateway.adapters.redis_limits import RedisLimits
 from gateway.adapters.redis_replays import RedisReplays
 from gateway.chat.model_list import KnownModels
 from gateway.chat.open_streams import OpenStreams
+from gateway.chat.revocation import Revocation
 from gateway.chat.streams import Streams
 from gateway.chat.usage_settlement import UsageSettlement
 from gateway.deps import DEPS, Deps
-from gateway.http import boundary
+from gateway.http import boundary, cors
+from gateway.http.connections import ConnectionBounds, max_open, raise_descriptor_limit
 from gateway.http.docs_page import docs_routes
 from gateway.http.idempotency import Idempotency
 from gateway.http.limits import Limits
 from gateway.http.openapi import document
+from gateway.http.readiness import public_health_routes
 from gateway.http.request_reply import RequestReply
 from gateway.http.routing import add_routes
 from gateway.http.server import Runner
@@ -59,8 +61,9 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
         open_resp(settings.redis_url) as counting,
     ):
         opened = OpenStreams()
+        keys.on_change(Revocation(keys, opened, kernel.tasks).on_changed)
         signals = [
-            on_signal(KEY_CHANGED, lambda changed: keys.evict(changed.key_id)),
+            on_signal(KEY_CHANGED, lambda changed: keys.changed(changed.key_id)),
             on_signal(SESSION_INTERRUPT, opened.on_interrupt),
             on_signal(ANSWER_ABANDONED, opened.on_abandoned),
         ]
@@ -99,18 +102,27 @@ def build_app(kernel: Kernel, deps: Deps) -> web.Application:
     """The public application."""
     app = web.Application(client_max_size=deps.settings.max_body_bytes)
     boundary.install(app)
+    cors.install(app, deps.settings.origins)
     app[DEPS] = deps
     add_routes(app, ROUTES, deps.keys.identify)
     app.add_routes(docs_routes(document(ROUTES), files("common.events").joinpath("asyncapi.json").read_bytes()))
-    app.add_routes(ops_routes(kernel.health))
+    app.add_routes(public_health_routes(kernel.health))
     return app
 
 
 @asynccontextmanager
 async def serve(settings: GatewaySettings, kernel: Kernel, deps: Deps) -> AsyncIterator[None]:
     """Listen; on leaving no new connection is taken, and open answers get the drain budget."""
+    descriptors = raise_descriptor_limit()
     runner = Runner(
         build_app(kernel, deps),
+        bounds=ConnectionBounds(
+            head_seconds=settings.head_seconds,
+            idle_seconds=settings.idle_connection_seconds,
+            write_seconds=settings.write_seconds,
+            max_open=max_open(settings.max_connections, descriptors),
+            max_per_address=settings.max_connections_per_address,
+        ),
         access_log=None,
         handler_cancellation=True,
         shutdown_timeout=settings.drain_seconds,

@@ -1,6 +1,6 @@
 """Metrics of the gateway; those of the kernel are beside them on the same page."""
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from common.metrics import SECONDS
 
@@ -27,4 +27,11 @@ IDEMPOTENCY_OUTCOMES = Counter(
     "sonant_idempotency_outcomes_total",
     "What became of requests with an Idempotency-Key (first, replayed, busy, reused).",
     ["outcome"],
+)
+CONNECTIONS = Gauge("sonant_http_connections", "Connections that clients have open to this process.")
+CONNECTIONS_CUT = Counter(
+    "sonant_http_connections_cut_total",
+    "Connections refused or ended by a bound: no request in time (head, idle), an answer that nobody reads (write), "
+    "too many in all (displaced for a newer one, or full) or from one address (address).",
+    ["why"],
 )

@@ -79,8 +79,15 @@ class KeyStore(Protocol):
     async def get(self, key_id: str) -> KeyRecord | None:
         """The key of this id, live or not."""
 
-    async def add(self, record: KeyRecord) -> None:
-        """Store a key, and its organisation if that is new."""
+    async def add(self, record: KeyRecord, made_by: bytes | None = None) -> str:
+        """Store a key, and its organisation if that is new; returns its id.
+
+        `made_by` names the request that wants it: where it made a key within the last day, that key's id is returned
+        and nothing stored.
+        """
+
+    async def changed(self, seconds: float) -> Sequence[str]:
+        """The ids of keys that were revoked or replaced within so many seconds."""
 
     async def page(self, org_id: str | None, limit: int, after: str | None) -> Sequence[KeyRecord]:
         """Up to `limit` keys of the organisation (None: of all), newest first, behind the key `after`."""
@@ -88,9 +95,11 @@ class KeyStore(Protocol):
     async def revoke(self, key_id: str, at: datetime) -> KeyRecord | None:
         """End a key at `at`, unless it was revoked before; None if there is none."""
 
-    async def replace(self, old_id: str, new: KeyRecord, old_expires_at: datetime) -> bool:
-        """Store `new` and end the old key at the given time or earlier; neither, and False, if that is not live
-        or was replaced before.
+    async def replace(
+        self, old_id: str, new: KeyRecord, old_expires_at: datetime, made_by: bytes | None = None
+    ) -> str | None:
+        """Store `new` and end the old key at the given time or earlier; neither, and None, if that is not live
+        or was replaced before. Returns the id of the key that is there now, as `add` does.
         """
 
     async def add_admin(self, record: KeyRecord, wanted: Callable[[bool], bool]) -> bool:
@@ -137,8 +146,14 @@ class SlotState(Enum):
 class LimitStore(Protocol):
     """Counts for all gateways together what the keys use. Slots end by themselves after `ttl` seconds."""
 
-    async def admit(self, caller: Caller, request_id: str, tokens: int, ttl: float) -> Admission:
-        """Reserve one request, `tokens` and a slot: all of them or none."""
+    async def count(self, caller: Caller) -> Bucket:
+        """Take one request, where there is one: before anything of the request but its head is read."""
+
+    async def admit(self, caller: Caller, request_id: str, tokens: int, ttl: float, *, counted: bool) -> Admission:
+        """Reserve one request, `tokens` and a slot: all of them or none.
+
+        One that is `counted` has its request, and gives it back where the others are refused.
+        """
 
     async def resume(self, caller: Caller, request_id: str, ttl: float) -> SlotState:
         """A slot for an answer that is resumed, unless it has one or none is free."""

@@ -1,10 +1,16 @@
 """Settings of the gateway."""
 
+import re
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError, field_validator
 
+from common.bus.port import MAX_VALUE_BYTES
 from common.kernel.settings import CommonSettings
+
+# What a record holds beside the body: ids, and names of at most a few hundred bytes each.
+MAX_BODY_BYTES = MAX_VALUE_BYTES - 64 * 1024
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#@]+")
 
 
 class GatewaySettings(CommonSettings):
@@ -28,10 +34,60 @@ class GatewaySettings(CommonSettings):
         description="Seconds an answer goes on after its client dropped; 0 cancels at once. A request may ask for "
         "its own with the header x-sonant-resume-grace.",
     )
-    max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Largest request body accepted.")
+    max_body_bytes: int = Field(
+        default=4 * 1024 * 1024,
+        ge=1024,
+        description="Largest request body accepted, unpacked. A chat request travels as one record of the log, which "
+        f"takes {MAX_BODY_BYTES} bytes: a start with more is refused. Images larger than that go by URL.",
+    )
     max_messages: int = Field(default=2000, ge=1, description="Most messages in one chat request.")
+    stream_open_after: float = Field(
+        default=0.0,
+        ge=0,
+        le=3600,
+        description="Seconds after which a stream that still waits for its first event is opened with status 200 and "
+        "SSE comments, for proxies that cut silent connections; an error that comes later travels inside the stream. "
+        "0 never does: errors before the first event stay HTTP errors.",
+    )
+    cors_origins: str = Field(
+        default="",
+        description="Comma list of the origins whose web pages may call this API from a browser "
+        "(https://app.example.com), * for all; none unless set. A key in a web page is everybody's who opens it.",
+    )
     keepalive_seconds: float = Field(
         default=15.0, gt=0, description="A silent stream gets an SSE comment this often, so that proxies keep it open."
+    )
+    head_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        le=600,
+        description="Seconds for the head of a request: from the connection's start for the first, from its first byte "
+        "for each later one.",
+    )
+    idle_connection_seconds: float = Field(
+        default=75.0,
+        gt=0,
+        le=3600,
+        description="Seconds after which a kept connection without a further request is closed; longer than a proxy "
+        "in front keeps its own, or it meets closed ones.",
+    )
+    write_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        le=3600,
+        description="A client that reads nothing of its answer for so many seconds is cut off.",
+    )
+    max_connections: int = Field(
+        default=0,
+        ge=0,
+        description="Most open connections of this process; 0 is 10000, and it is never more than half of the "
+        "descriptors the process may open. At the bound a new connection replaces one that waits for a request.",
+    )
+    max_connections_per_address: int = Field(
+        default=0,
+        ge=0,
+        description="Most open connections from one address, 0 for no such bound. Off unless set: behind a proxy all "
+        "clients have the proxy's address. Set it where clients connect directly.",
     )
     hume_webhook_keys: SecretStr = Field(
         default=SecretStr(""),
@@ -39,7 +95,40 @@ class GatewaySettings(CommonSettings):
         "without any they are refused.",
     )
 
+    @field_validator("max_body_bytes")
+    @classmethod
+    def _fits_the_log(cls, value: int) -> int:
+        if value > MAX_BODY_BYTES:
+            raise ValueError(f"the log takes requests of at most {MAX_BODY_BYTES} bytes")
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        for origin in _parts(value):
+            if origin != "*" and not ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin; expected is scheme://host[:port]")
+        return value
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The origins whose pages may call."""
+        return frozenset(_parts(self.cors_origins))
+
     @property
     def hume_webhook_secrets(self) -> list[str]:
         """The keys that may sign webhooks of Hume."""
-        return [key for part in self.hume_webhook_keys.get_secret_value().split(",") if (key := part.strip())]
+        return _parts(self.hume_webhook_keys.get_secret_value())
+
+
+def _parts(text: str) -> list[str]:
+    return [stripped for part in text.split(",") if (stripped := part.strip())]
+
+
+def refusals(error: ValidationError) -> list[str]:
+    """One plain line for each setting that cannot be, without its value, which may be a secret."""
+    return [
+        f"SONANT_{str(wrong['loc'][0]).upper()}: {wrong['msg'].removeprefix('Value error, ')}"
+        for wrong in error.errors()
+        if wrong["loc"]
+    ]

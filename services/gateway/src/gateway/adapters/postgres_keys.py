@@ -23,11 +23,20 @@ _PAGE = f"""SELECT {_COLUMNS} FROM gateway.api_keys
     WHERE ($1::text IS NULL OR org_id = $1)
       AND ($3::text IS NULL OR (created_at, id) < (SELECT created_at, id FROM gateway.api_keys WHERE id = $3))
     ORDER BY created_at DESC, id DESC LIMIT $2"""  # noqa: S608  constants only
-_REVOKE = f"""UPDATE gateway.api_keys SET revoked_at = coalesce(revoked_at, $2)
+_REVOKE = f"""UPDATE gateway.api_keys SET revoked_at = coalesce(revoked_at, $2),
+    changed_at = clock_timestamp()
     WHERE id = $1 RETURNING {_COLUMNS}"""  # noqa: S608  constants only
-_RETIRE = """UPDATE gateway.api_keys SET expires_at = least(expires_at, $2), replaced_by = $4
+_RETIRE = """UPDATE gateway.api_keys SET expires_at = least(expires_at, $2), replaced_by = $4,
+    changed_at = clock_timestamp()
     WHERE id = $1 AND replaced_by IS NULL AND revoked_at IS NULL
       AND (expires_at IS NULL OR expires_at > $3) RETURNING id"""
+_CHANGED = "SELECT id FROM gateway.api_keys WHERE changed_at > clock_timestamp() - make_interval(secs => $1)"
+# Repetitions of one request take turns; after a day its name may be used again.
+_MAKING_TURN = "SELECT pg_advisory_xact_lock(hashtextextended(encode($1::bytea, 'hex'), 0))"
+_FORGET_MAKING = """UPDATE gateway.api_keys SET made_by = NULL
+    WHERE made_by = $1 AND created_at < now() - interval '1 day'"""
+_MADE_BY = "SELECT id FROM gateway.api_keys WHERE made_by = $1"
+_NOTE_MAKING = "UPDATE gateway.api_keys SET made_by = $2 WHERE id = $1"
 _LIVE_ADMIN = """SELECT EXISTS (SELECT FROM gateway.api_keys WHERE org_id = $1 AND 'admin' = ANY (scopes)
     AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2))"""
 _ADMIN_TURN = zlib.crc32(b"sonant-first-admin")
@@ -46,9 +55,16 @@ class PostgresKeys:
             row = await self._pool.fetchrow(_GET, key_id)
         return None if row is None else _record(row)
 
-    async def add(self, record: KeyRecord) -> None:
+    async def add(self, record: KeyRecord, made_by: bytes | None = None) -> str:
         async with self._transaction() as connection:
-            await _insert(connection, record)
+            if (made := await _made_before(connection, made_by)) is not None:
+                return made
+            await _insert(connection, record, made_by)
+        return record.id
+
+    async def changed(self, seconds: float) -> Sequence[str]:
+        with needing(DATABASE, UNAVAILABLE):
+            return [row["id"] for row in await self._pool.fetch(_CHANGED, seconds)]
 
     async def page(self, org_id: str | None, limit: int, after: str | None) -> Sequence[KeyRecord]:
         with needing(DATABASE, UNAVAILABLE):
@@ -60,12 +76,17 @@ class PostgresKeys:
             row = await self._pool.fetchrow(_REVOKE, key_id, at)
         return None if row is None else _record(row)
 
-    async def replace(self, old_id: str, new: KeyRecord, old_expires_at: datetime) -> bool:
+    async def replace(
+        self, old_id: str, new: KeyRecord, old_expires_at: datetime, made_by: bytes | None = None
+    ) -> str | None:
         async with self._transaction() as connection:
+            if (made := await _made_before(connection, made_by)) is not None:
+                return made
             retired = await connection.fetchval(_RETIRE, old_id, old_expires_at, new.created_at, new.id)
-            if retired is not None:
-                await _insert(connection, new)
-        return retired is not None
+            if retired is None:
+                return None
+            await _insert(connection, new, made_by)
+        return new.id
 
     async def add_admin(self, record: KeyRecord, wanted: Callable[[bool], bool]) -> bool:
         async with self._transaction() as connection:
@@ -88,7 +109,17 @@ class PostgresKeys:
                 yield connection
 
 
-async def _insert(connection: Any, record: KeyRecord) -> None:
+async def _made_before(connection: Any, made_by: bytes | None) -> str | None:
+    """The id of the key this request made already."""
+    if made_by is None:
+        return None
+    await connection.execute(_MAKING_TURN, made_by)
+    await connection.execute(_FORGET_MAKING, made_by)
+    made: str | None = await connection.fetchval(_MADE_BY, made_by)
+    return made
+
+
+async def _insert(connection: Any, record: KeyRecord, made_by: bytes | None = None) -> None:
     limits = record.limits
     await connection.execute(_ADD_ORGANIZATION, record.org_id)
     await connection.execute(
@@ -106,6 +137,8 @@ async def _insert(connection: Any, record: KeyRecord) -> None:
         record.revoked_at,
         record.last_used_at,
     )
+    if made_by is not None:
+        await connection.execute(_NOTE_MAKING, record.id, made_by)
 
 
 def _record(row: Mapping[str, Any]) -> KeyRecord:

@@ -31,13 +31,14 @@ local function keep(key, level)
 end
 """
 # KEYS: requests, tokens, streams. ARGV: their limits (0: none), tokens asked for, request id, time to live in ms,
-# the wait to name when no slot is free.
+# the wait to name when no slot is free, requests to take (0: one was taken, to be given back where it is refused).
 # Returns milliseconds to wait for each of the three (0: admitted, all consumed), then remaining and ms until full
 # for requests and for tokens.
 _ADMIT = (
     _CLOCK
     + """
-local capacity, cost, level, wait = {tonumber(ARGV[1]), tonumber(ARGV[2])}, {1, tonumber(ARGV[4])}, {0, 0}, {0, 0, 0}
+local capacity, cost = {tonumber(ARGV[1]), tonumber(ARGV[2])}, {tonumber(ARGV[8]), tonumber(ARGV[4])}
+local level, wait = {0, 0}, {0, 0, 0}
 local streams, ttl = tonumber(ARGV[3]), tonumber(ARGV[6])
 for i = 1, 2 do
   if capacity[i] > 0 then
@@ -60,6 +61,9 @@ if wait[1] + wait[2] + wait[3] == 0 then
     redis.call('ZADD', KEYS[3], now + ttl, ARGV[5])
     if redis.call('PTTL', KEYS[3]) < ttl then redis.call('PEXPIRE', KEYS[3], ttl) end
   end
+elseif cost[1] == 0 and capacity[1] > 0 then
+  level[1] = math.min(capacity[1], level[1] + 1)
+  keep(KEYS[1], level[1])
 end
 local answer = {wait[1], wait[2], wait[3]}
 for i = 1, 2 do
@@ -67,6 +71,21 @@ for i = 1, 2 do
   answer[#answer + 1] = capacity[i] > 0 and math.ceil((capacity[i] - level[i]) * 60000 / capacity[i]) or 0
 end
 return answer
+"""
+)
+# KEYS: requests. ARGV: their limit. Returns milliseconds to wait (0: one is taken), what remains, and ms until full.
+_COUNT = (
+    _CLOCK
+    + """
+local capacity, wait = tonumber(ARGV[1]), 0
+local level = level_of(KEYS[1], capacity)
+if level < 1 then
+  wait = math.ceil((1 - level) * 60000 / capacity)
+else
+  level = level - 1
+  keep(KEYS[1], level)
+end
+return {wait, math.floor(level), math.ceil((capacity - level) * 60000 / capacity)}
 """
 )
 # KEYS: tokens, streams. ARGV: limit of tokens (0: none), tokens to take in addition (negative: to give back), id.
@@ -103,11 +122,16 @@ class RedisLimits:
     def __init__(self, connection: Resp) -> None:
         self._connection = connection
 
-    async def admit(self, caller: Caller, request_id: str, tokens: int, ttl: float) -> Admission:
+    async def count(self, caller: Caller) -> Bucket:
+        return Bucket(*await self._run(_COUNT, [_key(caller, "requests")], caller.limits.requests_per_minute or 0))
+
+    async def admit(self, caller: Caller, request_id: str, tokens: int, ttl: float, *, counted: bool) -> Admission:
         limits = caller.limits
         capacities = (limits.requests_per_minute or 0, limits.tokens_per_minute or 0, limits.concurrent_streams or 0)
         keys = [_key(caller, name) for name in ("requests", "tokens", "streams")]
-        answer = await self._run(_ADMIT, keys, *capacities, tokens, request_id, _milliseconds(ttl), SLOT_RETRY_MS)
+        requests = 0 if counted else 1
+        lease = _milliseconds(ttl)
+        answer = await self._run(_ADMIT, keys, *capacities, tokens, request_id, lease, SLOT_RETRY_MS, requests)
         return Admission(Bucket(answer[0], answer[3], answer[4]), Bucket(answer[1], answer[5], answer[6]), answer[2])
 
     async def resume(self, caller: Caller, request_id: str, ttl: float) -> SlotState:

@@ -10,9 +10,10 @@ from aiohttp import web
 from gateway.chat.completion_request import ChatRequest
 from gateway.deps import DEPS
 from gateway.http.body import read_json
-from gateway.http.context import CALLER
+from gateway.http.context import BODY_BYTES, CALLER
 from gateway.http.end_user import any_user, checked_id
 from gateway.http.errors import bad_request
+from gateway.http.large_bodies import step
 from gateway.http.validation import validate
 from gateway.ports import Caller
 from gateway.settings import GatewaySettings
@@ -26,7 +27,7 @@ MAX_GRACE = 600.0
 
 @dataclass(frozen=True, slots=True)
 class AcceptedRequest:
-    """A chat request that passed every check. Times are unix seconds, `grace` is in seconds.
+    """A chat request that passed every check. Times are unix seconds, `grace` is in seconds, `size` in bytes.
 
     `interrupts` says that it stops what is being said in its session.
     """
@@ -40,6 +41,7 @@ class AcceptedRequest:
     project_id: str | None
     grace: float
     interrupts: bool
+    size: int
     received_at: float
     deadline: float
 
@@ -48,7 +50,9 @@ async def accept(request: web.Request) -> AcceptedRequest:
     """The request, checked; raises Refused 400, 404 for an unknown model, 408, 413, 415 or 503."""
     deps = request.app[DEPS]
     body = await read_json(request, max_bytes=deps.settings.max_body_bytes)
-    chat = _checked(body, deps.settings)
+    size = request[BODY_BYTES]
+    async with step(size):
+        chat = _checked(body, deps.settings)
     session_id = _session_id(request)
     user_id, project_id = any_user(request), _project_id(request)
     grace = resume_grace(request, deps.settings.resume_grace)
@@ -65,6 +69,7 @@ async def accept(request: web.Request) -> AcceptedRequest:
         project_id=project_id,
         grace=grace,
         interrupts=session_id is not None and INTERRUPTION_HEADER in request.headers,
+        size=size,
         received_at=received_at,
         deadline=received_at + deps.settings.chat_deadline,
     )

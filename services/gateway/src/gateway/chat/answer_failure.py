@@ -9,7 +9,12 @@ from common.bus.live.frames import Frame, FrameKind
 from common.bus.request_reply import read_refusal
 from common.events.chat import AnswerEnd
 from common.failures import Refused
-from gateway.http.errors import retry_headers
+from gateway.http.errors import retry_headers, unauthorized
+
+
+def revoked() -> Refused:
+    """The key of an answer ended while it was written."""
+    return unauthorized("This API key was revoked.")
 
 
 def raise_failure(frame: Frame, headers: Mapping[str, str]) -> None:

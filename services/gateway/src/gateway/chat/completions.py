@@ -14,17 +14,21 @@ from gateway.chat.publication import publish, request_record
 from gateway.chat.stream import Stream
 from gateway.chat.whole_answer import whole_answer
 from gateway.deps import DEPS, Deps
-from gateway.http.context import COMPLETION
+from gateway.http.context import CALLER, COMPLETION
 from gateway.http.errors import timed_out
+from gateway.http.large_bodies import step
 
 
 async def create_completion(request: web.Request) -> web.StreamResponse:
     """`POST /v1/chat/completions` and `POST /chat/completions`."""
     deps = request.app[DEPS]
+    # Before the body is read: a key past its limit costs others nothing.
+    await deps.limits.count(request[CALLER])
     accepted = await accept(request)
     if accepted.chat.stream:
         return await _admit_and_answer(request, deps, accepted)
-    digest = orjson.dumps(accepted.body, option=orjson.OPT_SORT_KEYS)
+    async with step(accepted.size):
+        digest = _fingerprint(accepted)
     lease = deps.settings.chat_deadline
     async with deps.idempotency.guard(request, accepted.caller, digest, lease=lease) as slot:
         if slot.replay is not None:
@@ -32,6 +36,15 @@ async def create_completion(request: web.Request) -> web.StreamResponse:
         response = await _admit_and_answer(request, deps, accepted)
         await slot.store(response)
         return response
+
+
+def _fingerprint(accepted: AcceptedRequest) -> bytes:
+    """What must be equal in a repetition: the body, and the headers that decide on the answer."""
+    body = orjson.dumps(accepted.body, option=orjson.OPT_SORT_KEYS)
+    # A session that the caller did not name is new with every request.
+    session = None if accepted.session_id == accepted.request_id else accepted.session_id
+    named = [session, accepted.user_id, accepted.project_id]
+    return body + orjson.dumps(named) if any(named) else body
 
 
 async def _admit_and_answer(request: web.Request, deps: Deps, accepted: AcceptedRequest) -> web.StreamResponse:
@@ -50,7 +63,8 @@ async def _admit_and_answer(request: web.Request, deps: Deps, accepted: Accepted
 async def _answer(
     request: web.Request, deps: Deps, accepted: AcceptedRequest, stream: Stream, headers: Mapping[str, str]
 ) -> web.StreamResponse:
-    record = request_record(accepted, deps.streams.mailbox)
+    async with step(accepted.size):
+        record = request_record(accepted, deps.streams.mailbox)
     if accepted.interrupts:
         # Everything of this session received before this request gives way to it, and never it itself.
         before = math.nextafter(accepted.received_at, 0.0)

@@ -11,10 +11,11 @@ from aiohttp import HttpVersion11, web
 from common.bus.live.frames import Frame, FrameKind
 from common.events.chat import AnswerStart
 from common.events.reply import error_body
-from gateway.chat.answer_failure import raise_failure
+from common.failures import Refused
+from gateway.chat.answer_failure import raise_failure, revoked
 from gateway.chat.stream import Stream
 from gateway.deps import Deps
-from gateway.http.errors import SERVER_ERROR
+from gateway.http.errors import SERVER_ERROR, shown
 
 # A client that has stopped reading is cut off so long after the deadline, whose error others still get.
 UNREAD_SECONDS = 1.0
@@ -57,13 +58,19 @@ async def _write_frames(
     request: web.Request, deps: Deps, stream: Stream, deadline: float, headers: Mapping[str, str]
 ) -> web.StreamResponse:
     response: web.StreamResponse | None = None
-    last = b""
+    last, early = b"", False
     try:
         if (head := stream.head) is not None:
             response = await _prepare(request, stream, {**headers, **head.headers})
-        while (batch := await deps.streams.next(stream, deadline, deps.settings.keepalive_seconds)) is not None:
+        while (batch := await deps.streams.next(stream, deadline, _pause(deps, stream, response))) is not None:
             if response is None and batch:
                 response = await _begin(request, stream, batch[0], headers)
+            elif response is None and _opens_early(deps, stream):
+                response, early = await _prepare(request, stream, headers), True
+            elif early and batch and stream.number == 0 and batch[0].kind == FrameKind.END:
+                # What would have been an HTTP error is said in the stream.
+                last = _in_band(batch[0], headers)
+                continue
             if response is not None:
                 last = await _write(response, stream, batch, deps.settings.keepalive_seconds)
                 _write_directly(request, response, stream)
@@ -72,11 +79,39 @@ async def _write_frames(
             raise
         body = error_body("The answer was not complete before the deadline.", type=SERVER_ERROR, code="timeout")
         last = b"data: %b\n\n" % orjson.dumps(body)
+    if stream.revoked:
+        # Nobody is to work for it any longer.
+        deps.streams.stop(stream, "client_closed")
+        if response is None:
+            raise revoked()
+        last = b"data: %b\n\n" % orjson.dumps(revoked().body())
     if response is None:
         # Stopped before anything was said: an empty stream.
         response = await _prepare(request, stream, headers)
     await response.write_eof(last)
     return response
+
+
+def _pause(deps: Deps, stream: Stream, response: web.StreamResponse | None) -> float:
+    """How long to wait for frames before something else is to be done."""
+    pause, after = deps.settings.keepalive_seconds, deps.settings.stream_open_after
+    if response is not None or not after:
+        return pause
+    return max(0.001, min(pause, stream.received_at + after - time.time()))
+
+
+def _opens_early(deps: Deps, stream: Stream) -> bool:
+    after = deps.settings.stream_open_after
+    return after > 0 and time.time() >= stream.received_at + after
+
+
+def _in_band(end: Frame, headers: Mapping[str, str]) -> bytes:
+    """The error that an END frame reports, as an event; nothing where it reports none."""
+    try:
+        raise_failure(end, headers)
+    except Refused as refused:
+        return b"data: %b\n\n" % orjson.dumps(shown(refused).body())
+    return b""
 
 
 async def _begin(request: web.Request, stream: Stream, first: Frame, headers: Mapping[str, str]) -> web.StreamResponse:

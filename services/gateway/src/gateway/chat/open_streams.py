@@ -41,6 +41,17 @@ class OpenStreams:
                 stopped[stream.request_id] = stream.delivered()
         return stopped
 
+    def has_key(self, key_id: str) -> bool:
+        """Whether an answer for this API key is read here."""
+        return any(stream.key_id == key_id for stream in self._open.values())
+
+    def revoke(self, key_id: str) -> None:
+        """Stop every answer for an API key that has ended; its reader is told why."""
+        for stream in self._open.values():
+            if stream.key_id == key_id and not stream.stopped:
+                stream.revoked = True
+                stream.stop()
+
     def on_interrupt(self, interrupt: SessionInterrupt) -> None:
         """An interruption that arrived at another gateway."""
         self.stop_session(interrupt.org_id, interrupt.session_id, interrupt.at)

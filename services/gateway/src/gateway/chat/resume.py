@@ -32,7 +32,7 @@ async def resume_completion(request: web.Request) -> web.StreamResponse:
     slot = await deps.limits.resume(caller, request_id, deps.settings.chat_deadline)
     with ExitStack() as held:
         stream = held.enter_context(
-            deps.streams.open(request_id, caller.org_id, request_id, received_at=now, after=after)
+            deps.streams.open(request_id, caller.org_id, request_id, received_at=now, key_id=caller.key_id, after=after)
         )
         try:
             if not await deps.streams.heard(stream, now + RESUME_SECONDS):

@@ -80,7 +80,7 @@ ROUTES: Sequence[Route] = [
     ),
     Route(
         "GET",
-        "/v1/models/{model}",
+        "/v1/models/{model:.+}",
         model_views.get_model,
         "Describe a model",
         scope=Scope.CHAT,

@@ -16,7 +16,7 @@ LAST_KINDS = (FrameKind.END, FrameKind.REPLY)
 class Stream:
     """One answer. `number` is the last frame written to the client, `last_byte_at` when that was.
 
-    `used_tokens` is what it cost, None from its request until its end.
+    `used_tokens` is what it cost, None from its request until its end. `revoked`: stopped because its key has ended.
     """
 
     request_id: str
@@ -25,6 +25,8 @@ class Stream:
     waiter: Waiter
     received_at: float
     streamed: bool = True
+    key_id: str = ""
+    revoked: bool = False
     number: int = 0
     last_byte_at: float | None = None
     stopped: bool = False

@@ -57,11 +57,12 @@ class Streams:
         *,
         received_at: float,
         streamed: bool = True,
+        key_id: str = "",
         after: int = 0,
     ) -> Iterator[Stream]:
         """Receive the frames of an answer behind number `after`; an older stream of it ends."""
         with self._reader.waiting(request_id, after=after) as waiter:
-            stream = Stream(request_id, org_id, session_id, waiter, received_at, streamed, number=after)
+            stream = Stream(request_id, org_id, session_id, waiter, received_at, streamed, key_id, number=after)
             self._opened.add(stream)
             try:
                 yield stream

@@ -7,7 +7,7 @@ from aiohttp import web
 from common.bus.live.frames import FrameKind
 from common.events.chat import AnswerStart
 from common.failures import Refused
-from gateway.chat.answer_failure import raise_failure
+from gateway.chat.answer_failure import raise_failure, revoked
 from gateway.chat.stream import Stream
 from gateway.deps import Deps
 
@@ -24,6 +24,9 @@ async def whole_answer(deps: Deps, stream: Stream, deadline: float, headers: Map
                 body = frame.payload
             else:
                 raise_failure(frame, headers)
+    if stream.revoked:
+        deps.streams.stop(stream, "client_closed")
+        raise revoked()
     if body is None:
         raise Refused(409, "The answer was interrupted.", "interrupted", headers={"x-should-retry": "false"})
     return web.Response(body=body, content_type="application/json", headers={**stream.headers(), **headers, **extra})

@@ -8,7 +8,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from common.failures import Refused
 from gateway.http import errors
-from gateway.http.json_bounds import MAX_DEPTH, parse_json
+from gateway.http.context import BODY_BYTES
+from gateway.http.json_bounds import MAX_DEPTH, check_depth, load, parse_json
+from gateway.http.large_bodies import LARGE_BYTES, step
 
 # What reading a body raises that is packed or sent wrongly.
 UNREADABLE = (web.RequestPayloadError, HttpProcessingError)
@@ -23,7 +25,15 @@ async def read_json(request: web.Request, *, max_bytes: int, max_depth: int = MA
 
     Raises Refused: 413 too large, 415 packed in an unknown way, 400 anything else that is wrong with it.
     """
-    return parse_json(await read_body(request, max_bytes), max_depth=max_depth)
+    body = await read_body(request, max_bytes)
+    size = request[BODY_BYTES] = len(body)
+    if size < LARGE_BYTES:
+        return parse_json(body, max_depth=max_depth)
+    async with step(size):
+        value = load(body, max_depth=max_depth)
+    async with step(size):
+        check_depth(value, body, max_depth)
+    return value
 
 
 async def read_body(request: web.Request, max_bytes: int) -> bytes:

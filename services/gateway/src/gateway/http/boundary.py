@@ -15,6 +15,7 @@ from common.failures import Refused, StoreUnavailableError
 from common.metrics import labelled
 from gateway.http import errors
 from gateway.http.context import COMPLETION, COMPLETION_HEADER, REQUEST_ID
+from gateway.http.not_served import instead_of
 from gateway.metrics import HTTP_SECONDS
 
 log = structlog.get_logger(__name__)
@@ -120,7 +121,9 @@ def describe(error: Exception, request: web.Request) -> Refused:
 
 def _from_http(error: web.HTTPException, request: web.Request) -> Refused:
     if isinstance(error, web.HTTPNotFound):
-        return errors.not_found(f"Unknown request URL: {request.method} {request.path}.", code="unknown_url")
+        unknown = f"Unknown request URL: {request.method} {request.path}."
+        sentence = instead_of(request.path)
+        return errors.not_found(unknown if sentence is None else f"{unknown} {sentence}", code="unknown_url")
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
         message = f"{request.path} does not answer {request.method}; use {allowed}."

@@ -8,6 +8,8 @@ from gateway.ports import Caller
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 # There on every request, for correlation only: callers may send their own and repeat it.
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+# How long the body was, unpacked, where it was read as JSON.
+BODY_BYTES: web.RequestKey[int] = web.RequestKey("body_bytes", int)
 # Which answer a request led to; it goes with every answer and every error the request ends in.
 COMPLETION: web.RequestKey[str] = web.RequestKey("completion", str)
 COMPLETION_HEADER = "x-sonant-completion-id"

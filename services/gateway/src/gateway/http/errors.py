@@ -1,12 +1,16 @@
 """What a caller gets to see when something goes wrong: one shape for every status."""
 
 import math
+import secrets
 from collections.abc import Mapping
+from dataclasses import replace
+from http import HTTPStatus
 
 import orjson
 from aiohttp import web
 
 from common.failures import Refused
+from common.redaction import redact_text
 
 SERVER_ERROR = "server_error"
 # How soon to come back when nothing better is known: long enough to spare us, short enough for a restart.
@@ -17,10 +21,32 @@ def response_to(refused: Refused) -> web.Response:
     """The answer that carries a refusal, as `{"error": {"message", "type", "param", "code", ...}}`."""
     return web.Response(
         status=refused.status,
-        body=orjson.dumps(refused.body()),
+        body=orjson.dumps(shown(refused).body()),
         content_type="application/json",
         headers=dict(refused.headers),
     )
+
+
+def shown(refused: Refused) -> Refused:
+    """A refusal as callers may see it: a 5xx may quote an upstream or an engine, which know more than they may."""
+    if refused.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return refused
+    return replace(refused, message=redact_text(refused.message))
+
+
+def plain_answer(refused: Refused) -> bytes:
+    """The same as bytes, for a connection on which no request was read; it closes behind them."""
+    body = orjson.dumps(refused.body())
+    headers = {
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        "connection": "close",
+        "x-request-id": f"req_{secrets.token_hex(16)}",
+        **refused.headers,
+    }
+    lines = [f"HTTP/1.1 {refused.status} {HTTPStatus(refused.status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
 def retry_headers(status: int, seconds: float | None) -> dict[str, str]:

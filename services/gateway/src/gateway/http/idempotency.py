@@ -138,6 +138,12 @@ def _first_answer(found: bytes, digest: bytes) -> web.Response:
     return web.Response(status=first["status"], body=body, headers={**first["headers"], REPLAYED: "true"})
 
 
+def request_name(request: web.Request, caller: Caller) -> bytes | None:
+    """What is the same for all repetitions of a request, 32 bytes; None where it carries no key."""
+    given = request.headers.get(IDEMPOTENCY_HEADER)
+    return None if given is None else bytes.fromhex(_name(caller, request.method, request.path, given))
+
+
 def _name(caller: Caller, method: str, path: str, key: str) -> str:
     """Hashed: the parts may hold any character, and together be long."""
     parts = orjson.dumps([caller.org_id, caller.key_id, method, path, key])

@@ -23,8 +23,25 @@ class Limits:
     def __init__(self, store: LimitStore) -> None:
         self._store = store
 
-    async def admit(self, caller: Caller, request_id: str, tokens: int, ttl: float) -> dict[str, str]:
+    async def count(self, caller: Caller) -> None:
+        """Take one request before its body is read, so that a key past its limit costs nothing but a look.
+
+        Raises Refused: 429 when the limit is reached, 503 while the store does not answer.
+        """
+        limits = caller.limits
+        if limits.requests_per_minute is None:
+            return
+        requests = await _decided(self._store.count(caller))
+        if requests.wait:
+            headers = _bucket_headers("requests", limits.requests_per_minute, requests)
+            raise _refusal(limits, Admission(requests, Bucket(0, 0, 0), 0), headers)
+
+    async def admit(
+        self, caller: Caller, request_id: str, tokens: int, ttl: float, *, counted: bool = False
+    ) -> dict[str, str]:
         """Reserve one request, `tokens` and a slot for at most `ttl` seconds; returns the `x-ratelimit-*` headers.
+
+        One that is `counted` has its request, and gives it back where tokens or slots are refused.
 
         Raises Refused and reserves nothing: 429 when a limit is reached, 400 when `tokens` can never fit, 503
         while the store does not answer.
@@ -34,7 +51,7 @@ class Limits:
             return {}
         if limits.tokens_per_minute is not None and tokens > limits.tokens_per_minute:
             raise _too_many_tokens(tokens, limits.tokens_per_minute)
-        admission = await _decided(self._store.admit(caller, request_id, tokens, ttl))
+        admission = await _decided(self._store.admit(caller, request_id, tokens, ttl, counted=counted))
         headers = _headers(limits, admission)
         if not admission.granted:
             raise _refusal(limits, admission, headers)

@@ -1,6 +1,8 @@
-"""The HTTP server: malformed HTTP and refused expectations are answered in the one error shape too."""
+"""The HTTP server: bounded connections, and the one error shape for what never reaches a handler."""
 
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import ContentEncodingError
@@ -8,34 +10,111 @@ from aiohttp.http_exceptions import ContentEncodingError
 from common.failures import Refused
 from gateway.http import errors
 from gateway.http.body import UNREADABLE
-from gateway.http.boundary import choose_request_id
+from gateway.http.boundary import choose_request_id, describe
+from gateway.http.connections import Connection, ConnectionBounds, Connections
 
 BAD_HTTP = "The request is not valid HTTP, or its headers are too large."
 # How long a refused body is still read, so that its sender gets to see the refusal.
 LINGER_SECONDS = 2.0
+CONTINUE = "100-continue"
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Runner(web.AppRunner):
-    """An `AppRunner` whose connections answer malformed HTTP in the one error shape."""
+    """An `AppRunner` whose connections are bounded and answer malformed HTTP in the one error shape."""
+
+    __slots__ = ("_opened",)
+
+    def __init__(self, app: web.Application, *, bounds: ConnectionBounds | None = None, **kwargs: Any) -> None:
+        super().__init__(app, **kwargs)
+        self._opened = Connections(bounds or ConnectionBounds())
+
+    @property
+    def opened(self) -> Connections:
+        """The connections that are open now."""
+        return self._opened
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
+        self._opened.start()
+        bounds = self._opened.bounds
         return _Server(
-            made.request_handler,
+            _in_one_shape(made.request_handler),
+            opened=self._opened,
             request_factory=made.request_factory,
-            **{"lingering_time": LINGER_SECONDS, **self._kwargs},
+            **{
+                "lingering_time": LINGER_SECONDS,
+                # Ours comes first: the framework's own closes what is on its way too.
+                "keepalive_timeout": bounds.idle_seconds + bounds.head_seconds + 2.0,
+                **self._kwargs,
+            },
         )
+
+    async def _cleanup_server(self) -> None:
+        self._opened.close()
+        await super()._cleanup_server()
 
 
 class _Server(web.Server):
+    def __init__(self, handler: Any, *, opened: Connections, **kwargs: Any) -> None:
+        super().__init__(handler, **kwargs)
+        self.opened = opened
+
     def __call__(self) -> web.RequestHandler:
-        return _Protocol(self, loop=self._loop, **self._kwargs)
+        return _Protocol(self, self.opened, loop=self._loop, **self._kwargs)
 
 
 class _Protocol(web.RequestHandler):
-    """Answers what never reaches a route (malformed HTTP, oversized headers) in the one shape too."""
+    """One connection: it keeps its deadlines, and answers what never reaches a route in the one shape too."""
 
-    __slots__ = ()
+    __slots__ = ("_connection", "_opened")
+
+    def __init__(self, manager: web.Server, opened: Connections, **kwargs: Any) -> None:
+        super().__init__(manager, **kwargs)
+        self._opened = opened
+        self._connection: Connection | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        stream = cast("asyncio.Transport", transport)
+        connection = Connection(stream, self._loop.time())
+        refused = self._opened.admit(connection)
+        if refused is not None:
+            self._force_close = True
+            stream.write(errors.plain_answer(refused))
+            stream.close()
+            return
+        self._connection = connection
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._connection is not None:
+            self._opened.lost(self._connection)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        connection = self._connection
+        # While nobody waits for a head, this is a body, or the rest of one that was refused.
+        if connection is not None and not connection.head_since and (self._waiter is not None or not connection.served):
+            connection.head_since = self._loop.time()
+        super().data_received(data)
+
+    def resume_writing(self) -> None:
+        if self._connection is not None:
+            self._connection.unread_since = 0.0
+        super().resume_writing()
+
+    async def _handle_request(
+        self, request: web.BaseRequest, start_time: float | None, request_handler: Any
+    ) -> tuple[web.StreamResponse, bool]:
+        connection = self._connection
+        if connection is None:
+            return await super()._handle_request(request, start_time, request_handler)
+        self._opened.serving(connection)
+        try:
+            return await super()._handle_request(request, start_time, request_handler)
+        finally:
+            self._opened.waiting(connection, self._loop.time())
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
         """Skip what the server meets again when it reads on behind a body that was refused as unreadable."""
@@ -56,12 +135,17 @@ class _Protocol(web.RequestHandler):
             # Logs the error, and raises ConnectionError where an answer has begun.
             super().handle_error(request, status, exc, message)
             refused = errors.internal()
-        response = errors.response_to(refused)
-        response.headers["x-request-id"] = choose_request_id(None)
-        # The default would name the runtime and its version.
-        response.headers[hdrs.SERVER] = "sonant"
-        response.force_close()
-        return response
+        return _last_answer(refused)
+
+
+def _last_answer(refused: Refused) -> web.Response:
+    """The answer to what never reached the application; nothing follows it on its connection."""
+    response = errors.response_to(refused)
+    response.headers["x-request-id"] = choose_request_id(None)
+    # The default would name the runtime and its version.
+    response.headers[hdrs.SERVER] = "sonant"
+    response.force_close()
+    return response
 
 
 def _unread(status: int, why: BaseException | None) -> Refused:
@@ -71,11 +155,33 @@ def _unread(status: int, why: BaseException | None) -> Refused:
     return Refused(status, BAD_HTTP, "bad_http")
 
 
+def _in_one_shape(handle: Any) -> Handler:
+    """The application, with the one error shape for what the framework refuses before any middleware runs."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        # Looked at before routing: the framework quotes the header, and what cannot be written is a bug of its own.
+        expectation = request.headers.get(hdrs.EXPECT)
+        if expectation is not None and expectation.lower() != CONTINUE:
+            return _last_answer(_unmet())
+        try:
+            response: web.StreamResponse = await handle(request)
+        except web.HTTPException as error:
+            if error.status < 400 or request.writer.output_size > 0:
+                raise
+            return _last_answer(describe(error, request))
+        return response
+
+    return answer
+
+
+def _unmet() -> Refused:
+    return Refused(417, "The only expectation met is 100-continue.", "expectation_failed")
+
+
 async def expect(request: web.Request) -> web.StreamResponse | None:
     """The `Expect` header of a request: `100-continue` is granted, anything else refused with 417."""
-    if request.headers.get(hdrs.EXPECT, "").lower() != "100-continue":
-        refused = Refused(417, "The only expectation met is 100-continue.", "expectation_failed")
-        return errors.response_to(refused)
+    if request.headers.get(hdrs.EXPECT, "").lower() != CONTINUE:
+        return errors.response_to(_unmet())
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     # What follows is the answer; only its bytes count as one.
     request.writer.output_size = 0

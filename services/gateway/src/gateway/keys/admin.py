@@ -13,12 +13,13 @@ from common.failures import Refused
 from gateway.deps import DEPS
 from gateway.http.body import read_json
 from gateway.http.context import CALLER
-from gateway.http.errors import conflict, response_to
+from gateway.http.errors import response_to
 from gateway.http.fields import MAX_INT, Name, Query, Strict, Whole
+from gateway.http.idempotency import request_name
 from gateway.http.validation import read_query, validate
 from gateway.keys.api_key import KEY_ID, IssuedKey
 from gateway.keys.first_admin import OPERATOR
-from gateway.keys.keyring import Keys
+from gateway.keys.keyring import Keys, already_created
 from gateway.ports import Caller, KeyLimits, KeyRecord, Scope
 
 log = structlog.get_logger(__name__)
@@ -28,6 +29,9 @@ TEN_YEARS = 10 * 366 * 24 * 3600
 THIRTY_DAYS = 30 * 24 * 3600
 # Past what the database is waited for; a gateway that died meanwhile keeps an idempotency key this long.
 MAKING_SECONDS = 20.0
+
+# Makes a key for the request of this name, None for one that has none.
+Make = Callable[[bytes | None], Awaitable[IssuedKey]]
 
 Limit = Annotated[int, Field(ge=1, le=MAX_INT), Whole]
 # It becomes part of keys and labels everywhere.
@@ -102,8 +106,9 @@ async def create_key(request: web.Request) -> web.Response:
     org_id = _managed(caller, body.organization) or caller.org_id
     limits = KeyLimits(**body.limits.model_dump())
 
-    async def make() -> IssuedKey:
-        issued = await keys.create(body.name, org_id, frozenset(body.scopes), limits, body.expires_in)
+    async def make(made_by: bytes | None) -> IssuedKey:
+        scopes = frozenset(body.scopes)
+        issued = await keys.create(body.name, org_id, scopes, limits, body.expires_in, made_by=made_by)
         log.info("key created", key_id=issued.record.id, organization=org_id, by=caller.key_id)
         return issued
 
@@ -132,28 +137,28 @@ async def rotate_key(request: web.Request) -> web.Response:
     body = validate(Rotation, await read_json(request, max_bytes=MAX_BODY_BYTES))
     old = request.match_info["key_id"]
 
-    async def make() -> IssuedKey:
-        issued = await keys.rotate(old, body.overlap, _managed(caller))
+    async def make(made_by: bytes | None) -> IssuedKey:
+        issued = await keys.rotate(old, body.overlap, _managed(caller), made_by=made_by)
         log.info("key rotated", key_id=old, new=issued.record.id, by=caller.key_id)
         return issued
 
     return await _once(request, body, make)
 
 
-async def _once(request: web.Request, body: BaseModel, make: Callable[[], Awaitable[IssuedKey]]) -> web.Response:
+async def _once(request: web.Request, body: BaseModel, make: Make) -> web.Response:
     """Make a key, and no second one for the same `Idempotency-Key`."""
     # A caller who leaves, as those do who come again, does not end it half way.
     return await asyncio.shield(asyncio.create_task(_guarded(request, body, make), name="make-key"))
 
 
-async def _guarded(request: web.Request, body: BaseModel, make: Callable[[], Awaitable[IssuedKey]]) -> web.Response:
+async def _guarded(request: web.Request, body: BaseModel, make: Make) -> web.Response:
     idempotency, content = request.app[DEPS].idempotency, body.model_dump_json().encode()
     async with idempotency.guard(request, request[CALLER], content, lease=MAKING_SECONDS) as slot:
         if slot.replay is not None:
             return slot.replay
-        issued = await make()
-        message = f"This request created the API key '{issued.record.id}' before; its text was shown then."
-        await slot.store(response_to(conflict(message, "already_created")))
+        # Stored with the key itself: the slot may be lost with this process, or with the store.
+        issued = await make(request_name(request, request[CALLER]))
+        await slot.store(response_to(already_created(issued.record.id)))
         return _created(issued)
 
 

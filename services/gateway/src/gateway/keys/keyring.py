@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -23,13 +24,20 @@ log = structlog.get_logger(__name__)
 # Coarse on purpose: one statement a minute instead of one a request.
 NOTE_SECONDS = 60.0
 
+# How often the database is asked which keys changed: an announcement that was lost is made up for within a second.
+CHANGES_SECONDS = 0.5
+# How far each look reaches back behind the one before: a change is stamped before it is committed.
+OVERLAP_SECONDS = 5.0
+# A look that hangs is given up, and the next one reaches back further.
+LOOK_SECONDS = 2.0
+
 Announce = Callable[[str], Awaitable[None]]
 
 
 class Keys:
     """Issues, checks and ends keys.
 
-    `announce` lets every process (this one included) know that a key has changed; each then calls `evict`.
+    `announce` lets every process (this one included) know that a key has changed; each then calls `changed`.
     """
 
     def __init__(self, store: KeyStore, announce: Announce) -> None:
@@ -37,6 +45,7 @@ class Keys:
         self._announce = announce
         self._known = KnownKeys(store)
         self._used: dict[str, datetime] = {}
+        self._listeners: list[Callable[[str], None]] = []
 
     async def identify(self, request: web.Request) -> Caller:
         """The caller of a request, by `Authorization: Bearer` or `x-api-key`; raises as `authenticate`."""
@@ -58,6 +67,36 @@ class Keys:
         """Forget what is cached of a key: it was revoked or changed."""
         self._known.evict(key_id)
 
+    def on_change(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the id of every key that changes from now on; with some more than once."""
+        self._listeners.append(listener)
+
+    def changed(self, key_id: str) -> None:
+        """A key was revoked or replaced, here or elsewhere."""
+        self.evict(key_id)
+        for listener in self._listeners:
+            listener(key_id)
+
+    async def live(self, key_id: str) -> bool:
+        """Whether the key of this id works now; raises Refused 503 while that is not known."""
+        record = await self._known.get(key_id)
+        return record is not None and record.live(datetime.now(UTC))
+
+    async def watch_changes(self) -> None:
+        """Learn of changes whose announcement was lost: one indexed look at the database, twice a second."""
+        looked = time.monotonic()
+        while True:
+            await asyncio.sleep(CHANGES_SECONDS)
+            started = time.monotonic()
+            try:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    changed = await self._store.changed(started - looked + OVERLAP_SECONDS)
+            except (StoreUnavailableError, TimeoutError):
+                continue
+            looked = started
+            for key_id in changed:
+                self.changed(key_id)
+
     async def create(
         self,
         name: str,
@@ -65,12 +104,17 @@ class Keys:
         scopes: frozenset[str],
         limits: KeyLimits | None = None,
         expires_in: float | None = None,
+        *,
+        made_by: bytes | None = None,
     ) -> IssuedKey:
-        """Issue a key; `expires_in` is in seconds."""
+        """Issue a key; `expires_in` is in seconds.
+
+        `made_by` names the request: raises Refused 409 where that made a key before, even if nobody got to see it.
+        """
         now = datetime.now(UTC)
         lifetime = None if expires_in is None else timedelta(seconds=expires_in)
         issued = issue(name, org_id, scopes, limits or KeyLimits(), now, lifetime)
-        await self._store.add(issued.record)
+        _made_now(issued, await self._store.add(issued.record, made_by))
         return issued
 
     async def list(self, org_id: str | None, limit: int, after: str | None = None) -> tuple[Sequence[KeyRecord], bool]:
@@ -93,10 +137,12 @@ class Keys:
         await self._announce_change(key_id)
         return record
 
-    async def rotate(self, key_id: str, overlap: float, org_id: str | None = None) -> IssuedKey:
+    async def rotate(
+        self, key_id: str, overlap: float, org_id: str | None = None, *, made_by: bytes | None = None
+    ) -> IssuedKey:
         """A new key with the same rights and lifetime; the old one ends `overlap` seconds from now at the latest.
 
-        Raises Refused 404 as `revoke`, 409 when the old key has ended or was rotated already.
+        Raises Refused 404 as `revoke`, 409 when the old key has ended or was rotated already, and as `create`.
         """
         old = await self._find(key_id, org_id)
         if old is None:
@@ -104,8 +150,10 @@ class Keys:
         now = datetime.now(UTC)
         lifetime = None if old.expires_at is None else old.expires_at - old.created_at
         issued = issue(old.name, old.org_id, old.scopes, old.limits, now, lifetime)
-        if not await self._store.replace(key_id, issued.record, now + timedelta(seconds=overlap)):
+        made = await self._store.replace(key_id, issued.record, now + timedelta(seconds=overlap), made_by)
+        if made is None:
             raise errors.conflict("This API key has ended or was rotated already.", "key_not_active")
+        _made_now(issued, made)
         await self._announce_change(key_id)
         return issued
 
@@ -114,11 +162,11 @@ class Keys:
         return record if record and org_id in (None, record.org_id) else None
 
     async def _announce_change(self, key_id: str) -> None:
-        self.evict(key_id)
+        self.changed(key_id)
         try:
             await self._announce(key_id)
         except BusUnavailableError as error:
-            # Stored all the same: the others learn of it when their copy is no longer fresh.
+            # Stored all the same: the others learn of it when they next look for changes.
             log.warning("key change not announced", key=key_id, error=str(error))
 
     async def note_use(self) -> None:
@@ -147,12 +195,24 @@ class Keys:
 async def keeper(store: KeyStore, announce: Announce, tasks: Tasks) -> AsyncIterator[Keys]:
     """Keys with their bookkeeping running."""
     keys = Keys(store, announce)
-    noting = tasks.spawn(keys.note_use(), "keys-last-used")
+    chores = [tasks.spawn(keys.note_use(), "keys-last-used"), tasks.spawn(keys.watch_changes(), "keys-changed")]
     try:
         yield keys
     finally:
-        noting.cancel()
+        for chore in chores:
+            chore.cancel()
         await keys.close()
+
+
+def already_created(key_id: str) -> Refused:
+    """409: this request made a key before."""
+    message = f"This request created the API key '{key_id}' before; its text was shown then."
+    return errors.conflict(message, "already_created")
+
+
+def _made_now(issued: IssuedKey, made: str) -> None:
+    if made != issued.record.id:
+        raise already_created(made)
 
 
 def bearer(request: web.Request) -> str:

@@ -15,7 +15,7 @@ from gateway.ports import KeyRecord, KeyStore
 
 log = structlog.get_logger(__name__)
 
-# A revocation is announced at once; this bounds the delay where the announcement was lost.
+# A revocation is announced at once, and every process looks for changes twice a second besides.
 FRESH_SECONDS = 10.0
 # An unknown key is looked up once in this time, so that a misconfigured client does not become a database load.
 UNKNOWN_SECONDS = 3.0

@@ -1,0 +1,189 @@
+"""Open connections: how many there may be, and how long each may be silent, slow with a head, or unread."""
+
+import asyncio
+import resource
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+
+from common.failures import Refused
+from gateway.http import errors
+from gateway.metrics import CONNECTIONS, CONNECTIONS_CUT
+
+# What a start without a setting allows; more open connections than this fill a process's memory before its cores.
+DEFAULT_MAX_OPEN = 10_000
+SWEEP_SECONDS = 1.0
+# A reader that takes less than this from a full buffer within the write deadline does not read.
+READING_BYTES = 16 * 1024
+UNLIMITED_DESCRIPTORS = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionBounds:
+    """Seconds and counts; `max_per_address` 0 is no bound of its own.
+
+    `head_seconds` runs from the connection's start, later from a request's first byte, `idle_seconds` from the end
+    of an answer to the next first byte, `write_seconds` from the last sign that a client reads what waits for it.
+    """
+
+    head_seconds: float = 10.0
+    idle_seconds: float = 75.0
+    write_seconds: float = 30.0
+    max_open: int = DEFAULT_MAX_OPEN
+    max_per_address: int = 0
+
+
+class Connection:
+    """One accepted connection; times are those of the event loop, 0 where the moment has not come."""
+
+    __slots__ = ("_unread", "address", "head_since", "served", "since", "transport", "unread_since")
+
+    def __init__(self, transport: asyncio.Transport, now: float) -> None:
+        peer = transport.get_extra_info("peername")
+        self.transport = transport
+        self.address = str(peer[0]) if isinstance(peer, tuple) else "local"
+        self.since = now
+        self.head_since = 0.0
+        self.served = False
+        self.unread_since = 0.0
+        self._unread = 0
+
+    def late(self, now: float, bounds: ConnectionBounds) -> str:
+        """`head` or `idle` where the next request is overdue, else an empty string."""
+        if self.head_since or not self.served:
+            return "head" if now - (self.head_since or self.since) >= bounds.head_seconds else ""
+        return "idle" if now - self.since >= bounds.idle_seconds else ""
+
+    def stuck(self, now: float, seconds: float) -> bool:
+        """Whether its client has taken nothing worth mentioning of what waits for it in so many seconds."""
+        size = self.transport.get_write_buffer_size()
+        if not size:
+            self.unread_since = 0.0
+        elif not self.unread_since or size + READING_BYTES <= self._unread:
+            self.unread_since, self._unread = now, size
+        return bool(self.unread_since) and now - self.unread_since >= seconds
+
+
+class Connections:
+    """All open connections of a server.
+
+    At the bound a new connection takes the place of one that waits for a request: first of one that never sent any,
+    longest first. Silent connections therefore lock nobody out.
+    """
+
+    def __init__(self, bounds: ConnectionBounds) -> None:
+        self.bounds = bounds
+        self._open: set[Connection] = set()
+        # In the order in which they began to wait.
+        self._new: dict[Connection, None] = {}
+        self._idle: dict[Connection, None] = {}
+        self._addresses: Counter[str] = Counter()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def admit(self, connection: Connection) -> Refused | None:
+        """Take a new connection in, or say why not: 429 for its address, 503 for all together."""
+        bounds = self.bounds
+        if bounds.max_per_address and self._addresses[connection.address] >= bounds.max_per_address:
+            CONNECTIONS_CUT.labels("address").inc()
+            return errors.rate_limited(
+                f"More than {bounds.max_per_address} connections are open from this address.",
+                code="too_many_connections",
+                retry=errors.RETRY_SECONDS,
+            )
+        if len(self._open) >= bounds.max_open and not self._make_room():
+            CONNECTIONS_CUT.labels("full").inc()
+            return errors.unavailable("Too many connections are open.", code="too_many_connections")
+        self._open.add(connection)
+        self._new[connection] = None
+        self._addresses[connection.address] += 1
+        CONNECTIONS.set(len(self._open))
+        return None
+
+    def _make_room(self) -> bool:
+        for waiting in (self._new, self._idle):
+            if waiting:
+                self._cut(next(iter(waiting)), "displaced")
+                return True
+        return False
+
+    def serving(self, connection: Connection) -> None:
+        """A whole head has arrived."""
+        self._new.pop(connection, None)
+        self._idle.pop(connection, None)
+        connection.served, connection.head_since = True, 0.0
+
+    def waiting(self, connection: Connection, now: float) -> None:
+        """Its answer is over; the next request may come."""
+        if connection in self._open:
+            connection.since = now
+            self._idle[connection] = None
+
+    def lost(self, connection: Connection) -> None:
+        """It is closed."""
+        if connection not in self._open:
+            return
+        self._open.discard(connection)
+        self._new.pop(connection, None)
+        self._idle.pop(connection, None)
+        self._addresses[connection.address] -= 1
+        if self._addresses[connection.address] <= 0:
+            del self._addresses[connection.address]
+        CONNECTIONS.set(len(self._open))
+
+    def _cut(self, connection: Connection, why: str) -> None:
+        CONNECTIONS_CUT.labels(why).inc()
+        self.lost(connection)
+        connection.transport.abort()
+
+    def start(self) -> None:
+        """Look at the deadlines of all connections every second from now on."""
+        self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._tick)
+
+    def close(self) -> None:
+        """Stop looking."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _tick(self) -> None:
+        self.start()
+        self.sweep(asyncio.get_running_loop().time())
+
+    def sweep(self, now: float) -> None:
+        """Close what is overdue."""
+        for connection in [*self._new, *self._idle]:
+            if why := connection.late(now, self.bounds):
+                self._end(connection, why)
+        for connection in list(self._open):
+            if connection.stuck(now, self.bounds.write_seconds):
+                self._cut(connection, "write")
+
+    def _end(self, connection: Connection, why: str) -> None:
+        """Close it in order; who has begun a request is told why."""
+        CONNECTIONS_CUT.labels(why).inc()
+        self._new.pop(connection, None)
+        self._idle.pop(connection, None)
+        if connection.head_since:
+            refused = Refused(408, "The head of the request did not arrive in time.", "request_timeout")
+            connection.transport.write(errors.plain_answer(refused))
+        connection.transport.close()
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the soft limit of open descriptors to the hard one; returns what holds from now on."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Some systems name an infinite hard limit and refuse it as a soft one.
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return UNLIMITED_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
+
+
+def max_open(setting: int, descriptors: int) -> int:
+    """How many connections may be open: the setting, and never more than half of the descriptors.
+
+    The other half is for engines, files, and connections that are just being closed.
+    """
+    return max(1, min(setting or DEFAULT_MAX_OPEN, descriptors // 2))

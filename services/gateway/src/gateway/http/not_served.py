@@ -1,0 +1,32 @@
+"""What clients of OpenAI ask for and Sonant does not serve: what to use instead."""
+
+# By the beginning of the path; a route of ours comes first.
+INSTEAD = {
+    "/v1/completions": "Legacy completions are not served: send messages to POST /v1/chat/completions.",
+    "/v1/responses": "The Responses API is not served yet: use POST /v1/chat/completions.",
+    "/v1/conversations": "The Conversations API is not served: name the session of POST /v1/chat/completions with the "
+    "header x-session-id.",
+    "/v1/assistants": "The Assistants API is not served: use POST /v1/chat/completions with an active set.",
+    "/v1/threads": "The Assistants API is not served: use POST /v1/chat/completions with the header x-session-id.",
+    "/v1/embeddings": "Embeddings are not served: call the embedding upstream itself.",
+    "/v1/audio": "Audio is not served here: use the speech and transcription endpoints of your voice platform.",
+    "/v1/realtime": "The Realtime API is not served: stream POST /v1/chat/completions.",
+    "/v1/images": "Images are not served: call the image provider itself.",
+    "/v1/videos": "Videos are not served: call the video provider itself.",
+    "/v1/moderations": "Moderations are not served: call the moderation provider itself.",
+    "/v1/files": "Files are not served: put what the model needs into the messages of POST /v1/chat/completions.",
+    "/v1/uploads": "Files are not served: put what the model needs into the messages of POST /v1/chat/completions.",
+    "/v1/batches": "Batches are not served: send each request to POST /v1/chat/completions.",
+    "/v1/fine_tuning": "Fine-tuning is not served: train at the upstream and name the model in the models file.",
+    "/v1/vector_stores": "Vector stores are not served: put what was found into the messages of the request.",
+    "/completions": "Legacy completions are not served: send messages to POST /v1/chat/completions.",
+    "/embeddings": "Embeddings are not served: call the embedding upstream itself.",
+}
+
+
+def instead_of(path: str) -> str | None:
+    """A sentence about a path that is not served; None for one that nobody would expect."""
+    for prefix, sentence in INSTEAD.items():
+        if path == prefix or path.startswith(f"{prefix}/"):
+            return sentence
+    return None

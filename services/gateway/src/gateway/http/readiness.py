@@ -1,0 +1,19 @@
+"""The health routes of the public port: what is wrong by name, and the details only on the ops port."""
+
+from aiohttp import web
+
+from common.kernel.health import Health, ops_routes
+
+# What complains may name hosts, sockets and files.
+COMPLAINT = "does not work right now"
+
+
+def public_health_routes(health: Health) -> list[web.RouteDef]:
+    """`ops_routes` with a `/readyz` that strangers may read."""
+
+    async def readyz(_: web.Request) -> web.Response:
+        complaints = dict.fromkeys(health.complaints(), COMPLAINT)
+        body = {"status": "unready" if complaints else "ready", "complaints": complaints}
+        return web.json_response(body, status=503 if complaints else 200)
+
+    return [*(route for route in ops_routes(health) if route.path != "/readyz"), web.get("/readyz", readyz)]
