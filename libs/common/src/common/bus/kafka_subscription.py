@@ -5,12 +5,12 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
-from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.errors import CommitFailedError, CorruptRecordException, IllegalStateError
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from common.bus.kafka_client import ANSWER_SECONDS, FAILURES, leave_group, stop
 from common.bus.port import BusUnavailableError, Revoked
-from common.events.record import Partition, Received
+from common.events.record import Partition, Received, text
 
 # How often a quiet subscription asks whether the broker is still there.
 PING_SECONDS = 1.0
@@ -23,17 +23,43 @@ FETCH_WAIT_MS = 50
 # Liveness is judged by progress elsewhere; a full consumer that waits for its handlers must not lose its partitions.
 NO_POLL_LIMIT_MS = 24 * 3600 * 1000
 
+# What the client raises over a record that it cannot decode.
+UNREADABLE = (UnicodeDecodeError, CorruptRecordException)
+
 
 def received(record: "ConsumerRecord[bytes, bytes]") -> Received:
-    """A record of the client as the port knows it."""
+    """A record of the client as the port knows it, whatever bytes it has."""
+    try:
+        fault = None
+        key = (record.key or b"").decode()
+        headers = {name: value.decode() for name, value in record.headers}
+    except (UnicodeDecodeError, AttributeError):
+        # A header may also be without any value.
+        fault = "its key or a header is not UTF-8"
+        key = text(record.key or b"")
+        headers = {name: text(value or b"") for name, value in record.headers}
     return Received(
         topic=record.topic,
-        key=(record.key or b"").decode(),
+        key=key,
         value=record.value or b"",
-        headers={name: text.decode() for name, text in record.headers},
+        headers=headers,
         partition=Partition(record.topic, record.partition),
         offset=str(record.offset),
         timestamp=record.timestamp / 1000,
+        fault=fault,
+    )
+
+
+def _not_handed_out(at: TopicPartition, offset: int, error: Exception) -> Received:
+    return Received(
+        topic=at.topic,
+        key="",
+        value=b"",
+        headers={},
+        partition=Partition(*at),
+        offset=str(offset),
+        timestamp=time.time(),
+        fault=f"the Kafka client cannot read it: {error!r}",
     )
 
 
@@ -135,9 +161,30 @@ class KafkaSubscription(ConsumerRebalanceListener):
                 batches = await consumer.getmany(timeout_ms=int(timeout * 1000), max_records=max_records)
         except TimeoutError:
             return []
+        except UNREADABLE:
+            return await self._fetch_around(consumer)
         if batches:
             self._heard_at = self._moved_at = time.monotonic()
         return [received(record) for batch in batches.values() for record in batch]
+
+    async def _fetch_around(self, consumer: AIOKafkaConsumer) -> list[Received]:
+        """One record where the client fails on a batch: the next before the one it cannot read, or that one.
+
+        The client decodes the names of headers itself. Of a record whose names are no UTF-8 it hands out nothing, so
+        what is parked says where it lies.
+        """
+        for at in consumer.assignment():
+            try:
+                batches = await consumer.getmany(at, timeout_ms=2 * FETCH_WAIT_MS, max_records=1)
+            except UNREADABLE as error:
+                offset = await consumer.position(at)
+                consumer.seek(at, offset + 1)
+                self._heard_at = self._moved_at = time.monotonic()
+                return [_not_handed_out(at, offset, error)]
+            if batches:
+                self._heard_at = self._moved_at = time.monotonic()
+                return [received(record) for batch in batches.values() for record in batch]
+        return []
 
     async def _check(self, consumer: AIOKafkaConsumer) -> None:
         """After an empty poll: is the broker there, and is this client still part of it?"""

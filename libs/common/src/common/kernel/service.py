@@ -161,10 +161,6 @@ class Service(Generic[S, D]):
         consuming = asyncio.create_task(consumer.run(), name="consume")
         stopping = asyncio.create_task(stop.wait(), name="stop")
         await asyncio.wait({consuming, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not stop.is_set() and consumer.halted:
-            # Stay up, unready and visible: a restart would only park the next records.
-            log.error("consumer halted", reason=consumer.halted)
-            await stop.wait()
         kernel.health.state("stopping")
         consumer.stop()
         stopping.cancel()
