@@ -101,7 +101,7 @@ class TestKafkaLog(BlastRadiusContract):
     ) -> None:
         headers = cast("Any", [("event-type", self.of_ours(topic).encode()), ("note", None)])
         async with producing(log_url) as producer:
-            await producer.send_and_wait(topic.name, None, key=None, headers=headers)
+            await producer.send_and_wait(topic.name, None, key=b"k0", headers=headers)
         await log.publish(*works(topic, [1]))
         await until(lambda: worker.numbers == [1])
         await self.settled(log, topic)

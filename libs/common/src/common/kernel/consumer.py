@@ -133,6 +133,14 @@ class Consumer:
         idle = time.monotonic() - self._moved_at
         return f"no progress for {idle:.0f} s" if idle > STALL_SECONDS else None
 
+    def serving(self) -> bool:
+        """Whether it takes in what comes; a halt that just ends, or a log that is away, is told from outside."""
+        return self.halted is None
+
+    @property
+    def topics(self) -> list[str]:
+        return [topic.name for topic in self._topics]
+
     @property
     def stalled(self) -> bool:
         return self.halted is None and time.monotonic() - self._moved_at > STALL_SECONDS
