@@ -150,6 +150,7 @@ class BlastRadiusContract(LogContract):
         topic: Topic,
         worker: Worker,
         log_url: str,
+        *,
         strangers: list[Foreign],
         pass_for_ours: bool,
     ) -> None:

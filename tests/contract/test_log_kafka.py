@@ -124,7 +124,7 @@ class TestKafkaLog(BlastRadiusContract):
         self, log: Log, topic: Topic, worker: Worker, log_url: str
     ) -> None:
         """The client decodes names itself and hands out nothing of such a record."""
-        await log.publish(*works(topic, [1]))
+        await log.publish(*works(topic, range(20), keys=9))
         async with producing(log_url) as producer:
             for partition in range(topic.partitions):
                 batch = producer.create_batch()
@@ -133,8 +133,8 @@ class TestKafkaLog(BlastRadiusContract):
                 batch.close()
                 misname(batch)
                 await (await producer.send_batch(batch, topic.name, partition=partition))
-        await log.publish(*works(topic, [2]))
-        await until(lambda: worker.numbers == [1, 2])
+        await log.publish(*works(topic, range(20, 40), keys=9))
+        await until(lambda: sorted(worker.numbers) == list(range(40)))
         await self.settled(log, topic)
         assert unreadable(topic) == topic.partitions
 

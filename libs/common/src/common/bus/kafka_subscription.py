@@ -93,6 +93,8 @@ class KafkaSubscription(ConsumerRebalanceListener):
         self._rebalancing = True
         self._heard_at = 0.0
         self._moved_at = 0.0
+        # Behind the last record handed on of each partition, since it was assigned.
+        self._next: dict[TopicPartition, int] = {}
         # Since when commits have been failing without one success between; None while they work.
         self._refused_since: float | None = None
 
@@ -163,28 +165,44 @@ class KafkaSubscription(ConsumerRebalanceListener):
             return []
         except UNREADABLE:
             return await self._fetch_around(consumer)
+        return self._handed_on(batches)
+
+    def _handed_on(self, batches: "Mapping[TopicPartition, list[ConsumerRecord[bytes, bytes]]]") -> list[Received]:
         if batches:
             self._heard_at = self._moved_at = time.monotonic()
+        for at, batch in batches.items():
+            self._next[at] = batch[-1].offset + 1
         return [received(record) for batch in batches.values() for record in batch]
 
     async def _fetch_around(self, consumer: AIOKafkaConsumer) -> list[Received]:
         """One record where the client fails on a batch: the next before the one it cannot read, or that one.
 
         The client decodes the names of headers itself. Of a record whose names are no UTF-8 it hands out nothing, so
-        what is parked says where it lies.
+        what is parked says where it lies. When it fails over one partition, it has lost what it had from the others:
+        each is read again from behind what was handed on.
         """
+        for at in consumer.assignment():
+            consumer.seek(at, await self._resume_at(consumer, at))
         for at in consumer.assignment():
             try:
                 batches = await consumer.getmany(at, timeout_ms=2 * FETCH_WAIT_MS, max_records=1)
             except UNREADABLE as error:
                 offset = await consumer.position(at)
                 consumer.seek(at, offset + 1)
+                self._next[at] = offset + 1
                 self._heard_at = self._moved_at = time.monotonic()
                 return [_not_handed_out(at, offset, error)]
             if batches:
-                self._heard_at = self._moved_at = time.monotonic()
-                return [received(record) for batch in batches.values() for record in batch]
+                return self._handed_on(batches)
         return []
+
+    async def _resume_at(self, consumer: AIOKafkaConsumer, at: TopicPartition) -> int:
+        if at in self._next:
+            return self._next[at]
+        committed: int | None = await consumer.committed(at)
+        if committed is not None:
+            return committed
+        return int((await consumer.beginning_offsets([at]))[at])
 
     async def _check(self, consumer: AIOKafkaConsumer) -> None:
         """After an empty poll: is the broker there, and is this client still part of it?"""
@@ -255,6 +273,8 @@ class KafkaSubscription(ConsumerRebalanceListener):
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         self._rebalancing = True
         self._moved_at = time.monotonic()
+        for at in revoked:
+            self._next.pop(at, None)
         if revoked:
             # The client would swallow what fails in here; kept, it ends the next poll.
             handover = asyncio.ensure_future(self._revoked(frozenset(Partition(*at) for at in revoked)))
