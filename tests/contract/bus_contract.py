@@ -140,6 +140,7 @@ class LogContract:
         brake: Brake | None = None,
         concurrency: int = 1000,
         halt_seconds: float = 10.0,
+        hold_seconds: float = 300.0,
     ) -> AsyncIterator[Consumer]:
         """The kernel's consumer at work; leaving the context stops it and waits for its end."""
         consumer = Consumer(
@@ -153,6 +154,7 @@ class LogContract:
             brake=brake,
             concurrency=concurrency,
             halt_seconds=halt_seconds,
+            hold_seconds=hold_seconds,
         )
         running = asyncio.create_task(consumer.run())
         try:
@@ -380,6 +382,15 @@ class LogContract:
             await until(lambda: brake.open_scopes)
             await log.publish(work(topic, 100, "quiet"))
             await until(lambda: worker.numbers == [100])
+
+    async def test_what_a_brake_holds_gives_way_in_the_end(self, log: Log, live: LiveWriter, topic: Topic) -> None:
+        """Until then nothing behind it is committed, and the log has to keep it all."""
+        worker = Worker(poison=frozenset(range(6)))
+        async with self.consuming(log, live, topic, worker, brake=Brake(run=4), hold_seconds=0.3):
+            await log.publish(*works(topic, range(8)))
+            await self.settled(log, topic)
+        assert worker.numbers == [6, 7]
+        assert len(await log.read(topic.dead_letters, limit=100)) == 6
 
     async def test_a_halt_ends_by_itself(self, log: Log, live: LiveWriter, topic: Topic) -> None:
         await log.publish(*works(topic, range(3)))

@@ -34,6 +34,10 @@ COMMIT_SECONDS = 0.1
 BUG_TRIES = 5
 # How often a record that waits for its brake looks whether it may go on.
 HOLD_SECONDS = 0.25
+# How long a record waits for its brake at most, and how many records read behind it on its partition may be finished
+# meanwhile: until it is out of the way none of them is committed, and the log keeps them all.
+MAX_HOLD_SECONDS = 300.0
+MAX_BEHIND = 10_000
 # How long a service that says it is broken takes nothing in, before it tries the same record again.
 HALT_SECONDS = 10.0
 # Nothing came in or was finished for this long although work waits: wedged, not slow.
@@ -64,6 +68,7 @@ class Consumer:
         drain_seconds: float = 10.0,
         brake: Brake | None = None,
         halt_seconds: float = HALT_SECONDS,
+        hold_seconds: float = MAX_HOLD_SECONDS,
     ) -> None:
         self._log = log
         self._live = live
@@ -79,6 +84,7 @@ class Consumer:
         self._drain_seconds = drain_seconds
         self._brake = brake or Brake()
         self._halt_seconds = halt_seconds
+        self._hold_seconds = hold_seconds
         self._dead_letters = DeadLetters(log)
         self._progress: dict[Partition, Progress] = {}
         self._lanes: dict[tuple[Partition, str], deque[tuple[Received, Step]]] = {}
@@ -280,6 +286,7 @@ class Consumer:
         trace.enter(event.traceparent)
         scope = Scope(record.partition, str(getattr(event.payload, "org_id", "")))
         probing = False
+        patience_ends = time.monotonic() + self._hold_seconds
         while True:
             tried = await self._try(event, handler)
             if tried is None:
@@ -291,7 +298,7 @@ class Consumer:
                 return await self._fail_for_caller(record, handler, event, tried)
             if not spec.park:
                 return "dropped"
-            if not self._brake.is_open(scope) or not await self._hold(scope):
+            if not self._brake.is_open(scope) or not await self._hold(scope, patience_ends):
                 await self._dead_letters.park(record, handler.name, *tried)
                 self._brake.note(scope, parked=True)
                 return "parked"
@@ -350,9 +357,12 @@ class Consumer:
         await self._dead_letters.park(record, name, error, Failures(1, time.time()))
         return "parked"
 
-    async def _hold(self, scope: Scope) -> bool:
-        """Wait until the brake lets this record be tried again; False where others need its room meanwhile."""
-        while self._in_hand < self._concurrency:
+    async def _hold(self, scope: Scope, until: float) -> bool:
+        """Wait until the brake lets this record be tried again; False where it has to give way."""
+        while self._in_hand < self._concurrency and time.monotonic() < until:
+            progress = self._progress.get(scope.partition)
+            if progress is not None and progress.length > MAX_BEHIND:
+                return False
             await self._pause(HOLD_SECONDS)
             if self._brake.probe(scope):
                 return True

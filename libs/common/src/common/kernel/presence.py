@@ -8,11 +8,11 @@ nobody for it.
 import asyncio
 import contextlib
 import itertools
+import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, cast
 
-import orjson
 from redis.asyncio import Redis
 
 from common.bus.port import BusUnavailableError
@@ -42,9 +42,11 @@ async def announce(
     """Say every second, for good, that `name` (`service/instance`) takes in `topics`, and what it complains of."""
     for beat in itertools.count():
         said = {"beat": beat, "topics": sorted(topics), "serving": serving(), "complaints": complaints()}
+        # Some complaint may hold bytes that were no text.
+        value = json.dumps(said).encode()
         with contextlib.suppress(*UNAVAILABLE):
             async with redis.pipeline(transaction=False) as pipeline:
-                pipeline.hset(KEY, name, cast("Any", orjson.dumps(said)))
+                pipeline.hset(KEY, name, cast("Any", value))
                 pipeline.pexpire(KEY, KEY_MS)
                 await pipeline.execute()
         await asyncio.sleep(BEAT_SECONDS)
@@ -98,7 +100,7 @@ class Presence:
             seen.silent += 1
             return
         with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
-            said = orjson.loads(value)
+            said = json.loads(value)
             complaints = dict(said["complaints"])
             trouble = None if said["serving"] else "; ".join(complaints.values()) or "takes nothing in"
             self._seen[name] = _Seen(value, frozenset(said["topics"]), trouble, complaints)
