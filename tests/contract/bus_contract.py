@@ -20,7 +20,7 @@ from common.events.backoff import NEVER, Backoff
 from common.events.envelope import Event
 from common.events.record import Partition, Received, Record
 from common.events.spec import Topic
-from common.failures import Park, Retry
+from common.failures import Halt, Park, Retry
 from common.kernel.brake import Brake
 from common.kernel.consumer import Consumer
 from common.kernel.handlers import on
@@ -43,6 +43,11 @@ def works(topic: Topic, numbers: Sequence[int], *, keys: int = 1) -> list[Record
     """Records of work, their numbers dealt to the keys in turn."""
     requested = work_requested(topic)
     return [Event(requested, Work(key=f"k{number % keys}", number=number)).record() for number in numbers]
+
+
+def work(topic: Topic, number: int, org_id: str) -> Record:
+    """A record of one organisation's work."""
+    return Event(work_requested(topic), Work(key=org_id, number=number, org_id=org_id)).record()
 
 
 async def take(subscription: Subscription, count: int) -> list[Received]:
@@ -71,6 +76,7 @@ class Worker:
     held: dict[int, asyncio.Event] = field(default_factory=dict)
     poison: frozenset[int] = frozenset()
     flaky: frozenset[int] = frozenset()
+    broken: bool = False
     seconds: float = 0.0
 
     @property
@@ -82,6 +88,8 @@ async def on_work(event: Event[Work], worker: Worker) -> None:
     number = event.payload.number
     worker.started.append(number)
     worker.tries[number] += 1
+    if worker.broken:
+        raise Halt("the disk is gone")
     if number in worker.poison:
         raise Park("cannot be done")
     if number in worker.flaky:
@@ -130,6 +138,9 @@ class LogContract:
         retry: Backoff = NEVER,
         drain_seconds: float = 10.0,
         brake: Brake | None = None,
+        concurrency: int = 1000,
+        halt_seconds: float = 10.0,
+        hold_seconds: float = 300.0,
     ) -> AsyncIterator[Consumer]:
         """The kernel's consumer at work; leaving the context stops it and waits for its end."""
         consumer = Consumer(
@@ -141,6 +152,9 @@ class LogContract:
             deps=worker,
             drain_seconds=drain_seconds,
             brake=brake,
+            concurrency=concurrency,
+            halt_seconds=halt_seconds,
+            hold_seconds=hold_seconds,
         )
         running = asyncio.create_task(consumer.run())
         try:
@@ -332,14 +346,62 @@ class LogContract:
     async def test_the_brake_keeps_a_topic_from_being_moved_aside(
         self, log: Log, live: LiveWriter, topic: Topic
     ) -> None:
-        """All of one key, so that they fail one after the other."""
+        """All of one key, so that they fail one after the other; once the cause is gone all are handled."""
         await log.publish(*works(topic, range(12)))
         worker = Worker(poison=frozenset(range(12)))
-        async with self.consuming(log, live, topic, worker, brake=Brake(run=4)) as consumer:
-            await until(lambda: consumer.halted)
-        assert consumer.complaint() is not None
-        assert len(await log.read(topic.dead_letters, limit=100)) == 4
-        assert await self.lag(log, topic) == 8
+        brake = Brake(run=4, open_seconds=0.5)
+        async with self.consuming(log, live, topic, worker, brake=brake):
+            await until(lambda: brake.open_scopes and worker.tries[4] > 1)
+            assert len(await log.read(topic.dead_letters, limit=100)) == 4
+            assert await self.lag(log, topic) == 8
+            assert worker.started[-1] == 4, "one probe at a time"
+            worker.poison = frozenset()
+            await self.settled(log, topic)
+        assert worker.numbers == list(range(4, 12))
+        assert brake.open_scopes == 0
+
+    async def test_the_brake_of_one_organisation_holds_up_no_other(
+        self, log: Log, live: LiveWriter, topic: Topic
+    ) -> None:
+        worker = Worker(poison=frozenset(range(100)))
+        brake = Brake(run=4)
+        async with self.consuming(log, live, topic, worker, brake=brake) as consumer:
+            await log.publish(*(work(topic, number, "acme") for number in range(40)))
+            await until(lambda: brake.open_scopes)
+            await log.publish(*(work(topic, number, "quiet") for number in range(100, 140)))
+            await until(lambda: worker.numbers == list(range(100, 140)))
+            assert (consumer.halted, consumer.complaint()) == (None, None)
+
+    async def test_what_a_brake_holds_gives_way_when_the_consumer_is_full(
+        self, log: Log, live: LiveWriter, topic: Topic
+    ) -> None:
+        worker = Worker(poison=frozenset(range(100)))
+        brake = Brake(run=4)
+        async with self.consuming(log, live, topic, worker, brake=brake, concurrency=10):
+            await log.publish(*(work(topic, number, "acme") for number in range(40)))
+            await until(lambda: brake.open_scopes)
+            await log.publish(work(topic, 100, "quiet"))
+            await until(lambda: worker.numbers == [100])
+
+    async def test_what_a_brake_holds_gives_way_in_the_end(self, log: Log, live: LiveWriter, topic: Topic) -> None:
+        """Until then nothing behind it is committed, and the log has to keep it all."""
+        worker = Worker(poison=frozenset(range(6)))
+        async with self.consuming(log, live, topic, worker, brake=Brake(run=4), hold_seconds=0.3):
+            await log.publish(*works(topic, range(8)))
+            await self.settled(log, topic)
+        assert worker.numbers == [6, 7]
+        assert len(await log.read(topic.dead_letters, limit=100)) == 6
+
+    async def test_a_halt_ends_by_itself(self, log: Log, live: LiveWriter, topic: Topic) -> None:
+        await log.publish(*works(topic, range(3)))
+        worker = Worker(broken=True)
+        async with self.consuming(log, live, topic, worker, halt_seconds=0.2) as consumer:
+            await until(lambda: consumer.complaint() == "halted: the disk is gone")
+            await until(lambda: worker.tries[0] > 1)
+            worker.broken = False
+            await self.settled(log, topic)
+            assert consumer.complaint() is None
+        assert worker.numbers == [0, 1, 2]
 
     async def test_a_parked_record_is_handled_when_it_is_replayed(
         self, log: Log, live: LiveWriter, topic: Topic

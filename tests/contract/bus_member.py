@@ -30,6 +30,7 @@ class Work(Payload):
 
     key: str
     number: int
+    org_id: str = ""
 
 
 def work_requested(topic: Topic, retry: Backoff = NEVER) -> EventSpec[Work]:

@@ -8,17 +8,20 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.record.util import calc_crc32c as crc32c
 
 from common.bus.kafka import KafkaLog
 from common.bus.live.writer import LiveWriter
-from common.bus.port import BusUnavailableError, Log, Subscription, TopicMismatchError
+from common.bus.port import MAX_RECORD_BYTES, BusUnavailableError, Log, Subscription, TopicMismatchError
 from common.events.record import Partition, Received
 from common.events.spec import Topic
 from deploy.kafka.broker import Broker
+from tests.contract.blast_radius_contract import BlastRadiusContract, Foreign, unreadable
 from tests.contract.bus_contract import (
-    LogContract,
     Worker,
     a_process,
     finished_work,
@@ -29,6 +32,9 @@ from tests.contract.bus_contract import (
     works,
 )
 from tests.contract.bus_member import Member
+
+# Of a record batch: what follows it is what it sums up.
+CHECKSUM = slice(17, 21)
 
 pytestmark = pytest.mark.kafka
 
@@ -42,6 +48,29 @@ async def connected(address: str) -> AsyncIterator[KafkaLog]:
         await log.close()
 
 
+@asynccontextmanager
+async def producing(url: str) -> AsyncIterator[AIOKafkaProducer]:
+    """Somebody else's producer."""
+    producer = AIOKafkaProducer(bootstrap_servers=url.removeprefix("kafka://"), max_request_size=MAX_RECORD_BYTES)
+    await producer.start()
+    try:
+        yield producer
+    finally:
+        await producer.stop()
+
+
+def misname(batch: Any) -> None:
+    """Have the name `zz` of the batch's header written as bytes that are no text, with the checksum to match."""
+    build = batch._build
+
+    def misnamed() -> bytearray:
+        buffer: bytearray = bytearray(build().replace(b"zz", b"\xff\xfe"))
+        buffer[CHECKSUM] = crc32c(buffer[CHECKSUM.stop :]).to_bytes(4, "big")
+        return buffer
+
+    batch._build = misnamed
+
+
 def a_topic(partitions: int = 3) -> Topic:
     return Topic(f"contract-{uuid.uuid4().hex}", partitions=partitions)
 
@@ -53,7 +82,7 @@ class Handed(list[Partition]):
         self.extend(partitions)
 
 
-class TestKafkaLog(LogContract):
+class TestKafkaLog(BlastRadiusContract):
     @pytest.fixture
     def log_url(self, kafka_url: str) -> str:
         return kafka_url
@@ -61,6 +90,53 @@ class TestKafkaLog(LogContract):
     @pytest.fixture
     def address(self, kafka_url: str) -> str:
         return kafka_url.removeprefix("kafka://")
+
+    async def write(self, address: str, topic: Topic, *strangers: Foreign) -> None:
+        async with producing(address) as producer:
+            for one in strangers:
+                await producer.send_and_wait(topic.name, one.value, key=one.key, headers=list(one.headers.items()))
+
+    async def test_a_header_without_a_value_is_parked(
+        self, log: Log, topic: Topic, worker: Worker, log_url: str
+    ) -> None:
+        headers = cast("Any", [("event-type", self.of_ours(topic).encode()), ("note", None)])
+        async with producing(log_url) as producer:
+            await producer.send_and_wait(topic.name, None, key=b"k0", headers=headers)
+        await log.publish(*works(topic, [1]))
+        await until(lambda: worker.numbers == [1])
+        await self.settled(log, topic)
+        [letter] = await log.read(topic.dead_letters, limit=10)
+        assert letter.headers["dlq-error"] == "UnreadableError"
+
+    async def test_a_record_that_leaves_no_room_for_its_passport_is_parked_cut(
+        self, log: Log, topic: Topic, worker: Worker, log_url: str
+    ) -> None:
+        full = Foreign(value=b"\xff" * (MAX_RECORD_BYTES - 1024), headers={"event-type": self.of_ours(topic).encode()})
+        await self.write(log_url, topic, full)
+        await log.publish(*works(topic, [1]))
+        await until(lambda: worker.numbers == [1])
+        await self.settled(log, topic)
+        [letter] = await log.read(topic.dead_letters, limit=10)
+        assert letter.headers["dlq-cut-from-bytes"] == str(len(full.value))
+        assert full.value.startswith(letter.value)
+
+    async def test_a_name_of_a_header_that_is_no_text_is_parked_by_its_place(
+        self, log: Log, topic: Topic, worker: Worker, log_url: str
+    ) -> None:
+        """The client decodes names itself and hands out nothing of such a record."""
+        await log.publish(*works(topic, range(20), keys=9))
+        async with producing(log_url) as producer:
+            for partition in range(topic.partitions):
+                batch = producer.create_batch()
+                headers = [(cast("Any", "zz"), b"1")]
+                batch.append(key=b"k0", value=b"{}", timestamp=None, headers=headers)
+                batch.close()
+                misname(batch)
+                await (await producer.send_batch(batch, topic.name, partition=partition))
+        await log.publish(*works(topic, range(20, 40), keys=9))
+        await until(lambda: sorted(worker.numbers) == list(range(40)))
+        await self.settled(log, topic)
+        assert unreadable(topic) == topic.partitions
 
     # -- topics -------------------------------------------------------------------------------------------
 

@@ -1,23 +1,76 @@
 """The embedded log keeps the log's promises, and those that come with trimming and a single holder."""
 
+import json
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import pytest
 
 from common.bus.live.writer import LiveWriter
 from common.bus.port import BusUnavailableError, Log
-from common.bus.valkey import ValkeyLog
+from common.bus.valkey import KEY_PREFIX, ValkeyLog
+from common.events.record import text
 from common.events.spec import Topic
 from common.storage.redis import open_redis
 from sonant_cli.engines import valkey
-from tests.contract.bus_contract import LogContract, Worker, nothing_to_hand_over, take, until, works
+from tests.contract.blast_radius_contract import BlastRadiusContract, Foreign, kept, unreadable
+from tests.contract.bus_contract import Worker, nothing_to_hand_over, take, until, works
 from tests.support.engines import running
 
 
-class TestValkeyLog(LogContract):
+async def append(url: str, topic: Topic, *entries: dict[bytes, bytes]) -> None:
+    """Entries as anybody may write them."""
+    async with open_redis(url) as redis:
+        for fields in entries:
+            await redis.xadd(KEY_PREFIX + topic.name, cast("Any", fields))
+
+
+def as_fields(one: Foreign) -> dict[bytes, bytes]:
+    """The shape of our entries, with bytes that are no text escaped as no encoder of ours would."""
+    headers = {name: text(content) for name, content in one.headers.items()}
+    return {b"k": one.key, b"v": one.value, b"h": json.dumps(headers).encode()}
+
+
+class TestValkeyLog(BlastRadiusContract):
     @pytest.fixture
     def log_url(self, valkey_url: str) -> str:
         return valkey_url
+
+    async def write(self, address: str, topic: Topic, *strangers: Foreign) -> None:
+        await append(address, topic, *map(as_fields, strangers))
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {b"k": b"k0", b"v": b"{}"},
+            {b"h": b"{}"},
+            {b"k": b"\xff", b"v": b"v\xff", b"h": b"no json \xff"},
+            {b"k": b"k0", b"v": b"v", b"h": b"[1, 2]"},
+            {b"k": b"k0", b"v": b"v", b"h": b'{"event-type": ["a"]}'},
+            {b"k": b"k0", b"v": b"v", b"h": b'{"event-type": "\\ud800"}'},
+            {b"k": b"k0", b"v": b"v", b"h": b"[" * 100_000},
+            {b"\xff\xfe": b"\x00", b"": b"nothing"},
+        ],
+        ids=["no headers", "no key", "no text", "a list", "no texts", "a lone surrogate", "deep", "none of ours"],
+    )
+    async def test_an_entry_of_another_shape_is_parked_byte_by_byte(
+        self, log: Log, topic: Topic, worker: Worker, log_url: str, fields: dict[bytes, bytes]
+    ) -> None:
+        await append(log_url, topic, fields)
+        await log.publish(*works(topic, [1]))
+        await until(lambda: worker.numbers == [1])
+        await self.settled(log, topic)
+        [letter] = await log.read(topic.dead_letters, limit=10)
+        assert kept(letter, *(part for part in fields.values() if part != b"{}"))
+        assert (letter.headers["dlq-topic"], unreadable(topic)) == (topic.name, 1)
+
+    async def test_the_order_of_an_entrys_fields_does_not_matter(
+        self, log: Log, topic: Topic, worker: Worker, log_url: str
+    ) -> None:
+        [record] = works(topic, [3])
+        headers = json.dumps(dict(record.headers)).encode()
+        await append(log_url, topic, {b"h": headers, b"more": b"\xff", b"v": record.value, b"k": record.key.encode()})
+        await until(lambda: worker.numbers == [3])
 
     async def test_retention_never_drops_what_a_group_has_not_acknowledged(self, log: Log, topic: Topic) -> None:
         assert isinstance(log, ValkeyLog)

@@ -1,5 +1,6 @@
 """What the commands print."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,14 @@ def test_a_dead_letter_is_told_by_its_passport() -> None:
 
 def test_a_dead_letter_without_a_passport_is_shown_all_the_same() -> None:
     assert "0 tries from 1970-01-01 00:01:00Z" in describe(read_letter(parked()))
+
+
+def test_a_dead_letter_of_bytes_that_are_no_text_is_shown_and_never_replayed() -> None:
+    letter = parked(event_type="\udcff", dlq_attempts="many", dlq_first_failure="1e300", dlq_error="UnreadableError")
+    lines = describe(read_letter(replace(letter, key="\udcc3(", fault="its key is not UTF-8"))).splitlines()
+    assert lines[0].encode() == b"     key  ("
+    assert "0 tries from" in lines[2]
+    assert choose([letter], None) == []
 
 
 def test_a_dead_letter_topic_goes_by_its_own_name_or_its_parent() -> None:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from common.events import trace
 from common.events.backoff import NEVER, Backoff
-from common.kernel.brake import Brake
+from common.events.record import Partition
+from common.kernel.brake import Brake, Scope
 from common.kernel.logs import redact
 from common.kernel.progress import Progress
 from common.kernel.tasks import end
@@ -43,27 +44,62 @@ def test_the_committable_offset_never_passes_unfinished_work(order: list[int]) -
     assert progress.in_flight == 0
 
 
+ACME = Scope(Partition("t", 0), "acme")
+
+
 def test_the_brake_trips_on_a_run() -> None:
     brake = Brake(run=3)
     for parked in (True, True, False, True, True):
-        brake.note(parked=parked)
-    assert not brake.tripped
-    brake.note(parked=True)
-    assert brake.tripped
+        brake.note(ACME, parked=parked)
+    assert not brake.is_open(ACME)
+    brake.note(ACME, parked=True)
+    assert brake.is_open(ACME)
 
 
 def test_the_brake_trips_on_a_share() -> None:
     brake = Brake(run=100, share=0.5, window=10)
     for parked in (True, True, False) * 4:
-        brake.note(parked=parked)
-    assert brake.tripped
+        brake.note(ACME, parked=parked)
+    assert brake.is_open(ACME)
 
 
 def test_the_brake_lets_stray_failures_pass() -> None:
     brake = Brake()
     for number in range(1000):
-        brake.note(parked=number % 10 == 0)
-    assert not brake.tripped
+        brake.note(ACME, parked=number % 10 == 0)
+    assert not brake.is_open(ACME)
+
+
+def test_the_brake_counts_by_partition_and_organisation() -> None:
+    brake = Brake(run=3)
+    for _ in range(3):
+        brake.note(ACME, parked=True)
+    others = [ACME._replace(org_id="other"), ACME._replace(partition=Partition("t", 1)), ACME._replace(org_id="")]
+    assert [brake.is_open(scope) for scope in (ACME, *others)] == [True, False, False, False]
+    assert brake.open_scopes == 1
+
+
+def test_an_open_brake_lets_one_record_through_at_a_time_and_closes_when_it_works() -> None:
+    now = 0.0
+    brake = Brake(run=3, open_seconds=30, now=lambda: now)
+    for _ in range(3):
+        brake.note(ACME, parked=True)
+    assert not brake.probe(ACME)
+    now = 30.0
+    assert [brake.probe(ACME) for _ in range(3)] == [True, False, False]
+    now = 60.0
+    assert brake.probe(ACME)
+    brake.close(ACME)
+    assert not brake.is_open(ACME)
+    assert brake.probe(ACME)
+
+
+def test_the_brake_remembers_a_bounded_number_of_scopes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.kernel.brake.MAX_SCOPES", 10)
+    brake = Brake(run=1)
+    for number in range(100):
+        brake.note(ACME._replace(org_id=str(number)), parked=True)
+    assert brake.open_scopes == 10
 
 
 def test_logs_carry_no_secrets() -> None:

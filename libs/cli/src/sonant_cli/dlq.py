@@ -1,6 +1,7 @@
 """`sonant dlq`: the dead letters, counted, shown and published anew."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -125,13 +126,20 @@ async def _read_all(log: "Log", topic: "Topic") -> "Sequence[Received]":
 def choose(letters: "Sequence[Received]", event_ids: Sequence[str] | None) -> "Sequence[Received]":
     """The last record of each wanted event (one that failed again was parked again), or of every event.
 
+    What could not be read is left out.
+
     Raises:
         CliError: an id is not among the dead letters.
     """
-    latest = {letter.headers.get("event-id", letter.offset): letter for letter in letters}
+    latest = {letter.headers.get("event-id", letter.offset): letter for letter in letters if _is_whole(letter)}
     if missing := [event_id for event_id in event_ids or () if event_id not in latest]:
         raise CliError(f"not among the dead letters: {', '.join(missing)}")
     return [latest[event_id] for event_id in event_ids or latest]
+
+
+def _is_whole(letter: "Received") -> bool:
+    """Whether replaying can help: bytes that could not be read stay so, and a record that was cut is another one."""
+    return letter.headers.get("dlq-error") != "UnreadableError" and "dlq-cut-from-bytes" not in letter.headers
 
 
 def as_first_published(letter: "Received") -> "Record":
@@ -173,9 +181,9 @@ def read_letter(record: "Received") -> Letter:
         handler=passport.get("dlq-handler", ""),
         error=passport.get("dlq-error", ""),
         message=passport.get("dlq-message", ""),
-        attempts=int(passport.get("dlq-attempts", 0)),
-        first_failure=float(passport.get("dlq-first-failure", record.timestamp)),
-        last_failure=float(passport.get("dlq-last-failure", record.timestamp)),
+        attempts=int(_number(passport.get("dlq-attempts"), 0)),
+        first_failure=_number(passport.get("dlq-first-failure"), record.timestamp),
+        last_failure=_number(passport.get("dlq-last-failure"), record.timestamp),
         value=record.value.decode(errors="replace"),
     )
 
@@ -198,5 +206,17 @@ def _harmless(line: str) -> str:
     return "".join(character if character.isprintable() else " " for character in line)
 
 
+def _number(given: str | None, otherwise: float) -> float:
+    """A header as a number; `otherwise` where it is none, since anybody may write to a topic."""
+    try:
+        number = otherwise if given is None else float(given)
+    except ValueError:
+        return otherwise
+    return number if math.isfinite(number) else otherwise
+
+
 def _moment(value: float) -> str:
-    return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    try:
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return f"{value:.0f} s"

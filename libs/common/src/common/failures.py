@@ -26,7 +26,7 @@ class Park(Exception):
 
 
 class Halt(Exception):
-    """I am broken: stop consuming before more harm is done."""
+    """I am broken: take nothing in for a while, before more harm is done, and try this record again."""
 
 
 @dataclass(eq=False)

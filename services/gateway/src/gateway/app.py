@@ -14,6 +14,7 @@ from common.bus.request_reply import Requester
 from common.clients.resources.client import open_resource_client
 from common.events.chat import ANSWER_ABANDONED, SESSION_INTERRUPT
 from common.events.keys import KEY_CHANGED, KeyChanged
+from common.kernel.presence import Presence
 from common.kernel.service import Kernel, Service
 from common.storage.postgres import open_postgres
 from common.storage.resp import open_resp
@@ -68,7 +69,10 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
             on_signal(ANSWER_ABANDONED, opened.on_abandoned),
         ]
         async with kernel.read_live(f"gateway:{settings.instance}", signals) as reader:
-            requester = Requester(kernel.log, reader)
+            presence = Presence(kernel.redis)
+            kernel.tasks.spawn(presence.run(), "watch-presence")
+            kernel.health.tell("services", presence.details)
+            requester = Requester(kernel.log, reader, presence.require)
             if settings.admin_key_file is not None:
                 await ensure_admin(store, settings.admin_key_file)
             limits = Limits(RedisLimits(counting))
@@ -85,6 +89,7 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                     request_reply=RequestReply(requester, idempotency),
                     idempotency=idempotency,
                     limits=limits,
+                    presence=presence,
                     keys=keys,
                     streams=streams,
                     settlement=settlement,

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from common.bus.port import Log
 from common.clients.resources.client import ResourceClient
+from common.kernel.presence import Presence
 from common.kernel.tasks import Tasks
 from gateway.chat.model_list import KnownModels
 from gateway.chat.streams import Streams
@@ -28,6 +29,7 @@ class Deps:
     request_reply: RequestReply
     idempotency: Idempotency
     limits: Limits
+    presence: Presence
     keys: Keys
     streams: Streams
     settlement: UsageSettlement

@@ -8,7 +8,7 @@ from aiokafka.errors import MessageSizeTooLargeError
 
 from common.bus.kafka_client import FAILURES, abandon
 from common.bus.port import MAX_RECORD_BYTES, PUBLISH_TIMEOUT, BusUnavailableError, RecordTooLargeError, check_sizes
-from common.events.record import Record
+from common.events.record import Record, raw
 
 # What gathers for a partition while a request is under way. Publishers that find it full wait in a crowd that is
 # woken as one, so it holds more than a crowd brings.
@@ -81,10 +81,8 @@ async def _append(producer: AIOKafkaProducer, records: Sequence[Record]) -> None
     acknowledged: list[asyncio.Future[object]] = []
     try:
         for record in records:
-            headers = [(name, text.encode()) for name, text in record.headers.items()]
-            acknowledged.append(
-                await producer.send(record.topic, record.value, key=record.key.encode(), headers=headers)
-            )
+            headers = [(name, raw(text)) for name, text in record.headers.items()]
+            acknowledged.append(await producer.send(record.topic, record.value, key=raw(record.key), headers=headers))
         await asyncio.gather(*acknowledged)
     finally:
         for future in acknowledged:

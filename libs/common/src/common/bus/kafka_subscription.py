@@ -5,12 +5,12 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
-from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.errors import CommitFailedError, CorruptRecordException, IllegalStateError
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from common.bus.kafka_client import ANSWER_SECONDS, FAILURES, leave_group, stop
 from common.bus.port import BusUnavailableError, Revoked
-from common.events.record import Partition, Received
+from common.events.record import Partition, Received, text
 
 # How often a quiet subscription asks whether the broker is still there.
 PING_SECONDS = 1.0
@@ -23,17 +23,43 @@ FETCH_WAIT_MS = 50
 # Liveness is judged by progress elsewhere; a full consumer that waits for its handlers must not lose its partitions.
 NO_POLL_LIMIT_MS = 24 * 3600 * 1000
 
+# What the client raises over a record that it cannot decode.
+UNREADABLE = (UnicodeDecodeError, CorruptRecordException)
+
 
 def received(record: "ConsumerRecord[bytes, bytes]") -> Received:
-    """A record of the client as the port knows it."""
+    """A record of the client as the port knows it, whatever bytes it has."""
+    try:
+        fault = None
+        key = (record.key or b"").decode()
+        headers = {name: value.decode() for name, value in record.headers}
+    except (UnicodeDecodeError, AttributeError):
+        # A header may also be without any value.
+        fault = "its key or a header is not UTF-8"
+        key = text(record.key or b"")
+        headers = {name: text(value or b"") for name, value in record.headers}
     return Received(
         topic=record.topic,
-        key=(record.key or b"").decode(),
+        key=key,
         value=record.value or b"",
-        headers={name: text.decode() for name, text in record.headers},
+        headers=headers,
         partition=Partition(record.topic, record.partition),
         offset=str(record.offset),
         timestamp=record.timestamp / 1000,
+        fault=fault,
+    )
+
+
+def _not_handed_out(at: TopicPartition, offset: int, error: Exception) -> Received:
+    return Received(
+        topic=at.topic,
+        key="",
+        value=b"",
+        headers={},
+        partition=Partition(*at),
+        offset=str(offset),
+        timestamp=time.time(),
+        fault=f"the Kafka client cannot read it: {error!r}",
     )
 
 
@@ -67,6 +93,8 @@ class KafkaSubscription(ConsumerRebalanceListener):
         self._rebalancing = True
         self._heard_at = 0.0
         self._moved_at = 0.0
+        # Behind the last record handed on of each partition, since it was assigned.
+        self._next: dict[TopicPartition, int] = {}
         # Since when commits have been failing without one success between; None while they work.
         self._refused_since: float | None = None
 
@@ -135,9 +163,46 @@ class KafkaSubscription(ConsumerRebalanceListener):
                 batches = await consumer.getmany(timeout_ms=int(timeout * 1000), max_records=max_records)
         except TimeoutError:
             return []
+        except UNREADABLE:
+            return await self._fetch_around(consumer)
+        return self._handed_on(batches)
+
+    def _handed_on(self, batches: "Mapping[TopicPartition, list[ConsumerRecord[bytes, bytes]]]") -> list[Received]:
         if batches:
             self._heard_at = self._moved_at = time.monotonic()
+        for at, batch in batches.items():
+            self._next[at] = batch[-1].offset + 1
         return [received(record) for batch in batches.values() for record in batch]
+
+    async def _fetch_around(self, consumer: AIOKafkaConsumer) -> list[Received]:
+        """One record where the client fails on a batch: the next before the one it cannot read, or that one.
+
+        The client decodes the names of headers itself. Of a record whose names are no UTF-8 it hands out nothing, so
+        what is parked says where it lies. When it fails over one partition, it has lost what it had from the others:
+        each is read again from behind what was handed on.
+        """
+        for at in consumer.assignment():
+            consumer.seek(at, await self._resume_at(consumer, at))
+        for at in consumer.assignment():
+            try:
+                batches = await consumer.getmany(at, timeout_ms=2 * FETCH_WAIT_MS, max_records=1)
+            except UNREADABLE as error:
+                offset = await consumer.position(at)
+                consumer.seek(at, offset + 1)
+                self._next[at] = offset + 1
+                self._heard_at = self._moved_at = time.monotonic()
+                return [_not_handed_out(at, offset, error)]
+            if batches:
+                return self._handed_on(batches)
+        return []
+
+    async def _resume_at(self, consumer: AIOKafkaConsumer, at: TopicPartition) -> int:
+        if at in self._next:
+            return self._next[at]
+        committed: int | None = await consumer.committed(at)
+        if committed is not None:
+            return committed
+        return int((await consumer.beginning_offsets([at]))[at])
 
     async def _check(self, consumer: AIOKafkaConsumer) -> None:
         """After an empty poll: is the broker there, and is this client still part of it?"""
@@ -208,6 +273,8 @@ class KafkaSubscription(ConsumerRebalanceListener):
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         self._rebalancing = True
         self._moved_at = time.monotonic()
+        for at in revoked:
+            self._next.pop(at, None)
         if revoked:
             # The client would swallow what fails in here; kept, it ends the next poll.
             handover = asyncio.ensure_future(self._revoked(frozenset(Partition(*at) for at in revoked)))

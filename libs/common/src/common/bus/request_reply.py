@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -14,16 +14,18 @@ from common.bus.port import Log
 from common.events.envelope import Event
 from common.events.reply import Reply
 from common.events.reply import content as content_of
-from common.events.spec import P, R, RequestSpec
+from common.events.spec import P, R, RequestSpec, Topic
 from common.failures import Refused
 
 
 class Requester:
     """Sends commands and queries to the services behind the log. Its mailbox is open before a request is published."""
 
-    def __init__(self, log: Log, reader: LiveReader) -> None:
+    def __init__(self, log: Log, reader: LiveReader, require: Callable[[Topic], None] = lambda topic: None) -> None:
+        """`require` raises BusUnavailableError where nobody would take a request on the topic in."""
         self._log = log
         self._reader = reader
+        self._require = require
 
     async def ask(
         self, spec: RequestSpec[P, R], payload: P, *, timeout: float, event_id: str | None = None
@@ -33,6 +35,7 @@ class Requester:
         `event_id` is that of the first try where this repeats a command: it takes effect once.
         Raises Refused as the service did, TimeoutError, and BusUnavailableError when it could not be published.
         """
+        self._require(spec.topic)
         request_id = f"ask-{uuid.uuid4().hex}"
         event: Event[Any] = Event(
             spec,

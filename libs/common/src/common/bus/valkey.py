@@ -6,6 +6,7 @@ restarts under its old name takes its lease back at once.
 """
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -17,7 +18,7 @@ from redis.asyncio import Redis
 
 from common.bus.batching import Batcher
 from common.bus.port import PUBLISH_TIMEOUT, BusUnavailableError, Revoked, Subscription, TopicStatus, check_sizes
-from common.events.record import Partition, Received, Record
+from common.events.record import Partition, Received, Record, raw, text
 from common.events.spec import Topic
 from common.storage.redis import NO_EVICTION, UNAVAILABLE, eviction_policy
 from common.storage.resp import Command, Resp
@@ -25,6 +26,10 @@ from common.storage.resp import Command, Resp
 log = structlog.get_logger(__name__)
 
 KEY_PREFIX = "sonant:log:"
+# Of an entry: key, value, and headers as a JSON object of texts.
+FIELDS = (b"k", b"v", b"h")
+# What somebody else's entry holds beside them, as it is kept in the headers of its dead letter.
+ENTRY_HEADER = "entry-"
 # A standby takes over after this long without a sign of the holder.
 LEASE_MS = 5_000
 LEASE_RENEW_SECONDS = 1.0
@@ -97,17 +102,74 @@ def _lease(topic: str, group: str) -> str:
     return f"{KEY_PREFIX}{topic}:lease:{group}"
 
 
-def _received(topic: str, entry_id: bytes, key: bytes, value: bytes, headers: bytes) -> Received:
+def _received(topic: str, entry_id: bytes, fields: Sequence[bytes]) -> Received:
+    """An entry as the port knows it, whatever fields it has."""
+    try:
+        # As they were appended; anything else is sorted out one by one.
+        k, key, v, value, h, headers = fields
+        fault = None
+        text_key, texts = key.decode(), orjson.loads(headers)
+        if (k, v, h) != FIELDS:
+            raise ValueError
+        _only_texts(texts)
+    except (ValueError, TypeError, AttributeError):
+        text_key, value, texts, fault = _sorted_out(dict(zip(fields[::2], fields[1::2], strict=True)))
     offset = entry_id.decode()
     return Received(
         topic=topic,
-        key=key.decode(),
+        key=text_key,
         value=value,
-        headers=orjson.loads(headers),
+        headers=texts,
         partition=Partition(topic, 0),
         offset=offset,
         timestamp=int(offset.partition("-")[0]) / 1000,
+        fault=fault,
     )
+
+
+def _only_texts(headers: dict[str, str]) -> None:
+    """Raise TypeError or AttributeError unless every header is a text; joining them is the fastest way to know."""
+    "".join(headers.values())
+
+
+def _sorted_out(fields: dict[bytes, bytes]) -> tuple[str, bytes, dict[str, str], str | None]:
+    """Key, value, headers and fault of an entry that looks otherwise; no byte of it gets lost."""
+    missing = [name.decode() for name in FIELDS if name not in fields]
+    key, value, written = (fields.pop(name, b"") for name in FIELDS)
+    faults = [f"the field {name} is missing" for name in missing]
+    headers = _read_headers(written)
+    if headers is None:
+        headers = {f"{ENTRY_HEADER}h": text(written)} if written else {}
+        faults += ["its headers are no JSON object of texts"] if written else []
+    elif not all(map(_is_utf_8, (text(key), *headers, *headers.values()))):
+        faults.append("its key or a header is not UTF-8")
+    # Fields that we do not know are no fault, as unknown headers are none, but a dead letter keeps them.
+    headers |= {f"{ENTRY_HEADER}{text(name)}": text(content) for name, content in fields.items()}
+    return text(key), value, headers, "; ".join(faults) or None
+
+
+def _read_headers(written: bytes) -> dict[str, str] | None:
+    """Headers as `_written` writes them, None where they are anything else."""
+    try:
+        headers: dict[str, str] = json.loads(written)
+        _only_texts(headers)
+        for part in (*headers, *headers.values()):
+            raw(part)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return None
+    return headers
+
+
+def _is_utf_8(read: str) -> bool:
+    return read.encode(errors="replace") == raw(read)
+
+
+def _written(headers: Mapping[str, str]) -> bytes:
+    """Headers as JSON; bytes that are no UTF-8 (of a record that is parked) as escaped lone surrogates."""
+    try:
+        return orjson.dumps(dict(headers))
+    except TypeError:
+        return json.dumps(dict(headers)).encode()
 
 
 class ValkeyLog:
@@ -140,11 +202,11 @@ class ValkeyLog:
                 _stream(record.topic),
                 "*",
                 "k",
-                record.key,
+                raw(record.key),
                 "v",
                 record.value,
                 "h",
-                orjson.dumps(dict(record.headers)),
+                _written(record.headers),
             )
             for record in batch
         ]
@@ -219,7 +281,8 @@ class ValkeyLog:
         start = f"({after[0]}" if after and 0 in after else "-"
         entries = await cast("Any", self._redis.xrange(_stream(topic.name), min=start, count=limit))
         return [
-            _received(topic.name, entry_id, fields[b"k"], fields[b"v"], fields[b"h"]) for entry_id, fields in entries
+            _received(topic.name, entry_id, [part for field in fields.items() for part in field])
+            for entry_id, fields in entries
         ]
 
 
@@ -256,8 +319,7 @@ class _ValkeySubscription:
         records = []
         for stream, entries in found:
             topic = stream.decode().removeprefix(KEY_PREFIX)
-            # Fields stand in the order they were appended in: k, key, v, value, h, headers.
-            records += [_received(topic, entry_id, f[1], f[3], f[5]) for entry_id, f in entries]
+            records += [_received(topic, entry_id, fields) for entry_id, fields in entries]
             self._read_up_to[topic] = records[-1].offset
         return records
 

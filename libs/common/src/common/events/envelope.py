@@ -1,5 +1,6 @@
 """The envelope: what every record carries beside its payload, as headers on the log."""
 
+import math
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -8,6 +9,9 @@ from typing import Any, Generic
 from common.events import trace
 from common.events.record import Received, Record
 from common.events.spec import EventSpec, P
+
+# A frame of the reply has one byte for the length of it in UTF-8, where a character takes up to four.
+MAX_REQUEST_ID_CHARS = 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +50,37 @@ class Event(Generic[P]):
         )
 
 
+class UnreadableError(ValueError):
+    """Bytes on the log that are no record as we write them."""
+
+
 def open_event(record: Received, spec: EventSpec[Any]) -> Event[Any]:
-    """Read a record back; raises `pydantic.ValidationError` on a payload that does not fit its schema."""
+    """Read a record back.
+
+    Raises:
+        ValueError: it is no record as we write them, or its payload does not fit its schema.
+        KeyError: it has no event id.
+    """
+    if record.fault is not None:
+        raise UnreadableError(record.fault)
     headers = record.headers
-    deadline = headers.get("deadline")
+    deadline, request_id = headers.get("deadline"), headers.get("request-id")
+    if request_id is not None and len(request_id) > MAX_REQUEST_ID_CHARS:
+        raise ValueError("its request id is too long")
     return Event(
         spec=spec,
         payload=spec.payload.model_validate_json(record.value),
         id=headers["event-id"],
-        time=float(headers.get("event-time", record.timestamp)),
-        deadline=float(deadline) if deadline else None,
+        time=_moment(headers.get("event-time", record.timestamp)),
+        deadline=_moment(deadline) if deadline else None,
         traceparent=headers.get("traceparent"),
         reply_to=headers.get("reply-to"),
-        request_id=headers.get("request-id"),
+        request_id=request_id,
     )
+
+
+def _moment(given: str | float) -> float:
+    moment = float(given)
+    if not math.isfinite(moment):
+        raise ValueError(f"no moment in time: {given}")
+    return moment

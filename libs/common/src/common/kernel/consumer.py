@@ -4,22 +4,21 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import structlog
-from pydantic import ValidationError
 
 from common.bus.live.writer import LiveWriter
 from common.bus.port import BusUnavailableError, Log, Subscription
 from common.bus.request_reply import send_refusal, send_reply
 from common.events import trace
-from common.events.envelope import Event, open_event
-from common.events.record import Partition, Received, Record
-from common.events.spec import EventSpec
+from common.events.envelope import Event, UnreadableError, open_event
+from common.events.record import Partition, Received
+from common.events.spec import EventSpec, RequestSpec
 from common.failures import Halt, Park, Refused, Retry
 from common.kernel import metrics
-from common.kernel.brake import Brake
+from common.kernel.brake import Brake, Scope
+from common.kernel.dead_letters import AWAY_SECONDS, DeadLetters, Failures
 from common.kernel.handlers import D, Handler, Handlers
 from common.kernel.progress import Progress, Step
 from common.kernel.tasks import end
@@ -31,20 +30,25 @@ POLL_SECONDS = 1.0
 POLL_RECORDS = 200
 # Commits are cheap but not free; a crash redelivers at most what this long finished.
 COMMIT_SECONDS = 0.1
-# While the engine is away: often enough to be back within a second, seldom enough not to spin.
-AWAY_SECONDS = 0.2
 # A bug is given a few tries, since it may have been a race; then the record is parked, not the whole lane.
 BUG_TRIES = 5
+# How often a record that waits for its brake looks whether it may go on.
+HOLD_SECONDS = 0.25
+# How long a record waits for its brake at most, and how many records read behind it on its partition may be finished
+# meanwhile: until it is out of the way none of them is committed, and the log keeps them all.
+MAX_HOLD_SECONDS = 300.0
+MAX_BEHIND = 10_000
+# How long a service that says it is broken takes nothing in, before it tries the same record again.
+HALT_SECONDS = 10.0
 # Nothing came in or was finished for this long although work waits: wedged, not slow.
 STALL_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Failures:
-    """How often a record was tried, and when it failed first (unix seconds)."""
+class _Failure(NamedTuple):
+    """A record was tried as often as it may be."""
 
-    attempts: int
-    first_at: float
+    error: Exception
+    failures: Failures
 
 
 class Consumer:
@@ -63,6 +67,8 @@ class Consumer:
         gather_seconds: float = 0.0,
         drain_seconds: float = 10.0,
         brake: Brake | None = None,
+        halt_seconds: float = HALT_SECONDS,
+        hold_seconds: float = MAX_HOLD_SECONDS,
     ) -> None:
         self._log = log
         self._live = live
@@ -70,16 +76,26 @@ class Consumer:
         self._instance = instance
         self._handlers: dict[str, Handler[Any]] = {handler.spec.name: handler for handler in handlers}
         self._topics = list(dict.fromkeys(handler.spec.topic for handler in handlers))
+        # Only these have a twin to park on.
+        self._parking = {handler.spec.topic.name for handler in handlers if handler.spec.park}
         self._deps = deps
         self._concurrency = concurrency
         self._gather_seconds = gather_seconds
         self._drain_seconds = drain_seconds
         self._brake = brake or Brake()
+        self._halt_seconds = halt_seconds
+        self._hold_seconds = hold_seconds
+        self._dead_letters = DeadLetters(log)
         self._progress: dict[Partition, Progress] = {}
         self._lanes: dict[tuple[Partition, str], deque[tuple[Received, Step]]] = {}
         self._tasks: dict[asyncio.Task[None], tuple[Partition, bool, float]] = {}
+        # Those that wait for a brake or the end of a halt: nothing is lost if they end at once.
+        self._held: set[asyncio.Task[None]] = set()
         self._in_hand = 0
         metrics.EVENTS_IN_HAND.labels(group).set_function(lambda: self._in_hand)
+        metrics.EVENTS_HELD.labels(group).set_function(lambda: len(self._held))
+        metrics.BRAKES_OPEN.labels(group).set_function(lambda: self._brake.open_scopes)
+        metrics.CONSUMER_HALTED.labels(group).set_function(lambda: float(self.halted is not None))
         self._freed = asyncio.Event()
         self._to_commit: dict[Partition, str] = {}
         self._stopping = asyncio.Event()
@@ -87,12 +103,12 @@ class Consumer:
         self._moved_at = time.monotonic()
         self._away = False
         self._polled = False
-        self.halted: str | None = None
+        self._halts: dict[str, str] = {}
 
     # -- life ---------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Consume until `stop`, then drain and commit. Returns early, with `halted` set, when broken."""
+        """Consume until `stop`, then drain and commit."""
         async with self._log.subscribe(self._topics, self._group, self._instance, self._revoked) as subscription:
             self._subscription = subscription
             committer = asyncio.create_task(self._commit_often(subscription), name=f"{self._group}-commit")
@@ -109,6 +125,11 @@ class Consumer:
         self._stopping.set()
         self._freed.set()
 
+    @property
+    def halted(self) -> str | None:
+        """Why nothing is taken in for a moment, or None; it ends by itself when the handler works again."""
+        return next(iter(self._halts.values()), None)
+
     def complaint(self) -> str | None:
         """Why this consumer is not ready, or None."""
         if self.halted:
@@ -118,6 +139,14 @@ class Consumer:
         idle = time.monotonic() - self._moved_at
         return f"no progress for {idle:.0f} s" if idle > STALL_SECONDS else None
 
+    def serving(self) -> bool:
+        """Whether it takes in what comes; a halt that just ends, or a log that is away, is told from outside."""
+        return self.halted is None
+
+    @property
+    def topics(self) -> list[str]:
+        return [topic.name for topic in self._topics]
+
     @property
     def stalled(self) -> bool:
         return self.halted is None and time.monotonic() - self._moved_at > STALL_SECONDS
@@ -125,8 +154,8 @@ class Consumer:
     # -- intake -------------------------------------------------------------------------------------------
 
     async def _intake(self, subscription: Subscription) -> None:
-        while not self._stopping.is_set() and self.halted is None:
-            room = self._concurrency - self._in_hand
+        while not self._stopping.is_set():
+            room = 0 if self._halts else self._concurrency - self._in_hand
             if room <= 0:
                 await self._await_room()
             try:
@@ -161,11 +190,16 @@ class Consumer:
 
     def _take(self, record: Received) -> None:
         step = self._progress.setdefault(record.partition, Progress()).start(record.offset)
-        known = self._handlers.get(record.headers.get("event-type", ""))
-        if known is None:
-            self._finish(record, step, "skipped")
+        named = record.headers.get("event-type", "")
+        known = self._handlers.get(named)
+        # A type that can be read and is none of ours is another service's, or a newer release's: not ours to judge.
+        if known is None and (record.fault is None or (named and named.isprintable())):
+            self._finish(record, step)
             return
         self._in_hand += 1
+        if known is None:
+            self._spawn(record, False, self._set_unreadable_aside(record, step))
+            return
         if not known.spec.ordered:
             self._spawn(record, False, self._handle(record, step))
             return
@@ -185,8 +219,8 @@ class Consumer:
     def _forget(self, task: "asyncio.Task[None]") -> None:
         del self._tasks[task]
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.halted = f"{type(error).__name__}: {error}"
-            self._freed.set()
+            # Not finished, so never committed: it comes again with the next start.
+            log.error("record cannot be finished", record=task.get_name(), exc_info=error)
 
     async def _run_lane(self, lane: deque[tuple[Received, Step]], first: Received) -> None:
         try:
@@ -202,51 +236,146 @@ class Consumer:
     async def _handle(self, record: Received, step: Step) -> None:
         handler = self._handlers[record.headers["event-type"]]
         started = time.monotonic()
-        trace.enter(record.headers.get("traceparent"))
         try:
-            outcome = await self._outcome(record, handler)
+            outcome = await self._outcome_at_last(record, handler)
         finally:
             self._release(1)
         labelled(metrics.EVENT_SECONDS, handler.spec.type).observe(time.monotonic() - started)
-        self._brake.note(parked=outcome == "parked")
-        self._finish(record, step, outcome, handler.spec)
+        self._finish(record, step, handler.spec, outcome)
+
+    async def _set_unreadable_aside(self, record: Received, step: Step) -> None:
+        """Whose event it was meant to be, and whether it was one of ours, nobody can tell."""
+        try:
+            await self._park_unreadable(record, None, UnreadableError(record.fault))
+        finally:
+            self._release(1)
+        self._finish(record, step)
 
     def _release(self, records: int) -> None:
         self._in_hand -= records
         self._freed.set()
 
+    async def _outcome_at_last(self, record: Received, handler: Handler[Any]) -> str:
+        """However often the service halts meanwhile: this record is what shows whether it works again."""
+        name = f"{record.topic}/{record.partition.number}@{record.offset}"
+        try:
+            while True:
+                try:
+                    return await self._outcome(record, handler)
+                except Halt as error:
+                    metrics.CONSUMER_HALTS.labels(self._group).inc()
+                    log.error("consumer halted", record=name, reason=str(error))
+                    self._halts[name] = str(error)
+                    self._freed.set()
+                except Exception as error:
+                    # A bug of the kernel holds up this record and nothing else.
+                    metrics.EVENT_BUGS.labels(handler.spec.type).inc()
+                    log.error("record cannot be finished", record=name, exc_info=error)
+                await self._pause(self._halt_seconds)
+        finally:
+            self._halts.pop(name, None)
+
     async def _outcome(self, record: Received, handler: Handler[Any]) -> str:
         spec = handler.spec
         try:
             event = open_event(record, spec)
-        except (ValidationError, KeyError, ValueError) as error:
-            return await self._park(record, handler, None, error, _Failures(1, time.time()))
+        except (KeyError, ValueError) as error:
+            return await self._park_unreadable(record, handler, error)
         if spec.expires and event.deadline is not None and event.deadline < time.time():
             return "expired"
+        trace.enter(event.traceparent)
+        scope = Scope(record.partition, str(getattr(event.payload, "org_id", "")))
+        probing = False
+        patience_ends = time.monotonic() + self._hold_seconds
+        while True:
+            tried = await self._try(event, handler)
+            if tried is None:
+                if probing:
+                    self._brake.close(scope)
+                self._brake.note(scope, parked=False)
+                return "done"
+            if event.reply_to is not None and event.request_id is not None:
+                return await self._fail_for_caller(record, handler, event, tried)
+            if not spec.park:
+                return "dropped"
+            if not self._brake.is_open(scope) or not await self._hold(scope, patience_ends):
+                await self._dead_letters.park(record, handler.name, *tried)
+                self._brake.note(scope, parked=True)
+                return "parked"
+            probing = True
+
+    async def _try(self, event: Event[Any], handler: Handler[Any]) -> _Failure | None:
+        """What became of it where that is final; None where it was done."""
         first_failure = 0.0
         attempt = 0
         while True:
             attempt += 1
             try:
                 reply = await handler.act(event, self._deps)
+                if reply is not None:
+                    send_reply(self._live, event, reply)
             except Halt:
                 raise
             except Refused as refused:
                 send_refusal(self._live, event, refused)
-                return "done"
+                return None
             except Park as error:
-                return await self._park(record, handler, event, error, _Failures(attempt, first_failure or time.time()))
+                return _Failure(error, Failures(attempt, first_failure or time.time()))
             except Exception as error:
                 first_failure = first_failure or time.time()
-                self._note_failure(spec, event, error)
-                delay = spec.retry.delay(attempt) if isinstance(error, Retry) or attempt < BUG_TRIES else None
+                self._note_failure(handler.spec, event, error)
+                delay = handler.spec.retry.delay(attempt) if isinstance(error, Retry) or attempt < BUG_TRIES else None
                 if delay is None:
-                    return await self._park(record, handler, event, error, _Failures(attempt, first_failure))
+                    return _Failure(error, Failures(attempt, first_failure))
                 await asyncio.sleep(delay)
             else:
-                if reply is not None:
-                    send_reply(self._live, event, reply)
-                return "done"
+                return None
+
+    async def _fail_for_caller(
+        self, record: Received, handler: Handler[Any], event: Event[Any], failure: _Failure
+    ) -> str:
+        """Tell the one who waits, once. What a caller provokes says nothing about others: no brake counts it.
+
+        A command or query is over with its answer, and whoever asked may ask again: replaying it later would do what
+        nobody expects any more. Any other event is parked, since a fact is owed for it.
+        """
+        refused = Refused(500, "The request could not be handled.", "internal_error", type="server_error")
+        send_refusal(self._live, event, refused)
+        if isinstance(handler.spec, RequestSpec):
+            return "failed"
+        if not handler.spec.park:
+            return "dropped"
+        await self._dead_letters.park(record, handler.name, *failure)
+        return "parked"
+
+    async def _park_unreadable(self, record: Received, handler: Handler[Any] | None, error: Exception) -> str:
+        """No brake counts it: whoever wrote it can be anybody, and waiting makes it no better."""
+        labelled(metrics.EVENTS_UNREADABLE, record.topic).inc()
+        if record.topic not in self._parking or (handler is not None and not handler.spec.park):
+            return "dropped"
+        name = "" if handler is None else handler.name
+        await self._dead_letters.park(record, name, error, Failures(1, time.time()))
+        return "parked"
+
+    async def _hold(self, scope: Scope, until: float) -> bool:
+        """Wait until the brake lets this record be tried again; False where it has to give way."""
+        while self._in_hand < self._concurrency and time.monotonic() < until:
+            progress = self._progress.get(scope.partition)
+            if progress is not None and progress.length > MAX_BEHIND:
+                return False
+            await self._pause(HOLD_SECONDS)
+            if self._brake.probe(scope):
+                return True
+        return False
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep as a task that may be cancelled at any time."""
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._held.add(task)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._held.discard(task)
 
     def _note_failure(self, spec: EventSpec[Any], event: Event[Any], error: Exception) -> None:
         metrics.EVENT_RETRIES.labels(spec.type).inc()
@@ -256,49 +385,9 @@ class Consumer:
         metrics.EVENT_BUGS.labels(spec.type).inc()
         log.error("handler failed unexpectedly", event_type=spec.type, event_id=event.id, exc_info=error)
 
-    async def _park(
-        self,
-        record: Received,
-        handler: Handler[Any],
-        event: Event[Any] | None,
-        error: Exception,
-        failures: "_Failures",
-    ) -> str:
-        spec = handler.spec
-        if event is not None:
-            refused = Refused(500, "The request could not be handled.", "internal_error", type="server_error")
-            send_refusal(self._live, event, refused)
-        if not spec.park:
-            return "dropped"
-        if self._brake.tripped:
-            raise Halt(f"too many dead letters on {record.topic}, the last one for {type(error).__name__}")
-        passport = {
-            "dlq-topic": record.topic,
-            "dlq-partition": str(record.partition.number),
-            "dlq-offset": record.offset,
-            "dlq-handler": handler.name,
-            "dlq-error": type(error).__name__,
-            "dlq-message": str(error)[:500],
-            "dlq-attempts": str(failures.attempts),
-            "dlq-first-failure": repr(failures.first_at),
-            "dlq-last-failure": repr(time.time()),
-        }
-        twin = Record(spec.topic.dead_letters.name, record.key, record.value, {**record.headers, **passport})
-        await self._publish_for_sure(twin)
-        log.warning("record parked", topic=record.topic, offset=record.offset, error=type(error).__name__)
-        return "parked"
-
-    async def _publish_for_sure(self, record: Record) -> None:
-        while True:
-            try:
-                return await self._log.publish(record)
-            except BusUnavailableError:
-                metrics.LOG_UNAVAILABLE.labels("park").inc()
-                await asyncio.sleep(AWAY_SECONDS)
-
     # -- offsets ------------------------------------------------------------------------------------------
 
-    def _finish(self, record: Received, step: Step, outcome: str, spec: EventSpec[Any] | None = None) -> None:
+    def _finish(self, record: Received, step: Step, spec: EventSpec[Any] | None = None, outcome: str = "") -> None:
         step.done = True
         self._moved_at = time.monotonic()
         if spec is not None:
@@ -344,6 +433,7 @@ class Consumer:
         tell; ordered work is cancelled and will be redelivered.
         """
         mine = {task for task, (partition, _, _) in self._tasks.items() if partition in partitions}
+        await self._cancel(mine & self._held)
         await self._wait(mine, self._drain_seconds)
         await self._cancel({task for task in mine if task in self._tasks and self._tasks[task][1]})
         if self._subscription is not None:
@@ -352,6 +442,8 @@ class Consumer:
             self._progress.pop(partition, None)
 
     async def _drain(self, tasks: set["asyncio.Task[None]"], budget: float) -> None:
+        await self._cancel(tasks & self._held)
+        tasks = {task for task in tasks if not task.done()}
         for task in tasks:
             log.info("draining", work=task.get_name(), age=round(time.monotonic() - self._tasks[task][2], 3))
         await self._wait(tasks, budget)
@@ -365,7 +457,7 @@ class Consumer:
     @staticmethod
     async def _cancel(tasks: set["asyncio.Task[None]"]) -> None:
         for task in tasks:
-            log.warning("cancelled after the drain budget", work=task.get_name())
+            log.warning("cancelled, comes again", work=task.get_name())
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)

@@ -13,11 +13,19 @@ class Health:
 
     def __init__(self) -> None:
         self._components: dict[str, Complaint] = {}
+        self._details: dict[str, Callable[[], dict[str, str]]] = {}
         self._state = "starting"
 
     def watch(self, component: str, complaint: Complaint) -> None:
         """Ask `complaint` on every readiness check; it returns what is wrong, or None."""
         self._components[component] = complaint
+
+    def tell(self, part: str, details: Callable[[], dict[str, str]]) -> None:
+        """Show what is wrong elsewhere beside the complaints; it makes this process no less ready."""
+        self._details[part] = details
+
+    def details(self) -> dict[str, dict[str, str]]:
+        return {part: found for part, details in self._details.items() if (found := details())}
 
     def state(self, state: str) -> None:
         """`starting`, `ready` or `stopping`: the process as a whole."""
@@ -40,7 +48,7 @@ def ops_routes(health: Health) -> list[web.RouteDef]:
 
     async def readyz(_: web.Request) -> web.Response:
         complaints = health.complaints()
-        body = {"status": "unready" if complaints else "ready", "complaints": complaints}
+        body = {"status": "unready" if complaints else "ready", "complaints": complaints, **health.details()}
         return web.json_response(body, status=503 if complaints else 200)
 
     async def metrics(_: web.Request) -> web.Response:

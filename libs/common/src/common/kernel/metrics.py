@@ -6,7 +6,7 @@ from common.metrics import SECONDS
 
 EVENTS_HANDLED = Counter(
     "sonant_events_handled_total",
-    "Records finished, by event and outcome (done, parked, expired, dropped).",
+    "Records finished, by event and outcome (done, failed, parked, expired, dropped).",
     ["event", "outcome"],
 )
 EVENT_SECONDS = Histogram(
@@ -14,6 +14,15 @@ EVENT_SECONDS = Histogram(
 )
 EVENT_RETRIES = Counter("sonant_event_retries_total", "Tries of a handler after the first.", ["event"])
 EVENT_BUGS = Counter("sonant_event_bugs_total", "Exceptions that no verdict foresaw.", ["event"])
+EVENTS_UNREADABLE = Counter(
+    "sonant_events_unreadable_total", "Records that could not be read as the event they were meant to be.", ["topic"]
+)
+EVENTS_HELD = Gauge("sonant_events_held", "Records that wait for a brake or for the end of a halt.", ["group"])
+BRAKES_OPEN = Gauge(
+    "sonant_brakes_open", "Organisations, by partition, of which too much was parked to park more at once.", ["group"]
+)
+CONSUMER_HALTED = Gauge("sonant_consumer_halted", "Whether a consumer takes nothing in, being broken.", ["group"])
+CONSUMER_HALTS = Counter("sonant_consumer_halts_total", "Times a handler said that its service is broken.", ["group"])
 EVENTS_IN_HAND = Gauge("sonant_events_in_hand", "Records taken but not finished.", ["group"])
 CONSUMER_LAG = Gauge("sonant_consumer_lag", "Records behind the newest on owned partitions.", ["group"])
 CONSUMER_STALLED = Counter("sonant_consumer_stalled_total", "Times a consumer stopped moving despite lag.", ["group"])

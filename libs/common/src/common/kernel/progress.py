@@ -35,5 +35,10 @@ class Progress:
         return offset
 
     @property
+    def length(self) -> int:
+        """Records since the last committable one, finished or not."""
+        return len(self._steps)
+
+    @property
     def in_flight(self) -> int:
         return sum(not step.done for step in self._steps)

@@ -22,13 +22,13 @@ from common.bus.live.writer import LiveWriter, open_writer
 from common.bus.log_watch import LogWatch
 from common.bus.port import BusUnavailableError, Log
 from common.events.registry import topics
-from common.kernel import logs
+from common.kernel import logs, presence
 from common.kernel.consumer import Consumer
 from common.kernel.handlers import Handlers
 from common.kernel.health import Health, ops_routes
 from common.kernel.metrics import CONSUMER_STALLED, LOOP_LAG
 from common.kernel.settings import CommonSettings
-from common.kernel.tasks import Tasks
+from common.kernel.tasks import Tasks, end
 from common.storage.redis import NO_EVICTION, UNAVAILABLE, Redis, eviction_policy, open_redis
 from common.storage.resp import open_resp
 
@@ -157,16 +157,19 @@ class Service(Generic[S, D]):
         )
         kernel.health.watch("consumer", consumer.complaint)
         kernel.tasks.spawn(_watch_progress(consumer, self._name), "watch-progress")
+        name = f"{self._name}/{kernel.settings.instance}"
+        telling = kernel.tasks.spawn(
+            presence.announce(kernel.redis, name, consumer.topics, consumer.serving, kernel.health.complaints),
+            "announce-presence",
+        )
         consuming = asyncio.create_task(consumer.run(), name="consume")
         stopping = asyncio.create_task(stop.wait(), name="stop")
         await asyncio.wait({consuming, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not stop.is_set() and consumer.halted:
-            # Stay up, unready and visible: a restart would only park the next records.
-            log.error("consumer halted", reason=consumer.halted)
-            await stop.wait()
         kernel.health.state("stopping")
         consumer.stop()
         stopping.cancel()
+        await end(telling)
+        await presence.take_leave(kernel.redis, name)
         await consuming
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import orjson
 from aiohttp import web
 
+from common.events.chat import CHAT_REQUESTS
 from gateway.chat.accepted_request import AcceptedRequest, accept
 from gateway.chat.admission import admitted
 from gateway.chat.event_stream import write_stream
@@ -49,6 +50,7 @@ def _fingerprint(accepted: AcceptedRequest) -> bytes:
 
 async def _admit_and_answer(request: web.Request, deps: Deps, accepted: AcceptedRequest) -> web.StreamResponse:
     request[COMPLETION] = accepted.request_id
+    deps.presence.require(CHAT_REQUESTS)
     async with admitted(accepted, deps) as (stream, headers):
         try:
             return await _answer(request, deps, accepted, stream, headers)

@@ -13,7 +13,15 @@ def public_health_routes(health: Health) -> list[web.RouteDef]:
 
     async def readyz(_: web.Request) -> web.Response:
         complaints = dict.fromkeys(health.complaints(), COMPLAINT)
-        body = {"status": "unready" if complaints else "ready", "complaints": complaints}
+        body = {"status": "unready" if complaints else "ready", "complaints": complaints, **_by_service(health)}
         return web.json_response(body, status=503 if complaints else 200)
 
     return [*(route for route in ops_routes(health) if route.path != "/readyz"), web.get("/readyz", readyz)]
+
+
+def _by_service(health: Health) -> dict[str, dict[str, str]]:
+    """What is wrong with other services, by their names alone: instances are often named after hosts."""
+    return {
+        part: dict.fromkeys(sorted({instance.partition("/")[0] for instance in found}), COMPLAINT)
+        for part, found in health.details().items()
+    }

@@ -75,3 +75,5 @@ def _valid(schema: dict[str, Any]) -> None:
         draft.check_schema(schema)
     except SchemaError as error:
         raise ValueError(f"is no valid JSON Schema: {error.message[:200]}") from None
+    except Exception:  # noqa: BLE001 - whatever compiling a caller's pattern raises is the caller's to mend
+        raise ValueError("is no valid JSON Schema: it cannot be checked, as with a pattern past all bounds") from None

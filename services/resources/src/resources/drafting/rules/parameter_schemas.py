@@ -98,7 +98,7 @@ def judged(schema: Node, inputs: Sequence[str]) -> Iterator[Reason]:
 def _valid(schema: Node) -> Iterator[Reason]:
     try:
         Draft202012Validator.check_schema(dict(schema))
-    except SchemaError:
+    except (SchemaError, re.error, OverflowError, RecursionError, MemoryError):
         yield Reason("schema_invalid", "parameters")
 
 
