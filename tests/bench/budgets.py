@@ -1,4 +1,4 @@
-"""The budgets of the design (ARCHITECTURE.md, section 10) that this bench can judge, each with the figure of a run."""
+"""The budgets that this bench can judge, each with its aim and the figure of a run."""
 
 import math
 from collections.abc import Callable

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import psutil
 
 MEBIBYTE = 1024 * 1024
-# ARCHITECTURE.md, section 10: a time counts where the host took less than this share of the cores.
+# A time counts where the host took less than this share of the cores.
 QUIET_SHARE = 0.02
 
 

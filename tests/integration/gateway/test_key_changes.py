@@ -18,7 +18,7 @@ from gateway.chat.open_streams import OpenStreams
 from gateway.chat.revocation import Revocation
 from gateway.chat.stream import Stream
 from gateway.keys.keyring import Keys, keeper
-from tests.integration.gateway.test_keys import CHAT, MIGRATIONS
+from tests.support.keys import CHAT, MIGRATIONS
 from tests.support.waiting import eventually
 
 LOST_SECONDS = 1.0
@@ -82,7 +82,7 @@ async def test_the_answers_of_a_revoked_key_end_and_those_of_others_and_of_an_ov
 ) -> None:
     here, there = gateways
     tasks, opened = Tasks(), OpenStreams()
-    there.on_change(Revocation(there, opened, tasks).on_changed)
+    there.on_change(Revocation(there.live, opened, tasks).on_changed)
     issued = [await here.create("app", "acme", CHAT) for _ in range(3)]
     streams = []
     for key in issued:

@@ -33,7 +33,7 @@ def with_log(work: Callable[["Log"], Awaitable[T]]) -> T:
         raise CliError(f"the log does not answer: {error}") from None
 
 
-def with_asker(work: Callable[["Requester"], Awaitable[T]]) -> T:
+def with_requester(work: Callable[["Requester"], Awaitable[T]]) -> T:
     """What `work` makes of asking the services, with commands that are answered.
 
     Raises:
@@ -41,8 +41,8 @@ def with_asker(work: Callable[["Requester"], Awaitable[T]]) -> T:
     """
 
     async def ask(log: "Log") -> T:
-        async with _asker(log, DataDir.from_environment()) as asker:
-            return await work(asker)
+        async with _requester(log, DataDir.from_environment()) as requester:
+            return await work(requester)
 
     try:
         return with_log(ask)
@@ -51,7 +51,7 @@ def with_asker(work: Callable[["Requester"], Awaitable[T]]) -> T:
 
 
 @asynccontextmanager
-async def _asker(log: "Log", data: DataDir) -> AsyncIterator["Requester"]:
+async def _requester(log: "Log", data: DataDir) -> AsyncIterator["Requester"]:
     from common.bus.live.reader import LiveReader
     from common.bus.request_reply import Requester
     from common.storage.resp import open_resp

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sonant_cli.bus import with_asker
+from sonant_cli.bus import with_requester
 from sonant_cli.errors import CliError
 from sonant_cli.gateway import describe_error
 
@@ -52,7 +52,7 @@ def hume(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Copy prompts, tools, voices and configs with all their versions; run it again to go on or to catch up."""
-    summaries = with_asker(lambda requester: _copy_all(requester, org, quiet=as_json))
+    summaries = with_requester(lambda requester: _copy_all(requester, org, quiet=as_json))
     if as_json:
         typer.echo(json.dumps({kind: asdict(summary) for kind, summary in summaries.items()}))
     skipped = [_why(kind, each) for kind, summary in summaries.items() for each in summary.skipped]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sonant_cli.bus import with_asker
+from sonant_cli.bus import with_requester
 from sonant_cli.errors import CliError
 from sonant_cli.gateway import describe_error
 
@@ -79,6 +79,6 @@ def _ask(spec: "RequestSpec[Any, R]", org: str, **fields: Any) -> "R":
 
     payload = spec.payload(org_id=org, key_id=KEY_ID, user_id="", **fields)
     try:
-        return with_asker(lambda requester: requester.ask(spec, payload, timeout=ANSWER_SECONDS)).body
+        return with_requester(lambda requester: requester.ask(spec, payload, timeout=ANSWER_SECONDS)).body
     except Refused as refused:
         raise CliError(describe_error(refused.status, json.dumps(refused.body()))) from None

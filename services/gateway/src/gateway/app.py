@@ -62,7 +62,7 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
         open_resp(settings.redis_url) as counting,
     ):
         opened = OpenStreams()
-        keys.on_change(Revocation(keys, opened, kernel.tasks).on_changed)
+        keys.on_change(Revocation(keys.live, opened, kernel.tasks).on_changed)
         signals = [
             on_signal(KEY_CHANGED, lambda changed: keys.changed(changed.key_id)),
             on_signal(SESSION_INTERRUPT, opened.on_interrupt),

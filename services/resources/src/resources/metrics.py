@@ -5,7 +5,7 @@ from prometheus_client import Counter, Histogram
 from common.metrics import SECONDS
 
 RESOURCE_WRITES = Counter("sonant_resource_writes_total", "Writes that were committed, by command.", ["type"])
-RESOURCE_REFUSALS = Counter("sonant_resource_refusals_total", "Questions and commands refused, by code.", ["code"])
+RESOURCE_REFUSALS = Counter("sonant_resource_refusals_total", "Queries and commands refused, by code.", ["code"])
 SWITCHES = Counter("sonant_active_switches_total", "Changes of an active set, by what made them.", ["origin"])
 CACHE_WRITES = Counter(
     "sonant_resource_cache_writes_total",

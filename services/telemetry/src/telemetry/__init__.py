@@ -1,1 +1,1 @@
-"""Stores every turn once and answers usage questions."""
+"""Stores every turn once and answers queries about usage."""

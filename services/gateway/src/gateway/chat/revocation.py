@@ -1,16 +1,17 @@
 """What the end of an API key does to the answers that are being written for it."""
 
+from collections.abc import Awaitable, Callable
+
 from common.failures import Refused
 from common.kernel.tasks import Tasks
 from gateway.chat.open_streams import OpenStreams
-from gateway.keys.keyring import Keys
 
 
 class Revocation:
-    """Ends the open answers of a key that has ended."""
+    """Ends the open answers of a key that has ended; `is_live` says whether one has not, and may raise Refused."""
 
-    def __init__(self, keys: Keys, opened: OpenStreams, tasks: Tasks) -> None:
-        self._keys = keys
+    def __init__(self, is_live: Callable[[str], Awaitable[bool]], opened: OpenStreams, tasks: Tasks) -> None:
+        self._is_live = is_live
         self._opened = opened
         self._tasks = tasks
 
@@ -21,7 +22,7 @@ class Revocation:
 
     async def _end(self, key_id: str) -> None:
         try:
-            live = await self._keys.live(key_id)
+            live = await self._is_live(key_id)
         except Refused:
             # The database went away meanwhile; the change is found again when it is back.
             return

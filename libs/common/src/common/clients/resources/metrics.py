@@ -11,7 +11,7 @@ CACHE_READS = Counter(
 )
 CACHE_FILLS = Counter(
     "sonant_resource_cache_fills_total",
-    "Questions to the service resources for what the cache lacked, by kind and outcome (filled, failed).",
+    "Queries to the service resources for what the cache lacked, by kind and outcome (filled, failed).",
     ["kind", "outcome"],
 )
 RESOLVE_SECONDS = Histogram(

@@ -14,7 +14,7 @@ from common.providers.retry_after import retry_after
 PROVIDER = "hume"
 # A caller of ours waits for the whole operation, tries and reconciliation included.
 LIMITS = CallLimits(connect_seconds=1.0, first_byte_seconds=3.0, total_seconds=5.0, concurrency=16)
-# A question is given up after 5 s: before that somebody has to have said that the provider is silent.
+# A query is given up after 5 s: before that somebody has to have said that the provider is silent.
 QUERY_SECONDS = 4.0
 # One who can be answered from the copy waits only this long.
 BRIEF_SECONDS = 2.0
