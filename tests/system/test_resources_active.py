@@ -238,6 +238,12 @@ async def test_while_resources_hangs_what_is_cached_is_read_and_nothing_is_done_
         os.kill(hanging, signal.SIGCONT)
     assert (unread.status_code, unread.headers["retry-after"]) == (503, "1")
     assert (written.status_code, written.json()["error"]["code"]) == (504, "timeout")
+
+    async def served() -> bool:
+        return (await survivor.api.get("/api/hume/prompts")).status_code == 200
+
+    # The gateway refused at once while the service was silent, and hears from it again within a second or two.
+    await eventually(served)
     made = await survivor.api.post("/api/hume/prompts", json={"name": "in time", "text": "a"})
     assert made.status_code == 201, made.text
     # Commands of an organisation are handled in order: what nobody waited for any more has been passed over.

@@ -216,7 +216,7 @@ async def test_a_newer_request_stops_the_older_one_of_its_session_alone(
 async def test_a_newer_request_that_is_refused_or_a_mere_repetition_stops_nothing(sonant: Sonant) -> None:
     headers = {"x-session-id": "undisturbed", "x-user-interruption": "1"}
     repeated = headers | {"Idempotency-Key": "undisturbed"}
-    async with client(sonant.url, new_key(sonant, limits={"requests_per_minute": 2}).headers) as http:
+    async with client(sonant.url, new_key(sonant, limits={"requests_per_minute": 5}).headers) as http:
         assert (await http.post(PATH, json=chat("hi"), headers=repeated)).status_code == 200
         older = Listener(http, "undisturbed", "Say: not to be stopped", "steady")
         await older.hears(2)

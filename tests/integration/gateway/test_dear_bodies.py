@@ -128,6 +128,7 @@ async def url(settled: None) -> AsyncIterator[str]:
         models=KnowsAll(),
         streams=OneWay(),
         log=Unreachable(),
+        presence=SimpleNamespace(require=lambda topic: None),
     )
 
     async def create(request: web.Request) -> web.StreamResponse:

@@ -174,7 +174,7 @@ async def test_what_is_not_served_says_what_to_use_instead(path: str) -> None:
     assert (answer.status, error["code"], error["type"]) == (404, "unknown_url", "invalid_request_error")
     assert f"Unknown request URL: POST {path}." in error["message"]
     assert "not served" in error["message"]
-    page = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "http.md").read_text()
     assert any(f"`{prefix}`" in page for prefix in INSTEAD if path.startswith(prefix))
 
 

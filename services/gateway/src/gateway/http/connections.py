@@ -119,6 +119,9 @@ class Connections:
         """Its answer is over; the next request may come."""
         if connection in self._open:
             connection.since = now
+            if connection.head_since:
+                # It came while the answer was written, and could not be read before.
+                connection.head_since = now
             self._idle[connection] = None
 
     def lost(self, connection: Connection) -> None:

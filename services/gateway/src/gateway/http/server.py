@@ -94,10 +94,16 @@ class _Protocol(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         connection = self._connection
-        # While nobody waits for a head, this is a body, or the rest of one that was refused.
-        if connection is not None and not connection.head_since and (self._waiter is not None or not connection.served):
+        if connection is not None and not connection.head_since and self._begins_head(connection):
             connection.head_since = self._loop.time()
         super().data_received(data)
+
+    def _begins_head(self, connection: Connection) -> bool:
+        """Whether what arrives now is the next head: behind a body that is not whole it is the rest of that."""
+        if self._waiter is not None or not connection.served:
+            return True
+        current = self._current_request
+        return current is None or current.content.is_eof()
 
     def resume_writing(self) -> None:
         if self._connection is not None:
