@@ -7,26 +7,7 @@ import pytest
 
 from common.providers.breaker import Breaker
 from common.providers.retry_after import retry_after
-
-
-class Clock:
-    """Time that passes when told."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def breaker(clock: Clock) -> Breaker:
-    return Breaker(failures=3, open_seconds=5.0, clock=clock)
+from tests.support.breaker import Clock
 
 
 def break_it(breaker: Breaker) -> None:

@@ -11,6 +11,7 @@ from common.events.backoff import NEVER, Backoff
 from common.failures import ProviderDown, Refused
 from common.providers.breaker import Breaker
 from common.providers.policy import BreakerOpen, Budget, CallLimits, Policy, no_answer
+from tests.support.breaker import Clock
 
 AT_ONCE = Backoff(attempts=2, first=0.0)
 
@@ -30,26 +31,6 @@ def verdict(error: Exception) -> Refused | ProviderDown | None:
     if error.status == 400:
         return Refused(400, "The provider says: no", details={"provider_status": 400})
     return ProviderDown("down", status=error.status, retry_after=error.retry_after)
-
-
-class Clock:
-    """Time of the breaker, which passes when told."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def breaker(clock: Clock) -> Breaker:
-    return Breaker(failures=3, open_seconds=5.0, clock=clock)
 
 
 @pytest.fixture

@@ -28,38 +28,27 @@ class LogSettings(Protocol):
 @asynccontextmanager
 async def open_log(settings: LogSettings, redis: Redis) -> AsyncIterator[Log]:
     """The log at `settings.log_url`; `redis` is reused where it is the same engine."""
-    if urlsplit(settings.log_url).scheme == "kafka":
+    if settings.log_url == settings.redis_url:
+        async with _open_valkey(settings.log_url, redis) as valkey:
+            yield valkey
+    else:
+        replication, drain = settings.kafka_replication, settings.drain_seconds
+        async with open_log_at(settings.log_url, replication=replication, drain_seconds=drain) as log:
+            yield log
+
+
+@asynccontextmanager
+async def open_log_at(url: str, *, replication: int = 1, drain_seconds: float = 10.0) -> AsyncIterator[Log]:
+    """The log at `url`, over connections of its own; what follows the URL counts for members of groups on Kafka."""
+    if urlsplit(url).scheme == "kafka":
         # Imported where it is used: the embedded mode does without the Kafka client.
         from common.bus.kafka import open_kafka
 
-        url, replication, drain = settings.log_url, settings.kafka_replication, settings.drain_seconds
-        async with open_kafka(url, replication=replication, drain_seconds=drain) as kafka:
-            yield kafka
-    elif settings.log_url == settings.redis_url:
-        async with _open_valkey(settings.log_url, redis) as log:
-            yield log
-    else:
-        async with _open_own_valkey(settings.log_url) as log:
-            yield log
-
-
-@asynccontextmanager
-async def open_log_at(url: str) -> AsyncIterator[Log]:
-    """The log at `url`, for a program that publishes or reads and is no service of Sonant."""
-    if urlsplit(url).scheme == "kafka":
-        from common.bus.kafka import open_kafka
-
-        async with open_kafka(url) as kafka:
+        async with open_kafka(url, replication=replication, drain_seconds=drain_seconds) as kafka:
             yield kafka
     else:
-        async with _open_own_valkey(url) as log:
-            yield log
-
-
-@asynccontextmanager
-async def _open_own_valkey(url: str) -> AsyncIterator[ValkeyLog]:
-    async with open_redis(url) as own, _open_valkey(url, own) as log:
-        yield log
+        async with open_redis(url) as own, _open_valkey(url, own) as valkey:
+            yield valkey
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""What a command or query is answered with, and the one error shape."""
+"""What a command or query is answered with."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,8 +30,3 @@ class Reply(Generic[R_co]):
 def content(body: BaseModel) -> Any:
     """What travels of a reply, ready for JSON: the fields that were set, under their names on the wire."""
     return body.model_dump(mode="json", by_alias=True, exclude_unset=True)
-
-
-def error_body(message: str, *, type: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
-    """The one error shape of every route."""
-    return {"error": {"message": message, "type": type, "param": param, "code": code}}

@@ -10,12 +10,11 @@ from aiohttp import HttpVersion11, web
 
 from common.bus.live.frames import Frame, FrameKind
 from common.events.chat import AnswerStart
-from common.events.reply import error_body
 from common.failures import Refused
 from gateway.chat.answer_failure import raise_failure, revoked
 from gateway.chat.stream import Stream
 from gateway.deps import Deps
-from gateway.http.errors import SERVER_ERROR, shown
+from gateway.http.errors import shown, timed_out
 
 # A client that has stopped reading is cut off so long after the deadline, whose error others still get.
 UNREAD_SECONDS = 1.0
@@ -77,8 +76,8 @@ async def _write_frames(
     except TimeoutError:
         if response is None:
             raise
-        body = error_body("The answer was not complete before the deadline.", type=SERVER_ERROR, code="timeout")
-        last = b"data: %b\n\n" % orjson.dumps(body)
+        late = timed_out("The answer was not complete before the deadline.")
+        last = b"data: %b\n\n" % orjson.dumps(late.body())
     if stream.revoked:
         # Nobody is to work for it any longer.
         deps.streams.stop(stream, "client_closed")
