@@ -212,7 +212,7 @@ class Consumer:
             lane.append((record, step))
 
     def _spawn(self, record: Received, ordered: bool, work: Any) -> None:
-        task = asyncio.create_task(work, name=f"{record.topic}/{record.partition.number}@{record.offset}")
+        task = asyncio.create_task(work, name=_named(record))
         self._tasks[task] = (record.partition, ordered, time.monotonic())
         task.add_done_callback(self._forget)
 
@@ -257,12 +257,13 @@ class Consumer:
 
     async def _outcome_at_last(self, record: Received, handler: Handler[Any]) -> str:
         """However often the service halts meanwhile: this record is what shows whether it works again."""
-        name = f"{record.topic}/{record.partition.number}@{record.offset}"
+        name = ""
         try:
             while True:
                 try:
                     return await self._outcome(record, handler)
                 except Halt as error:
+                    name = _named(record)
                     metrics.CONSUMER_HALTS.labels(self._group).inc()
                     log.error("consumer halted", record=name, reason=str(error))
                     self._halts[name] = str(error)
@@ -270,7 +271,7 @@ class Consumer:
                 except Exception as error:
                     # A bug of the kernel holds up this record and nothing else.
                     metrics.EVENT_BUGS.labels(handler.spec.type).inc()
-                    log.error("record cannot be finished", record=name, exc_info=error)
+                    log.error("record cannot be finished", record=_named(record), exc_info=error)
                 await self._pause(self._halt_seconds)
         finally:
             self._halts.pop(name, None)
@@ -461,3 +462,8 @@ class Consumer:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+
+def _named(record: Received) -> str:
+    """Where a record stands, for logs."""
+    return f"{record.topic}/{record.partition.number}@{record.offset}"

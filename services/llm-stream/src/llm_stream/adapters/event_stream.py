@@ -18,7 +18,7 @@ class EventLines:
         self._data: list[bytes] = []
         self._begun = False
         self._after_cr = False
-        self._between = False  # two events, with nothing of either in hand
+        self._between = True  # two events, with nothing of either in hand; the beginning is such a place
 
     def feed(self, data: bytes) -> list[bytes]:
         """The payloads of the events that end in `data`."""
@@ -26,6 +26,7 @@ class EventLines:
             # Nearly every packet: whole events of one line.
             whole = data.replace(b"\r\n", b"\n") if data.endswith(b"\r\n") else data
             if whole.endswith(b"\n\n") and b"\r" not in whole:
+                self._begun = True
                 if whole.find(b"\n") == len(whole) - 2:
                     payload = whole[5:].strip()
                     return [payload] if payload else []

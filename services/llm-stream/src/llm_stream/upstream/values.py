@@ -74,6 +74,8 @@ def number(value: Any) -> float | None:
 
 def count(value: Any) -> int | None:
     """A number of tokens; None for what is negative, too large for the database, or no number."""
+    if type(value) is int and 0 <= value <= MAX_COUNT:
+        return value
     found = number(value)
     return int(found) if found is not None and 0 <= found <= MAX_COUNT else None
 
