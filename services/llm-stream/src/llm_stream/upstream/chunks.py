@@ -86,9 +86,10 @@ def plain_choice(chunk: JsonObject) -> JsonObject | None:
 
 def read_chunk(chunk: JsonObject, calls: ToolCallIndexes) -> Chunk:
     """A chunk of any shape. Raises UpstreamError."""
-    if (reported := error_in(chunk)) is not None:
-        raise verdict(reported)
     found = chunk.get("choices")
+    # Beside choices nothing but this member is an error; to look for every other kind costs more than to read a chunk.
+    if (found is None or chunk.get("error")) and (reported := error_in(chunk)) is not None:
+        raise verdict(reported)
     if found is not None and not isinstance(found, list):
         raise UpstreamBroken("the upstream sent choices that are no list")
     choices = [_choice(each, at, calls) for at, each in enumerate(found or ())]
@@ -96,7 +97,7 @@ def read_chunk(chunk: JsonObject, calls: ToolCallIndexes) -> Chunk:
     model = name(chunk.get("model"))
     if model is not None:
         head["model"] = model
-    whole = any(isinstance(each.get("message"), dict) and each.get("delta") is None for each in found or ())
+    whole = any("message" in each and _is_message(each) for each in found or ())
     return Chunk(head, model, _usage(chunk, found or []), choices, whole)
 
 
@@ -112,11 +113,15 @@ def _choice(choice: Any, at: int, calls: ToolCallIndexes) -> Choice:
     check_choice(choice, finish_reason)
     index = position(choice.get("index"), at)
     beside = {key: value for key, value in delta.items() if value and key not in SPOKEN}
-    content, reasoning, parts = read_content(delta.get("content"))
-    if reasoning:
-        beside.setdefault("reasoning_content", reasoning)
-    if parts:
-        beside["content_parts"] = parts
+    content = delta.get("content")
+    if content is None:
+        content = ""
+    elif type(content) is not str:
+        content, reasoning, parts = read_content(content)
+        if reasoning:
+            beside.setdefault("reasoning_content", reasoning)
+        if parts:
+            beside["content_parts"] = parts
     if "tool_calls" in beside:
         beside["tool_calls"] = calls.read(index, beside["tool_calls"])
     logprobs = choice.get("logprobs")
@@ -124,6 +129,11 @@ def _choice(choice: Any, at: int, calls: ToolCallIndexes) -> Choice:
     return Choice(
         index, content, beside, logprobs if isinstance(logprobs, dict) and logprobs else None, extras, finish_reason
     )
+
+
+def _is_message(choice: JsonObject) -> bool:
+    """Whether a choice holds its whole message and no part of one."""
+    return choice.get("delta") is None and isinstance(choice["message"], dict)
 
 
 def check_choice(choice: JsonObject, finish_reason: str | None) -> None:
@@ -170,6 +180,8 @@ def _usage(chunk: JsonObject, choices: list[Any]) -> ReportedUsage | None:
     """Where servers put it: beside the choices, in Groq's own member, in a choice."""
     if (usage := read_usage(chunk.get("usage"))) is not None:
         return usage
+    if "x_groq" not in chunk and not any("usage" in choice for choice in choices):
+        return None
     groq = chunk.get("x_groq")
     places = [groq, *choices]
     found = (read_usage(place.get("usage")) for place in places if isinstance(place, dict))
