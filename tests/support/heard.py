@@ -15,7 +15,7 @@ class Heard:
 
     frames: list[Frame] = field(default_factory=list)
 
-    def _of(self, kind: FrameKind) -> list[bytes]:
+    def _of(self, kind: int) -> list[bytes]:
         return [frame.payload for frame in self.frames if frame.kind == kind]
 
     @property

@@ -15,7 +15,7 @@ from common.bus.live.waiter import Waiter
 frames = st.builds(
     Frame,
     request_id=st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1, max_size=60),
-    kind=st.sampled_from(list(FrameKind)).map(int),
+    kind=st.sampled_from([FrameKind.START, FrameKind.DATA, FrameKind.END, FrameKind.REPLY]),
     number=st.integers(0, 2**32 - 1),
     payload=st.binary(max_size=300),
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic
 
 from common.events import trace
+from common.events.model_json import from_json, to_json
 from common.events.record import Received, Record
 from common.events.spec import EventSpec, P
 
@@ -45,7 +46,7 @@ class Event(Generic[P]):
         return Record(
             topic=self.spec.topic.name,
             key=self.spec.key(self.payload),
-            value=self.payload.model_dump_json(exclude_none=True).encode(),
+            value=to_json(self.payload, exclude_none=True),
             headers=headers,
         )
 
@@ -69,7 +70,7 @@ def open_event(record: Received, spec: EventSpec[Any]) -> Event[Any]:
         raise ValueError("its request id is too long")
     return Event(
         spec=spec,
-        payload=spec.payload.model_validate_json(record.value),
+        payload=from_json(spec.payload, record.value),
         id=headers["event-id"],
         time=_moment(headers.get("event-time", record.timestamp)),
         deadline=_moment(deadline) if deadline else None,

@@ -1,7 +1,7 @@
 """Reading a chat request: what its body and headers ask for, checked before anything is reserved or published."""
 
+import secrets
 import time
-import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,7 @@ async def accept(request: web.Request) -> AcceptedRequest:
     user_id, project_id = any_user(request), _project_id(request)
     grace = resume_grace(request, deps.settings.resume_grace)
     await deps.models.check(chat.model)
-    request_id = f"chatcmpl-{uuid.uuid4().hex}"
+    request_id = f"chatcmpl-{secrets.token_hex(16)}"
     received_at = time.time()
     return AcceptedRequest(
         caller=request[CALLER],

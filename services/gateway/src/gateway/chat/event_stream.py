@@ -10,6 +10,7 @@ from aiohttp import HttpVersion11, web
 
 from common.bus.live.frames import Frame, FrameKind
 from common.events.chat import AnswerStart
+from common.events.model_json import from_json
 from common.failures import Refused
 from gateway.chat.answer_failure import raise_failure, revoked
 from gateway.chat.stream import Stream
@@ -115,7 +116,7 @@ def _in_band(end: Frame, headers: Mapping[str, str]) -> bytes:
 
 async def _begin(request: web.Request, stream: Stream, first: Frame, headers: Mapping[str, str]) -> web.StreamResponse:
     if first.kind == FrameKind.START:
-        return await _prepare(request, stream, {**headers, **AnswerStart.model_validate_json(first.payload).headers})
+        return await _prepare(request, stream, {**headers, **from_json(AnswerStart, first.payload).headers})
     if first.kind != FrameKind.DATA and stream.number == 0:
         raise_failure(first, headers)
     return await _prepare(request, stream, headers)
@@ -160,11 +161,12 @@ def _write_directly(request: web.Request, response: web.StreamResponse, stream: 
         return
 
     def write(batch: list[Frame]) -> bool:
-        if stream.stopped or transport.is_closing() or any(frame.kind != FrameKind.DATA for frame in batch):
+        parts = [frame.payload for frame in batch if frame.kind == FrameKind.DATA]
+        if stream.stopped or transport.is_closing() or len(parts) < len(batch):
             return False
         if transport.get_write_buffer_size() > 0:
             return False
-        data = b"".join([frame.payload for frame in batch])
+        data = b"".join(parts)
         transport.write(b"%x\r\n%b\r\n" % (len(data), data))
         stream.number = max(stream.number, batch[-1].number)
         stream.last_byte_at = time.time()

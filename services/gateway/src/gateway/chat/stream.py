@@ -6,6 +6,7 @@ from common.bus.live.frames import Frame, FrameKind
 from common.bus.live.kept_answers import audience_of
 from common.bus.live.waiter import Waiter
 from common.events.chat import AnswerEnd, AnswerStart, Delivered
+from common.events.model_json import from_json
 from gateway.http.context import COMPLETION_HEADER
 
 SESSION_ID_HEADER = "x-sonant-session-id"
@@ -49,13 +50,13 @@ class Stream:
             return
         self.ended, self.used_tokens = True, 0
         if batch[-1].kind == FrameKind.END:
-            self.used_tokens = AnswerEnd.model_validate_json(batch[-1].payload).usage.total_tokens
+            self.used_tokens = from_json(AnswerEnd, batch[-1].payload).usage.total_tokens
 
     @property
     def head(self) -> AnswerStart | None:
         """What a resumed answer began with; None where it has not begun."""
         head = self.waiter.head
-        return None if head is None else AnswerStart.model_validate_json(head.payload)
+        return None if head is None else from_json(AnswerStart, head.payload)
 
     def stop(self) -> None:
         """Write no further byte."""

@@ -3,9 +3,10 @@
 import time
 from collections.abc import Callable
 
-from common.bus.live.frames import Frame, FrameKind, repeated_head
+from common.bus.live.frames import Frame, FrameKind, made, repeated_head
 from common.bus.request_reply import refusal_to
 from common.events.chat import AnswerEnd, AnswerStart, ChatReplyRequested
+from common.events.model_json import to_json
 from common.failures import Refused
 from common.metrics import labelled
 from llm_stream.answer.delivery import Delivery
@@ -61,7 +62,7 @@ class Frames:
         if not self.kept:
             self._before_start()
             start = AnswerStart(headers=headers, session_id=self._request.session_id, deadline=self._deadline)
-            self._add(FrameKind.START, start.model_dump_json().encode(), 0)
+            self._add(FrameKind.START, to_json(start), 0)
 
     def emit(self, data: bytes, *, tokens: int = 0, text: str = "") -> None:
         """Send one SSE message (the JSON or `[DONE]` behind `data:`); nothing where the answer is muted."""
@@ -87,7 +88,7 @@ class Frames:
 
     def end(self, how: AnswerEnd) -> None:
         """Close the answer with how it ended; only fields that were set travel."""
-        self._add(FrameKind.END, how.model_dump_json(exclude_unset=True).encode(), 0)
+        self._add(FrameKind.END, to_json(how, exclude_unset=True), 0)
 
     def refuse(self, refused: Refused) -> None:
         """Close an answer whose frames are lost, outside the order: a number would be taken for a repetition."""
@@ -105,10 +106,10 @@ class Frames:
         """Send nothing more of the answer but how it ended."""
         self._muted = True
 
-    def _add(self, kind: FrameKind, payload: bytes, tokens: int) -> None:
-        frame = Frame(self._request_id, kind, len(self.kept) + 1, payload)
+    def _add(self, kind: int, payload: bytes, tokens: int) -> None:
+        frame = made(self._request_id, kind, len(self.kept) + 1, payload)
         self.kept.append(frame)
         self._tokens_at.append(self._tokens_at[-1] + tokens)
-        if kind is FrameKind.DATA:
+        if kind == FrameKind.DATA:
             self.last_byte_at = time.time()
         self.delivery.send(frame)

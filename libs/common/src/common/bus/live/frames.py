@@ -1,20 +1,22 @@
 """Frames: numbered messages to waiting requests, many of them packed into one entry of a stream."""
 
 import struct
-from collections.abc import Iterator, Sequence
-from enum import IntEnum
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 _HEADER = struct.Struct("<IBBI")  # payload length, kind, request id length, number
 
 
-class FrameKind(IntEnum):
-    """What a frame means to its reader."""
+class FrameKind:
+    """What a frame means to its reader.
 
-    START = 1  # JSON: response headers; the answer has begun
-    DATA = 2  # bytes to hand on as they are
-    END = 3  # JSON: how it ended
-    REPLY = 4  # JSON: {"status": int, "body": ...}, the whole reply to a request
+    Plain numbers: a member of an enumeration is looked up in ten times the time, several times for each frame.
+    """
+
+    START: Final = 1  # JSON: response headers; the answer has begun
+    DATA: Final = 2  # bytes to hand on as they are
+    END: Final = 3  # JSON: how it ended
+    REPLY: Final = 4  # JSON: {"status": int, "body": ...}, the whole reply to a request
 
 
 class Frame(NamedTuple):
@@ -26,6 +28,11 @@ class Frame(NamedTuple):
     payload: bytes
 
 
+def made(request_id: str, kind: int, number: int, payload: bytes) -> Frame:
+    """A frame in half the time that its own constructor, a function in Python around this one, takes."""
+    return tuple.__new__(Frame, (request_id, kind, number, payload))
+
+
 def pack(frames: Sequence[Frame]) -> bytes:
     """The frames as bytes, one after the other, each with its lengths in front."""
     parts = []
@@ -35,14 +42,18 @@ def pack(frames: Sequence[Frame]) -> bytes:
     return b"".join(parts)
 
 
-def unpack(data: bytes) -> Iterator[Frame]:
+def unpack(data: bytes) -> list[Frame]:
     """The inverse of `pack`."""
-    at, size = 0, _HEADER.size
+    frames = list[Frame]()
+    at, size, new = 0, _HEADER.size, tuple.__new__
     while at < len(data):
         length, kind, name_length, number = _HEADER.unpack_from(data, at)
         name_end = at + size + name_length
-        yield Frame(data[at + size : name_end].decode(), kind, number, data[name_end : name_end + length])
-        at = name_end + length
+        end = name_end + length
+        # As in `made`, whose call costs as much again.
+        frames.append(new(Frame, (data[at + size : name_end].decode(), kind, number, data[name_end:end])))
+        at = end
+    return frames
 
 
 def repeated_head(frames: Sequence[Frame]) -> list[Frame]:
