@@ -184,7 +184,10 @@ def _spent(turn: Turn) -> dict[str, Any]:
 def _end(fact: Fact, outcome: FinishedAnswer | AnswerFailed | None) -> AnswerEnd:
     """What the END frame tells the gateway."""
     how = fact.spec.type.rpartition(".")[2]
-    usage = TokenCounts(**fact.payload.usage.model_dump(exclude={"estimated"}))
+    used = fact.payload.usage
+    usage = TokenCounts(
+        prompt_tokens=used.prompt_tokens, completion_tokens=used.completion_tokens, total_tokens=used.total_tokens
+    )
     if not isinstance(outcome, AnswerFailed):
         return AnswerEnd(outcome=how, usage=usage)
     error = AnswerError(**outcome.error.model_dump(), retry_after=outcome.retry_after)

@@ -15,6 +15,10 @@ from llm_stream.upstream.verdict import verdict
 SPOKEN = frozenset({"role", "content"})
 # The members of a choice with a meaning of their own; all others travel with what the choice says.
 CHOICE_MEMBERS = frozenset({"index", "delta", "message", "finish_reason", "logprobs"})
+# Of a chunk, what is read by itself.
+BESIDE_HEAD = ("choices", "usage", "model")
+# What nearly all choices end with, and None for those that go on.
+PLAIN_ENDS = (None, "stop", "length", "tool_calls", "content_filter")
 # How an ending is named where a server names it by something that is no text.
 UNNAMED_END = "stop"
 
@@ -92,13 +96,27 @@ def read_chunk(chunk: JsonObject, calls: ToolCallIndexes) -> Chunk:
         raise verdict(reported)
     if found is not None and not isinstance(found, list):
         raise UpstreamBroken("the upstream sent choices that are no list")
-    choices = [_choice(each, at, calls) for at, each in enumerate(found or ())]
-    head = {key: value for key, value in chunk.items() if key not in ("choices", "usage", "model")}
-    model = name(chunk.get("model"))
+    found = found or []
+    choices = [_said_alone(each) or _choice(each, at, calls) for at, each in enumerate(found)]
+    usage, head, model = _usage(chunk, found), chunk.copy(), name(chunk.get("model"))
+    for member in BESIDE_HEAD:
+        head.pop(member, None)
     if model is not None:
         head["model"] = model
-    whole = any("message" in each and _is_message(each) for each in found or ())
-    return Chunk(head, model, _usage(chunk, found or []), choices, whole)
+    return Chunk(head, model, usage, choices, any(map(_is_message, found)))
+
+
+def _said_alone(choice: Any) -> Choice | None:
+    """A choice in OpenAI's own shape with nothing but a role, a text or an end: what begins and ends each stream."""
+    if type(choice) is not dict or choice.get("error") or not choice.keys() <= CHOICE_MEMBERS:
+        return None
+    index, delta, reason = choice.get("index"), choice.get("delta"), choice.get("finish_reason")
+    if type(index) is not int or not 0 <= index <= MAX_COUNT or type(delta) is not dict or choice.get("logprobs"):
+        return None
+    content = delta.get("content", "")
+    if not delta.keys() <= SPOKEN or type(content) is not str or reason not in PLAIN_ENDS:
+        return None
+    return Choice(index, content, {}, None, {}, reason)
 
 
 def _choice(choice: Any, at: int, calls: ToolCallIndexes) -> Choice:
@@ -133,7 +151,7 @@ def _choice(choice: Any, at: int, calls: ToolCallIndexes) -> Choice:
 
 def _is_message(choice: JsonObject) -> bool:
     """Whether a choice holds its whole message and no part of one."""
-    return choice.get("delta") is None and isinstance(choice["message"], dict)
+    return "message" in choice and choice.get("delta") is None and isinstance(choice["message"], dict)
 
 
 def check_choice(choice: JsonObject, finish_reason: str | None) -> None:
