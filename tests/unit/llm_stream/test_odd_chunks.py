@@ -9,6 +9,7 @@ from common.events.chat import Usage
 from llm_stream.answer.finish import finish
 from llm_stream.answer.relay import Relay
 from llm_stream.ports import UpstreamBroken, UpstreamBusy, UpstreamError, UpstreamRefused
+from llm_stream.upstream.completions import read_completion
 from tests.support.llm_stream import chunk
 from tests.support.relay import Mailbox, relay_on
 
@@ -121,7 +122,7 @@ def test_an_end_is_sent_once(release: str) -> None:
 @RELEASES
 @pytest.mark.parametrize(
     ("reason", "told"),
-    [(1, "1"), (True, "stop"), ({"type": "eos"}, "eos"), ({"a": 1}, "stop"), (["x"], None), (0, None), ({}, None)],
+    [(1, "1"), (True, "stop"), ({"type": "eos"}, "stop"), ({"a": 1}, "stop"), (["x"], None), (0, None), ({}, None)],
 )
 def test_an_end_that_is_no_text_is_made_one(release: str, reason: Any, told: str | None) -> None:
     last = {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
@@ -132,6 +133,27 @@ def test_an_end_that_is_no_text_is_made_one(release: str, reason: Any, told: str
     else:
         assert client.ends().fact.finish_reason == told
         assert client.endings == [told]
+
+
+@RELEASES
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("STOP", "stop"), ("eos_token", "stop"), ("end_turn", "stop"), ("MAX_TOKENS", "length"),
+        ("model_length", "length"),
+        ("tool_use", "tool_calls"), ("SAFETY", "content_filter"), ("length", "length"), ("of_tomorrow", "of_tomorrow"),
+    ],
+)  # fmt: skip
+def test_an_end_is_told_in_the_words_that_clients_act_on(release: str, reason: str, told: str) -> None:
+    assert Client(release).takes(chunk("Hi."), chunk(finish=reason)).ends().endings == [told]
+
+
+@RELEASES
+@pytest.mark.parametrize("reason", ["abort", "ERROR", "cancelled", "insufficient_system_resource", {"type": "abort"}])
+def test_an_answer_that_was_given_up_is_no_whole_one(release: str, reason: Any) -> None:
+    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
+    with pytest.raises(UpstreamBroken):
+        Client(release).takes(chunk("Hi. "), last)
 
 
 @RELEASES
@@ -229,7 +251,8 @@ def test_an_answer_that_is_not_streamed_is_heard(release: str) -> None:
     client.relay.check_whole()
     client.ends()
     assert client.text == "Hi. Bye."
-    assert client.deltas()[-1]["tool_calls"] == [{"id": "a", "function": {"name": "f"}, "index": 0}]
+    whole = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}}
+    assert client.deltas()[-1]["tool_calls"] == [whole]
     assert client.fact.usage.total_tokens == 7
     cut = Client(release).takes({"choices": [{"index": 0, "message": message, "finish_reason": None}]})
     with pytest.raises(UpstreamBroken):
@@ -264,7 +287,7 @@ def test_an_error_in_the_stream_is_raised_as_what_it_is(
 # -- tool calls -------------------------------------------------------------------------------------------------------
 
 
-def call(arguments: str = "", **members: Any) -> dict[str, Any]:
+def call(arguments: Any = "", **members: Any) -> dict[str, Any]:
     function = {"arguments": arguments, **({"name": members.pop("name")} if "name" in members else {})}
     return said(tool_calls=[{**members, "function": function}])
 
@@ -284,6 +307,26 @@ CALLS = {
     "an id again and again": [
         call(id="a", name="f", index=0), call("{} ", id="z", index=0), call("[]", id="b", name="g", index=1),
     ],
+    "named in every piece": [
+        call(id="a", name="f", index=0), call("{", id="a", name="f", index=0), call("} ", id="a", name="f", index=0),
+        call("[", id="b", name="g", index=1), call("]", id="b", name="g", index=1),
+    ],
+    "an id made up for every piece": [
+        call("{", id="a", name="f", index=0), call("} ", id="x", name="f", index=0),
+        call("[", id="b", name="g", index=1), call("]", id="y", name="g", index=1), call(id="z", name="g", index=1),
+    ],
+    "no ids": [call("{} ", name="f"), call("[]", name="g")],
+    "no ids, numbered": [call(name="f", index=0), call("{} ", index=0), call(name="g", index=1), call("[]", index=1)],
+    "no ids, all at nought": [call("{} ", name="f", index=0), call("[]", name="g", index=0)],
+    "empty ids": [call("{} ", id="", name="f", index=0), call(id="", name="g", index=1), call("[]", id="", index=1)],
+    "nulls": [
+        call(id="a", name="f", index=0, type="function"), call("{} ", id=None, name=None, index=0, type="function"),
+        call(id="b", name="g", index=1), call("[]", id=None, name=None, index=1), call(None, index=1),
+    ],
+    "a name behind its id": [
+        call(None, id="a", index=0), call("{} ", name="f", index=0), call(id="b", index=1),
+        call("[]", name="g", index=1),
+    ],
     "at once": [
         said(
             tool_calls=[
@@ -299,14 +342,53 @@ CALLS = {
 @pytest.mark.parametrize("spelling", CALLS)
 def test_every_piece_of_a_tool_call_finds_its_call(release: str, spelling: str) -> None:
     client = Client(release).takes(*CALLS[spelling], chunk(finish="tool_calls")).ends()
+    # As clients do it: whatever is there twice is joined.
     calls: dict[int, list[str]] = {}
+    ids: dict[int, list[str]] = {}
     for delta in client.deltas():
         for piece in delta["tool_calls"]:
             function = piece["function"]
             told = calls.setdefault(piece["index"], ["", ""])
             told[0] += function.get("name", "")
-            told[1] += function["arguments"]
+            told[1] += function.get("arguments", "")
+            ids.setdefault(piece["index"], []).extend([piece["id"]] if "id" in piece else [])
     assert calls == {0: ["f", "{} "], 1: ["g", "[]"]}
+    assert [len(each) for each in ids.values()] == [1, 1]
+    assert ids[0] != ids[1]
+    assert all(ids[0] + ids[1])
+
+
+@RELEASES
+def test_arguments_that_are_an_object_become_text(release: str) -> None:
+    client = Client(release).takes(
+        call({"a": 1}, name="f"), said(function_call={"name": "g", "arguments": {"b": 2}}), chunk(finish="tool_calls")
+    )
+    calls, old = client.ends().deltas()
+    (told,) = calls["tool_calls"]
+    assert (told["type"], told["function"]) == ("function", {"name": "f", "arguments": '{"a":1}'})
+    assert old["function_call"] == {"name": "g", "arguments": '{"b":2}'}
+
+
+def test_a_whole_answer_has_whole_tool_calls() -> None:
+    custom: dict[str, Any] = {"id": "c", "type": "custom", "custom": {"name": "h", "input": "x"}}
+    message = {
+        "content": None,
+        "tool_calls": [
+            {"index": None, "function": {"name": "f", "arguments": {"a": 1}}},
+            {"id": "b", "type": "function", "function": {"name": "g", "arguments": None}},
+            custom,
+        ],
+    }
+    ended = {"message": message, "finish_reason": "tool_calls"}
+    without = {"message": {"content": "Hi.", "tool_calls": []}, "finish_reason": "stop"}
+    read = read_completion(orjson.dumps({"choices": [ended, without]}))
+    first, second = (choice["message"] for choice in read.content["choices"])
+    made_up, given, other = first["tool_calls"]
+    assert made_up.pop("id").startswith("call_")
+    assert made_up == {"type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
+    assert given == {"id": "b", "type": "function", "function": {"name": "g", "arguments": "{}"}}
+    assert other == custom
+    assert "tool_calls" not in second
 
 
 # -- holding back -----------------------------------------------------------------------------------------------------
@@ -333,7 +415,7 @@ def test_everything_leaves_in_the_order_in_which_it_came(release: str) -> None:
         {"refusal": "c"},
         {"audio": {"data": "d"}},
         {"content": "Let me see."},
-        {"tool_calls": [{"index": 0, "id": "x", "function": {"name": "f", "arguments": ""}}]},
+        {"tool_calls": [{"index": 0, "id": "x", "type": "function", "function": {"name": "f", "arguments": ""}}]},
         {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]},
         {"content": "After"},
         {"reasoning_content": "e"},

@@ -22,7 +22,7 @@ from llm_stream.answer.template import Template
 from llm_stream.ports import UpstreamAnswer, UpstreamBroken
 from llm_stream.upstream.chunks import CHOICE_MEMBERS, Choice, parse_chunk, plain_choice, read_chunk
 from llm_stream.upstream.reported_usage import ReportedUsage, read_usage
-from llm_stream.upstream.tool_calls import ToolCallIndexes
+from llm_stream.upstream.tool_calls import ToolCallPieces
 from llm_stream.upstream.values import JsonObject, name
 
 DONE = b"[DONE]"
@@ -51,7 +51,7 @@ class Relay:
         self._tail: list[JsonObject] = []
         self._waiting: set[int] = set()  # choices of which everything goes to the tail
         self._head: JsonObject = {}  # of the last chunk
-        self._calls = ToolCallIndexes()
+        self._calls = ToolCallPieces()
         self._opened: set[int] = {0} if frames.begun else set()
         self._finished: set[int] = set()
         self._template: Template | None = None
