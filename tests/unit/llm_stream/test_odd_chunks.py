@@ -451,6 +451,34 @@ def logged(text: str, *tokens: str) -> dict[str, Any]:
 
 
 @RELEASES
+def test_a_token_is_not_cut_from_what_is_told_about_it(release: str) -> None:
+    """The space behind a sentence is the beginning of the next token."""
+    client = Client(release).takes(
+        logged("One"), logged("."), logged(" Two"), logged(". Three is"), logged(" here."), chunk(finish="stop")
+    )
+    client.ends()
+    heard = [choice for choice in client.choices() if choice["delta"].get("content")]
+    assert client.text == "One. Two. Three is here."
+    for choice in heard:
+        assert "".join(each["token"] for each in choice["logprobs"]["content"]) == choice["delta"]["content"]
+
+
+@RELEASES
+def test_the_first_chunk_of_a_choice_has_no_logprobs(release: str) -> None:
+    """Node's client would add them twice."""
+    first, *rest = Client(release).takes(logged("One. "), logged("Two."), chunk(finish="stop")).ends().choices()
+    assert (first["delta"], first["logprobs"]) == ({"role": "assistant", "content": ""}, None)
+    assert all("role" not in choice["delta"] for choice in rest)
+
+
+def test_a_sentence_leaves_before_the_token_that_begins_the_next() -> None:
+    client = Client("sentences").takes(logged("One"), logged("."))
+    assert client.text == ""
+    client.takes(logged(" Two"))
+    assert client.text == "One."
+
+
+@RELEASES
 def test_logprobs_travel_with_their_text(release: str) -> None:
     client = Client(release).takes(
         logged("One"), logged(". "), logged("Two. Th", "Two", ". ", "Th"), logged("ree"), chunk(finish="stop")
