@@ -15,8 +15,8 @@ from llm_stream.upstream.verdict import verdict
 SPOKEN = frozenset({"role", "content"})
 # The members of a choice with a meaning of their own; all others travel with what the choice says.
 CHOICE_MEMBERS = frozenset({"index", "delta", "message", "finish_reason", "logprobs"})
-# Of a chunk, what is read by itself.
-BESIDE_HEAD = ("choices", "usage", "model")
+# Of a chunk, what is read by itself. An error that is none is not passed on either.
+BESIDE_HEAD = ("choices", "usage", "model", "error")
 # What nearly all choices end with, and None for those that go on.
 PLAIN_ENDS = (None, "stop", "length", "tool_calls", "content_filter")
 # How servers name an ending that OpenAI names otherwise, in lower case; clients act on OpenAI's names.
@@ -85,7 +85,7 @@ def _no_chunk(value: Any) -> NoReturn:
 def plain_choice(chunk: JsonObject) -> JsonObject | None:
     """The one choice of a chunk that is text and nothing else, in the shape we send; the way of nearly all of them."""
     choices = chunk.get("choices")
-    if type(choices) is not list or len(choices) != 1 or chunk.get("error") or type(chunk.get("model")) is not str:
+    if type(choices) is not list or len(choices) != 1 or "error" in chunk or type(chunk.get("model")) is not str:
         return None
     choice = choices[0]
     if type(choice) is not dict or choice.get("finish_reason") is not None:

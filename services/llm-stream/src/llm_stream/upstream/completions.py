@@ -34,6 +34,7 @@ def read_completion(body: bytes) -> WholeAnswer:
         raise UpstreamBroken("the upstream sent an answer without choices")
     choices = [_choice(each, at) for at, each in enumerate(found)]
     completion = {**content, "object": "chat.completion", "choices": choices}
+    completion.pop("error", None)  # one that is none
     model = name(content.get("model"))
     usage = read_usage(content.get("usage"))
     texts = (choice["message"].get("content") or "" for choice in choices)
