@@ -2,7 +2,7 @@
 
 import asyncio
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
@@ -43,14 +43,14 @@ SPOKEN: dict[str, tuple[list[Json], str]] = {
 }  # fmt: skip
 NULLS = st.sampled_from(["tool_calls", "refusal", "reasoning_content", "function_call", "audio", "name", "x"])
 EXTRA = st.sampled_from(["p", "timings", "service_tier", "content_filter_results", "token_ids", "obfuscation"])
-VALUES = st.sampled_from([None, 0, 1e30, "x", [], {"a": [None]}, True])
+VALUES: st.SearchStrategy[Any] = st.sampled_from([None, 0, 1e30, "x", [], {"a": [None]}, True])
 IDLE = [{"choices": []}, {"choices": None}, {"type": "ping"}, {"choices": [], "prompt_filter_results": [{"a": 1}]}]
 
 
 def chunks_of(kind: str) -> list[Json]:
     deltas, reason = SPOKEN[kind]
     said = [*({**delta} for delta in copy.deepcopy(deltas)), {}]
-    choices = [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None} for delta in said]
+    choices: list[Json] = [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None} for delta in said]
     choices[-1]["finish_reason"] = reason
     head = {"id": "u", "object": "chat.completion.chunk", "created": 1, "model": "m"}
     return [*({**head, "choices": [choice]} for choice in choices), {**head, "choices": [], "usage": dict(USAGE)}]
@@ -111,20 +111,21 @@ def told(deltas: list[Json]) -> list[tuple[str, str]]:
     """What deltas say, in order: a kind and its text, neighbours of one kind as one; a call is of a kind of its own."""
     parts: list[tuple[str, str]] = []
     for delta in deltas:
-        for kind, value in delta.items():
-            pieces = value if kind == "tool_calls" else [value] if kind != "role" and isinstance(value, str) else []
-            for piece in pieces or ():
-                label, text = kind, piece
-                if kind == "tool_calls":
-                    function = piece["function"]
-                    label = f"call {piece['index']}"
-                    identity = f"{piece.get('id', '')}{piece.get('type', '')}{function.get('name', '')}"
-                    text = identity + function.get("arguments", "")
-                if text and parts and parts[-1][0] == label:
-                    parts[-1] = (label, parts[-1][1] + text)
-                elif text:
-                    parts.append((label, text))
+        for kind, text in _said(delta):
+            if parts and parts[-1][0] == kind:
+                text = parts.pop()[1] + text
+            parts.append((kind, text))
     return parts
+
+
+def _said(delta: Json) -> Iterator[tuple[str, str]]:
+    for kind, value in delta.items():
+        if isinstance(value, str) and value and kind != "role":
+            yield kind, value
+    for piece in delta.get("tool_calls") or ():
+        function = piece["function"]
+        identity = f"{piece.get('id', '')}{piece.get('type', '')}{function.get('name', '')}"
+        yield f"call {piece['index']}", identity + function.get("arguments", "")
 
 
 @settings(max_examples=250, deadline=None)
