@@ -82,9 +82,8 @@ class Body:
     async def relay(self, take: Take) -> None:
         lines = EventLines()
         for start, end in pairwise(self._edges):
-            done = [take(payload) for payload in lines.feed(self._content[start:end])]
-            if any(done):
-                return
+            for payload in lines.feed(self._content[start:end]):
+                take(payload)
         for payload in lines.end():
             take(payload)
 
