@@ -44,6 +44,12 @@ MODELS: dict[str, str | tuple[str, ...]] = {
     "declining": "sandbox+reasoning-2+refusal",
     "declining-twice": ("sandbox+reasoning-2+refusal", "sandbox-b"),
 }
+# Servers that the sandbox speaks like. Each has an alias with a fallback of its kind, one that breaks, and a short one.
+DIALECTS = ("azure", "llama.cpp", "mistral", "ollama", "sglang", "vllm")
+for _name in DIALECTS:
+    MODELS[_name] = (f"{_name}/sandbox+aloud", f"{_name}/sandbox-b")
+    MODELS[f"{_name}-breaking"] = (f"{_name}/sandbox+cut-after-7", f"{_name}/sandbox-b")
+    MODELS[f"{_name}-short"] = f"{_name}/sandbox+context-length"
 # What the shared system takes webhooks by: a new key and the one it replaces.
 WEBHOOK_KEYS = ("webhook-key-new", "webhook-key-old")
 # Organisations of the shared system whose resources are at the voice provider, one for each test that needs its own.
@@ -67,6 +73,9 @@ def models_toml(sandbox_url: str, models: Mapping[str, str | tuple[str, ...]]) -
                 f'[[aliases."{alias}".upstreams]]\nname = "{alias}{number or ""}"\nbase_url = "{sandbox_url}/v1"\n'
                 f'model = "{model}"\nprovider = "sandbox"\nprice = {{ input = 1.0, output = 2.0 }}'
             )
+            if model.startswith("mistral/"):
+                # It refuses `stream_options`.
+                lines.append('capabilities = ["tools", "done"]')
     return "\n".join(lines)
 
 

@@ -215,6 +215,30 @@ async def test_a_cut_answer_is_never_whole(
 
 
 @both
+@alone
+async def test_a_cut_tool_call_is_never_whole(llm_world: World, dialect: str, stream: bool, fallback: bool) -> None:
+    """Where a fallback could answer, calls wait for their end, so that it begins anew."""
+    alias = await alias_of(llm_world, dialect, "cut-after-1", fallback=fallback)
+    heard, fact = await llm_world.ask(alias, ASKED, stream=stream, tools=TOOLS)
+    if fallback:
+        calls = completed(heard, fact, stream=stream, reason="tool_calls")["tool_calls"]
+        assert [call["function"]["name"] for call in calls] == ["get_weather", "get_traffic"]
+        assert [json.loads(call["function"]["arguments"]) for call in calls] == [{"city": "Lisbon"}] * 2
+    else:
+        assert (heard.done, heard.finish_reasons(), fact.error.code) == (False, [], "upstream_error")
+
+
+@both
+@alone
+async def test_an_answer_that_a_filter_ended_says_so(
+    llm_world: World, dialect: str, stream: bool, fallback: bool
+) -> None:
+    alias = await alias_of(llm_world, dialect, "content-filter-finish", fallback=fallback)
+    heard, fact = await llm_world.ask(alias, stream=stream)
+    assert HELLO_TEXT.startswith(completed(heard, fact, stream=stream, reason="content_filter")["content"])
+
+
+@both
 @pytest.mark.parametrize(
     ("given", "outcome"),
     [
