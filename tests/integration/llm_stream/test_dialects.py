@@ -12,6 +12,8 @@ from tests.support.llm_stream import HELLO, HELLO_TEXT, AliasUnderTest, Heard, W
 pytestmark = [
     pytest.mark.parametrize("dialect", BY_NAME),
 ]
+# An answer that is streamed, and one that is not.
+BOTH = (True, False)
 both = pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 alone = pytest.mark.parametrize("fallback", [False, True], ids=["alone", "fallback"])
 
@@ -111,9 +113,8 @@ def failed(heard: Heard, fact: Any, status: int, code: str | None) -> str:
     return str(fact.error.message)
 
 
-@both
 @alone
-async def test_a_conversation(llm_world: World, dialect: str, stream: bool, fallback: bool) -> None:
+async def test_a_conversation(llm_world: World, dialect: str, fallback: bool) -> None:
     """With instructions of two kinds and an earlier turn, which strict templates take only in one order."""
     alias = await alias_of(llm_world, dialect, fallback=fallback)
     messages = [
@@ -123,119 +124,114 @@ async def test_a_conversation(llm_world: World, dialect: str, stream: bool, fall
         {"role": "assistant", "content": "Hi."},
         {"role": "user", "content": HELLO},
     ]
-    options: dict[str, Any] = {"stream_options": {"include_usage": True}} if stream else {}
-    heard, fact = await llm_world.ask(alias, stream=stream, messages=messages, **options)
-    assert completed(heard, fact, stream=stream)["content"] == HELLO_TEXT
-    assert [attempt.outcome for attempt in fact.attempts] == ["completed"]
-    if stream:
-        assert heard.chunks[-1]["usage"]["total_tokens"] == fact.usage.total_tokens
-
-
-@both
-@alone
-async def test_tool_calls_and_their_results(llm_world: World, dialect: str, stream: bool, fallback: bool) -> None:
-    alias = await alias_of(llm_world, dialect, "aloud+reasoning-2", fallback=fallback)
-    heard, fact = await llm_world.ask(alias, ASKED, stream=stream, tools=TOOLS)
-    message = completed(heard, fact, stream=stream, reason="tool_calls")
-    assert message["content"] == "Let me look that up. One moment"
-    calls = message["tool_calls"]
-    assert [call["function"]["name"] for call in calls] == ["get_weather", "get_traffic"]
-    assert [json.loads(call["function"]["arguments"]) for call in calls] == [{"city": "Lisbon"}] * 2
-    assert len({call["id"] for call in calls}) == 2
-    assert all(call["id"] and call["type"] == "function" for call in calls)
-    reasoning = message.get("reasoning_content") or message.get("reasoning")
-    assert reasoning == "Thought 1 of 2. Thought 2 of 2. "
-    if stream:
-        assert [each.replace("_content", "") for each in message["order"]] == ["reasoning", "content", "tool_calls"]
-    # What a client sends back is taken.
-    results = [{"role": "tool", "tool_call_id": call["id"], "content": '{"state": "calm"}'} for call in calls]
-    said = {"role": "assistant", "content": message["content"], "tool_calls": calls}
-    turns = [{"role": "user", "content": ASKED}, said, *results]
-    plain = await alias_of(llm_world, dialect, fallback=fallback)
-    heard, fact = await llm_world.ask(plain, stream=stream, messages=turns, tools=TOOLS)
-    assert "calm" in completed(heard, fact, stream=stream)["content"]
-
-
-@both
-@alone
-async def test_a_refusal_keeps_its_reason_and_is_asked_of_nobody_else(
-    llm_world: World, dialect: str, stream: bool, fallback: bool
-) -> None:
-    alias = await alias_of(llm_world, dialect, fallback=fallback)
-    heard, fact = await llm_world.ask(alias, stream=stream, **BAD)
-    assert heard.headers is None
-    assert "Expected a value <= 2" in failed(heard, fact, 422 if dialect == "mistral" else 400, None)
-    assert [attempt.outcome for attempt in fact.attempts] == ["refused"]
-
-
-@both
-async def test_a_filtered_prompt_is_refused(llm_world: World, dialect: str, stream: bool) -> None:
-    alias = await alias_of(llm_world, dialect, "content-filter", fallback=True)
-    heard, fact = await llm_world.ask(alias, stream=stream)
-    assert heard.headers is None
-    assert fact.error.status in (400, 403)
-    assert heard.end["error"]["message"]
-    assert [attempt.outcome for attempt in fact.attempts] == ["refused"]
-
-
-@both
-@alone
-async def test_what_is_too_long_is_known_and_moves(
-    llm_world: World, dialect: str, stream: bool, fallback: bool
-) -> None:
-    alias = await alias_of(llm_world, dialect, "context-length", fallback=False)
-    heard, fact = await llm_world.ask(alias, stream=stream)
-    assert heard.headers is None
-    failed(heard, fact, 400, "context_length_exceeded")
-    larger = await alias_of(llm_world, dialect, fallback=fallback)
-    moving = await alias_of(llm_world, dialect, "context-length", fallback=False, larger=larger.name)
-    heard, fact = await llm_world.ask(moving, stream=stream)
-    assert completed(heard, fact, stream=stream)["content"] == HELLO_TEXT
-    assert [attempt.outcome for attempt in fact.attempts] == ["refused", "completed"]
-
-
-@both
-@alone
-@pytest.mark.parametrize("fault", ["cut-after-7", "error-after-7", "reset-after-7"])
-async def test_a_cut_answer_is_never_whole(
-    llm_world: World, dialect: str, stream: bool, fallback: bool, fault: str
-) -> None:
-    alias = await alias_of(llm_world, dialect, fault, fallback=fallback)
-    heard, fact = await llm_world.ask(alias, stream=stream)
-    if fallback:
+    for stream in BOTH:
+        options: dict[str, Any] = {"stream_options": {"include_usage": True}} if stream else {}
+        heard, fact = await llm_world.ask(alias, stream=stream, messages=messages, **options)
         assert completed(heard, fact, stream=stream)["content"] == HELLO_TEXT
-        assert [attempt.outcome for attempt in fact.attempts] == ["broken", "completed"]
-        return
-    assert heard.finish_reasons() == []
-    if stream:
-        assert heard.error is not None
-        assert HELLO_TEXT.startswith(exact(heard)[0]["content"])
-    assert fact.error.code == "upstream_error"
-    assert not heard.done
+        assert [attempt.outcome for attempt in fact.attempts] == ["completed"]
+        if stream:
+            assert heard.chunks[-1]["usage"]["total_tokens"] == fact.usage.total_tokens
 
 
-@both
 @alone
-async def test_a_cut_tool_call_is_never_whole(llm_world: World, dialect: str, stream: bool, fallback: bool) -> None:
-    """Where a fallback could answer, calls wait for their end, so that it begins anew."""
-    alias = await alias_of(llm_world, dialect, "cut-after-1", fallback=fallback)
-    heard, fact = await llm_world.ask(alias, ASKED, stream=stream, tools=TOOLS)
-    if fallback:
-        calls = completed(heard, fact, stream=stream, reason="tool_calls")["tool_calls"]
+async def test_tool_calls_and_their_results(llm_world: World, dialect: str, fallback: bool) -> None:
+    alias = await alias_of(llm_world, dialect, "aloud+reasoning-2", fallback=fallback)
+    plain = await alias_of(llm_world, dialect, fallback=fallback)
+    for stream in BOTH:
+        heard, fact = await llm_world.ask(alias, ASKED, stream=stream, tools=TOOLS)
+        message = completed(heard, fact, stream=stream, reason="tool_calls")
+        assert message["content"] == "Let me look that up. One moment"
+        calls = message["tool_calls"]
         assert [call["function"]["name"] for call in calls] == ["get_weather", "get_traffic"]
         assert [json.loads(call["function"]["arguments"]) for call in calls] == [{"city": "Lisbon"}] * 2
-    else:
-        assert (heard.done, heard.finish_reasons(), fact.error.code) == (False, [], "upstream_error")
+        assert len({call["id"] for call in calls}) == 2
+        assert all(call["id"] and call["type"] == "function" for call in calls)
+        reasoning = message.get("reasoning_content") or message.get("reasoning")
+        assert reasoning == "Thought 1 of 2. Thought 2 of 2. "
+        if stream:
+            assert [each.replace("_content", "") for each in message["order"]] == ["reasoning", "content", "tool_calls"]
+        # What a client sends back is taken.
+        results = [{"role": "tool", "tool_call_id": call["id"], "content": '{"state": "calm"}'} for call in calls]
+        said = {"role": "assistant", "content": message["content"], "tool_calls": calls}
+        turns = [{"role": "user", "content": ASKED}, said, *results]
+        heard, fact = await llm_world.ask(plain, stream=stream, messages=turns, tools=TOOLS)
+        assert "calm" in completed(heard, fact, stream=stream)["content"]
 
 
-@both
 @alone
-async def test_an_answer_that_a_filter_ended_says_so(
-    llm_world: World, dialect: str, stream: bool, fallback: bool
+async def test_a_refusal_keeps_its_reason_and_is_asked_of_nobody_else(
+    llm_world: World, dialect: str, fallback: bool
 ) -> None:
+    alias = await alias_of(llm_world, dialect, fallback=fallback)
+    for stream in BOTH:
+        heard, fact = await llm_world.ask(alias, stream=stream, **BAD)
+        assert heard.headers is None
+        assert "Expected a value <= 2" in failed(heard, fact, 422 if dialect == "mistral" else 400, None)
+        assert [attempt.outcome for attempt in fact.attempts] == ["refused"]
+
+
+async def test_a_filtered_prompt_is_refused(llm_world: World, dialect: str) -> None:
+    alias = await alias_of(llm_world, dialect, "content-filter", fallback=True)
+    for stream in BOTH:
+        heard, fact = await llm_world.ask(alias, stream=stream)
+        assert heard.headers is None
+        assert fact.error.status in (400, 403)
+        assert heard.end["error"]["message"]
+        assert [attempt.outcome for attempt in fact.attempts] == ["refused"]
+
+
+@alone
+async def test_what_is_too_long_is_known_and_moves(llm_world: World, dialect: str, fallback: bool) -> None:
+    alias = await alias_of(llm_world, dialect, "context-length", fallback=False)
+    larger = await alias_of(llm_world, dialect, fallback=fallback)
+    moving = await alias_of(llm_world, dialect, "context-length", fallback=False, larger=larger.name)
+    for stream in BOTH:
+        heard, fact = await llm_world.ask(alias, stream=stream)
+        assert heard.headers is None
+        failed(heard, fact, 400, "context_length_exceeded")
+        heard, fact = await llm_world.ask(moving, stream=stream)
+        assert completed(heard, fact, stream=stream)["content"] == HELLO_TEXT
+        assert [attempt.outcome for attempt in fact.attempts] == ["refused", "completed"]
+
+
+@alone
+@pytest.mark.parametrize("fault", ["cut-after-7", "error-after-7", "reset-after-7"])
+async def test_a_cut_answer_is_never_whole(llm_world: World, dialect: str, fallback: bool, fault: str) -> None:
+    alias = await alias_of(llm_world, dialect, fault, fallback=fallback)
+    for stream in BOTH:
+        heard, fact = await llm_world.ask(alias, stream=stream)
+        if fallback:
+            assert completed(heard, fact, stream=stream)["content"] == HELLO_TEXT
+            assert [attempt.outcome for attempt in fact.attempts] == ["broken", "completed"]
+            continue
+        assert heard.finish_reasons() == []
+        if stream:
+            assert heard.error is not None
+            assert HELLO_TEXT.startswith(exact(heard)[0]["content"])
+        assert fact.error.code == "upstream_error"
+        assert not heard.done
+
+
+@alone
+async def test_a_cut_tool_call_is_never_whole(llm_world: World, dialect: str, fallback: bool) -> None:
+    """Where a fallback could answer, calls wait for their end, so that it begins anew."""
+    alias = await alias_of(llm_world, dialect, "cut-after-1", fallback=fallback)
+    for stream in BOTH:
+        heard, fact = await llm_world.ask(alias, ASKED, stream=stream, tools=TOOLS)
+        if fallback:
+            calls = completed(heard, fact, stream=stream, reason="tool_calls")["tool_calls"]
+            assert [call["function"]["name"] for call in calls] == ["get_weather", "get_traffic"]
+            assert [json.loads(call["function"]["arguments"]) for call in calls] == [{"city": "Lisbon"}] * 2
+        else:
+            assert (heard.done, heard.finish_reasons(), fact.error.code) == (False, [], "upstream_error")
+
+
+@alone
+async def test_an_answer_that_a_filter_ended_says_so(llm_world: World, dialect: str, fallback: bool) -> None:
     alias = await alias_of(llm_world, dialect, "content-filter-finish", fallback=fallback)
-    heard, fact = await llm_world.ask(alias, stream=stream)
-    assert HELLO_TEXT.startswith(completed(heard, fact, stream=stream, reason="content_filter")["content"])
+    for stream in BOTH:
+        heard, fact = await llm_world.ask(alias, stream=stream)
+        assert HELLO_TEXT.startswith(completed(heard, fact, stream=stream, reason="content_filter")["content"])
 
 
 @both
