@@ -1,8 +1,11 @@
 """Streams of servers that put it differently are heard whole and in order, and what is broken stays broken."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.events.chat import Usage
 from llm_stream.ports import UpstreamBroken, UpstreamBusy, UpstreamError, UpstreamRefused
@@ -340,3 +343,24 @@ def test_what_a_choice_says_beside_its_text_is_not_lost(release: str) -> None:
     assert client.text == "Oh. Hi. There. "
     assert [choice["content_filter_results"] for choice in client.choices() if "content_filter_results" in choice]
     assert client.deltas()[-1] == {"content": "There. ", "annotations": [{"type": "url"}]}
+
+
+@given(
+    text=st.text(alphabet="ab. !?\n\u3002\u00e9", min_size=1, max_size=60),
+    cuts=st.lists(st.integers(1, 59), max_size=30),
+    deltas=st.lists(st.integers(1, 4), min_size=1, max_size=10),
+    release=st.sampled_from(["tokens", "sentences"]),
+)
+def test_no_token_is_ever_cut_or_lost(text: str, cuts: list[int], deltas: list[int], release: str) -> None:
+    edges = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
+    tokens = [text[start:end] for start, end in pairwise(edges)]
+    client, sizes = Client(release), iter(deltas * len(tokens))
+    while tokens:
+        size = next(sizes)
+        said_now, tokens = tokens[:size], tokens[size:]
+        client.takes(logged("".join(said_now), *said_now))
+    client.takes(chunk(finish="stop")).ends()
+    assert client.text == text
+    for choice in client.choices():
+        told = (choice["logprobs"] or {}).get("content") or ()
+        assert "".join(each["token"] for each in told) == choice["delta"].get("content", "")
