@@ -113,7 +113,9 @@ class World:
         }
         if isinstance(given, dict):
             faults = given.get("faults", "")
-            table |= {key: value for key, value in given.items() if key != "faults"}
+            if "dialect" in given:
+                table["model"] = f"{given['dialect']}/{table['model']}"
+            table |= {key: value for key, value in given.items() if key not in ("faults", "dialect")}
         else:
             faults = given
         if faults:

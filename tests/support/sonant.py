@@ -23,7 +23,7 @@ READY_SECONDS = 90.0
 STOP_SECONDS = 30.0
 
 # Aliases of the shared system: the sandbox's behaviour is chosen by the model name (libs/sandbox/README.md).
-MODELS: dict[str, str] = {
+MODELS: dict[str, str | tuple[str, ...]] = {
     "default": "sandbox",
     "slow": "sandbox+delay-50+chunks-100",
     "brisk": "sandbox+first-20+delay-5+chunks-20",
@@ -37,7 +37,19 @@ MODELS: dict[str, str] = {
     "pausing": "sandbox+delay-3500+chunks-2",
     "failing": "sandbox+status-500",
     "spent": "sandbox+quota",
+    # With a second upstream text is held back to the end of its sentence.
+    "twice": ("sandbox", "sandbox-b"),
+    "thinking": "sandbox+reasoning-3+aloud",
+    "thinking-twice": ("sandbox+reasoning-3+aloud", "sandbox-b"),
+    "declining": "sandbox+reasoning-2+refusal",
+    "declining-twice": ("sandbox+reasoning-2+refusal", "sandbox-b"),
 }
+# Servers that the sandbox speaks like. Each has an alias with a fallback of its kind, one that breaks, and a short one.
+DIALECTS = ("azure", "llama.cpp", "mistral", "ollama", "sglang", "vllm")
+for _name in DIALECTS:
+    MODELS[_name] = (f"{_name}/sandbox+aloud", f"{_name}/sandbox-b")
+    MODELS[f"{_name}-breaking"] = (f"{_name}/sandbox+cut-after-7", f"{_name}/sandbox-b")
+    MODELS[f"{_name}-short"] = f"{_name}/sandbox+context-length"
 # What the shared system takes webhooks by: a new key and the one it replaces.
 WEBHOOK_KEYS = ("webhook-key-new", "webhook-key-old")
 # Organisations of the shared system whose resources are at the voice provider, one for each test that needs its own.
@@ -51,15 +63,20 @@ def free_port() -> int:
         return int(candidate.getsockname()[1])
 
 
-def models_toml(sandbox_url: str, models: Mapping[str, str]) -> str:
-    """A models file with one upstream per alias, on the sandbox."""
-    sections = [
-        f'[aliases."{alias}"]\nfirst_byte_timeout = 5\nidle_timeout = 5\n'
-        f'[[aliases."{alias}".upstreams]]\nname = "{alias}"\nbase_url = "{sandbox_url}/v1"\n'
-        f'model = "{model}"\nprovider = "sandbox"\nprice = {{ input = 1.0, output = 2.0 }}\n'
-        for alias, model in models.items()
-    ]
-    return "\n".join(sections)
+def models_toml(sandbox_url: str, models: Mapping[str, str | tuple[str, ...]]) -> str:
+    """A models file with one upstream per alias on the sandbox, or as many as there are models in a tuple."""
+    lines = []
+    for alias, given in models.items():
+        lines.append(f'[aliases."{alias}"]\nfirst_byte_timeout = 5\nidle_timeout = 5')
+        for number, model in enumerate((given,) if isinstance(given, str) else given):
+            lines.append(
+                f'[[aliases."{alias}".upstreams]]\nname = "{alias}{number or ""}"\nbase_url = "{sandbox_url}/v1"\n'
+                f'model = "{model}"\nprovider = "sandbox"\nprice = {{ input = 1.0, output = 2.0 }}'
+            )
+            if model.startswith("mistral/"):
+                # It refuses `stream_options`.
+                lines.append('capabilities = ["tools", "done"]')
+    return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -141,7 +158,10 @@ def sandbox_process() -> Iterator[str]:
 
 @contextmanager
 def sonant_system(
-    *, models: Mapping[str, str] | None = None, models_text: str | None = None, env: Mapping[str, str] | None = None
+    *,
+    models: Mapping[str, str | tuple[str, ...]] | None = None,
+    models_text: str | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[Sonant]:
     """Start everything; ends it, and checks that nothing is left behind."""
     with ExitStack() as stack:

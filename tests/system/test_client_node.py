@@ -100,6 +100,38 @@ def test_the_runner_calls_a_tool_and_speaks_of_its_result(told: dict[str, Any]) 
     assert "cloudless" in told["runner"]["final"]
 
 
+# With two upstreams text is held back to the end of its sentence.
+one_and_two = pytest.mark.parametrize("upstreams", [0, 1], ids=["one upstream", "two"])
+
+
+@one_and_two
+def test_reasoning_text_and_tool_calls_come_in_order(told: dict[str, Any], upstreams: int) -> None:
+    thinking = told["thinking"][upstreams]
+    assert thinking["kinds"] == ["reasoning_content", "content", "tool_calls"]
+    message = thinking["message"]
+    assert message["content"] == "Let me look that up. One moment"
+    (call,) = message["tool_calls"]
+    assert call["id"]
+    assert (call["type"], call["function"]["name"]) == ("function", "get_weather")
+    assert json.loads(call["function"]["arguments"]) == {"city": "Lisbon"}
+    assert thinking["finish_reason"] == "tool_calls"
+
+
+@one_and_two
+def test_a_refusal_of_the_models_own_is_told_as_one(told: dict[str, Any], upstreams: int) -> None:
+    declining = told["declining"][upstreams]
+    assert declining["kinds"] == ["reasoning_content", "refusal"]
+    assert declining["message"]["refusal"] == "I will not. Ask me another"
+    assert not declining["message"]["content"]
+
+
+@one_and_two
+def test_logprobs_travel_with_their_text(told: dict[str, Any], upstreams: int) -> None:
+    logprobs = told["logprobs"][upstreams]
+    assert logprobs["tokens"] == logprobs["texts"]
+    assert logprobs["final"] == "".join(logprobs["texts"]) == "One is here. Two is, and no more"
+
+
 def test_errors_are_the_classes_of_the_client(told: dict[str, Any]) -> None:
     unknown = told["unknownModel"]
     assert (unknown["name"], unknown["status"], unknown["code"]) == ("NotFoundError", 404, "model_not_found")

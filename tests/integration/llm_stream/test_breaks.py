@@ -347,3 +347,16 @@ async def test_what_is_no_answer_is_not_passed_on(llm_world: World, body: bytes,
         heard, fact = await llm_world.ask(alias, stream=stream)
     assert heard.text() == HELLO_TEXT
     assert [attempt.outcome for attempt in fact.attempts] == ["broken", "completed"]
+
+
+@pytest.mark.parametrize("after", range(1, 12))
+async def test_logprobs_of_two_upstreams_are_those_of_the_whole_text(llm_world: World, after: int) -> None:
+    """Wherever the first one breaks: no token is cut, none is told twice, and no space is lost between the two."""
+    alias = await llm_world.alias(f"cut-after-{after}", "", tries=1)
+    heard, fact = await llm_world.ask(alias, logprobs=True)
+    assert (heard.text(), heard.done) == (HELLO_TEXT, True)
+    assert [attempt.outcome for attempt in fact.attempts] == ["broken", "completed"]
+    told = [choice for choice in heard.choices() if choice["delta"].get("content")]
+    for choice in told:
+        tokens = "".join(each["token"] for each in (choice["logprobs"] or {}).get("content") or ())
+        assert tokens.strip() == choice["delta"]["content"].strip()

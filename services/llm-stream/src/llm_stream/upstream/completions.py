@@ -6,6 +6,7 @@ from llm_stream.ports import UpstreamBroken
 from llm_stream.upstream.chunks import check_choice, read_content, read_finish_reason
 from llm_stream.upstream.errors import error_in
 from llm_stream.upstream.reported_usage import ReportedUsage, read_usage
+from llm_stream.upstream.tool_calls import read_function_call, whole_calls
 from llm_stream.upstream.values import JsonObject, name, parse, position
 from llm_stream.upstream.verdict import verdict
 
@@ -33,6 +34,7 @@ def read_completion(body: bytes) -> WholeAnswer:
         raise UpstreamBroken("the upstream sent an answer without choices")
     choices = [_choice(each, at) for at, each in enumerate(found)]
     completion = {**content, "object": "chat.completion", "choices": choices}
+    completion.pop("error", None)  # one that is none
     model = name(content.get("model"))
     usage = read_usage(content.get("usage"))
     texts = (choice["message"].get("content") or "" for choice in choices)
@@ -60,4 +62,9 @@ def _message(message: JsonObject) -> JsonObject:
         said.setdefault("reasoning_content", reasoning)
     if parts:
         said["content_parts"] = parts
+    # An empty list is no call, and tells a client that looks for one otherwise.
+    if calls := whole_calls(said.pop("tool_calls", None) or []):
+        said["tool_calls"] = calls
+    if said.get("function_call"):
+        said["function_call"] = read_function_call(said["function_call"])
     return said
