@@ -11,6 +11,7 @@ import pytest
 
 from common.bus.batching import Batcher
 from common.bus.live.frames import Frame, FrameKind
+from common.bus.live.kept_bodies import KeptBodies
 from common.bus.live.writer import LiveWriter
 from common.bus.port import BusUnavailableError
 from common.clients.resources.client import ActiveSets
@@ -20,7 +21,7 @@ from common.events.record import Record
 from llm_stream.aliases import AliasTable, Upstream
 from llm_stream.answer.failover import Breakers
 from llm_stream.deps import Deps
-from llm_stream.ports import Patience, Take, UpstreamError, UpstreamRefused
+from llm_stream.ports import Endpoint, Patience, Take, UpstreamError, UpstreamRefused
 from llm_stream.turns import life
 from llm_stream.turns.claim import Claims
 from llm_stream.turns.early_stops import EarlyStops
@@ -83,7 +84,9 @@ class Model:
         self.closed = 0
 
     @asynccontextmanager
-    async def ask(self, upstream: Upstream, body: dict[str, Any], patience: Patience) -> AsyncIterator["Model"]:
+    async def ask(
+        self, upstream: Upstream, body: dict[str, Any], patience: Patience, endpoint: Endpoint = Endpoint.CHAT
+    ) -> AsyncIterator["Model"]:
         self.asked.append(upstream.name)
         if upstream.name in self.refusals:
             raise self.refusals[upstream.name]
@@ -116,6 +119,7 @@ class World:
         self.deps = Deps(
             facts=Batcher(self._publish, name="facts"),
             live=writer,
+            kept_bodies=cast("KeptBodies", None),
             claims=Claims(writer, owner="us", keep_seconds=60),
             turns=RunningTurns(writer, early_stops),
             early_stops=early_stops,

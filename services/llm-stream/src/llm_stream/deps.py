@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from common.bus.batching import Batcher
+from common.bus.live.kept_bodies import KeptBodies
 from common.bus.live.writer import LiveWriter
 from common.clients.resources.client import ActiveSets
 from common.events.record import Record
@@ -20,6 +21,7 @@ class Deps:
 
     facts: Batcher[Record]
     live: LiveWriter
+    kept_bodies: KeptBodies
     claims: Claims
     turns: RunningTurns
     early_stops: EarlyStops
