@@ -1,6 +1,7 @@
 """Embeddings in llm-stream: the life, the failover and the facts of a chat turn, and vectors as they came."""
 
 import base64
+from contextlib import AsyncExitStack
 from typing import Any
 
 import orjson
@@ -142,6 +143,28 @@ async def test_large_answers_lie_in_the_live_store_byte_for_byte(llm_world: Worl
         await bodies.drop(fact.payload.request_id)
     assert sum(map(len, pieces)) == size
     assert [len(each["embedding"]) for each in found["data"]] == [512] * len(inputs)
+
+
+async def test_few_large_requests_are_answered_at_a_time(llm_world: World) -> None:
+    inputs = [f"text {number}" for number in range(65)]
+    alias = await llm_world.alias("headers-300", **VECTORS, whole_timeout=20.0)
+    async with AsyncExitStack() as stack:
+        turns = [await stack.enter_async_context(llm_world.embedding(alias, inputs, dimensions=2)) for _ in range(7)]
+        await eventually(lambda: llm_world.calls(alias.models[0]))
+        # A small one passes all that wait.
+        small = await stack.enter_async_context(llm_world.embedding(alias, "small"))
+        heard = [await turn.ended() for turn in [small, *turns]]
+    assert [each.end["outcome"] for each in heard] == ["completed"] * 8
+    calls = sorted(await llm_world.calls(alias.models[0]), key=lambda call: call["at"])
+    large = [call for call in calls if call["body"]["input"] != "small"]
+    assert len(large) == 7
+    # The fifth begins when one of the first four has ended.
+    assert large[4]["at"] - large[0]["at"] >= 0.25
+
+
+async def test_an_address_may_end_in_a_query(llm_world: World) -> None:
+    alias = await llm_world.alias({"base_url": f"{llm_world.sandbox}/v1/?api-version=1"}, **VECTORS)
+    answered(*await embed(llm_world, alias))
 
 
 # -- an upstream fails ------------------------------------------------------------------------------------------------

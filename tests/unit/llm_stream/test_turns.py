@@ -19,6 +19,7 @@ from common.events.chat import CHAT_REPLY_REQUESTED, AnswerStop, ChatReplyReques
 from common.events.envelope import Event
 from common.events.record import Record
 from llm_stream.aliases import AliasTable, Upstream
+from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
 from llm_stream.deps import Deps
 from llm_stream.ports import Endpoint, Patience, Take, UpstreamError, UpstreamRefused
@@ -124,6 +125,7 @@ class World:
             turns=RunningTurns(writer, early_stops),
             early_stops=early_stops,
             chat_model=model,
+            large_embeddings=LargeRequests(1),
             breakers=Breakers(),
             aliases=AliasTable.model_validate({"aliases": TABLE}),
             active_sets=cast("ActiveSets", None),

@@ -19,6 +19,7 @@ from common.events.record import Record
 from common.kernel.service import Kernel, Service
 from llm_stream import aliases
 from llm_stream.adapters.openai_http import open_chat_model
+from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
 from llm_stream.deps import Deps
 from llm_stream.handlers import HANDLERS
@@ -61,6 +62,7 @@ async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterato
                 turns=turns,
                 early_stops=early_stops,
                 chat_model=chat_model,
+                large_embeddings=LargeRequests(settings.max_large_embeddings),
                 breakers=Breakers(),
                 aliases=table,
                 active_sets=resources.sets,

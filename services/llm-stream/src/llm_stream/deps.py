@@ -8,6 +8,7 @@ from common.bus.live.writer import LiveWriter
 from common.clients.resources.client import ActiveSets
 from common.events.record import Record
 from llm_stream.aliases import AliasTable
+from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
 from llm_stream.ports import ChatModel
 from llm_stream.turns.claim import Claims
@@ -26,6 +27,7 @@ class Deps:
     turns: RunningTurns
     early_stops: EarlyStops
     chat_model: ChatModel
+    large_embeddings: LargeRequests
     breakers: Breakers
     aliases: AliasTable
     active_sets: ActiveSets

@@ -156,7 +156,9 @@ class OpenAIHttp:
 
 def _target(upstream: Upstream, endpoint: Endpoint) -> Target:
     try:
-        return target_of(f"{upstream.base_url.rstrip('/')}{endpoint}")
+        # Azure's older addresses end in a query that names the version.
+        base, _, query = upstream.base_url.partition("?")
+        return target_of(f"{base.rstrip('/')}{endpoint}{query and f'?{query}'}")
     except ValueError as error:
         raise UpstreamBroken(str(error), code="unconfigured") from error
 

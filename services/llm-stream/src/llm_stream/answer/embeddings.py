@@ -6,12 +6,15 @@ gateway: they are put into the live store in pieces, and the frame that begins t
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from typing import Any
 
 from common.bus.live.kept_bodies import KeptBodies
 from common.bus.port import BusUnavailableError
-from common.events.chat import Usage
+from common.events.chat import AnswerRequested, Usage
+from common.events.embeddings import EmbeddingsRequested
 from common.events.token_estimate import input_tokens
 from llm_stream.aliases import Upstream
 from llm_stream.answer.attempt import Attempt
@@ -19,12 +22,38 @@ from llm_stream.answer.failure import server_error
 from llm_stream.answer.frames import Frames
 from llm_stream.answer.in_progress import AnswerInProgress
 from llm_stream.answer.request_fields import EMBEDDING_FIELDS, wanted_fields
+from llm_stream.metrics import EMBEDDINGS_WAITING
 from llm_stream.ports import UpstreamAnswer
 from llm_stream.upstream.vectors import Embeddings, Wanted, read_embeddings
 
 # Reading more than this takes milliseconds, in which nobody else would get a chunk.
 BESIDE_BYTES = 256 * 1024
 MAX_FRAME_BYTES = 256 * 1024
+# So many vectors of 3,072 dimensions are at most about 4 MB.
+MANY_INPUTS = 64
+# Shared, since it holds nothing.
+_AT_ONCE: AbstractAsyncContextManager[None] = nullcontext()
+
+
+class LargeRequests:
+    """Embeddings requests of many inputs, a few at a time: the answer of each is held in memory."""
+
+    def __init__(self, at_once: int) -> None:
+        self._slots = asyncio.Semaphore(at_once)
+
+    def one(self, request: AnswerRequested) -> AbstractAsyncContextManager[None]:
+        """Entered once this request may be answered, which is at once unless it is one of them."""
+        many = isinstance(request, EmbeddingsRequested) and _count(request.body["input"]) > MANY_INPUTS
+        return self._in_turn() if many else _AT_ONCE
+
+    @asynccontextmanager
+    async def _in_turn(self) -> AsyncIterator[None]:
+        with EMBEDDINGS_WAITING.track_inprogress():
+            await self._slots.acquire()
+        try:
+            yield
+        finally:
+            self._slots.release()
 
 
 class HeardEmbeddings:

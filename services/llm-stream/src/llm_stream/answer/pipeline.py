@@ -34,14 +34,14 @@ async def run(answer: AnswerInProgress, deps: Deps) -> FinishedAnswer | None:
     while True:
         prepared = await prepare(answer.request, model, deps.aliases, deps.active_sets)
         # History, retrieval and budget are to stand here: each takes a PreparedRequest and returns one.
-        heard = await _hear(prepared, answer, deps)
+        async with deps.large_embeddings.one(answer.request):
+            heard = await _hear(prepared, answer, deps)
+            if isinstance(heard, HeardEmbeddings):
+                await heard.keep(deps.kept_bodies, answer.request.request_id)
         # Tools are to stand here: they run what `heard` calls for, prepare the results, and hear again.
-        if isinstance(heard, TooLong):
-            model = heard.larger
-            continue
-        if isinstance(heard, HeardEmbeddings):
-            await heard.keep(deps.kept_bodies, answer.request.request_id)
-        return None if heard is None else finish(heard)
+        if not isinstance(heard, TooLong):
+            return None if heard is None else finish(heard)
+        model = heard.larger
 
 
 def _way(request: AnswerRequested) -> Hear:
