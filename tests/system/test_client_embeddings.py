@@ -222,8 +222,8 @@ def test_langchain_embeds(sonant: Sonant, key: Key) -> None:
         # Its own cutting of long texts fetches a tokenizer from the web.
         made = OpenAIEmbeddings(
             model="embeddings",
-            base_url=f"{sonant.url}/v1",
-            api_key=SecretStr(key.text),
+            openai_api_base=f"{sonant.url}/v1",
+            openai_api_key=SecretStr(key.text),
             check_embedding_ctx_length=False,
             http_client=wire,
         )
