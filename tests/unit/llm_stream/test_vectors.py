@@ -67,6 +67,19 @@ def test_what_a_server_leaves_out_is_added() -> None:
     assert found.usage is None
 
 
+@pytest.mark.parametrize("usage", [{"total_tokens": 5}, {"prompt_tokens": "5"}, {"prompt_tokens": 5.0, "x": None}])
+def test_usage_is_read_as_far_as_it_goes(usage: dict[str, Any]) -> None:
+    found = read(answer(entry(0, [1.0]), usage=usage))
+    assert found.usage
+    assert (found.usage.prompt_tokens, found.usage.completion_tokens) == (5, 0)
+    assert orjson.loads(found.body)["usage"].items() >= {"prompt_tokens": 5, "total_tokens": 5}.items()
+
+
+@pytest.mark.parametrize("index", ["0", 0.0, None, "first", -1])
+def test_a_number_that_is_none_is_the_place(index: Any) -> None:
+    assert orjson.loads(read(answer(entry(index, [1.0]))).body)["data"][0]["index"] == 0
+
+
 def test_vectors_come_in_the_order_of_their_inputs() -> None:
     found = read(answer(entry(1, [2.0]), entry(0, [1.0])), 2)
     assert vectors(found) == [[1.0], [2.0]]
@@ -106,7 +119,6 @@ def test_base64_with_escaped_slashes_is_read() -> None:
         answer(entry(0, {"vector": 1})),
         answer(entry(0, 0)),
         answer(entry(1, [1.0])),
-        answer(entry(-1, [1.0])),
         answer(entry(0, [math.nan])),
         answer(7),
         {"data": None},

@@ -17,7 +17,7 @@ import orjson
 from llm_stream.ports import UpstreamBroken
 from llm_stream.upstream.errors import error_in
 from llm_stream.upstream.reported_usage import ReportedUsage, read_usage
-from llm_stream.upstream.values import JsonObject, count, name, parse
+from llm_stream.upstream.values import JsonObject, count, name, parse, position
 from llm_stream.upstream.verdict import verdict
 
 Form = Literal["float", "base64"]
@@ -74,17 +74,27 @@ def read_embeddings(body: bytes, wanted: Wanted) -> Embeddings:
     ordered = _ordered(entries, vectors)
     model = name(content.get("model")) or wanted.model
     # Nothing is generated, and most say so by leaving the count out.
-    usage = read_usage({"completion_tokens": 0, **_usage(content)}) if _usage(content) else None
+    reported_usage = _usage(content)
+    usage = read_usage({**reported_usage, "completion_tokens": 0}) if reported_usage else None
     if _is_openais(content, entries) and all(vector.form == wanted.form for vector in ordered):
         return Embeddings(body, model, usage)
-    told = {"prompt_tokens": (tokens := wanted.estimate()), "total_tokens": tokens}
-    head = {**content, "model": model, "usage": {**told, **_usage(content)}}
+    if not reported_usage:
+        tokens = wanted.estimate()
+        reported_usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    head = {**content, "model": model, "usage": reported_usage}
     return Embeddings(_written(head, [_in_form(vector, wanted.form) for vector in ordered]), model, usage)
 
 
 def _usage(content: JsonObject) -> JsonObject:
+    """The usage as clients read it; empty where none is reported. Some report the total alone: it is the input's."""
     usage = content.get("usage")
-    return usage if isinstance(usage, dict) and count(usage.get("prompt_tokens")) is not None else {}
+    if not isinstance(usage, dict):
+        return {}
+    prompt, total = count(usage.get("prompt_tokens")), count(usage.get("total_tokens"))
+    prompt = total if prompt is None else prompt
+    if prompt is None:
+        return {}
+    return {**usage, "prompt_tokens": prompt, "total_tokens": prompt if total is None else total}
 
 
 def _without_vectors(body: bytes, vectors: list[_Vector]) -> bytes:
@@ -126,8 +136,8 @@ def _ordered(entries: list[Any], vectors: list[_Vector]) -> list[_Vector]:
     for at, entry in enumerate(entries):
         if not isinstance(entry, dict):
             raise UpstreamBroken("the upstream sent a malformed embedding")
-        index = entry.get("index", at)
-        if type(index) is not int or not 0 <= index < len(entries) or index in found:
+        index = position(entry.get("index"), at)
+        if index >= len(entries) or index in found:
             raise UpstreamBroken("the upstream numbered its embeddings wrongly")
         found[index] = _of_entry(entry.get("embedding"), vectors)
     ordered = [found[index] for index in range(len(entries))]
@@ -153,9 +163,12 @@ def _is_openais(content: JsonObject, entries: list[JsonObject]) -> bool:
     return (
         content.get("object") == "list"
         and isinstance(content.get("model"), str)
-        and "total_tokens" in _usage(content)
+        and _usage(content) == content.get("usage")
         and all(
-            entry.keys() == ENTRY_MEMBERS and entry["object"] == "embedding" and entry["index"] == at
+            entry.keys() == ENTRY_MEMBERS
+            and entry["object"] == "embedding"
+            and type(entry["index"]) is int
+            and entry["index"] == at
             for at, entry in enumerate(entries)
         )
     )
