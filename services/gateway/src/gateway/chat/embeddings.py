@@ -73,12 +73,12 @@ async def _respond(
         if IDEMPOTENCY_HEADER in request.headers and answer.kept_bytes <= MAX_REPEATABLE_BYTES:
             body = b"".join([piece async for piece in pieces])
             return web.Response(body=body, content_type="application/json", headers=headers)
-        return await _pass_on(request, pieces, answer.kept_bytes, headers)
+        return await pass_on(request, pieces, answer.kept_bytes, headers)
     finally:
         deps.tasks.spawn(_drop(deps, accepted.request_id), "drop-body")
 
 
-async def _pass_on(
+async def pass_on(
     request: web.Request, pieces: AsyncIterator[bytes], size: int, headers: Mapping[str, str]
 ) -> web.StreamResponse:
     """Write a body piece by piece, as fast as its client reads; one that is lost on the way is cut short."""
