@@ -27,6 +27,7 @@ from common.events.chat import (
     ChatReplyRequested,
     StopReason,
 )
+from common.events.embeddings import EMBEDDINGS_REQUESTED, EmbeddingsRequested
 from common.events.envelope import Event, open_event
 from common.events.registry import BY_NAME
 from common.storage.redis import open_redis
@@ -197,6 +198,40 @@ class World:
         async with self.turn(model, said, **options) as turn:
             heard = await turn.ended()
         return heard, await self.fact(turn.id)
+
+    @asynccontextmanager
+    async def embedding(
+        self,
+        model: AliasUnderTest,
+        given: Any = "One is here.",
+        *,
+        seconds: float = 20.0,
+        deliveries: int = 1,
+        **body: Any,
+    ) -> AsyncIterator[Exchange]:
+        """Ask for embeddings; `body` is merged into the request, which the log delivers so many times."""
+        request_id = f"embd-{uuid.uuid4().hex}"
+        now = time.time()
+        payload = EmbeddingsRequested(
+            request_id=request_id,
+            org_id="org-1",
+            key_id="key-1",
+            session_id=request_id,
+            model=model.name,
+            body={"model": model.name, "input": given, **body},
+            received_at=now,
+        )
+        event = Event(
+            EMBEDDINGS_REQUESTED,
+            payload,
+            deadline=now + seconds,
+            reply_to=self.reader.mailbox,
+            request_id=request_id,
+        )
+        with self.reader.waiting(request_id) as waiter:
+            for _ in range(deliveries):
+                await self.log.publish(event.record())
+            yield Exchange(request_id, request_id, waiter)
 
     async def stop(self, turn: Exchange, reason: StopReason = "client_closed", **fields: Any) -> float:
         """Signal that a turn is to stop; returns when, in unix seconds."""

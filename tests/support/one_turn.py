@@ -11,6 +11,7 @@ import orjson
 
 from common.bus.batching import Batcher
 from common.bus.live.frames import Frame
+from common.bus.live.kept_bodies import KeptBodies
 from common.bus.live.writer import LiveWriter
 from common.clients.resources.client import ActiveSets
 from common.events.chat import CHAT_REPLY_REQUESTED, AnswerStop, ChatReplyRequested
@@ -18,9 +19,10 @@ from common.events.envelope import Event
 from common.events.record import Record
 from llm_stream.adapters.event_stream import EventLines
 from llm_stream.aliases import AliasTable, Upstream
+from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
 from llm_stream.deps import Deps
-from llm_stream.ports import Patience, Take, UpstreamError
+from llm_stream.ports import Endpoint, Patience, Take, UpstreamError
 from llm_stream.turns import life
 from llm_stream.turns.claim import Claims
 from llm_stream.turns.early_stops import EarlyStops
@@ -112,7 +114,9 @@ class Model:
         self.closed = 0
 
     @asynccontextmanager
-    async def ask(self, upstream: Upstream, body: dict[str, Any], patience: Patience) -> AsyncIterator["Model | Body"]:
+    async def ask(
+        self, upstream: Upstream, body: dict[str, Any], patience: Patience, endpoint: Endpoint = Endpoint.CHAT
+    ) -> AsyncIterator["Model | Body"]:
         self.asked.append(upstream.name)
         if upstream.name in self.refusals:
             raise self.refusals[upstream.name]
@@ -145,10 +149,12 @@ class World:
         self.deps = Deps(
             facts=Batcher(self._publish, name="facts"),
             live=writer,
+            kept_bodies=cast("KeptBodies", None),
             claims=Claims(writer, owner="us", keep_seconds=60),
             turns=RunningTurns(writer, early_stops),
             early_stops=early_stops,
             chat_model=model,
+            large_embeddings=LargeRequests(1),
             breakers=Breakers(),
             aliases=AliasTable.model_validate({"aliases": table}),
             active_sets=cast("ActiveSets", None),

@@ -50,6 +50,15 @@ for _name in DIALECTS:
     MODELS[_name] = (f"{_name}/sandbox+aloud", f"{_name}/sandbox-b")
     MODELS[f"{_name}-breaking"] = (f"{_name}/sandbox+cut-after-7", f"{_name}/sandbox-b")
     MODELS[f"{_name}-short"] = f"{_name}/sandbox+context-length"
+# The same for vectors: the models behind an alias, in order.
+EMBEDDING_MODELS: dict[str, tuple[str, ...]] = {
+    "embeddings": ("text-embedding-3-small",),
+    "embeddings-numbers": ("text-embedding-3-large",),
+    "embeddings-slow": ("text-embedding-3-small+headers-2000",),
+    "embeddings-twice": ("text-embedding-3-small+status-500", "text-embedding-3-small"),
+    "embeddings-short": ("text-embedding-3-small+context-length",),
+    "embeddings-busy": ("text-embedding-3-small+status-429-ra-30",),
+}
 # What the shared system takes webhooks by: a new key and the one it replaces.
 WEBHOOK_KEYS = ("webhook-key-new", "webhook-key-old")
 # Organisations of the shared system whose resources are at the voice provider, one for each test that needs its own.
@@ -77,6 +86,21 @@ def models_toml(sandbox_url: str, models: Mapping[str, str | tuple[str, ...]]) -
                 # It refuses `stream_options`.
                 lines.append('capabilities = ["tools", "done"]')
     return "\n".join(lines)
+
+
+def embeddings_toml(sandbox_url: str) -> str:
+    """The rest of the models file: aliases that make vectors."""
+    sections = []
+    for alias, models in EMBEDDING_MODELS.items():
+        sections.append(f'[aliases."{alias}"]\nserves = "embeddings"\nsame_vectors = true\n')
+        # One of them speaks no base64, and sends numbers.
+        capabilities = "capabilities = []\n" if alias == "embeddings-numbers" else ""
+        sections += [
+            f'[[aliases."{alias}".upstreams]]\nname = "{alias}-{number}"\nbase_url = "{sandbox_url}/v1"\n'
+            f'model = "{model}"\nprovider = "sandbox"\nprice = {{ input = 1.0 }}\n{capabilities}'
+            for number, model in enumerate(models)
+        ]
+    return "\n".join(["", *sections])
 
 
 @dataclass(frozen=True)
@@ -169,7 +193,7 @@ def sonant_system(
         sandbox_url = stack.enter_context(sandbox_process())
         models_file = base / "models.toml"
         text = models_text.replace("SANDBOX", sandbox_url) if models_text else None
-        models_file.write_text(text or models_toml(sandbox_url, models or MODELS))
+        models_file.write_text(text or models_toml(sandbox_url, models or MODELS) + embeddings_toml(sandbox_url))
         data_dir, port = base / "data", free_port()
         settings = {
             "SONANT_DATA_DIR": str(data_dir),

@@ -70,6 +70,13 @@ def test_a_whole_answer(told: dict[str, Any]) -> None:
     assert told["whole"]["provider"] == "sandbox"
 
 
+def test_embeddings_are_unpacked(told: dict[str, Any]) -> None:
+    vectors = told["embeddings"]["vectors"]
+    assert [len(vector) for vector in vectors] == [8, 8]
+    assert all(abs(sum(each * each for each in vector) - 1) < 1e-5 for vector in vectors)
+    assert told["embeddings"]["usage"]["total_tokens"] > 0
+
+
 def test_a_streamed_answer_with_usage_at_its_end(told: dict[str, Any]) -> None:
     streamed = told["streamed"]
     assert streamed["text"] == "bit by bit"

@@ -119,6 +119,12 @@ async function failure(ask) {
   }
 }
 
+async function embeddings() {
+  // The client asks for base64 by itself, and unpacks it.
+  const { data, usage } = await client.embeddings.create({ model: "embeddings", input: ["one", "two"], dimensions: 8 });
+  return { vectors: data.map((each) => Array.from(each.embedding)), usage };
+}
+
 const models = [];
 for await (const model of client.models.list()) models.push(model.id);
 
@@ -132,6 +138,7 @@ const told = {
   thinking: [await thinking("thinking"), await thinking("thinking-twice")],
   declining: [await declining("declining"), await declining("declining-twice")],
   logprobs: [await logprobs("default"), await logprobs("twice")],
+  embeddings: await embeddings(),
   unknownModel: await failure(() => chunksOf({ model: "nonesuch", messages: said("hi") })),
   wrongKey: await failure(() => new OpenAI({ apiKey: "sk-nobody", maxRetries: 0 }).models.list()),
   broken: await failure(() => chunksOf({ model: "breaking", messages: said("Say: a b c d e f g h") })),

@@ -20,6 +20,9 @@ ATTEMPT_SECONDS = Histogram(
 )
 BREAKER_OPEN = Gauge("sonant_chat_breaker_open", "1 while an upstream is skipped by its breaker.", ["upstream"])
 TOKENS = Counter("sonant_chat_tokens_total", "Tokens of completed answers, by model alias and kind.", ["model", "kind"])
+EMBEDDINGS_WAITING = Gauge(
+    "sonant_embeddings_waiting", "Embeddings requests of many inputs that wait for others of their kind."
+)
 STOP_SECONDS = Histogram(
     "sonant_chat_stop_seconds", "From the stop signal to the upstream connection closed.", buckets=SECONDS
 )

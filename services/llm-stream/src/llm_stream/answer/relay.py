@@ -20,7 +20,7 @@ from llm_stream.answer.in_progress import AnswerInProgress
 from llm_stream.answer.sentences import SkipPrefix
 from llm_stream.answer.template import Template
 from llm_stream.ports import UpstreamAnswer, UpstreamBroken
-from llm_stream.upstream.chunks import CHOICE_MEMBERS, Choice, parse_chunk, plain_choice, read_chunk
+from llm_stream.upstream.chunks import CHOICE_MEMBERS, Choice, parse_chunk, plain_choice, read_chunk, said_characters
 from llm_stream.upstream.reported_usage import ReportedUsage, read_usage
 from llm_stream.upstream.tool_calls import ToolCallPieces
 from llm_stream.upstream.values import JsonObject, name
@@ -77,6 +77,7 @@ class Relay:
             attempt.first_byte_at = time.time()
         if self._template is not None and (plain := self._template.fill(payload)) is not None:
             attempt.tokens += 1
+            attempt.characters += len(plain[1])
             self._frames.emit(plain[0], tokens=1, text=plain[1])
             return
         chunk = parse_chunk(payload)
@@ -93,7 +94,7 @@ class Relay:
     # -- plain chunks: text and nothing else -----------------------------------------------------------------
 
     def _pass_on(self, payload: bytes, chunk: JsonObject, choice: JsonObject) -> None:
-        self._note_plain(chunk)
+        self._note_plain(chunk, choice)
         sent = self._emit(chunk, choice["delta"]["content"], tokens=1)
         # The first of a choice was given its role.
         if self._lessons > 0 and len(choice["delta"]) == 1:
@@ -101,7 +102,7 @@ class Relay:
             self._template = Template.learn(payload, sent)
 
     def _hold_plain(self, chunk: JsonObject, choice: JsonObject) -> None:
-        self._note_plain(chunk)
+        self._note_plain(chunk, choice)
         del chunk["choices"]
         self._head = chunk
         index = choice["index"]
@@ -109,8 +110,9 @@ class Relay:
         held.add(self._skip.feed(choice["delta"]["content"]))
         self._release(index, held.whole_sentences())
 
-    def _note_plain(self, chunk: JsonObject) -> None:
+    def _note_plain(self, chunk: JsonObject, choice: JsonObject) -> None:
         self.attempt.tokens += 1
+        self.attempt.characters += len(choice["delta"]["content"])
         self.model = chunk["model"]
         if "usage" in chunk and (usage := read_usage(chunk.pop("usage"))) is not None:
             self.usage = usage
@@ -139,6 +141,7 @@ class Relay:
     def _noted(self, choice: Choice) -> Choice:
         """The choice, its end counted; an end that was told before is not told again."""
         self.attempt.tokens += choice.says_something
+        self.attempt.characters += len(choice.content) + said_characters(choice.beside)
         if choice.finish_reason is None:
             return choice
         if choice.number in self._finished:

@@ -15,9 +15,13 @@ import orjson
 from common.bus.live.frames import Frame
 from common.bus.live.kept_answers import ENDED_PREFIX, TURN_PREFIX, audience_of, pack_ended, unpack_ended
 from common.bus.live.writer import LiveWriter
-from common.events.chat import ChatReplyRequested
+from common.events.chat import AnswerRequested, ChatReplyRequested
+from common.events.embeddings import EmbeddingsRequested
 from common.events.envelope import Event
 from common.events.record import Record
+
+# What a turn answers.
+RequestEvent: TypeAlias = Event[ChatReplyRequested] | Event[EmbeddingsRequested]
 
 
 class Claim(Enum):
@@ -51,7 +55,7 @@ class Claims:
         self._owner = owner
         self._keep_seconds = keep_seconds
 
-    async def claim(self, event: Event[ChatReplyRequested]) -> Claimed:
+    async def claim(self, event: RequestEvent) -> Claimed:
         """Try to become the one who answers; to be called by one turn of this process at a time.
 
         Raises BusUnavailableError, and may then be tried again: a claim of our own is one whose acknowledgement was
@@ -77,7 +81,7 @@ class Claims:
         await self._live.command("SET", key, ours, "EX", lives)
         return Claim.OURS
 
-    async def _kept_frames(self, request: ChatReplyRequested) -> list[Frame]:
+    async def _kept_frames(self, request: AnswerRequested) -> list[Frame]:
         stored = await self._live.command("GET", ENDED_PREFIX + request.request_id)
         return unpack_ended(stored, audience_of(request.org_id, stream=request.stream)) or []
 
@@ -93,7 +97,7 @@ class Claims:
         state = orjson.dumps({"owner": self._owner, what: True})
         self._live.queue_command("SET", TURN_PREFIX + request_id, state, "XX", "KEEPTTL")
 
-    def note_ended(self, request: ChatReplyRequested, frames: Sequence[Frame], fact: Record) -> None:
+    def note_ended(self, request: AnswerRequested, frames: Sequence[Frame], fact: Record) -> None:
         """The turn is over; precedes its last frames on the same connection."""
         state = {
             "fact": {

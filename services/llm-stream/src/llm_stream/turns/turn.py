@@ -5,14 +5,13 @@ import time
 from collections.abc import Callable
 
 from common.bus.live.writer import LiveWriter
-from common.events.chat import ChatReplyRequested, StopReceipt
-from common.events.envelope import Event
+from common.events.chat import AnswerRequested, StopReceipt
 from llm_stream.answer.attempt import Attempts
 from llm_stream.answer.delivery import Delivery
 from llm_stream.answer.finish import FinishedAnswer
 from llm_stream.answer.frames import Frames
 from llm_stream.metrics import STOP_SECONDS
-from llm_stream.turns.claim import Claim, Claimed
+from llm_stream.turns.claim import Claim, Claimed, RequestEvent
 from llm_stream.turns.stop import Stop
 
 # For requests that carry no deadline.
@@ -22,9 +21,9 @@ DEFAULT_SECONDS = 120.0
 class Turn:
     """A request that is being answered, with its frames and its attempts; `deadline` is unix seconds."""
 
-    def __init__(self, event: Event[ChatReplyRequested], live: LiveWriter, before_start: Callable[[], None]) -> None:
+    def __init__(self, event: RequestEvent, live: LiveWriter, before_start: Callable[[], None]) -> None:
         self.event = event
-        self.request = event.payload
+        self.request: AnswerRequested = event.payload
         self.started_at = time.time()
         self.deadline = event.deadline or self.started_at + DEFAULT_SECONDS
         self.delivery = Delivery(live, event.reply_to or "")

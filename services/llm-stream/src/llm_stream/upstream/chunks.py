@@ -198,6 +198,17 @@ def read_content(content: Any) -> tuple[str, str, list[Any]]:
     return text, reasoning, others
 
 
+def said_characters(said: JsonObject) -> int:
+    """The length of what a delta or a message says in words: texts of every kind, and arguments of tool calls."""
+    characters = sum(len(value) for key, value in said.items() if key != "role" and isinstance(value, str))
+    calls = said.get("tool_calls")
+    for call in calls if isinstance(calls, list) else ():
+        function = call.get("function") if isinstance(call, dict) else None
+        arguments = function.get("arguments") if isinstance(function, dict) else None
+        characters += len(arguments) if isinstance(arguments, str) else 0
+    return characters
+
+
 def read_finish_reason(value: Any) -> str | None:
     """How a choice ended, in OpenAI's words where there is one; None where it has not, which an empty text says too."""
     if isinstance(value, dict):

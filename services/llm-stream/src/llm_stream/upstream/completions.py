@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from llm_stream.ports import UpstreamBroken
-from llm_stream.upstream.chunks import check_choice, read_content, read_finish_reason
+from llm_stream.upstream.chunks import check_choice, read_content, read_finish_reason, said_characters
 from llm_stream.upstream.errors import error_in
 from llm_stream.upstream.reported_usage import ReportedUsage, read_usage
 from llm_stream.upstream.tool_calls import read_function_call, whole_calls
@@ -18,7 +18,7 @@ class WholeAnswer(NamedTuple):
     model: str | None
     usage: ReportedUsage | None
     finish_reason: str
-    characters: int  # in the texts of all choices
+    characters: int  # of all that the choices say
 
 
 def read_completion(body: bytes) -> WholeAnswer:
@@ -37,8 +37,8 @@ def read_completion(body: bytes) -> WholeAnswer:
     completion.pop("error", None)  # one that is none
     model = name(content.get("model"))
     usage = read_usage(content.get("usage"))
-    texts = (choice["message"].get("content") or "" for choice in choices)
-    return WholeAnswer(completion, model, usage, choices[0]["finish_reason"], sum(map(len, texts)))
+    characters = sum(said_characters(choice["message"]) for choice in choices)
+    return WholeAnswer(completion, model, usage, choices[0]["finish_reason"], characters)
 
 
 def _choice(choice: Any, at: int) -> JsonObject:
