@@ -36,7 +36,9 @@ DONE = event("", "stop") + http_chunk(b"data: [DONE]\n\n") + END
 
 
 async def send(writer: asyncio.StreamWriter, data: bytes) -> None:
-    """Write, and wait until the reader has kept up."""
+    """Write, and wait until the reader has kept up; raises ConnectionResetError where it has gone."""
+    if writer.is_closing():
+        raise ConnectionResetError
     writer.write(data)
     await writer.drain()
 

@@ -1,5 +1,6 @@
 """Attacks on fair shares: one key that takes every place there is, or spends what it was not given (part E)."""
 
+import itertools
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -15,6 +16,7 @@ SLOW_STREAMS = 1500
 DRAFTS = 200
 TOKENS_PER_MINUTE = 1000
 SPENDERS = 16
+NO_WISH: Mapping[str, int] = {}
 
 
 class SlowStreams(Attack):
@@ -45,7 +47,7 @@ class ToolDrafts(Attack):
 
 
 class TokenSpending(Attack):
-    """A key with 1,000 tokens a minute that asks for 20,000 at a time, in sixteen lanes; told is what it got."""
+    """A key with 1,000 tokens a minute of an upstream that gives 20,000 at a time, in sixteen lanes."""
 
     name, part = "token spending", "E"
 
@@ -53,18 +55,19 @@ class TokenSpending(Attack):
         limits = {"requests_per_minute": 100_000, "concurrent_streams": 1000}
         key = await ground.key("chat", tokens_per_minute=TOKENS_PER_MINUTE, **limits)
         spent, seconds = 0, ground.ends - time.monotonic()
+        wishes = itertools.cycle([NO_WISH, {"max_tokens": 500}, {"max_tokens": 400, "n": 2}])
 
         async def once() -> None:
             nonlocal spent
-            spent += await self._words(ground, key)
+            spent += await self._words(ground, key, next(wishes))
 
         await ground.repeat(SPENDERS, once)
         # What may be spent is a full bucket and what flows in meanwhile.
         ground.figures["times its budget"] = spent / (TOKENS_PER_MINUTE * (1 + seconds / 60))
 
-    async def _words(self, ground: Ground, key: str) -> int:
+    async def _words(self, ground: Ground, key: str, wish: Mapping[str, int]) -> int:
         """Ask once; the words that came."""
-        name, body = new_session(), chat("spends", max_tokens=20_000)
+        name, body = new_session(), {**chat("spends"), **wish}
         headers = {**bearer(key), "x-session-id": name}
         async with ground.session.post("/v1/chat/completions", data=orjson.dumps(body), headers=headers) as answer:
             ground.answers[str(answer.status)] += 1

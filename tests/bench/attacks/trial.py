@@ -96,8 +96,12 @@ def _models_file(path: Path, good: str, hostile: str) -> Path:
 
 
 def _alias(alias: str, url: str, model: str) -> str:
-    upstream = f'name = "{alias}"\nbase_url = "{url}/v1"\nmodel = "{model}"\n'
-    return f"[aliases.{alias}]\n[[aliases.{alias}.upstreams]]\n{upstream}"
+    """An evil one has two upstreams: where one can stand in for another, text is held back to its sentence's end."""
+    upstreams = (
+        f'[[aliases.{alias}.upstreams]]\nname = "{alias}-{name}"\nbase_url = "{url}/v1"\nmodel = "{model}"\n'
+        for name in (("only",) if alias == "default" else ("first", "second"))
+    )
+    return f"[aliases.{alias}]\n{''.join(upstreams)}"
 
 
 @contextmanager
@@ -134,6 +138,7 @@ async def _attacked(attack: Attack, target: Target, data_dir: Path, watch: Watch
         watching.cancel()
         await asyncio.wait([watching])
         watch.look()
+        watch.weigh()
     return Row(
         attack=attack.name,
         part=attack.part,

@@ -1,16 +1,21 @@
 """Watching the processes of a system while it is attacked: who was killed, and how much memory each took at most."""
 
 import asyncio
+import itertools
 from collections.abc import Callable, Mapping
 
 from tests.bench.attacks.cage import Cage
 from tests.bench.measure import usage_of
 
 LOOK_SECONDS = 0.25
+LOOKS_PER_WEIGHING = 4
 
 
 class Watch:
-    """Looks at the processes every quarter of a second. A pid that changes is a process that died."""
+    """Looks at the processes every quarter of a second, and weighs them every second.
+
+    A pid that changes is a process that died.
+    """
 
     def __init__(self, pids: Callable[[], dict[str, int]], cages: Mapping[str, Cage]) -> None:
         self._pids = pids
@@ -26,17 +31,21 @@ class Watch:
 
     async def run(self) -> None:
         """Look until cancelled."""
-        while True:
+        for turn in itertools.count():
             await asyncio.to_thread(self.look)
+            if turn % LOOKS_PER_WEIGHING == 0:
+                await asyncio.to_thread(self.weigh)
             await asyncio.sleep(LOOK_SECONDS)
 
     def look(self) -> None:
-        """One look: note deaths and peaks, and put what is new into its cage."""
-        pids = self._pids()
-        for name, pid in pids.items():
+        """Note deaths, and put what is new into its cage."""
+        for name, pid in self._pids().items():
             if self._known.get(name) != pid:
                 self._begin(name, pid)
-        for name, usage in usage_of(pids).items():
+
+    def weigh(self) -> None:
+        """Note peaks of resident memory. Telling apart what the processes of a database share takes its time."""
+        for name, usage in usage_of(self._pids()).items():
             self.peaks[name] = max(self.peaks.get(name, 0), usage.resident)
 
     def _begin(self, name: str, pid: int) -> None:
