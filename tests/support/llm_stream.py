@@ -36,6 +36,7 @@ from tests.support.heard import Exchange, Heard
 from tests.support.mailbox import open_mailbox
 from tests.support.scripted import Scripted, blocked_port, chunk, messages, scripted, sse
 from tests.support.service import numbered, process_of
+from tests.support.sonant import RECORD_KEY, SHOW_RECORD
 from tests.support.waiting import eventually
 
 __all__ = [
@@ -267,7 +268,9 @@ class World:
 
     async def calls(self, model: str) -> list[dict[str, Any]]:
         """What the sandbox saw of one of its models."""
-        async with self.http.get(f"{self.sandbox}/sandbox/requests", params={"model": model}) as response:
+        async with self.http.get(
+            f"{self.sandbox}/sandbox/requests", params={"model": model}, headers=SHOW_RECORD
+        ) as response:
             return list(await response.json())
 
     async def call_ended(self, model: str, end: str) -> dict[str, Any]:
@@ -327,7 +330,7 @@ async def _llm_service(valkey_url: str, tmp_path_factory: pytest.TempPathFactory
     url = numbered(valkey_url, VALKEY_DATABASE)
     models_file = tmp_path_factory.mktemp("llm-stream") / "models.toml"
     async with open_redis(url) as redis, open_writer(url) as live, open_mailbox(url) as reader:
-        async with aiohttp.ClientSession() as http, sandbox.serve() as address:
+        async with aiohttp.ClientSession() as http, sandbox.serve(record_key=RECORD_KEY) as address:
             log = ValkeyLog(url, redis)
             world = World(log, live, reader, http, models_file)
             world.sandbox = address

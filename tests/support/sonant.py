@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,8 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+
+from sonant_cli.loopback import free_ports
 
 ROOT = Path(__file__).parents[2]
 READY_SECONDS = 90.0
@@ -59,6 +60,9 @@ EMBEDDING_MODELS: dict[str, tuple[str, ...]] = {
     "embeddings-short": ("text-embedding-3-small+context-length",),
     "embeddings-busy": ("text-embedding-3-small+status-429-ra-30",),
 }
+# By which the sandbox shows what it was asked.
+RECORD_KEY = "the-record-of-this-test"
+SHOW_RECORD = {"Authorization": f"Bearer {RECORD_KEY}"}
 # What the shared system takes webhooks by: a new key and the one it replaces.
 WEBHOOK_KEYS = ("webhook-key-new", "webhook-key-old")
 # Organisations of the shared system whose resources are at the voice provider, one for each test that needs its own.
@@ -66,10 +70,9 @@ HUME_ORGANIZATIONS = tuple(f"at-hume-{number}" for number in range(12))
 
 
 def free_port() -> int:
-    """A loopback port nobody listens on now."""
-    with socket.socket() as candidate:
-        candidate.bind(("127.0.0.1", 0))
-        return int(candidate.getsockname()[1])
+    """A loopback port nobody has now, and that no outgoing connection takes before it is listened on."""
+    [port] = free_ports(1)
+    return port
 
 
 def models_toml(sandbox_url: str, models: Mapping[str, str | tuple[str, ...]]) -> str:
@@ -150,7 +153,8 @@ class Sonant:
 
     def sandbox(self, path: str, **params: Any) -> Any:
         """What the upstream saw: GET on its observation endpoints."""
-        return httpx.get(f"{self.sandbox_url}/sandbox/{path}", params=params, timeout=5.0).json()
+        url = f"{self.sandbox_url}/sandbox/{path}"
+        return httpx.get(url, params=params, headers=SHOW_RECORD, timeout=5.0).json()
 
     def log(self, name: str) -> str:
         return (self.data_dir / "logs" / f"{name}.log").read_text(errors="replace")
@@ -170,7 +174,8 @@ def suspended(pid: int) -> Iterator[None]:
 def sandbox_process() -> Iterator[str]:
     """The provider stand-in as a process of its own; yields its URL."""
     command = [sys.executable, "-m", "sandbox", "--port", "0"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    env = {**os.environ, "SONANT_SANDBOX_RECORD_KEY": RECORD_KEY}
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
     assert process.stdout
     try:
         yield process.stdout.readline().strip().rpartition(" ")[2]
