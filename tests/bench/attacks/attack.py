@@ -21,6 +21,9 @@ class Attack(ABC):
     embedded_only: ClassVar[bool] = False
     settings: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
+    async def prepare(self, ground: Ground) -> None:  # noqa: B027 - most attacks need nothing
+        """What has to be in place before the attack begins and the quiet tenant is measured beside it."""
+
     @abstractmethod
     async def run(self, ground: Ground) -> None:
         """Attack until `ground.over`; raises BenchError where the system cannot be brought into place for it."""

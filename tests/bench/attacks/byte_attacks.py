@@ -21,6 +21,8 @@ GZIPPED_CHATS = 150
 UNREAD_ANSWERS = 60
 BACKLOG_BYTES = 1024 * MEBIBYTE
 BACKLOG_ORGANISATIONS = 16
+# Before the gateway knows that nobody takes requests in, and refuses them.
+FILLING_SECONDS = 12.0
 TEXT_BYTES = 3_000_000
 
 
@@ -54,28 +56,33 @@ class BacklogAtRestart(Attack):
 
     name, part, caged = "backlog at a restart", "C", True
 
-    async def run(self, ground: Ground) -> None:
+    def __init__(self) -> None:
+        self._asking: list[asyncio.Task[int]] = []
+
+    async def prepare(self, ground: Ground) -> None:
+        """Fill the log while nobody takes requests in, which hurts everybody: so the quiet tenant comes after it."""
         body = gzipped_chat("brief")
         keys = [await ground.key() for _ in range(BACKLOG_ORGANISATIONS)]
         pid = ground.target.pids()["llm-stream"]
         os.kill(pid, signal.SIGSTOP)
-        asking = [
-            asyncio.create_task(ground.ask(key, body, content_encoding="gzip"))
-            for key in keys
-            for _ in range(BACKLOG_BYTES // LARGE_BYTES // len(keys))
-        ]
         try:
-            # Past some seconds the gateway knows that nobody takes them in, and refuses the rest.
-            await asyncio.wait(asking, timeout=max(2.0, (ground.ends - asyncio.get_running_loop().time()) / 4))
+            self._asking = [
+                asyncio.create_task(ground.ask(key, body, content_encoding="gzip"))
+                for key in keys
+                for _ in range(BACKLOG_BYTES // LARGE_BYTES // len(keys))
+            ]
+            await asyncio.wait(self._asking, timeout=FILLING_SECONDS)
             ground.watch.expect("llm-stream")
         finally:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        while not ground.over and any(not task.done() for task in asking):
-            await asyncio.wait(asking, timeout=0.5)
-        for task in asking:
+
+    async def run(self, ground: Ground) -> None:
+        while not ground.over and any(not task.done() for task in self._asking):
+            await asyncio.wait(self._asking, timeout=0.5)
+        for task in self._asking:
             task.cancel()
-        await asyncio.wait(asking)
+        await asyncio.wait(self._asking)
 
 
 class EndlessTrailers(Attack):

@@ -130,6 +130,8 @@ async def _attacked(attack: Attack, target: Target, data_dir: Path, watch: Watch
         quiet = await _quiet_key(session, target.key)
         idle = await _quiet_tenant(target.url, quiet, min(seconds, IDLE_SECONDS))
         ground = Ground(target, session, time.monotonic() + seconds, watch)
+        await attack.prepare(ground)
+        ground.ends = time.monotonic() + seconds
         running = asyncio.create_task(attack.run(ground))
         beside = await _quiet_tenant(target.url, quiet, seconds)
         await running

