@@ -194,17 +194,17 @@ async def _accepted(connection: Connection) -> None:
 
 async def _error_body(response: Connection) -> bytes:
     """What there is to read of an error in a short time."""
-    parts: list[bytes] = []
+    body = bytearray()
 
     def arrived(data: bytes) -> None:
-        parts.append(data)
-        if sum(map(len, parts)) > MAX_ERROR_BYTES:
+        body.extend(data)
+        if len(body) > MAX_ERROR_BYTES:
             response.finish()
 
     with contextlib.suppress(Lost, UpstreamBroken, TimeoutError):
         async with asyncio.timeout(ERROR_BODY_SECONDS):
             await response.body(arrived)
-    return b"".join(parts)
+    return bytes(body[:MAX_ERROR_BYTES])
 
 
 @asynccontextmanager
