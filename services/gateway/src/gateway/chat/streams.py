@@ -23,11 +23,9 @@ from common.events.chat import (
     TurnReceipt,
 )
 from gateway.chat.open_streams import OpenStreams
-from gateway.chat.stream import Stream
+from gateway.chat.stream import ATTACH_SECONDS, Stream
 from gateway.ports import AnswerStore
 
-# While frames are missing: how often they are asked for again.
-ATTACH_SECONDS = 0.25
 # How often the store is asked for the end of an answer that may be read elsewhere by now.
 REST_SECONDS = 1.0
 # How long a request whose client has left may wait to be begun before it counts as never written.
@@ -86,7 +84,10 @@ class Streams:
             raise TimeoutError("the deadline has passed")
         if stream.waiter.gap:
             await self._attach(stream)
-        batch = await stream.waiter.frames(min(left, ATTACH_SECONDS if stream.waiter.gap else pause))
+            pause = min(pause, stream.ask_again())
+        batch = await stream.waiter.frames(min(left, pause))
+        if not stream.waiter.gap:
+            stream.asked = 0
         if stream.is_stopped():
             return None
         stream.note_end(batch)
@@ -119,7 +120,7 @@ class Streams:
         ask_id = f"ask-{uuid.uuid4().hex}"
         with self._reader.waiting(ask_id) as waiter:
             await self._interrupt(org_id, session_id, reason, at, ask_id)
-            frames = await waiter.frames(timeout)
+            frames = await waiter.first(timeout)
         bodies = [StopReceipts.model_validate(orjson.loads(frame.payload)["body"]) for frame in frames]
         return [receipt for body in bodies for receipt in body.receipts]
 
