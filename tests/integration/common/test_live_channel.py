@@ -84,7 +84,9 @@ async def test_after_a_heartbeat_without_an_answer_every_waiter_asks_again() -> 
     """The engine still does what it was sent before, also for a connection that was given up: the mailbox is there."""
     async with running(valkey) as engine, open_mailbox(engine.url, "hung") as reader:
         with reader.waiting("r") as waiter:
-            wire = await eventually(lambda: reader._beating._wire)
+            await eventually(lambda: reader._beating._wire)
+            wire = reader._beating._wire
+            assert wire is not None
             with engine.hung():
                 await eventually(lambda: not wire.open, timeout=20)
             await eventually(lambda: waiter.gap)

@@ -18,6 +18,7 @@ from common.events.chat import CHAT_REPLY_REQUESTED, AnswerStop, ChatReplyReques
 from common.events.envelope import Event
 from common.events.record import Record
 from llm_stream.aliases import AliasTable, Upstream
+from llm_stream.answer.backlog import AnswerMemory
 from llm_stream.answer.failover import Breakers
 from llm_stream.deps import Deps
 from llm_stream.ports import Patience, Take, UpstreamError, UpstreamRefused
@@ -100,6 +101,12 @@ class Model:
     async def whole(self) -> bytes:
         raise NotImplementedError
 
+    def pause(self) -> None:
+        raise AssertionError("there is nothing to wait for")
+
+    def resume(self) -> None:
+        raise AssertionError("it never waits")
+
     def close(self) -> None:
         self.closed += 1
 
@@ -118,6 +125,7 @@ class World:
             live=writer,
             claims=Claims(writer, owner="us", keep_seconds=60),
             turns=RunningTurns(writer, early_stops),
+            memory=AnswerMemory(),
             early_stops=early_stops,
             chat_model=model,
             breakers=Breakers(),

@@ -7,6 +7,7 @@ from common.bus.live.writer import LiveWriter
 from common.clients.resources.client import ActiveSets
 from common.events.record import Record
 from llm_stream.aliases import AliasTable
+from llm_stream.answer.backlog import AnswerMemory
 from llm_stream.answer.failover import Breakers
 from llm_stream.ports import ChatModel
 from llm_stream.turns.claim import Claims
@@ -27,3 +28,4 @@ class Deps:
     breakers: Breakers
     aliases: AliasTable
     active_sets: ActiveSets
+    memory: AnswerMemory

@@ -108,6 +108,14 @@ class UpstreamAnswer(Protocol):
         """The body of an answer that is not streamed. Raises UpstreamBroken."""
         ...
 
+    def pause(self) -> None:
+        """Read nothing until `resume`: the upstream has to wait, and its silence means nothing."""
+        ...
+
+    def resume(self) -> None:
+        """Read on."""
+        ...
+
     def close(self) -> None:
         """Close the connection to the upstream itself, now; a pending read ends with UpstreamBroken."""
         ...

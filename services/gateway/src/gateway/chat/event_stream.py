@@ -72,7 +72,7 @@ async def _write_frames(
                 last = _in_band(batch[0], headers)
                 continue
             if response is not None:
-                last = await _write(response, stream, batch, deps.settings.keepalive_seconds)
+                last = await _write_confirmed(request, deps, response, stream, batch)
                 _write_directly(request, response, stream)
     except TimeoutError:
         if response is None:
@@ -128,6 +128,17 @@ async def _prepare(request: web.Request, stream: Stream, headers: Mapping[str, s
         response.enable_chunked_encoding()
     await response.prepare(request)
     return response
+
+
+async def _write_confirmed(
+    request: web.Request, deps: Deps, response: web.StreamResponse, stream: Stream, batch: list[Frame]
+) -> bytes:
+    """The same, and where the answering instance wants to know it, say how much has been written."""
+    last = await _write(response, stream, batch, deps.settings.keepalive_seconds)
+    if stream.marked:
+        await request.writer.drain()
+        deps.streams.confirm(stream)
+    return last
 
 
 async def _write(response: web.StreamResponse, stream: Stream, batch: list[Frame], pause: float) -> bytes:

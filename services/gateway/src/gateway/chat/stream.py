@@ -39,6 +39,7 @@ class Stream:
     displaced: bool = False
     ended: bool = False
     used_tokens: int | None = 0
+    marked: bool = False  # the answering instance wants to know how much is written
     asked: int = 0  # times that what is missing was asked for, since anything came
 
     def headers(self) -> dict[str, str]:

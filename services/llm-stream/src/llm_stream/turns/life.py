@@ -45,7 +45,7 @@ async def answer(event: Event[ChatReplyRequested], deps: Deps) -> None:
 async def _answer(event: Event[ChatReplyRequested], deps: Deps) -> bool:
     """Whether the request is done with; False while another instance answers it."""
     request_id = event.payload.request_id
-    turn = Turn(event, deps.live, partial(deps.claims.note_released, request_id))
+    turn = Turn(event, deps.live, partial(deps.claims.note_released, request_id), deps.memory)
     turn.claim = claim = asyncio.create_task(_claim(turn, deps), name=f"claim {request_id}")
     with deps.turns.running(turn):
         if time.time() - event.payload.received_at > NEW_SECONDS:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from common.bus.live.kept_answers import audience_of
 from common.bus.live.writer import LiveWriter
-from common.events.chat import AnswerAttach, AnswerStop, Delivered, SessionInterrupt
+from common.events.chat import AnswerAttach, AnswerRead, AnswerStop, Delivered, SessionInterrupt
 from llm_stream.metrics import TURNS_RUNNING
 from llm_stream.turns.early_stops import EarlyStops
 from llm_stream.turns.receipts import send_receipts
@@ -44,6 +44,7 @@ class RunningTurns:
             yield
         finally:
             turn.close()
+            turn.backlog.close()
             del self._running[turn.request.request_id]
 
     def listened_to(self) -> list[Turn]:
@@ -88,10 +89,16 @@ class RunningTurns:
         if stopped:
             send_receipts(self._live, stop, stopped)
 
-    def on_attach(self, signal: AnswerAttach) -> None:
-        """Whoever names a frame that was never sent is not answered: it would miss what comes until then."""
+    def on_read(self, signal: AnswerRead) -> None:
+        """How far the client of an answer has got, where it still reads through that gateway."""
         turn = self._running.get(signal.request_id)
-        if turn is None or signal.after > len(turn.frames.kept):
+        if turn is not None and signal.mailbox == turn.delivery.mailbox:
+            turn.backlog.received(signal.number)
+
+    def on_attach(self, signal: AnswerAttach) -> None:
+        """Whoever asks for what is not here, not yet or not any more, is not answered."""
+        turn = self._running.get(signal.request_id)
+        if turn is None or not turn.backlog.can_repeat(signal.after):
             return
         if signal.audience != audience_of(turn.request.org_id, stream=turn.request.stream):
             return

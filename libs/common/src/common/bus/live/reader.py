@@ -83,8 +83,8 @@ class LiveReader:
     async def beat(self) -> None:
         """Run the heartbeat until cancelled. Where something may have been lost, all that is waited for is asked again.
 
-        That the mailbox is there after an outage proves nothing: an engine that hung still does what it was sent before,
-        also by connections that were given up, and among it may be a beat that made the mailbox anew.
+        That the mailbox is there after an outage proves nothing: an engine that hung still does what it was sent
+        before, also by connections that were given up, and among it may be a beat that made the mailbox anew.
         """
         sound = True
         while True:
