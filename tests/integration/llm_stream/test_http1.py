@@ -317,41 +317,7 @@ async def test_an_answer_larger_than_allowed_is_broken(pool: Connections, framed
         chat_model = OpenAIHttp(pool, max_answer_bytes=10)
         with pytest.raises(UpstreamBroken, match="larger"):
             async with chat_model.ask(upstream, {}, Patience(connect=5, first_byte=5, idle=5)) as answer:
-                await answer.whole()
-
-
-async def test_whole_answers_that_are_too_much_together_come_one_after_the_other(pool: Connections) -> None:
-    size, most = 2 * 1024 * 1024, 1024 * 1024
-    pieces = [OK + b"content-length: %d\r\n\r\n" % size, *[bytes(65536)] * (size // 65536)]
-    chat_model = OpenAIHttp(pool, max_answer_bytes=size, whole_answers_bytes=most)
-    peak = 0
-
-    async def ask_whole(upstream: Upstream) -> int:
-        nonlocal peak
-        async with chat_model.ask(upstream, {}, Patience(connect=5, first_byte=5, idle=5)) as answer:
-            whole = asyncio.create_task(answer.whole())
-            while not whole.done():
-                peak = max(peak, chat_model._wholes._total)
-                await asyncio.sleep(0)
-            return len(await whole)
-
-    async with read_to_the_end(pieces) as url:
-        upstream = Upstream(name="a", base_url=url, model="m")
-        assert await asyncio.gather(*[ask_whole(upstream) for _ in range(8)]) == [size] * 8
-    # The first one, and of each other what was read before it had to wait.
-    assert peak < most + size + 8 * 512 * 1024
-    assert chat_model._wholes._total == 0
-
-
-@asynccontextmanager
-async def read_to_the_end(pieces: Sequence[bytes]) -> AsyncIterator[str]:
-    async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for piece in pieces:
-            writer.write(piece)
-            await writer.drain()
-
-    async with serving(script) as server:
-        yield f"http://127.0.0.1:{server.target.port}"
+                await answer.whole(lambda size: None)
 
 
 # -- TLS --------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The backlog of an answer: what is sent, held, repeated and forgotten, as receipts come or do not come."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import cast
 
 import pytest
@@ -9,6 +10,8 @@ from common.bus.live.frames import Frame, FrameKind
 from common.bus.live.writer import LiveWriter
 from llm_stream.answer.backlog import ASK_SECONDS, FRAME_BYTES, MARK_BYTES, AnswerMemory, Backlog
 from llm_stream.answer.delivery import Delivery
+from llm_stream.answer.whole_answers import SMALL_BYTES, WholeAnswers
+from llm_stream.ports import UpstreamAnswer
 from llm_stream.turns.kept_answers_quota import KeptAnswers
 from tests.support.waiting import eventually
 
@@ -123,16 +126,15 @@ async def test_an_answer_that_ends_while_somebody_catches_up_is_sent_to_its_end(
 
 
 async def test_where_all_answers_hold_too_much_each_has_a_smaller_window() -> None:
-    memory = AnswerMemory(max_unread=400 * KIB)
+    memory = AnswerMemory(max_unread=300 * KIB)
     first, second = World(memory), World(memory)
     first.say(250)
-    second.say(250)
-    assert not second.held
-    second.say(2 * MARK_BYTES // KIB)
-    assert second.held
+    second.say(200)
+    assert first.holds == []
+    assert second.holds[-1:] == [True]
     first.backlog.received(251)
-    second.backlog.received(400)
-    assert not second.held
+    second.backlog.received(201)
+    assert second.holds[-1:] == [False]
     for each in (first, second):
         each.backlog.close()
     assert (memory.unread, memory.kept) == (0, 0)
@@ -169,3 +171,72 @@ def test_ended_answers_are_kept_up_to_a_size_a_share_and_a_total() -> None:
 def test_what_was_kept_makes_room_when_its_time_is_over() -> None:
     kept = KeptAnswers(seconds=0.0, max_answer=10, max_total=40)
     assert all(kept.admits("a", 10) for _ in range(100))
+
+
+class Incoming:
+    """An upstream that only waits and goes on."""
+
+    def __init__(self) -> None:
+        self.waits = False
+
+    def pause(self) -> None:
+        self.waits = True
+
+    def resume(self) -> None:
+        self.waits = False
+
+
+def begin(answers: WholeAnswers, request_id: str, org_id: str, size: int) -> tuple[Incoming, ExitStack]:
+    """An answer of which so much has arrived; it goes on until the stack is closed."""
+    incoming, stack = Incoming(), ExitStack()
+    grew = stack.enter_context(answers.receiving(request_id, org_id, cast("UpstreamAnswer", incoming)))
+    grew(size)
+    return incoming, stack
+
+
+async def test_one_whole_answer_at_a_time_goes_on_where_all_are_too_much() -> None:
+    answers = WholeAnswers(max_bytes=10 * SMALL_BYTES)
+    begun = [begin(answers, f"r{n}", f"org-{n}", 2 * SMALL_BYTES) for n in range(8)]
+    assert [incoming.waits for incoming, _ in begun] == [False] * 5 + [True] * 3
+    for _, stack in begun:
+        stack.close()
+    # Received is not read: a receipt makes room.
+    for n in range(8):
+        answers.turn_over(f"r{n}")
+    late, stack = begin(answers, "late", "org-late", 2 * SMALL_BYTES)
+    assert not late.waits
+    second, second_stack = begin(answers, "second", "org-second", SMALL_BYTES)
+    assert second.waits
+    for n in range(8):
+        answers.received(f"r{n}")
+    assert not second.waits
+    for each in (stack, second_stack):
+        each.close()
+    answers.received("late")
+    answers.received("second")
+    assert answers.total == 0
+
+
+async def test_an_organisation_that_reads_nothing_holds_up_only_itself() -> None:
+    answers = WholeAnswers(max_bytes=40 * SMALL_BYTES)
+    begun = [begin(answers, f"r{n}", "loud", 6 * SMALL_BYTES) for n in range(3)]
+    assert [incoming.waits for incoming, _ in begun] == [False, True, True]
+    quiet, stack = begin(answers, "quiet", "quiet", SMALL_BYTES)
+    assert not quiet.waits
+    for _, each in begun:
+        each.close()
+    stack.close()
+
+
+async def test_a_whole_answer_that_fails_or_is_small_counts_no_longer() -> None:
+    answers = WholeAnswers()
+    _, stack = begin(answers, "small", "org", SMALL_BYTES)
+    stack.close()
+    answers.turn_over("small")
+    with (
+        pytest.raises(ValueError, match="cut"),
+        answers.receiving("r", "org", cast("UpstreamAnswer", Incoming())) as grew,
+    ):
+        grew(10**9)
+        raise ValueError("cut")
+    assert answers.total == 0

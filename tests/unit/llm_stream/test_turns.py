@@ -98,7 +98,7 @@ class Model:
         for payload in PAYLOADS:
             take(payload)
 
-    async def whole(self) -> bytes:
+    async def whole(self, grew: Callable[[int], None]) -> bytes:
         raise NotImplementedError
 
     def pause(self) -> None:

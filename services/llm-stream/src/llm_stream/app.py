@@ -20,9 +20,10 @@ from llm_stream import aliases
 from llm_stream.adapters.openai_http import open_chat_model
 from llm_stream.answer.backlog import AnswerMemory
 from llm_stream.answer.failover import Breakers
+from llm_stream.answer.whole_answers import WholeAnswers
 from llm_stream.deps import Deps
 from llm_stream.handlers import HANDLERS
-from llm_stream.metrics import BACKLOG_BYTES, MODELS_RELOADS, RUNNING_BYTES
+from llm_stream.metrics import BACKLOG_BYTES, MODELS_RELOADS, RUNNING_BYTES, WHOLE_BYTES
 from llm_stream.settings import LlmStreamSettings
 from llm_stream.turns.claim import Claims
 from llm_stream.turns.early_stops import EarlyStops
@@ -41,7 +42,9 @@ async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterato
     """Everything a turn needs; raises ModelsFileError at boot when the models file is wrong."""
     memory = _memory(settings)
     early_stops = EarlyStops(kernel.live)
-    turns = RunningTurns(kernel.live, early_stops)
+    whole_answers = WholeAnswers(settings.whole_answers_bytes)
+    WHOLE_BYTES.set_function(lambda: whole_answers.total)
+    turns = RunningTurns(kernel.live, early_stops, whole_answers)
     signals = [
         on_signal(ANSWER_STOP, turns.on_stop),
         on_signal(SESSION_INTERRUPT, turns.on_interrupt),
@@ -49,7 +52,7 @@ async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterato
         on_signal(ANSWER_READ, turns.on_read),
     ]
     table = aliases.load(settings.models_file, settings.sandbox_url)
-    async with open_chat_model(settings.max_answer_bytes, settings.whole_answers_bytes) as chat_model:
+    async with open_chat_model(settings.max_answer_bytes) as chat_model:
         async with (
             kernel.read_live(f"llm-stream:{settings.instance}", signals) as reader,
             open_resource_client(settings.redis_url, Requester(kernel.log, reader)) as resources,

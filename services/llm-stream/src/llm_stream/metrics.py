@@ -25,6 +25,9 @@ UPSTREAMS_HELD = Counter(
 )
 BACKLOG_BYTES = Gauge("sonant_chat_backlog_bytes", "Bytes of running answers that their clients have not read yet.")
 RUNNING_BYTES = Gauge("sonant_chat_running_answers_bytes", "Bytes of running answers kept for those who resume.")
+WHOLE_BYTES = Gauge(
+    "sonant_chat_whole_answers_bytes", "Bytes of answers in one piece, from the upstream until the client has them."
+)
 ANSWERS_FORGOTTEN = Counter(
     "sonant_chat_answers_forgotten_total", "Running answers that can no longer be resumed from their beginning."
 )

@@ -104,8 +104,8 @@ class UpstreamAnswer(Protocol):
         """
         ...
 
-    async def whole(self) -> bytes:
-        """The body of an answer that is not streamed. Raises UpstreamBroken."""
+    async def whole(self, grew: Callable[[int], None]) -> bytes:
+        """The body of an answer that is not streamed; `grew` is told how many bytes arrived. Raises UpstreamBroken."""
         ...
 
     def pause(self) -> None:

@@ -53,8 +53,8 @@ class LlmStreamSettings(CommonSettings):
         "organisation at most.",
     )
     whole_answers_bytes: int = Field(
-        default=64 * 1024 * 1024,
+        default=32 * 1024 * 1024,
         ge=1024 * 1024,
-        description="How much of answers that are not streamed this process receives at a time; beyond it all "
-        "upstreams but the first have to wait.",
+        description="How much of answers that are not streamed is on its way through this process at a time, a quarter "
+        "of it for one organisation; beyond it all upstreams but the first have to wait.",
     )

@@ -108,6 +108,11 @@ class Streams:
         read = AnswerRead(request_id=stream.request_id, mailbox=self._reader.mailbox, number=stream.number)
         self._live.queue_signal(ANSWER_READ, read)
 
+    def confirm_whole(self, request_id: str) -> None:
+        """Tell the same of an answer in one piece."""
+        read = AnswerRead(request_id=request_id, mailbox=self._reader.mailbox, number=0)
+        self._live.queue_signal(ANSWER_READ, read)
+
     async def _attach(self, stream: Stream) -> None:
         """Ask the answering instance for what is missing, and check whether the answer is over already."""
         after = stream.waiter.last_number

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -70,37 +70,10 @@ class _Watch:
         self._timer = self._loop.call_later(self._step, self._look)
 
 
-class Wholes:
-    """Answers that are received whole: at most so many bytes of all at a time.
-
-    Beyond that only the one that began first is read on, so that there is always one that comes to an end.
-    """
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._total = 0
-        self._sizes: dict[HttpAnswer, int] = {}
-
-    def add(self, answer: "HttpAnswer", size: int) -> None:
-        """So much more of it has arrived."""
-        self._sizes[answer] = self._sizes.get(answer, 0) + size
-        self._total += size
-        if self._total > self._max_bytes and answer is not next(iter(self._sizes)):
-            answer.pause()
-
-    def leave(self, answer: "HttpAnswer") -> None:
-        """It is whole, or given up."""
-        self._total -= self._sizes.pop(answer, 0)
-        waiting = list(self._sizes)
-        for each in waiting if self._total <= self._max_bytes else waiting[:1]:
-            each.resume()
-
-
 class HttpAnswer:
     """The port `UpstreamAnswer` on one exchange."""
 
-    def __init__(self, connection: Connection, watch: _Watch, max_bytes: int, wholes: Wholes) -> None:
-        self._wholes = wholes
+    def __init__(self, connection: Connection, watch: _Watch, max_bytes: int) -> None:
         self._connection = connection
         self._watch = watch
         self._max_bytes = max_bytes
@@ -132,19 +105,16 @@ class HttpAnswer:
         for payload in rest:
             take(payload)
 
-    async def whole(self) -> bytes:
+    async def whole(self, grew: Callable[[int], None]) -> bytes:
         parts: list[bytes] = []
 
         def arrived(data: bytes) -> None:
             self._count(data)
             self._watch.alive()
             parts.append(data)
-            self._wholes.add(self, len(data))
+            grew(len(data))
 
-        try:
-            await self._receive(arrived)
-        finally:
-            self._wholes.leave(self)
+        await self._receive(arrived)
         return b"".join(parts)
 
     async def _receive(self, sink: Sink) -> None:
@@ -177,12 +147,9 @@ class HttpAnswer:
 class OpenAIHttp:
     """The port `ChatModel` over kept connections."""
 
-    def __init__(
-        self, connections: Connections, max_answer_bytes: int, whole_answers_bytes: int = 64 * 1024 * 1024
-    ) -> None:
+    def __init__(self, connections: Connections, max_answer_bytes: int) -> None:
         self._connections = connections
         self._max_answer_bytes = max_answer_bytes
-        self._wholes = Wholes(whole_answers_bytes)
 
     @asynccontextmanager
     async def ask(self, upstream: Upstream, body: dict[str, Any], patience: Patience) -> AsyncIterator[HttpAnswer]:
@@ -199,7 +166,7 @@ class OpenAIHttp:
         try:
             connection.send(head, content)
             await _accepted(connection)
-            yield HttpAnswer(connection, watch, self._max_answer_bytes, self._wholes)
+            yield HttpAnswer(connection, watch, self._max_answer_bytes)
         finally:
             watch.stop()
             connection.leave()
@@ -261,10 +228,10 @@ async def _error_body(response: Connection) -> bytes:
 
 
 @asynccontextmanager
-async def open_chat_model(max_answer_bytes: int, whole_answers_bytes: int) -> AsyncIterator[OpenAIHttp]:
+async def open_chat_model(max_answer_bytes: int) -> AsyncIterator[OpenAIHttp]:
     """One pool for all upstreams; the caller's deadline and our own watch bound every wait."""
     connections = Connections()
     try:
-        yield OpenAIHttp(connections, max_answer_bytes, whole_answers_bytes)
+        yield OpenAIHttp(connections, max_answer_bytes)
     finally:
         connections.close()

@@ -110,7 +110,9 @@ async def _in_time(turn: Turn, deps: Deps) -> FinishedAnswer | None:
     timer = asyncio.get_running_loop().call_later(
         max(0.0, turn.deadline - time.time()), lambda: turn.stop(Stop("deadline", time.time()))
     )
-    in_progress = AnswerInProgress(turn.request, turn.deadline, turn.frames, turn.attempts, turn.is_ours)
+    in_progress = AnswerInProgress(
+        turn.request, turn.deadline, turn.frames, turn.attempts, turn.is_ours, deps.turns.whole_answers
+    )
     try:
         return await pipeline.run(in_progress, deps)
     finally:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from common.bus.live.kept_answers import audience_of
 from common.bus.live.writer import LiveWriter
 from common.events.chat import AnswerAttach, AnswerRead, AnswerStop, Delivered, SessionInterrupt
+from llm_stream.answer.whole_answers import WholeAnswers
 from llm_stream.metrics import TURNS_RUNNING
 from llm_stream.turns.early_stops import EarlyStops
 from llm_stream.turns.receipts import send_receipts
@@ -17,7 +18,8 @@ from llm_stream.turns.turn import Turn
 class RunningTurns:
     """Turns by request id; a stop that matches none is left to `early_stops`."""
 
-    def __init__(self, live: LiveWriter, early_stops: EarlyStops) -> None:
+    def __init__(self, live: LiveWriter, early_stops: EarlyStops, whole_answers: WholeAnswers | None = None) -> None:
+        self.whole_answers = whole_answers or WholeAnswers()
         self._live = live
         self._early_stops = early_stops
         self._answering: set[str] = set()
@@ -45,6 +47,7 @@ class RunningTurns:
         finally:
             turn.close()
             turn.backlog.close()
+            self.whole_answers.turn_over(turn.request.request_id)
             del self._running[turn.request.request_id]
 
     def listened_to(self) -> list[Turn]:
@@ -92,7 +95,9 @@ class RunningTurns:
     def on_read(self, signal: AnswerRead) -> None:
         """How far the client of an answer has got, where it still reads through that gateway."""
         turn = self._running.get(signal.request_id)
-        if turn is not None and signal.mailbox == turn.delivery.mailbox:
+        if turn is None or not turn.request.stream:
+            self.whole_answers.received(signal.request_id)
+        elif signal.mailbox == turn.delivery.mailbox:
             turn.backlog.received(signal.number)
 
     def on_attach(self, signal: AnswerAttach) -> None:
