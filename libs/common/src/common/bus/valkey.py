@@ -310,6 +310,9 @@ class _ValkeySubscription:
             found = await self._reading.execute(
                 "XREAD", "COUNT", share, "BLOCK", wait, "STREAMS", *streams, *self._read_up_to.values()
             )
+            if time.monotonic() - self._renewed_at > LEASE_MS / 1000:
+                # This process stood still, or the engine did: another may hold the lease by now.
+                await self._renew()
         except UNAVAILABLE as error:
             self._renewed_at = float("-inf")
             raise BusUnavailableError(f"the log cannot be read: {error}") from error
@@ -319,6 +322,8 @@ class _ValkeySubscription:
         records = []
         for stream, entries in found:
             topic = stream.decode().removeprefix(KEY_PREFIX)
+            if topic not in self._read_up_to:
+                continue
             records += [_received(topic, entry_id, fields) for entry_id, fields in entries]
             self._read_up_to[topic] = records[-1].offset
         return records

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import hiredis
 from redis.exceptions import ResponseError
 
+from common.deadlines import within
 from common.storage.redis import CONNECT_TIMEOUT, SOCKET_TIMEOUT
 
 Command = tuple[str | bytes | int | float, ...]
@@ -153,7 +154,7 @@ class Resp:
         async with self._dialling:
             if self._wire is not None and self._wire.open:
                 return self._wire
-            async with asyncio.timeout(CONNECT_TIMEOUT):
+            async with within(CONNECT_TIMEOUT):
                 wire = await self._connect()
                 try:
                     await self._greet(wire)

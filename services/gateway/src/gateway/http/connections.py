@@ -79,6 +79,7 @@ class Connections:
         self._idle: dict[Connection, None] = {}
         self._addresses: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
 
     def __len__(self) -> int:
         return len(self._open)
@@ -143,7 +144,9 @@ class Connections:
 
     def start(self) -> None:
         """Look at the deadlines of all connections every second from now on."""
-        self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._tick)
+        loop = asyncio.get_running_loop()
+        self._due = loop.time() + SWEEP_SECONDS
+        self._timer = loop.call_at(self._due, self._tick)
 
     def close(self) -> None:
         """Stop looking."""
@@ -151,8 +154,18 @@ class Connections:
             self._timer.cancel()
 
     def _tick(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._due > SWEEP_SECONDS:
+            self._forgive(now - self._due)
         self.start()
-        self.sweep(asyncio.get_running_loop().time())
+        self.sweep(now)
+
+    def _forgive(self, seconds: float) -> None:
+        """This process stood still for so long and has read nothing of what came meanwhile."""
+        for connection in self._open:
+            connection.since += seconds
+            connection.head_since += seconds if connection.head_since else 0.0
+            connection.unread_since += seconds if connection.unread_since else 0.0
 
     def sweep(self, now: float) -> None:
         """Close what is overdue."""

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from common.deadlines import within
+
 # An idle connection is closed before most servers would do it, which spares requests that meet a closing one.
 KEEPALIVE_SECONDS = 30.0
 # The end of a body nobody needs any more is worth this wait: a new connection costs more.
@@ -287,7 +289,7 @@ class Connections:
             if connection.open:
                 return connection
         try:
-            async with asyncio.timeout(timeout):
+            async with within(timeout):
                 return await self._connect(target)
         except OSError as error:  # TimeoutError and ssl.SSLError are among them
             raise Lost(type(error).__name__) from error

@@ -161,7 +161,9 @@ class OpenAIHttp:
             connection = await self._connections.take(target, patience.connect)
         except Lost as error:
             raise UpstreamBroken(f"connection failed: {error}") from error
-        first = max(MIN_WAIT_SECONDS, patience.first_byte - (time.monotonic() - started))
+        # No more than connecting may take: what is beyond that this process stood still for.
+        connecting = min(time.monotonic() - started, patience.connect)
+        first = max(MIN_WAIT_SECONDS, patience.first_byte - connecting)
         watch = _Watch(connection, first, patience.idle)
         try:
             connection.send(head, content)
