@@ -46,13 +46,13 @@ async def open_redis(url: str, *, connections: int = 16) -> AsyncIterator[Redis]
         await pool.disconnect()
 
 
-def eval_now(url: str, script: str, *arguments: str | int, timeout: float) -> Any:
+def eval_now(url: str, script: str, keys: int, *arguments: str, timeout: float) -> Any:
     """Run a script, and hold up this process until it is done or `timeout` seconds have passed twice.
 
     For the rare moment in which nothing else may run before the answer is known. Raises those of `UNAVAILABLE`.
     """
     with closing(blocking.Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout)) as client:
-        return client.eval(script, *arguments)
+        return client.eval(script, keys, *arguments)
 
 
 async def eviction_policy(redis: Redis) -> str | None:

@@ -15,6 +15,7 @@ from common.failures import Refused
 from gateway.chat.answer_failure import raise_failure, revoked
 from gateway.chat.stream import Stream
 from gateway.deps import Deps
+from gateway.http.connections import keep_unsent_small
 from gateway.http.errors import shown, timed_out
 
 # A client that has stopped reading is cut off so long after the deadline, whose error others still get.
@@ -126,6 +127,7 @@ async def _prepare(request: web.Request, stream: Stream, headers: Mapping[str, s
     response = web.StreamResponse(headers={**SSE_HEADERS, **stream.headers(), **headers})
     if request.version >= HttpVersion11:
         response.enable_chunked_encoding()
+    keep_unsent_small(request.transport)
     await response.prepare(request)
     return response
 

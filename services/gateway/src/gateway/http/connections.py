@@ -2,6 +2,7 @@
 
 import asyncio
 import resource
+import socket
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ SWEEP_SECONDS = 1.0
 # A reader that takes less than this from a full buffer within the write deadline does not read.
 READING_BYTES = 16 * 1024
 UNLIMITED_DESCRIPTORS = 1 << 20
+# What is on its way to a client that reads does not count.
+UNSENT_BYTES = 64 * 1024
+NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +189,13 @@ class Connections:
             refused = Refused(408, "The head of the request did not arrive in time.", "request_timeout")
             connection.transport.write(errors.plain_answer(refused))
         connection.transport.close()
+
+
+def keep_unsent_small(transport: asyncio.BaseTransport | None) -> None:
+    """Leave little of an answer to the system's buffers: of one that nobody reads they would take megabytes."""
+    sock = None if transport is None else transport.get_extra_info("socket")
+    if NOTSENT_LOWAT and sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, NOTSENT_LOWAT, UNSENT_BYTES)
 
 
 def raise_descriptor_limit() -> int:

@@ -1,7 +1,6 @@
 """The HTTP server: bounded connections, and the one error shape for what never reaches a handler."""
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -18,10 +17,6 @@ BAD_HTTP = "The request is not valid HTTP, or its headers are too large."
 # How long a refused body is still read, so that its sender gets to see the refusal.
 LINGER_SECONDS = 2.0
 CONTINUE = "100-continue"
-# What the system takes off us for a client that reads nothing; otherwise that is megabytes, of the same memory. What is
-# on its way to one that reads does not count.
-UNSENT_BYTES = 64 * 1024
-NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 0)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -90,8 +85,6 @@ class _Protocol(web.RequestHandler):
             stream.close()
             return
         self._connection = connection
-        if (sock := stream.get_extra_info("socket")) is not None and NOTSENT_LOWAT and connection.address != "local":
-            sock.setsockopt(socket.IPPROTO_TCP, NOTSENT_LOWAT, UNSENT_BYTES)
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
