@@ -17,11 +17,19 @@ import structlog
 from redis.asyncio import Redis
 
 from common.bus.batching import Batcher
-from common.bus.port import PUBLISH_TIMEOUT, BusUnavailableError, Revoked, Subscription, TopicStatus, check_sizes
+from common.bus.port import (
+    PUBLISH_TIMEOUT,
+    BusUnavailableError,
+    Revoked,
+    Subscription,
+    TopicStatus,
+    UnconfirmedError,
+    check_sizes,
+)
 from common.events.record import Partition, Received, Record, raw, text
 from common.events.spec import Topic
 from common.storage.redis import NO_EVICTION, UNAVAILABLE, eviction_policy
-from common.storage.resp import Command, Resp
+from common.storage.resp import Command, NotConnectedError, Resp
 
 log = structlog.get_logger(__name__)
 
@@ -192,8 +200,10 @@ class ValkeyLog:
         try:
             for write in writes:
                 await write
+        except NotConnectedError as error:
+            raise BusUnavailableError(f"the log does not answer: {error}") from error
         except UNAVAILABLE as error:
-            raise BusUnavailableError(f"the log did not acknowledge: {error}") from error
+            raise UnconfirmedError(f"the log did not acknowledge: {error}") from error
 
     async def _append(self, batch: Sequence[Record]) -> None:
         commands: list[Command] = [

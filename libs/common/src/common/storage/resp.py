@@ -27,6 +27,10 @@ Command = tuple[str | bytes | int | float, ...]
 CHECKS = 4
 
 
+class NotConnectedError(ConnectionError):
+    """No connection could be made: nothing was sent."""
+
+
 class _Wire(asyncio.Protocol):
     """One socket: replies are matched to futures in order."""
 
@@ -154,15 +158,21 @@ class Resp:
         async with self._dialling:
             if self._wire is not None and self._wire.open:
                 return self._wire
-            async with within(CONNECT_TIMEOUT):
-                wire = await self._connect()
-                try:
-                    await self._greet(wire)
-                except BaseException:
-                    wire.close()
-                    raise
-            self._wire = wire
-            return wire
+            try:
+                async with within(CONNECT_TIMEOUT):
+                    self._wire = await self._greeted()
+            except (OSError, TimeoutError) as error:
+                raise NotConnectedError(f"no connection to the store: {error or type(error).__name__}") from error
+            return self._wire
+
+    async def _greeted(self) -> _Wire:
+        wire = await self._connect()
+        try:
+            await self._greet(wire)
+        except BaseException:
+            wire.close()
+            raise
+        return wire
 
     async def _greet(self, wire: _Wire) -> None:
         """Log in and select the database, as the URL says; raises the `ResponseError` of a refusal."""
