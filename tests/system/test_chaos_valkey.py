@@ -79,6 +79,7 @@ async def test_answers_that_were_open_while_valkey_hung_end_as_their_facts_say()
                     newcomers.running = False
                     # Sent and not acknowledged: it may stand on the log.
                     assert any("not known whether" in o.detail for o in newcomers.of(End.ERROR))
+            slow.outcomes += newcomers.outcomes
             back = time.monotonic()
         print(f"valkey: hung {HANG_SECONDS} s, last end {max(o.ended for o in slow.outcomes) - back:.2f} s after it")
         assert all(o.ended < back + 30 for o in slow.of(End.COMPLETE))
