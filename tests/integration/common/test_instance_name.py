@@ -35,12 +35,10 @@ async def ended(running: ServiceProcess) -> int:
 
 
 async def refused(variables: Mapping[str, str], folder: Path) -> None:
-    async with (
-        process_of("llm_stream", folder / "first.log", variables) as first,
-        process_of("llm_stream", folder / "second.log", variables) as second,
-    ):
+    async with process_of("llm_stream", folder / "first.log", variables) as first:
         await first.ready()
-        assert await ended(second) == 1
+        async with process_of("llm_stream", folder / "second.log", variables) as second:
+            assert await ended(second) == 1
         said = [line for line in second.text().splitlines() if "error" in line]
         assert len(said) == 1
         assert "SONANT_INSTANCE" in said[0]
