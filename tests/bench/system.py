@@ -109,19 +109,19 @@ def running(process: subprocess.Popen[str], budget: float = 5.0) -> Iterator[sub
 @contextmanager
 def bench_upstream(port: int = 0) -> Iterator[Target]:
     """The model server in a process of its own."""
-    with _listening("upstream", "--port", str(port)) as target:
+    with listening("upstream", "--port", str(port)) as target:
         yield target
 
 
 @contextmanager
 def bare_relay(upstream: Target) -> Iterator[Target]:
     """A process that forwards to the upstream and keeps nothing."""
-    with _listening("relay", "--upstream", upstream.url) as target:
+    with listening("relay", "--upstream", upstream.url) as target:
         yield target
 
 
 @contextmanager
-def _listening(name: str, *options: str) -> Iterator[Target]:
+def listening(name: str, *options: str) -> Iterator[Target]:
     """A process of the bench that prints its port; raises BenchError where it prints none."""
     command = [sys.executable, "-m", f"tests.bench.{name}", *options]
     with running(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)) as process:

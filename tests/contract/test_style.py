@@ -35,6 +35,7 @@ SHARED = {
     "catalogue": "the versioned prompts, configs, tools and voices of an organisation",
     "chat": "chat turns and their answers",
     "completions": "chat completions, as OpenAI has them",
+    "embeddings": "vectors of texts, as OpenAI has them",
     "event_stream": "server-sent events, as the WHATWG describes them",
     "frames": "the frames of the live channel",
     "keys": "API keys",

@@ -14,6 +14,7 @@ from sandbox import app as sandbox
 from tests.support.active import Team, new_team
 from tests.support.resources import Caller, caller_of, published
 from tests.support.service import World, started
+from tests.support.sonant import RECORD_KEY, SHOW_RECORD
 
 WEATHER = {
     "description": "Tool to fetch weather data",
@@ -40,13 +41,15 @@ class Drafter:
     async def calls(self) -> list[dict[str, Any]]:
         """What the model was asked so far."""
         async with aiohttp.ClientSession() as http:
-            async with http.get(f"{self.url}/sandbox/requests", params={"model": self.model}) as response:
+            async with http.get(
+                f"{self.url}/sandbox/requests", params={"model": self.model}, headers=SHOW_RECORD
+            ) as response:
                 return list(await response.json())
 
 
 @asynccontextmanager
 async def drafting(world: World, model: str, **settings: str) -> AsyncIterator[Drafter]:
-    async with sandbox.serve() as url:
+    async with sandbox.serve(record_key=RECORD_KEY) as url:
         own = {"SONANT_DRAFT_URL": f"{url}/v1", "SONANT_DRAFT_MODEL": model, **settings}
         async with started(world, "resources", settings=own) as running, caller_of(world) as caller:
             await running.ready()

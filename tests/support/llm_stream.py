@@ -27,6 +27,7 @@ from common.events.chat import (
     ChatReplyRequested,
     StopReason,
 )
+from common.events.embeddings import EMBEDDINGS_REQUESTED, EmbeddingsRequested
 from common.events.envelope import Event, open_event
 from common.events.registry import BY_NAME
 from common.storage.redis import open_redis
@@ -35,6 +36,7 @@ from tests.support.heard import Exchange, Heard
 from tests.support.mailbox import open_mailbox
 from tests.support.scripted import Scripted, blocked_port, chunk, messages, scripted, sse
 from tests.support.service import numbered, process_of
+from tests.support.sonant import RECORD_KEY, SHOW_RECORD
 from tests.support.waiting import eventually
 
 __all__ = [
@@ -113,7 +115,9 @@ class World:
         }
         if isinstance(given, dict):
             faults = given.get("faults", "")
-            table |= {key: value for key, value in given.items() if key != "faults"}
+            if "dialect" in given:
+                table["model"] = f"{given['dialect']}/{table['model']}"
+            table |= {key: value for key, value in given.items() if key not in ("faults", "dialect")}
         else:
             faults = given
         if faults:
@@ -196,6 +200,40 @@ class World:
             heard = await turn.ended()
         return heard, await self.fact(turn.id)
 
+    @asynccontextmanager
+    async def embedding(
+        self,
+        model: AliasUnderTest,
+        given: Any = "One is here.",
+        *,
+        seconds: float = 20.0,
+        deliveries: int = 1,
+        **body: Any,
+    ) -> AsyncIterator[Exchange]:
+        """Ask for embeddings; `body` is merged into the request, which the log delivers so many times."""
+        request_id = f"embd-{uuid.uuid4().hex}"
+        now = time.time()
+        payload = EmbeddingsRequested(
+            request_id=request_id,
+            org_id="org-1",
+            key_id="key-1",
+            session_id=request_id,
+            model=model.name,
+            body={"model": model.name, "input": given, **body},
+            received_at=now,
+        )
+        event = Event(
+            EMBEDDINGS_REQUESTED,
+            payload,
+            deadline=now + seconds,
+            reply_to=self.reader.mailbox,
+            request_id=request_id,
+        )
+        with self.reader.waiting(request_id) as waiter:
+            for _ in range(deliveries):
+                await self.log.publish(event.record())
+            yield Exchange(request_id, request_id, waiter)
+
     async def stop(self, turn: Exchange, reason: StopReason = "client_closed", **fields: Any) -> float:
         """Signal that a turn is to stop; returns when, in unix seconds."""
         at = time.time()
@@ -230,7 +268,9 @@ class World:
 
     async def calls(self, model: str) -> list[dict[str, Any]]:
         """What the sandbox saw of one of its models."""
-        async with self.http.get(f"{self.sandbox}/sandbox/requests", params={"model": model}) as response:
+        async with self.http.get(
+            f"{self.sandbox}/sandbox/requests", params={"model": model}, headers=SHOW_RECORD
+        ) as response:
             return list(await response.json())
 
     async def call_ended(self, model: str, end: str) -> dict[str, Any]:
@@ -290,7 +330,7 @@ async def _llm_service(valkey_url: str, tmp_path_factory: pytest.TempPathFactory
     url = numbered(valkey_url, VALKEY_DATABASE)
     models_file = tmp_path_factory.mktemp("llm-stream") / "models.toml"
     async with open_redis(url) as redis, open_writer(url) as live, open_mailbox(url) as reader:
-        async with aiohttp.ClientSession() as http, sandbox.serve() as address:
+        async with aiohttp.ClientSession() as http, sandbox.serve(record_key=RECORD_KEY) as address:
             log = ValkeyLog(url, redis)
             world = World(log, live, reader, http, models_file)
             world.sandbox = address

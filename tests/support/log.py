@@ -56,7 +56,9 @@ async def facts(log: Log, org_id: str) -> list[Fact]:
 def _fact(record: Received) -> Fact:
     payload = orjson.loads(record.value)
     kind = record.headers["event-type"].partition("/")[0].rpartition(".")[2]
-    return Fact(record.headers["event-id"], kind, payload["session_id"], payload)
+    # Embeddings have no session.
+    marker = payload.get("session_id", payload["request_id"])
+    return Fact(record.headers["event-id"], kind, marker, payload)
 
 
 async def quiet(log: Log) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import aiohttp
 from openai import AsyncOpenAI
 
+from tests.support.sonant import SHOW_RECORD
 from tests.support.waiting import eventually
 
 HELLO: Any = [{"role": "user", "content": "Tell me about the history of the bicycle"}]
@@ -48,7 +49,7 @@ async def raw(http: aiohttp.ClientSession, model: str, **fields: Any) -> bytes:
 
 
 async def records_of(http: aiohttp.ClientSession, model: str) -> list[dict[str, Any]]:
-    async with http.get("/sandbox/requests", params={"model": model, "limit": "5"}) as response:
+    async with http.get("/sandbox/requests", params={"model": model, "limit": "5"}, headers=SHOW_RECORD) as response:
         records: list[dict[str, Any]] = await response.json()
         return records
 

@@ -1,6 +1,9 @@
-"""A relay of an upstream's chunks whose frames are kept instead of sent."""
+"""A relay of an upstream's chunks whose frames are kept instead of sent, and what its client hears."""
 
-from typing import cast
+from typing import Any, cast
+
+import orjson
+import pytest
 
 from common.bus.live.frames import Frame, FrameKind
 from common.bus.live.writer import LiveWriter
@@ -9,11 +12,14 @@ from common.providers.breaker import Breaker
 from llm_stream.aliases import Alias, Upstream
 from llm_stream.answer.attempt import Attempt
 from llm_stream.answer.delivery import Delivery
+from llm_stream.answer.finish import finish
 from llm_stream.answer.frames import Frames
 from llm_stream.answer.prepare import PreparedRequest
 from llm_stream.answer.relay import Relay
 from llm_stream.ports import Patience
 
+RELEASES = pytest.mark.parametrize("release", ["tokens", "sentences"])
+Delta = dict[str, Any]
 UPSTREAM = Upstream(name="a", base_url="http://h", model="m")
 
 
@@ -48,3 +54,52 @@ def relay_on(mailbox: Mailbox, release: str, choices: int = 1, *, include_usage:
     attempt = Attempt(prepared, UPSTREAM, Breaker(), Patience(connect=1.0, first_byte=1.0, idle=1.0), 1)
     delivery = Delivery(cast("LiveWriter", mailbox), "mailbox")
     return Relay(attempt, Frames(request, request.received_at + 120.0, delivery, lambda: None))
+
+
+class Client:
+    """One stream, and what its client hears of it."""
+
+    def __init__(self, release: str, choices: int = 1) -> None:
+        self.mailbox = Mailbox()
+        self.relay: Relay = relay_on(self.mailbox, release, choices, include_usage=True)
+
+    def takes(self, *payloads: Any) -> "Client":
+        for payload in payloads:
+            self.relay.take(payload if isinstance(payload, bytes) else orjson.dumps(payload))
+        return self
+
+    def ends(self) -> "Client":
+        self.relay.take(b"[DONE]")
+        self.relay.check_whole()
+        self.fact = finish(self.relay)
+        self.relay._frames.delivery.flush()
+        return self
+
+    @property
+    def chunks(self) -> list[dict[str, Any]]:
+        return [orjson.loads(data) for data in self.mailbox.data() if data != b"[DONE]"]
+
+    def choices(self, index: int = 0) -> list[dict[str, Any]]:
+        return [choice for each in self.chunks for choice in each["choices"] if choice["index"] == index]
+
+    def deltas(self, index: int = 0) -> list[Delta]:
+        """What was said, without roles and ends."""
+        deltas = ({**choice["delta"]} for choice in self.choices(index))
+        return [delta for delta in deltas if (delta.pop("role", None), delta)[1]]
+
+    @property
+    def text(self) -> str:
+        return "".join(delta.get("content") or "" for delta in self.deltas())
+
+    @property
+    def endings(self) -> list[str]:
+        return [choice["finish_reason"] for choice in self.choices() if choice["finish_reason"] is not None]
+
+
+def said(**delta: Any) -> dict[str, Any]:
+    return {"model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+
+
+def call(arguments: Any = "", **members: Any) -> dict[str, Any]:
+    function = {"arguments": arguments, **({"name": members.pop("name")} if "name" in members else {})}
+    return said(tool_calls=[{**members, "function": function}])

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,12 +17,14 @@ import httpx
 import psutil
 import pytest
 
+from sonant_cli.loopback import free_ports
+
 ROOT = Path(__file__).parents[2]
 READY_SECONDS = 90.0
 STOP_SECONDS = 30.0
 
 # Aliases of the shared system: the sandbox's behaviour is chosen by the model name (libs/sandbox/README.md).
-MODELS: dict[str, str] = {
+MODELS: dict[str, str | tuple[str, ...]] = {
     "default": "sandbox",
     "slow": "sandbox+delay-50+chunks-100",
     "brisk": "sandbox+first-20+delay-5+chunks-20",
@@ -37,7 +38,31 @@ MODELS: dict[str, str] = {
     "pausing": "sandbox+delay-3500+chunks-2",
     "failing": "sandbox+status-500",
     "spent": "sandbox+quota",
+    # With a second upstream text is held back to the end of its sentence.
+    "twice": ("sandbox", "sandbox-b"),
+    "thinking": "sandbox+reasoning-3+aloud",
+    "thinking-twice": ("sandbox+reasoning-3+aloud", "sandbox-b"),
+    "declining": "sandbox+reasoning-2+refusal",
+    "declining-twice": ("sandbox+reasoning-2+refusal", "sandbox-b"),
 }
+# Servers that the sandbox speaks like. Each has an alias with a fallback of its kind, one that breaks, and a short one.
+DIALECTS = ("azure", "llama.cpp", "mistral", "ollama", "sglang", "vllm")
+for _name in DIALECTS:
+    MODELS[_name] = (f"{_name}/sandbox+aloud", f"{_name}/sandbox-b")
+    MODELS[f"{_name}-breaking"] = (f"{_name}/sandbox+cut-after-7", f"{_name}/sandbox-b")
+    MODELS[f"{_name}-short"] = f"{_name}/sandbox+context-length"
+# The same for vectors: the models behind an alias, in order.
+EMBEDDING_MODELS: dict[str, tuple[str, ...]] = {
+    "embeddings": ("text-embedding-3-small",),
+    "embeddings-numbers": ("text-embedding-3-large",),
+    "embeddings-slow": ("text-embedding-3-small+headers-2000",),
+    "embeddings-twice": ("text-embedding-3-small+status-500", "text-embedding-3-small"),
+    "embeddings-short": ("text-embedding-3-small+context-length",),
+    "embeddings-busy": ("text-embedding-3-small+status-429-ra-30",),
+}
+# By which the sandbox shows what it was asked.
+RECORD_KEY = "the-record-of-this-test"
+SHOW_RECORD = {"Authorization": f"Bearer {RECORD_KEY}"}
 # What the shared system takes webhooks by: a new key and the one it replaces.
 WEBHOOK_KEYS = ("webhook-key-new", "webhook-key-old")
 # Organisations of the shared system whose resources are at the voice provider, one for each test that needs its own.
@@ -45,21 +70,40 @@ HUME_ORGANIZATIONS = tuple(f"at-hume-{number}" for number in range(12))
 
 
 def free_port() -> int:
-    """A loopback port nobody listens on now."""
-    with socket.socket() as candidate:
-        candidate.bind(("127.0.0.1", 0))
-        return int(candidate.getsockname()[1])
+    """A loopback port nobody has now, and that no outgoing connection takes before it is listened on."""
+    [port] = free_ports(1)
+    return port
 
 
-def models_toml(sandbox_url: str, models: Mapping[str, str]) -> str:
-    """A models file with one upstream per alias, on the sandbox."""
-    sections = [
-        f'[aliases."{alias}"]\nfirst_byte_timeout = 5\nidle_timeout = 5\n'
-        f'[[aliases."{alias}".upstreams]]\nname = "{alias}"\nbase_url = "{sandbox_url}/v1"\n'
-        f'model = "{model}"\nprovider = "sandbox"\nprice = {{ input = 1.0, output = 2.0 }}\n'
-        for alias, model in models.items()
-    ]
-    return "\n".join(sections)
+def models_toml(sandbox_url: str, models: Mapping[str, str | tuple[str, ...]]) -> str:
+    """A models file with one upstream per alias on the sandbox, or as many as there are models in a tuple."""
+    lines = []
+    for alias, given in models.items():
+        lines.append(f'[aliases."{alias}"]\nfirst_byte_timeout = 5\nidle_timeout = 5')
+        for number, model in enumerate((given,) if isinstance(given, str) else given):
+            lines.append(
+                f'[[aliases."{alias}".upstreams]]\nname = "{alias}{number or ""}"\nbase_url = "{sandbox_url}/v1"\n'
+                f'model = "{model}"\nprovider = "sandbox"\nprice = {{ input = 1.0, output = 2.0 }}'
+            )
+            if model.startswith("mistral/"):
+                # It refuses `stream_options`.
+                lines.append('capabilities = ["tools", "done"]')
+    return "\n".join(lines)
+
+
+def embeddings_toml(sandbox_url: str) -> str:
+    """The rest of the models file: aliases that make vectors."""
+    sections = []
+    for alias, models in EMBEDDING_MODELS.items():
+        sections.append(f'[aliases."{alias}"]\nserves = "embeddings"\nsame_vectors = true\n')
+        # One of them speaks no base64, and sends numbers.
+        capabilities = "capabilities = []\n" if alias == "embeddings-numbers" else ""
+        sections += [
+            f'[[aliases."{alias}".upstreams]]\nname = "{alias}-{number}"\nbase_url = "{sandbox_url}/v1"\n'
+            f'model = "{model}"\nprovider = "sandbox"\nprice = {{ input = 1.0 }}\n{capabilities}'
+            for number, model in enumerate(models)
+        ]
+    return "\n".join(["", *sections])
 
 
 @dataclass(frozen=True)
@@ -109,7 +153,8 @@ class Sonant:
 
     def sandbox(self, path: str, **params: Any) -> Any:
         """What the upstream saw: GET on its observation endpoints."""
-        return httpx.get(f"{self.sandbox_url}/sandbox/{path}", params=params, timeout=5.0).json()
+        url = f"{self.sandbox_url}/sandbox/{path}"
+        return httpx.get(url, params=params, headers=SHOW_RECORD, timeout=5.0).json()
 
     def log(self, name: str) -> str:
         return (self.data_dir / "logs" / f"{name}.log").read_text(errors="replace")
@@ -129,7 +174,8 @@ def suspended(pid: int) -> Iterator[None]:
 def sandbox_process() -> Iterator[str]:
     """The provider stand-in as a process of its own; yields its URL."""
     command = [sys.executable, "-m", "sandbox", "--port", "0"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    env = {**os.environ, "SONANT_SANDBOX_RECORD_KEY": RECORD_KEY}
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
     assert process.stdout
     try:
         yield process.stdout.readline().strip().rpartition(" ")[2]
@@ -141,7 +187,10 @@ def sandbox_process() -> Iterator[str]:
 
 @contextmanager
 def sonant_system(
-    *, models: Mapping[str, str] | None = None, models_text: str | None = None, env: Mapping[str, str] | None = None
+    *,
+    models: Mapping[str, str | tuple[str, ...]] | None = None,
+    models_text: str | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[Sonant]:
     """Start everything; ends it, and checks that nothing is left behind."""
     with ExitStack() as stack:
@@ -149,7 +198,7 @@ def sonant_system(
         sandbox_url = stack.enter_context(sandbox_process())
         models_file = base / "models.toml"
         text = models_text.replace("SANDBOX", sandbox_url) if models_text else None
-        models_file.write_text(text or models_toml(sandbox_url, models or MODELS))
+        models_file.write_text(text or models_toml(sandbox_url, models or MODELS) + embeddings_toml(sandbox_url))
         data_dir, port = base / "data", free_port()
         settings = {
             "SONANT_DATA_DIR": str(data_dir),

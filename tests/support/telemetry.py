@@ -21,6 +21,14 @@ from common.events.chat import (
     StopReceipt,
     Usage,
 )
+from common.events.embeddings import (
+    EMBEDDINGS_COMPLETED,
+    EMBEDDINGS_FAILED,
+    EMBEDDINGS_INTERRUPTED,
+    EmbeddingsCompleted,
+    EmbeddingsFailed,
+    EmbeddingsInterrupted,
+)
 from common.events.envelope import Event
 from common.events.telemetry import USAGE_REQUESTED, UsageRequested
 from tests.support.mailbox import open_mailbox
@@ -42,6 +50,22 @@ def interrupted(number: int) -> Event[ChatReplyInterrupted]:
 def failed(number: int) -> Event[ChatReplyFailed]:
     error = ReplyError(status=502, message="No upstream answered.", type="server_error", code="upstream_failed")
     return Event(CHAT_REPLY_FAILED, ChatReplyFailed(**_common_fields(number), error=error))
+
+
+def embedded(number: int) -> list[Event[Any]]:
+    """One of each end of an embeddings request."""
+    common = {name: value for name, value in _common_fields(number).items() if name not in ("session_id", "stream")}
+    usage = Usage(prompt_tokens=10, total_tokens=10)
+    receipt = StopReceipt(reason="client_closed", signal_at=NOON + 0.5)
+    error = ReplyError(status=400, message="Too long.", type="invalid_request_error", code="context_length_exceeded")
+    done = EmbeddingsCompleted(**{**common, "request_id": f"embd-{number}-a", "usage": usage})
+    left = EmbeddingsInterrupted(**{**common, "request_id": f"embd-{number}-b"}, receipt=receipt)
+    refused = EmbeddingsFailed(**{**common, "request_id": f"embd-{number}-c"}, error=error)
+    return [
+        Event(EMBEDDINGS_COMPLETED, done),
+        Event(EMBEDDINGS_INTERRUPTED, left),
+        Event(EMBEDDINGS_FAILED, refused),
+    ]
 
 
 def _common_fields(number: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from deploy.kafka.broker import Broker
+from tests.support.clients import client, new_key
 from tests.support.load import End, check_books, kill, load, open_account
 from tests.support.sonant import Sonant, sonant_system
 from tests.support.waiting import eventually
@@ -27,8 +28,23 @@ def system_on(broker: Broker) -> Iterator[Sonant]:
         yield system
 
 
+async def embeds(system: Sonant) -> None:
+    """Embeddings take the same way."""
+    async with client(system.url, new_key(system).headers) as http:
+        response = await http.post("/v1/embeddings", json={"model": "embeddings", "input": ["one", "two"]})
+        assert response.status_code == 200, response.text
+        assert [each["index"] for each in response.json()["data"]] == [0, 1]
+
+        async def counted() -> bool:
+            rows = (await http.get("/v1/usage")).json()["data"]
+            return [(row["model"], row["completed"]) for row in rows] == [("embeddings", 1)]
+
+        await eventually(counted)
+
+
 async def test_the_main_job_on_kafka_survives_kills_of_the_services_and_of_the_broker(kafka_broker: Broker) -> None:
     with system_on(kafka_broker) as system:
+        await embeds(system)
         account = open_account(system)
         async with load(system, account.key, 12) as brisk, load(system, account.key, 6, "slow") as slow:
             await slow.all_flow()

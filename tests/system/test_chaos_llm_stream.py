@@ -1,14 +1,18 @@
 """Killing llm-stream under load: every request ends in a whole answer or an explicit error, and the books agree."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from tests.support.clients import chat, client, events, new_key, second_gateway
 from tests.support.load import End, check_books, kill, load, open_account
 from tests.support.sonant import Sonant, sonant_system
+from tests.support.waiting import eventually
 
 KILLS = 3
 
@@ -37,6 +41,29 @@ async def test_an_answer_taken_up_elsewhere_ends_when_llm_stream_is_killed(syste
     # Whoever comes back is told the same, in band.
     assert again.status_code == 200
     assert "worker_restarted" in again.text
+
+
+async def test_embeddings_arrive_although_llm_stream_is_killed_over_them(system: Sonant) -> None:
+    key, text = new_key(system), "killed over these embeddings"
+    async with client(system.url, key.headers) as http:
+        body = {"model": "embeddings-slow", "input": text}
+        asked = asyncio.create_task(http.post("/v1/embeddings", json=body))
+        await eventually(lambda: [call for call in _calls(system) if call["body"]["input"] == text])
+        await kill(system, "llm-stream")
+        response = await asked
+        assert response.status_code == 200, response.text
+        assert len(response.json()["data"][0]["embedding"]) == 1536
+        [row] = await eventually(lambda: _usage(http))
+    assert (row["model"], row["turns"], row["completed"]) == ("embeddings-slow", 1, 1)
+    assert row["prompt_tokens"] > 0
+
+
+def _calls(system: Sonant) -> list[dict[str, Any]]:
+    return [call for call in system.sandbox("requests", limit=300) if call["path"] == "/v1/embeddings"]
+
+
+async def _usage(http: httpx.AsyncClient) -> list[dict[str, Any]]:
+    return list((await http.get("/v1/usage")).json()["data"])
 
 
 async def test_every_request_ends_and_the_books_agree_when_llm_stream_is_killed(system: Sonant) -> None:

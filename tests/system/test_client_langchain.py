@@ -72,3 +72,43 @@ async def test_bound_tools_streamed(llm: ChatOpenAI) -> None:
     assert whole
     (call,) = whole.tool_calls
     assert (call["name"], call["args"]) == ("get_weather", {"city": "Porto"})
+
+
+@pytest.mark.parametrize("model", ["default", "twice"])
+async def test_logprobs_streamed(llm: ChatOpenAI, model: str) -> None:
+    """With two upstreams text is held back to the end of its sentence, and they with it."""
+    told = llm.model_copy(update={"model_name": model, "logprobs": True})
+    text = "One is here. Two is, and no more"
+    whole = await gathered(told, f"Say: {text}")
+    assert whole.content == text
+    assert "".join(each["token"] for each in whole.response_metadata["logprobs"]["content"]) == text
+
+
+@pytest.mark.parametrize("model", ["thinking", "thinking-twice"])
+async def test_text_and_tool_calls_come_in_order(llm: ChatOpenAI, model: str) -> None:
+    whole: AIMessageChunk | None = None
+    order: list[str] = []
+    bound = llm.model_copy(update={"model_name": model}).bind_tools([get_weather])
+    async for chunk in bound.astream("What is the weather in Porto?"):
+        assert isinstance(chunk, AIMessageChunk)
+        kind = "tools" if chunk.tool_call_chunks else "text" if chunk.content else ""
+        order += [kind] if kind and order[-1:] != [kind] else []
+        whole = chunk if whole is None else whole + chunk
+    assert order == ["text", "tools"]
+    assert whole
+    assert whole.content == "Let me look that up. One moment"
+    (call,) = whole.tool_calls
+    assert (call["name"], call["args"]) == ("get_weather", {"city": "Porto"})
+    assert call["id"]
+    assert whole.response_metadata["finish_reason"] == "tool_calls"
+
+
+@pytest.mark.parametrize("model", ["declining", "declining-twice"])
+async def test_a_refusal_of_the_models_own(llm: ChatOpenAI, model: str) -> None:
+    declining = llm.model_copy(update={"model_name": model})
+    answer = await declining.ainvoke("Say: I will not. Ask me another")
+    assert answer.additional_kwargs["refusal"] == "I will not. Ask me another"
+    assert answer.content == ""
+    streamed = await gathered(declining, "Say: I will not. Ask me another")
+    assert streamed.content == ""
+    assert streamed.response_metadata["finish_reason"] == "stop"

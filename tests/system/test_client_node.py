@@ -70,6 +70,13 @@ def test_a_whole_answer(told: dict[str, Any]) -> None:
     assert told["whole"]["provider"] == "sandbox"
 
 
+def test_embeddings_are_unpacked(told: dict[str, Any]) -> None:
+    vectors = told["embeddings"]["vectors"]
+    assert [len(vector) for vector in vectors] == [8, 8]
+    assert all(abs(sum(each * each for each in vector) - 1) < 1e-5 for vector in vectors)
+    assert told["embeddings"]["usage"]["total_tokens"] > 0
+
+
 def test_a_streamed_answer_with_usage_at_its_end(told: dict[str, Any]) -> None:
     streamed = told["streamed"]
     assert streamed["text"] == "bit by bit"
@@ -98,6 +105,38 @@ def test_the_runner_calls_a_tool_and_speaks_of_its_result(told: dict[str, Any]) 
     assert told["runner"]["asked"] == ["Lisbon"]
     assert told["runner"]["roles"] == ["user", "assistant", "tool", "assistant"]
     assert "cloudless" in told["runner"]["final"]
+
+
+# With two upstreams text is held back to the end of its sentence.
+one_and_two = pytest.mark.parametrize("upstreams", [0, 1], ids=["one upstream", "two"])
+
+
+@one_and_two
+def test_reasoning_text_and_tool_calls_come_in_order(told: dict[str, Any], upstreams: int) -> None:
+    thinking = told["thinking"][upstreams]
+    assert thinking["kinds"] == ["reasoning_content", "content", "tool_calls"]
+    message = thinking["message"]
+    assert message["content"] == "Let me look that up. One moment"
+    (call,) = message["tool_calls"]
+    assert call["id"]
+    assert (call["type"], call["function"]["name"]) == ("function", "get_weather")
+    assert json.loads(call["function"]["arguments"]) == {"city": "Lisbon"}
+    assert thinking["finish_reason"] == "tool_calls"
+
+
+@one_and_two
+def test_a_refusal_of_the_models_own_is_told_as_one(told: dict[str, Any], upstreams: int) -> None:
+    declining = told["declining"][upstreams]
+    assert declining["kinds"] == ["reasoning_content", "refusal"]
+    assert declining["message"]["refusal"] == "I will not. Ask me another"
+    assert not declining["message"]["content"]
+
+
+@one_and_two
+def test_logprobs_travel_with_their_text(told: dict[str, Any], upstreams: int) -> None:
+    logprobs = told["logprobs"][upstreams]
+    assert logprobs["tokens"] == logprobs["texts"]
+    assert logprobs["final"] == "".join(logprobs["texts"]) == "One is here. Two is, and no more"
 
 
 def test_errors_are_the_classes_of_the_client(told: dict[str, Any]) -> None:

@@ -24,8 +24,24 @@ WEATHER: ChatCompletionToolParam = {
 }
 
 
+# With two upstreams text is held back to the end of its sentence.
+ONE_AND_TWO = pytest.mark.parametrize("twice", ["", "-twice"], ids=["one upstream", "two"])
+# Of the sandbox, in the order in which it says them.
+THOUGHTS = "Thought 1 of 3. Thought 2 of 3. Thought 3 of 3. "
+ALOUD = "Let me look that up. One moment"
+
+
 def said(text: str) -> list[ChatCompletionMessageParam]:
     return [{"role": "user", "content": text}]
+
+
+def kinds(chunks: list[ChatCompletionChunk]) -> list[str]:
+    """What a stream says, in order: each kind of delta once, as often as it follows another one."""
+    told: list[str] = []
+    for chunk in chunks:
+        delta = chunk.choices[0].delta.model_dump(exclude_unset=True)
+        told += [kind for kind, value in delta.items() if value and kind not in ("role", told[-1] if told else "")]
+    return told
 
 
 async def listen(stream: openai.AsyncStream[ChatCompletionChunk], heard: list[str]) -> None:
@@ -149,6 +165,78 @@ async def test_a_tool_call_without_streaming(ai: AsyncOpenAI) -> None:
     assert call.type == "function"
     assert call.function.name == "get_weather"
     assert answer.choices[0].message.content is None
+
+
+@ONE_AND_TWO
+async def test_reasoning_text_and_tool_calls_come_in_order(ai: AsyncOpenAI, twice: str) -> None:
+    stream = await ai.chat.completions.create(
+        model=f"thinking{twice}", messages=said("What is the weather in Lisbon?"), tools=[WEATHER], stream=True
+    )
+    chunks = [chunk async for chunk in stream]
+    assert kinds(chunks) == ["reasoning_content", "content", "tool_calls"]
+    assert len({chunk.id for chunk in chunks}) == 1
+    deltas: list[Any] = [chunk.choices[0].delta for chunk in chunks]
+    assert "".join(getattr(delta, "reasoning_content", None) or "" for delta in deltas) == THOUGHTS
+    assert "".join(delta.content or "" for delta in deltas) == ALOUD
+    assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices[0].finish_reason] == ["tool_calls"]
+
+
+@ONE_AND_TWO
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_reasoning_and_tool_calls_are_put_together(ai: AsyncOpenAI, twice: str, streaming: bool) -> None:
+    asked: Any = {
+        "model": f"thinking{twice}",
+        "messages": said("What is the weather in Lisbon?"),
+        "tools": [WEATHER],
+    }
+    if streaming:
+        async with ai.chat.completions.stream(**asked) as stream:
+            choice: Any = (await stream.get_final_completion()).choices[0]
+    else:
+        choice = (await ai.chat.completions.create(**asked)).choices[0]
+    assert (choice.message.reasoning_content, choice.message.content) == (THOUGHTS, ALOUD)
+    (call,) = choice.message.tool_calls
+    assert (call.type, call.function.name) == ("function", "get_weather")
+    assert call.id.startswith("call_")
+    assert orjson.loads(call.function.arguments) == {"city": "Lisbon"}
+    assert choice.finish_reason == "tool_calls"
+
+
+@ONE_AND_TWO
+async def test_logprobs_travel_with_their_text(ai: AsyncOpenAI, twice: str) -> None:
+    model, text = "twice" if twice else "default", "One is here. Two is, and no more"
+    stream = await ai.chat.completions.create(
+        model=model, messages=said(f"Say: {text}"), logprobs=True, top_logprobs=0, stream=True
+    )
+    heard = [choice async for chunk in stream for choice in chunk.choices if choice.delta.content]
+    assert "".join(choice.delta.content or "" for choice in heard) == text
+    for choice in heard:
+        assert choice.logprobs
+        assert "".join(each.token for each in choice.logprobs.content or []) == choice.delta.content
+    async with ai.chat.completions.stream(model=model, messages=said(f"Say: {text}"), logprobs=True) as helper:
+        joined = (await helper.get_final_completion()).choices[0]
+    whole = (await ai.chat.completions.create(model=model, messages=said(f"Say: {text}"), logprobs=True)).choices[0]
+    for told in (joined, whole):
+        assert told.logprobs
+        assert "".join(each.token for each in told.logprobs.content or []) == text
+
+
+@ONE_AND_TWO
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_a_refusal_of_the_models_own_is_told_as_one(ai: AsyncOpenAI, twice: str, streaming: bool) -> None:
+    asked: Any = {"model": f"declining{twice}", "messages": said("Say: I will not. Ask me another"), "logprobs": True}
+    if streaming:
+        chunks = [chunk async for chunk in await ai.chat.completions.create(**asked, stream=True)]
+        assert kinds(chunks) == ["reasoning_content", "refusal"]
+        async with ai.chat.completions.stream(**asked) as stream:
+            choice = (await stream.get_final_completion()).choices[0]
+    else:
+        choice = (await ai.chat.completions.create(**asked)).choices[0]
+    assert choice.message.refusal == "I will not. Ask me another"
+    assert not choice.message.content
+    assert choice.finish_reason == "stop"
+    assert choice.logprobs
+    assert "".join(each.token for each in choice.logprobs.refusal or []) == choice.message.refusal
 
 
 @pytest.mark.parametrize("streaming", [False, True])

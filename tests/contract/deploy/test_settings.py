@@ -74,5 +74,9 @@ class TestSettings:
         # What a JVM needs beside its heap: the broker about 250 MB, a check about 80.
         assert sum(map(int, heaps)) + 330 <= 1024 * int(limit.removesuffix("g"))
 
+    def test_the_fsync_policy_of_a_log_on_valkey_can_be_chosen(self) -> None:
+        command = containers()["valkey"]["command"]
+        assert command[command.index("--appendfsync") + 1] == "${SONANT_FSYNC:-everysec}"
+
     def test_topics_come_from_the_declarations_alone(self) -> None:
         assert environment_of("kafka")["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"

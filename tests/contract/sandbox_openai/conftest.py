@@ -7,11 +7,12 @@ import pytest
 from openai import AsyncOpenAI
 
 from sandbox.app import serve
+from tests.support.sonant import RECORD_KEY
 
 
 @pytest.fixture(scope="module")
 async def url() -> AsyncIterator[str]:
-    async with serve() as address:
+    async with serve(record_key=RECORD_KEY) as address:
         yield address
 
 

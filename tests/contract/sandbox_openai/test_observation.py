@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 from openai import AsyncOpenAI
 
+from sandbox.app import serve
 from tests.support.openai_sandbox import (
     HELLO,
     call_ended,
@@ -31,6 +32,22 @@ class TestObservation:
         assert record["at"] <= record["ended_at"]
         assert "authorization" not in record["headers"]
         assert "user-agent" in record["headers"]
+
+    async def test_requests_are_shown_only_to_whoever_has_the_key_of_the_record(
+        self, http: aiohttp.ClientSession
+    ) -> None:
+        for headers in ({}, {"authorization": "Bearer another"}, {"authorization": "Bearer \xe9"}):
+            async with http.get("/sandbox/requests", headers=headers) as answer:
+                assert answer.status == 401
+
+    async def test_nothing_is_recorded_unless_asked_for(self) -> None:
+        async with serve() as url, AsyncOpenAI(base_url=f"{url}/v1", api_key="sk-any") as client:
+            await text_of(client, "sandbox-quiet")
+            async with aiohttp.ClientSession(url) as http:
+                assert (await stats(http))["requests"] == 1
+                for key in ("", "any"):
+                    async with http.get("/sandbox/requests", headers={"authorization": f"Bearer {key}"}) as answer:
+                        assert answer.status == 404
 
     async def test_stats_count_ends_by_model(self, client: AsyncOpenAI, http: aiohttp.ClientSession) -> None:
         await chunks_of(client, "sandbox-counted")

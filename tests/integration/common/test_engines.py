@@ -5,8 +5,9 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,8 +23,9 @@ from common.events.record import Received, Record
 from common.kernel.settings import CommonSettings
 from common.storage.redis import open_redis
 from common.storage.resp import open_resp
-from sonant_cli.engines import Engine, postgres, valkey
-from sonant_cli.probes import free_ports
+from sonant_cli.engines import Engine, EngineError, FsyncPolicy, copy_for_all, is_open_to_all, postgres, valkey
+from sonant_cli.errors import CliError
+from sonant_cli.loopback import Ports, free_ports
 from sonant_cli.process import Child
 from sonant_cli.state import DataDir
 from sonant_cli.table import Table, build
@@ -66,7 +68,7 @@ stages = [[row(*entry) for entry in stage] for stage in json.loads(sys.argv[2])]
 url = "http://127.0.0.1:8080"
 on_ready = partial(print, "sonant ready on", url, flush=True)
 with data.lock():
-    asyncio.run(Supervisor(data=data, url=url, stages=stages, on_ready=on_ready, start_timeout=20).run())
+    asyncio.run(Supervisor(data=data, url=url, urls={}, stages=stages, on_ready=on_ready, start_timeout=20).run())
 """
 
 Stages = list[list[tuple[str, list[str], int]]]
@@ -173,15 +175,46 @@ async def test_a_process_that_cannot_start_is_named_with_the_end_of_its_log(data
     assert "the cupboard is bare" in errors.decode()
 
 
+def built(data: DataDir, environ: dict[str, str]) -> Table:
+    with Ports() as ports:
+        return build(data, {"SONANT_PORT": str(free_ports(1)[0]), **environ}, ports)
+
+
+async def test_settings_that_cannot_be_end_the_start_in_one_line_and_leave_nothing(data: DataDir) -> None:
+    # Engines elsewhere, so that the services are all there is to start.
+    engines = dict.fromkeys(("SONANT_LOG_URL", "SONANT_REDIS_URL"), "redis://127.0.0.1:1")
+    engines |= {"SONANT_DATABASE_URL": "postgresql://127.0.0.1:1/none", "SONANT_MODELS_FILE": "none.toml"}
+    environ = {**os.environ, **engines, "SONANT_DATA_DIR": str(data.root), "SONANT_MAX_BODY_BYTES": str(64 << 20)}
+    up = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from sonant_cli.main import main; main()", "up"),
+        env={**environ, "SONANT_PORT": str(free_ports(1)[0])},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await up.communicate()
+    assert up.returncode == 1
+    why = "SONANT_MAX_BODY_BYTES: the log takes requests of at most 8257536 bytes"
+    assert errors.decode() == f"error: gateway refuses its settings: {why}\n"
+    here = str(data.root)
+    assert not [process for process in psutil.process_iter() if here in " ".join(command_of(process))]
+    assert not data.run_file.exists()
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    """Its command line and where it works; nothing where it has gone."""
+    with suppress(psutil.Error):
+        return [*process.cmdline(), process.cwd()]
+    return []
+
+
 def names(table: Table) -> list[list[str]]:
     return [[process.name for process in stage] for stage in table.stages]
 
 
 def test_without_settings_engines_and_sandbox_run_here(data: DataDir) -> None:
     data.create()
-    table = build(data, {})
+    table = built(data, {})
     assert names(table) == [["valkey", "postgres", "sandbox"], ["telemetry", "resources", "llm-stream", "gateway"]]
-    assert table.url == "http://127.0.0.1:8080"
     told = {process.name: process.env for process in table.stages[1]}
     assert told["gateway"]["SONANT_INSTANCE"] == "gateway-0"
     assert told["gateway"]["SONANT_ADMIN_KEY_FILE"] == str(data.admin_key)
@@ -193,20 +226,20 @@ def test_without_settings_engines_and_sandbox_run_here(data: DataDir) -> None:
 def test_urls_and_a_provider_key_replace_what_would_run_here(data: DataDir) -> None:
     data.create()
     given = {"SONANT_LOG_URL": "kafka://broker:9092", "SONANT_DATABASE_URL": "postgresql://elsewhere/sonant"}
-    table = build(data, {**given, "OPENAI_API_KEY": "sk-1", "SONANT_PORT": "9000"})
+    table = built(data, {**given, "OPENAI_API_KEY": "sk-1", "SONANT_PORT": "29000"})
     assert names(table)[0] == ["valkey"]
     assert table.urls["log"] == "kafka://broker:9092"
     assert table.urls["database"] == "postgresql://elsewhere/sonant"
-    assert table.url == "http://127.0.0.1:9000"
+    assert table.url == "http://127.0.0.1:29000"
     assert not table.sandboxed
     assert "SONANT_SANDBOX_URL" not in table.stages[1][0].env
-    complete = build(data, {**given, "SONANT_REDIS_URL": "redis://elsewhere", "SONANT_MODELS_FILE": "m.toml"})
+    complete = built(data, {**given, "SONANT_REDIS_URL": "redis://elsewhere", "SONANT_MODELS_FILE": "m.toml"})
     assert names(complete)[0] == []
 
 
 def test_passwords_of_the_engines_are_kept_and_private(data: DataDir) -> None:
     data.create()
-    first, second = build(data, {}), build(data, {})
+    first, second = built(data, {}), built(data, {})
     assert urlsplit(first.urls["database"]).password == urlsplit(second.urls["database"]).password
     assert (data.root / "secrets.json").stat().st_mode & 0o777 == 0o600
 
@@ -272,6 +305,68 @@ async def test_postgres_keeps_commits_over_kill_9_and_a_lock_file_left_behind(tm
     async with kept_alive(engine, tmp_path) as child:
         assert await embeddings(engine) == ["[1,2]"]
         assert child.restarts == 0
+
+
+async def test_the_folders_above_the_database_are_left_as_they_are(tmp_path: Path) -> None:
+    """Run as root, the database has an account of its own, which may not pass through a folder such as /root."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    above = [closed, *closed.parents, *Path(sys.prefix).parents]
+    modes = [folder.stat().st_mode for folder in above]
+    data = DataDir(closed / "data")
+    data.create()
+    engine = engine_in(data.root, postgres)
+    async with kept_alive(engine, tmp_path) as child:
+        connection = await asyncpg.connect(engine.url)
+        await connection.execute("CREATE EXTENSION vector")
+        await connection.close()
+        await kill(child)
+        assert child.restarts == 1
+    assert [folder.stat().st_mode for folder in above] == modes
+    assert data.root.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the database under another account")
+async def test_a_server_that_the_account_cannot_reach_is_copied_whole(tmp_path: Path) -> None:
+    installed = tmp_path / "installed"
+    (installed / "bin").mkdir(parents=True, mode=0o700)
+    (installed / "share").mkdir(mode=0o700)
+    for name, mode in (("bin/postgres", 0o700), ("share/words", 0o600)):
+        (installed / name).write_text(name)
+        (installed / name).chmod(mode)
+    assert not is_open_to_all(installed / "bin")
+    with tempfile.TemporaryDirectory() as reachable:
+        Path(reachable).chmod(0o755)
+        target = Path(reachable) / "cache" / "postgres-1"
+        copy_for_all(installed, target)
+        assert is_open_to_all(target / "bin")
+        assert (target / "share/words").stat().st_mode & 0o777 == 0o644
+        assert [path.name for path in target.parent.iterdir()] == ["postgres-1"]
+        # A second supervisor that was a moment slower.
+        copy_for_all(installed, target)
+    (tmp_path / "file").touch()
+    with pytest.raises(EngineError, match="cannot reach"):
+        copy_for_all(installed, tmp_path / "file" / "postgres-1")
+
+
+@pytest.mark.parametrize("policy", ["", *FsyncPolicy])
+async def test_the_fsync_policy_reaches_the_embedded_log(data: DataDir, policy: str) -> None:
+    data.create()
+    table = built(data, {"SONANT_FSYNC": policy} if policy else {})
+    child = Child(table.stages[0][0], data.logs / "valkey.log", lambda: None)
+    child.start()
+    try:
+        await ready(child)
+        async with open_redis(table.urls["log"]) as redis:
+            assert (await redis.config_get("appendfsync"))["appendfsync"] == (policy or "everysec")
+    finally:
+        await child.stop(10)
+
+
+def test_an_fsync_policy_that_there_is_not_is_refused_by_name(data: DataDir) -> None:
+    data.create()
+    with pytest.raises(CliError, match="SONANT_FSYNC is 'never': expected is everysec or always"):
+        built(data, {"SONANT_FSYNC": "never"})
 
 
 async def embeddings(engine: Engine) -> list[str]:

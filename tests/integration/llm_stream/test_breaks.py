@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from common.bus.live.frames import FrameKind
+from common.events.token_estimate import answer_tokens
 from tests.support.llm_stream import HELLO_TEXT, Heard, World, chunk, scripted, sse
 
 BREAKS = ["cut-after", "malformed-after", "drop-after", "reset-after", "error-after", "stall-after"]
@@ -198,7 +199,8 @@ async def test_the_deadline_ends_a_stream_in_band(llm_world: World) -> None:
     broken(heard, fact, "deadline_exceeded", heard.text())
     assert fact.error.status == 504
     # What was said until then was generated for the caller, and is charged.
-    assert fact.usage.completion_tokens == heard.end["usage"]["completion_tokens"] == len(heard.chunks) > 0
+    estimate = answer_tokens(len(heard.chunks), len(heard.text()))
+    assert fact.usage.completion_tokens == heard.end["usage"]["completion_tokens"] == estimate > 0
     assert fact.upstream == alias.upstreams[0]
     await llm_world.call_ended(alias.models[0], "client_closed")
 
@@ -347,3 +349,16 @@ async def test_what_is_no_answer_is_not_passed_on(llm_world: World, body: bytes,
         heard, fact = await llm_world.ask(alias, stream=stream)
     assert heard.text() == HELLO_TEXT
     assert [attempt.outcome for attempt in fact.attempts] == ["broken", "completed"]
+
+
+@pytest.mark.parametrize("after", range(1, 12))
+async def test_logprobs_of_two_upstreams_are_those_of_the_whole_text(llm_world: World, after: int) -> None:
+    """Wherever the first one breaks: no token is cut, none is told twice, and no space is lost between the two."""
+    alias = await llm_world.alias(f"cut-after-{after}", "", tries=1)
+    heard, fact = await llm_world.ask(alias, logprobs=True)
+    assert (heard.text(), heard.done) == (HELLO_TEXT, True)
+    assert [attempt.outcome for attempt in fact.attempts] == ["broken", "completed"]
+    told = [choice for choice in heard.choices() if choice["delta"].get("content")]
+    for choice in told:
+        tokens = "".join(each["token"] for each in (choice["logprobs"] or {}).get("content") or ())
+        assert tokens.strip() == choice["delta"]["content"].strip()

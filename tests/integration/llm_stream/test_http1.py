@@ -14,7 +14,7 @@ from llm_stream.adapters import http1
 from llm_stream.adapters.http1 import Connection, Connections, Lost, Target, target_of
 from llm_stream.adapters.openai_http import OpenAIHttp
 from llm_stream.aliases import Upstream
-from llm_stream.ports import Patience, UpstreamBroken
+from llm_stream.ports import Endpoint, Patience, UpstreamBroken
 from tests.support.waiting import eventually
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -314,7 +314,7 @@ async def test_an_answer_larger_than_allowed_is_broken(pool: Connections, framed
     async with serving(says(framed)) as server:
         port = server.target.port
         upstream = Upstream(name="a", base_url=f"http://127.0.0.1:{port}", model="m")
-        chat_model = OpenAIHttp(pool, max_answer_bytes=10)
+        chat_model = OpenAIHttp(pool, {Endpoint.CHAT: 10})
         with pytest.raises(UpstreamBroken, match="larger"):
             async with chat_model.ask(upstream, {}, Patience(connect=5, first_byte=5, idle=5)) as answer:
                 await answer.whole(lambda size: None)

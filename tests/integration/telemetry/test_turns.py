@@ -5,7 +5,7 @@ import asyncio
 import orjson
 
 from tests.support.service import World, started
-from tests.support.telemetry import NOON, all_read, completed, failed, has, interrupted, reaches, stored
+from tests.support.telemetry import NOON, all_read, completed, embedded, failed, has, interrupted, reaches, stored
 
 
 async def test_a_turn_keeps_what_its_fact_said(world: World) -> None:
@@ -30,6 +30,25 @@ async def test_a_turn_keeps_what_its_fact_said(world: World) -> None:
     assert first["error"] is None
     assert orjson.loads(second["receipt"])["delivered_tokens"] == 7
     assert orjson.loads(third["error"])["code"] == "upstream_failed"
+
+
+async def test_embeddings_are_kept_beside_chat_turns_and_told_apart(world: World) -> None:
+    async with started(world, "telemetry") as telemetry:
+        await telemetry.ready()
+        await world.publish(completed(1), *embedded(2), *embedded(2))
+        await has(world, 4)
+    rows = await world.fetch("SELECT * FROM telemetry.turns ORDER BY request_id")
+    assert [(row["operation"], row["outcome"]) for row in rows] == [
+        ("embeddings", "completed"),
+        ("embeddings", "interrupted"),
+        ("embeddings", "failed"),
+        ("chat", "completed"),
+    ]
+    done, left, refused, _ = rows
+    assert (done["prompt_tokens"], done["completion_tokens"], done["total_tokens"]) == (10, 0, 10)
+    assert (done["session_id"], done["stream"], done["first_token_at"]) == (done["request_id"], False, None)
+    assert orjson.loads(left["receipt"])["reason"] == "client_closed"
+    assert orjson.loads(refused["error"])["code"] == "context_length_exceeded"
 
 
 async def test_everything_delivered_twice_is_stored_once_and_the_first_end_wins(world: World) -> None:

@@ -73,6 +73,43 @@ async function runner() {
   return { final: await run.finalContent(), asked, roles: run.messages.map((message) => message.role) };
 }
 
+// What a stream says, each kind of delta once for as long as it goes on.
+function kindsOf(chunks) {
+  const told = [];
+  for (const { delta } of chunks.flatMap((chunk) => chunk.choices)) {
+    for (const [kind, value] of Object.entries(delta)) {
+      if (kind !== "role" && value && value.length && told.at(-1) !== kind) told.push(kind);
+    }
+  }
+  return told;
+}
+
+async function thinking(model) {
+  const request = { model, messages: said("What is the weather in Lisbon?"), tools: [tool] };
+  const kinds = kindsOf(await chunksOf(request));
+  const final = await client.chat.completions.stream(request).finalChatCompletion();
+  return { kinds, message: final.choices[0].message, finish_reason: final.choices[0].finish_reason };
+}
+
+async function declining(model) {
+  const request = { model, messages: said("Say: I will not. Ask me another") };
+  const kinds = kindsOf(await chunksOf(request));
+  const final = await client.chat.completions.stream(request).finalChatCompletion();
+  return { kinds, message: final.choices[0].message };
+}
+
+async function logprobs(model) {
+  const request = { model, messages: said("Say: One is here. Two is, and no more"), logprobs: true };
+  const pieces = (await chunksOf(request)).flatMap((chunk) => chunk.choices).filter(({ delta }) => delta.content);
+  const final = await client.chat.completions.stream(request).finalChatCompletion();
+  const textOf = (entries) => entries.map((entry) => entry.token).join("");
+  return {
+    texts: pieces.map(({ delta }) => delta.content),
+    tokens: pieces.map((choice) => textOf(choice.logprobs.content)),
+    final: textOf(final.choices[0].logprobs.content),
+  };
+}
+
 async function failure(ask) {
   try {
     await ask();
@@ -80,6 +117,12 @@ async function failure(ask) {
   } catch (error) {
     return { name: error.constructor.name, status: error.status ?? null, code: error.code, type: error.type };
   }
+}
+
+async function embeddings() {
+  // The client asks for base64 by itself, and unpacks it.
+  const { data, usage } = await client.embeddings.create({ model: "embeddings", input: ["one", "two"], dimensions: 8 });
+  return { vectors: data.map((each) => Array.from(each.embedding)), usage };
 }
 
 const models = [];
@@ -92,6 +135,10 @@ const told = {
   helper: await helper(),
   toolDeltas: await toolDeltas(),
   runner: await runner(),
+  thinking: [await thinking("thinking"), await thinking("thinking-twice")],
+  declining: [await declining("declining"), await declining("declining-twice")],
+  logprobs: [await logprobs("default"), await logprobs("twice")],
+  embeddings: await embeddings(),
   unknownModel: await failure(() => chunksOf({ model: "nonesuch", messages: said("hi") })),
   wrongKey: await failure(() => new OpenAI({ apiKey: "sk-nobody", maxRetries: 0 }).models.list()),
   broken: await failure(() => chunksOf({ model: "breaking", messages: said("Say: a b c d e f g h") })),

@@ -55,7 +55,7 @@ def test_metrics_show_the_name_that_is_scraped() -> None:
 
 def test_topics_show_the_key_by_its_fields() -> None:
     assert topics.describe_key(CHAT_REPLY_COMPLETED) == "{org_id}/{session_id}"
-    assert "| `chat-events` | 4 | `{org_id}/{session_id}` |" in topics.reference()
+    assert "| `chat-events` | 4 | `{org_id}/{session_id}`, `{org_id}/{request_id}` |" in topics.reference()
 
 
 def test_a_pipe_does_not_end_a_cell() -> None:

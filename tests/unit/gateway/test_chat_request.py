@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.events.token_estimate import MEDIA_PART_TOKENS
 from common.failures import Refused
 from gateway.chat.completion_request import MAX_CHOICES, ChatRequest
 from gateway.http.end_user import MAX_ID, checked_id
@@ -114,9 +115,10 @@ def test_any_other_id_is_refused(value: str) -> None:
     assert (refused.value.status, refused.value.param) == (400, "session_id")
 
 
-def test_what_an_answer_may_cost_counts_text_wherever_it_is() -> None:
-    parts = [{"type": "text", "text": "x" * 400}, {"type": "image_url"}, {"type": "text", "text": None}]
+def test_what_an_answer_may_cost_counts_text_wherever_it_is_and_media_flat() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 1_000_000}}
+    parts = [{"type": "text", "text": "x" * 400}, image, {"type": "text", "text": None}]
     messages = [{"role": "user", "content": parts}, {"role": "user", "content": "x" * 400}, {"role": "assistant"}]
     taken = outcome({"messages": messages, "max_tokens": 10})
     assert isinstance(taken, ChatRequest)
-    assert taken.reserved_tokens() == 200 + 10
+    assert taken.reserved_tokens() == 200 + MEDIA_PART_TOKENS + 10

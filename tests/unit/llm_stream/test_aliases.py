@@ -1,5 +1,6 @@
 """The models file: what it may say, and what there is without one."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -66,10 +67,41 @@ def test_a_chain_of_larger_aliases_is_fine(tmp_path: Path) -> None:
     assert set(load(write(tmp_path, f"[aliases]\n{chain}"), None).aliases) == {"a", "b", "c"}
 
 
+def two_embedding_upstreams(other: str, options: str = "") -> str:
+    second = UPSTREAM.replace('model = "m"', f'model = "{other}"')
+    return f"[aliases]\nv = {{ serves = 'embeddings', upstreams = [{UPSTREAM}, {second}]{options} }}"
+
+
+def test_vectors_of_an_alias_come_from_one_model(tmp_path: Path) -> None:
+    for text in (two_embedding_upstreams("m"), two_embedding_upstreams("n", ", same_vectors = true")):
+        assert load(write(tmp_path, text), None).aliases["v"].serves == "embeddings"
+    with pytest.raises(ModelsFileError, match="cannot be compared"):
+        load(write(tmp_path, two_embedding_upstreams("n")), None)
+
+
+def test_no_conversation_moves_to_embeddings_and_no_embeddings_move(tmp_path: Path) -> None:
+    vectors = f"v = {{ serves = 'embeddings', upstreams = [{UPSTREAM}] }}"
+    with pytest.raises(ModelsFileError, match="which makes embeddings"):
+        load(write(tmp_path, f"[aliases]\n{vectors}\na = {{ upstreams = [{UPSTREAM}], larger = 'v' }}"), None)
+    moving = vectors.replace("'embeddings'", "'embeddings', larger = 'a'")
+    with pytest.raises(ModelsFileError, match="larger would change the model"):
+        load(write(tmp_path, f"[aliases]\n{moving}\na = {{ upstreams = [{UPSTREAM}] }}"), None)
+
+
+@pytest.mark.parametrize("page", ["models.md", "compatibility.md"])
+def test_the_files_of_the_documentation_load(tmp_path: Path, page: str) -> None:
+    text = (Path(__file__).parents[3] / "docs" / page).read_text()
+    files = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert files
+    for file in files:
+        assert load(write(tmp_path, file), None).aliases
+
+
 def test_without_a_file_the_default_alias_is_what_there_is() -> None:
     [unconfigured] = load(None, None, {}).aliases["default"].upstreams
     with pytest.raises(KeyError, match="OPENAI_API_KEY"):
         unconfigured.key({})
+    assert load(None, None, {}).aliases["embeddings"].serves == "embeddings"
     [sandbox] = load(None, "http://h", {}).aliases["default"].upstreams
     assert (sandbox.base_url, sandbox.provider, sandbox.key({})) == ("http://h/v1", "sandbox", None)
     [openai] = load(None, "http://h", {"OPENAI_API_KEY": "sk"}).aliases["default"].upstreams

@@ -1,21 +1,17 @@
 """A valid answer, however its framing, types, order and extra fields are changed, is heard whole or refused."""
 
+import asyncio
 import copy
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.events.chat import ChatReplyCompleted
-from llm_stream.adapters.event_stream import EventLines
-from llm_stream.answer.finish import FinishedAnswer, finish
-from llm_stream.ports import UpstreamError
-from llm_stream.upstream.completions import read_completion
-from tests.support.llm_stream import chunk
-from tests.support.relay import Mailbox, relay_on
+from tests.support.heard import Heard
+from tests.support.one_turn import Body, Live, Model, World
+from tests.support.scripted import chunk, messages
 
 MAX_INTEGER = 2**31 - 1
 TEXTS = ["One is ", "here. Two", " is here. ", "Drei \U0001f389."]
@@ -74,47 +70,47 @@ FRAMINGS: list[Callable[[bytes], bytes]] = [
 ]
 
 
-def heard(mailbox: Mailbox) -> str:
-    """The text of the first choice, as a client puts it together; every chunk must be one it can read."""
-    text = ""
-    for data in mailbox.data():
-        if data == b"[DONE]":
-            continue
-        told = orjson.loads(data)
-        assert (told["id"], told["object"]) == ("chatcmpl-1", "chat.completion.chunk")
-        for choice in told["choices"]:
+GOOD = Body(messages(*answer(), b"[DONE]"))
+
+
+def turn_of(body: Body, release: str, *, stream: bool, fallback: bool) -> tuple[Heard, Json]:
+    """What a client hears of a turn whose first upstream answers like that, and the one fact about it."""
+    upstreams = [{"name": name, "base_url": "http://h", "model": "m"} for name in ("s", "l")]
+    table = {"small": {"upstreams": upstreams if fallback else upstreams[:1], "release": release, "tries": 1}}
+
+    async def run() -> tuple[Heard, Json]:
+        world = World(Live(None), Model(bodies={"s": body, "l": GOOD if stream else Body(WHOLE)}), table)
+        await world.answer(stream=stream, stream_options={"include_usage": True})
+        (fact,) = world.facts
+        return Heard(world.live.frames), fact
+
+    return asyncio.run(run())
+
+
+def settled(heard: Heard, fact: Json, *, stream: bool) -> bool:
+    """Whether the answer is whole; either way every part of it can be read, and the fact can be kept."""
+    for each in heard.chunks if stream else []:
+        assert (each["id"], each["object"]) == ("chatcmpl-1", "chat.completion.chunk")
+        for choice in each["choices"]:
             assert type(choice["index"]) is int
             assert choice["finish_reason"] is None or type(choice["finish_reason"]) is str
-            content = choice["delta"].get("content")
-            assert content is None or type(content) is str
-            text += content or "" if choice["index"] == 0 else ""
-    return text
+            assert type(choice["delta"].get("content") or "") is str
+    for count in ("prompt_tokens", "completion_tokens", "total_tokens"):
+        assert 0 <= fact["usage"][count] <= MAX_INTEGER
+    assert b"\\u0000" not in orjson.dumps(fact)
+    if fact["type"] == "chat.reply.completed/1":
+        assert heard.end["outcome"] == "completed"
+        assert heard.done if stream else heard.whole
+        assert fact["finish_reason"]
+        return True
+    assert fact["type"] == "chat.reply.failed/1"
+    assert (heard.end["outcome"], heard.done, heard.whole) == ("failed", False, None)
+    assert fact["error"]["message"]
+    assert fact["error"]["status"] != 500
+    return False
 
 
-def recorded(finished: FinishedAnswer) -> None:
-    """The fact can be built, and telemetry's table holds it."""
-    fact = ChatReplyCompleted(
-        request_id="r",
-        org_id="o",
-        key_id="k",
-        session_id="s",
-        model="alias",
-        stream=True,
-        upstream_model=finished.model,
-        usage=finished.usage,
-        cost_usd=finished.upstream.price.cost(finished.usage.prompt_tokens, finished.usage.completion_tokens),
-        received_at=0,
-        started_at=0,
-        finished_at=0,
-        finish_reason=finished.finish_reason,
-    )
-    usage = fact.usage
-    for count in (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens):
-        assert 0 <= count <= MAX_INTEGER
-    assert b"\\u0000" not in fact.model_dump_json().encode()
-
-
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     chunks=mutated(),
     framing=st.sampled_from(FRAMINGS),
@@ -126,28 +122,31 @@ def recorded(finished: FinishedAnswer) -> None:
 def test_a_mutated_answer_is_heard_whole_or_refused(
     chunks: list[Json], framing: Callable[[bytes], bytes], mark: bytes, cuts: list[int], release: str, lost: int | None
 ) -> None:
-    """Nothing but an `UpstreamError` is ever raised: that is an answer, a fact, and no 500."""
     kept = chunks if lost is None else chunks[:lost]
     body = mark + b"".join(framing(orjson.dumps(each)) for each in kept) + (b"" if lost else b"data: [DONE]\n\n")
-    edges = sorted({0, len(body), *(cut % len(body) for cut in cuts)})
-    lines, mailbox = EventLines(), Mailbox()
-    relay = relay_on(mailbox, release, include_usage=True)
-    refused: UpstreamError | None = None
-    try:
-        for payload in [each for a, b in pairwise(edges) for each in lines.feed(body[a:b])] + lines.end():
-            relay.take(payload)
-        relay.check_whole()
-    except UpstreamError as error:
-        refused = error
-    if refused is not None:
-        assert str(refused)
-        assert b"[DONE]" not in mailbox.data()
-        return
-    assert lost is None
-    recorded(finish(relay))
-    relay._frames.delivery.flush()
-    # Where a mutation took a text away, it is not there to be heard; nothing else is missing.
-    assert heard(mailbox) == "".join(_text_of(each) for each in chunks)
+    heard, fact = turn_of(Body(body, cuts), release, stream=True, fallback=False)
+    if settled(heard, fact, stream=True):
+        # A stream that was cut is whole where its answer had ended before.
+        assert lost is None or any(_ends(each) for each in kept)
+        # Where a mutation took a text away, it is not there to be heard; nothing else is missing.
+        assert heard.text() == "".join(_text_of(each) for each in kept)
+
+
+@settings(max_examples=120, deadline=None)
+@given(chunks=mutated(), lost=st.sampled_from([None, 1, 2, 3, 4, 6]), release=st.sampled_from(["tokens", "sentences"]))
+def test_behind_a_mutated_answer_a_fallback_makes_it_whole(chunks: list[Json], lost: int | None, release: str) -> None:
+    """Unless somebody refused, or began what nobody can go on with."""
+    body = messages(*(chunks if lost is None else chunks[:lost]), *([] if lost else [b"[DONE]"]))
+    heard, fact = turn_of(Body(body), release, stream=True, fallback=True)
+    whole = settled(heard, fact, stream=True)
+    if whole and len(fact["attempts"]) > 1:
+        assert heard.text().endswith(TEXTS[-1])
+
+
+def _ends(each: Json) -> bool:
+    """Whether a choice says that it has ended."""
+    choices = each.get("choices")
+    return isinstance(choices, list) and any(choice.get("finish_reason") for choice in choices)
 
 
 def _text_of(each: Json) -> str:
@@ -168,23 +167,56 @@ def _text_of(each: Json) -> str:
     return content if isinstance(content, str) and int(number) == 0 else ""
 
 
+def whole_answer() -> Json:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    message = {"role": "assistant", "content": "Hi.", "tool_calls": [call]}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    return {"id": "u", "object": "chat.completion", "model": "m", "choices": [choice], "usage": dict(USAGE)}
+
+
+WHOLE = orjson.dumps(whole_answer())
+
+
 @settings(max_examples=200, deadline=None)
-@given(member=MEMBERS, odd=ODD, choice_member=CHOICE_MEMBERS, choice_odd=ODD, drop=st.booleans())
+@given(
+    changes=st.lists(
+        st.one_of(
+            st.tuples(st.just("body"), MEMBERS, ODD),
+            st.tuples(st.just("choice"), CHOICE_MEMBERS, ODD),
+            st.tuples(st.just("message"), DELTA_MEMBERS, ODD),
+            st.tuples(st.just("drop"), MEMBERS, st.none()),
+        ),
+        max_size=4,
+    ),
+    kept=st.sampled_from([1.0, 1.0, 1.0, 0.9, 0.5, 0.0]),
+    fallback=st.booleans(),
+)
 def test_a_mutated_completion_is_read_or_refused(
-    member: str, odd: Any, choice_member: str, choice_odd: Any, drop: bool
+    changes: list[tuple[str, str, Any]], kept: float, fallback: bool
 ) -> None:
-    choice: Json = {"index": 0, "message": {"role": "assistant", "content": "Hi."}, "finish_reason": "stop"}
-    body: Json = {"id": "u", "object": "chat.completion", "model": "m", "choices": [choice], "usage": USAGE}
-    choice[choice_member] = choice_odd
-    if drop:
-        body.pop(member, None)
-    else:
-        body[member] = odd
-    try:
-        read = read_completion(orjson.dumps(body))
-    except UpstreamError:
+    body = whole_answer()
+    choice = body["choices"][0]
+    message = choice["message"]
+    places = {"body": body, "choice": choice, "message": message}
+    for place, member, odd in changes:
+        if place == "drop":
+            body.pop(member, None)
+        else:
+            places[place][member] = odd
+    sent = orjson.dumps(body)
+    heard, fact = turn_of(Body(sent[: int(len(sent) * kept)]), "tokens", stream=False, fallback=fallback)
+    if not settled(heard, fact, stream=False):
         return
-    assert read.content["choices"][0]["message"]["content"] == (None if choice_member == "message" else "Hi.")
-    assert read.finish_reason
-    assert "\x00" not in read.finish_reason + (read.model or "")
-    orjson.dumps(read.content)
+    assert heard.whole is not None
+    told = heard.whole["choices"][0]["message"]
+    assert told["role"] == "assistant"
+    assert type(told["content"] or "") is str
+    for call in told.get("tool_calls", ()):
+        assert all(type(call[member]) is str for member in ("id", "type"))
+    if len(fact["attempts"]) == 1:
+        assert kept == 1.0
+        assert told["content"] == _text_in(choice["message"].get("content"))
+
+
+def _text_in(content: Any) -> str | None:
+    return "".join(part for part in content if isinstance(part, str)) if isinstance(content, list) else content

@@ -1,64 +1,16 @@
 """Streams of servers that put it differently are heard whole and in order, and what is broken stays broken."""
 
+from itertools import pairwise
 from typing import Any
 
-import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.events.chat import Usage
-from llm_stream.answer.finish import finish
-from llm_stream.answer.relay import Relay
 from llm_stream.ports import UpstreamBroken, UpstreamBusy, UpstreamError, UpstreamRefused
 from tests.support.llm_stream import chunk
-from tests.support.relay import Mailbox, relay_on
-
-RELEASES = pytest.mark.parametrize("release", ["tokens", "sentences"])
-Delta = dict[str, Any]
-
-
-class Client:
-    """One stream, and what its client hears of it."""
-
-    def __init__(self, release: str, choices: int = 1) -> None:
-        self.mailbox = Mailbox()
-        self.relay: Relay = relay_on(self.mailbox, release, choices, include_usage=True)
-
-    def takes(self, *payloads: Any) -> "Client":
-        for payload in payloads:
-            self.relay.take(payload if isinstance(payload, bytes) else orjson.dumps(payload))
-        return self
-
-    def ends(self) -> "Client":
-        self.relay.take(b"[DONE]")
-        self.relay.check_whole()
-        self.fact = finish(self.relay)
-        self.relay._frames.delivery.flush()
-        return self
-
-    @property
-    def chunks(self) -> list[dict[str, Any]]:
-        return [orjson.loads(data) for data in self.mailbox.data() if data != b"[DONE]"]
-
-    def choices(self, index: int = 0) -> list[dict[str, Any]]:
-        return [choice for each in self.chunks for choice in each["choices"] if choice["index"] == index]
-
-    def deltas(self, index: int = 0) -> list[Delta]:
-        """What was said, without roles and ends."""
-        deltas = ({**choice["delta"]} for choice in self.choices(index))
-        return [delta for delta in deltas if (delta.pop("role", None), delta)[1]]
-
-    @property
-    def text(self) -> str:
-        return "".join(delta.get("content") or "" for delta in self.deltas())
-
-    @property
-    def endings(self) -> list[str]:
-        return [choice["finish_reason"] for choice in self.choices() if choice["finish_reason"] is not None]
-
-
-def said(**delta: Any) -> dict[str, Any]:
-    return {"model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
-
+from tests.support.relay import RELEASES, Client, Delta, call, said
 
 # -- odd chunks -------------------------------------------------------------------------------------------------------
 
@@ -121,7 +73,7 @@ def test_an_end_is_sent_once(release: str) -> None:
 @RELEASES
 @pytest.mark.parametrize(
     ("reason", "told"),
-    [(1, "1"), (True, "stop"), ({"type": "eos"}, "eos"), ({"a": 1}, "stop"), (["x"], None), (0, None), ({}, None)],
+    [(1, "1"), (True, "stop"), ({"type": "eos"}, "stop"), ({"a": 1}, "stop"), (["x"], None), (0, None), ({}, None)],
 )
 def test_an_end_that_is_no_text_is_made_one(release: str, reason: Any, told: str | None) -> None:
     last = {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
@@ -132,6 +84,27 @@ def test_an_end_that_is_no_text_is_made_one(release: str, reason: Any, told: str
     else:
         assert client.ends().fact.finish_reason == told
         assert client.endings == [told]
+
+
+@RELEASES
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("STOP", "stop"), ("eos_token", "stop"), ("end_turn", "stop"), ("MAX_TOKENS", "length"),
+        ("model_length", "length"),
+        ("tool_use", "tool_calls"), ("SAFETY", "content_filter"), ("length", "length"), ("of_tomorrow", "of_tomorrow"),
+    ],
+)  # fmt: skip
+def test_an_end_is_told_in_the_words_that_clients_act_on(release: str, reason: str, told: str) -> None:
+    assert Client(release).takes(chunk("Hi."), chunk(finish=reason)).ends().endings == [told]
+
+
+@RELEASES
+@pytest.mark.parametrize("reason", ["abort", "ERROR", "cancelled", "insufficient_system_resource", {"type": "abort"}])
+def test_an_answer_that_was_given_up_is_no_whole_one(release: str, reason: Any) -> None:
+    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
+    with pytest.raises(UpstreamBroken):
+        Client(release).takes(chunk("Hi. "), last)
 
 
 @RELEASES
@@ -229,7 +202,8 @@ def test_an_answer_that_is_not_streamed_is_heard(release: str) -> None:
     client.relay.check_whole()
     client.ends()
     assert client.text == "Hi. Bye."
-    assert client.deltas()[-1]["tool_calls"] == [{"id": "a", "function": {"name": "f"}, "index": 0}]
+    whole = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}}
+    assert client.deltas()[-1]["tool_calls"] == [whole]
     assert client.fact.usage.total_tokens == 7
     cut = Client(release).takes({"choices": [{"index": 0, "message": message, "finish_reason": None}]})
     with pytest.raises(UpstreamBroken):
@@ -261,54 +235,6 @@ def test_an_error_in_the_stream_is_raised_as_what_it_is(
         Client(release).takes(chunk("Hi. "), chunk("Hi. "), payload)
 
 
-# -- tool calls -------------------------------------------------------------------------------------------------------
-
-
-def call(arguments: str = "", **members: Any) -> dict[str, Any]:
-    function = {"arguments": arguments, **({"name": members.pop("name")} if "name" in members else {})}
-    return said(tool_calls=[{**members, "function": function}])
-
-
-CALLS = {
-    "by id": [
-        call(id="a", name="f"), call("{}", id="a"), call(id="b", name="g"), call("[]", id="b"), call(" ", id="a"),
-    ],
-    "by order": [call(id="a", name="f"), call("{} "), call(id="b", name="g"), call("[]")],
-    "all at nought": [
-        call(id="a", name="f", index=0), call("{} ", index=0), call(id="b", name="g", index=0), call("[]", index=0),
-    ],
-    "numbered": [
-        call(id="a", name="f", index=0), call(id="b", name="g", index=1), call("{} ", index=0), call("[]", index=1),
-    ],
-    "numbered in text": [call("{} ", id="a", name="f", index="0"), call("[]", id="b", name="g", index="1")],
-    "an id again and again": [
-        call(id="a", name="f", index=0), call("{} ", id="z", index=0), call("[]", id="b", name="g", index=1),
-    ],
-    "at once": [
-        said(
-            tool_calls=[
-                {"id": "a", "function": {"name": "f", "arguments": "{} "}},
-                {"id": "b", "function": {"name": "g", "arguments": "[]"}},
-            ]
-        )
-    ],
-}  # fmt: skip
-
-
-@RELEASES
-@pytest.mark.parametrize("spelling", CALLS)
-def test_every_piece_of_a_tool_call_finds_its_call(release: str, spelling: str) -> None:
-    client = Client(release).takes(*CALLS[spelling], chunk(finish="tool_calls")).ends()
-    calls: dict[int, list[str]] = {}
-    for delta in client.deltas():
-        for piece in delta["tool_calls"]:
-            function = piece["function"]
-            told = calls.setdefault(piece["index"], ["", ""])
-            told[0] += function.get("name", "")
-            told[1] += function["arguments"]
-    assert calls == {0: ["f", "{} "], 1: ["g", "[]"]}
-
-
 # -- holding back -----------------------------------------------------------------------------------------------------
 
 
@@ -333,7 +259,7 @@ def test_everything_leaves_in_the_order_in_which_it_came(release: str) -> None:
         {"refusal": "c"},
         {"audio": {"data": "d"}},
         {"content": "Let me see."},
-        {"tool_calls": [{"index": 0, "id": "x", "function": {"name": "f", "arguments": ""}}]},
+        {"tool_calls": [{"index": 0, "id": "x", "type": "function", "function": {"name": "f", "arguments": ""}}]},
         {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]},
         {"content": "After"},
         {"reasoning_content": "e"},
@@ -369,6 +295,34 @@ def logged(text: str, *tokens: str) -> dict[str, Any]:
 
 
 @RELEASES
+def test_a_token_is_not_cut_from_what_is_told_about_it(release: str) -> None:
+    """The space behind a sentence is the beginning of the next token."""
+    client = Client(release).takes(
+        logged("One"), logged("."), logged(" Two"), logged(". Three is"), logged(" here."), chunk(finish="stop")
+    )
+    client.ends()
+    heard = [choice for choice in client.choices() if choice["delta"].get("content")]
+    assert client.text == "One. Two. Three is here."
+    for choice in heard:
+        assert "".join(each["token"] for each in choice["logprobs"]["content"]) == choice["delta"]["content"]
+
+
+@RELEASES
+def test_the_first_chunk_of_a_choice_has_no_logprobs(release: str) -> None:
+    """Node's client would add them twice."""
+    first, *rest = Client(release).takes(logged("One. "), logged("Two."), chunk(finish="stop")).ends().choices()
+    assert (first["delta"], first["logprobs"]) == ({"role": "assistant", "content": ""}, None)
+    assert all("role" not in choice["delta"] for choice in rest)
+
+
+def test_a_sentence_leaves_before_the_token_that_begins_the_next() -> None:
+    client = Client("sentences").takes(logged("One"), logged("."))
+    assert client.text == ""
+    client.takes(logged(" Two"))
+    assert client.text == "One."
+
+
+@RELEASES
 def test_logprobs_travel_with_their_text(release: str) -> None:
     client = Client(release).takes(
         logged("One"), logged(". "), logged("Two. Th", "Two", ". ", "Th"), logged("ree"), chunk(finish="stop")
@@ -389,3 +343,24 @@ def test_what_a_choice_says_beside_its_text_is_not_lost(release: str) -> None:
     assert client.text == "Oh. Hi. There. "
     assert [choice["content_filter_results"] for choice in client.choices() if "content_filter_results" in choice]
     assert client.deltas()[-1] == {"content": "There. ", "annotations": [{"type": "url"}]}
+
+
+@given(
+    text=st.text(alphabet="ab. !?\n\u3002\u00e9", min_size=1, max_size=60),
+    cuts=st.lists(st.integers(1, 59), max_size=30),
+    deltas=st.lists(st.integers(1, 4), min_size=1, max_size=10),
+    release=st.sampled_from(["tokens", "sentences"]),
+)
+def test_no_token_is_ever_cut_or_lost(text: str, cuts: list[int], deltas: list[int], release: str) -> None:
+    edges = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
+    tokens = [text[start:end] for start, end in pairwise(edges)]
+    client, sizes = Client(release), iter(deltas * len(tokens))
+    while tokens:
+        size = next(sizes)
+        said_now, tokens = tokens[:size], tokens[size:]
+        client.takes(logged("".join(said_now), *said_now))
+    client.takes(chunk(finish="stop")).ends()
+    assert client.text == text
+    for choice in client.choices():
+        told = (choice["logprobs"] or {}).get("content") or ()
+        assert "".join(each["token"] for each in told) == choice["delta"].get("content", "")

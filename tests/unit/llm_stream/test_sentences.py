@@ -64,6 +64,11 @@ def fed(released: str, pieces: list[str]) -> str:
         ("\u4f60\u597d\u3002", "\u518d\u89c1", "\u518d\u89c1"),
         ("a" * 300, " b", " b"),
         ("One. ", "", ""),
+        # Cut between tokens, so without the space.
+        ("One. Two.", "Three.", " Three."),
+        ("One. Two.", " Three.", " Three."),
+        ("One. Two.", "One. Two. Three.", " Three."),
+        ('He said "no."', "Three.", " Three."),
     ],
 )
 def test_what_a_fallback_repeats_is_skipped(released: str, said: str, new: str) -> None:

@@ -41,6 +41,17 @@ TOO_LONG: dict[str, tuple[int, Any]] = {
             code=400,
         ),
     ),
+    "vllm newer": (
+        400,
+        error(
+            "You passed 5001 input tokens and requested 0 output tokens. However, the model's context length is only "
+            "4096 tokens, resulting in a maximum input length of 4096 tokens. Please reduce the length of the input "
+            "prompt. (parameter=input_tokens, value=5001)",
+            type="BadRequestError",
+            param="input_tokens",
+            code=400,
+        ),
+    ),
     "vllm flat": (400, flat("The prompt (total length 5000) is too long to fit into the model.", code=400)),
     "vllm decoder": (400, flat("The decoder prompt (length 5000) is longer than the maximum model length of 4096.")),
     "llama.cpp": (
@@ -94,6 +105,10 @@ TOO_LONG: dict[str, tuple[int, Any]] = {
         },
     ),
     "ollama": (400, error("the input length exceeds the context length", type="api_error")),
+    "ollama chat": (400, error("prompt too long; exceeded max context length by 12 tokens", type="api_error")),
+    "dashscope": (400, error("Range of input length should be [1, 129024]", type="invalid_request_error")),
+    "kimi": (400, error("total message size 2306631 exceeds limit 2097152", type="invalid_request_error")),
+    "zhipu": (400, error("Prompt exceeds max length", code="1261")),
     "bedrock": (400, {"message": "Input is too long for requested model."}),
     "detail": (400, {"detail": "This model's maximum context length is 4096 tokens."}),
     "detail with an error": (400, {"detail": error("prompt is too long: 2 tokens > 1 maximum")}),
@@ -126,6 +141,9 @@ OTHERS: dict[str, tuple[int, Any, ErrorKind, str | None]] = {
     "text": (400, {"error": "bad temperature"}, REFUSED, None),
     "our key at gemini": (400, [error("API key not valid. Please pass a valid API key.", code=400)], OURS, None),
     "our model": (400, error("The model `x` does not exist.", code="model_not_found"), OURS, "model_not_found"),
+    "our model at llama.cpp": (400, error("model 'qwen2.5-7b.gguf' not found", code=400), OURS, None),
+    "our model at mistral": (400, flat("Invalid model: x", type="invalid_model", code="1500"), OURS, "1500"),
+    "a dot that ends a sentence": (400, error("The model is x. The tool y is not found", code=400), REFUSED, None),
     "our login": (401, {"detail": "Unauthorized"}, OURS, None),
     "server": (500, error("boom", type="server_error"), BROKEN, None),
     "timeout": (408, {"message": "late"}, BROKEN, None),

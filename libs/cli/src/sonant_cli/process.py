@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sonant_cli.logfile import rotate
+from sonant_cli.logfile import LogFile, OutputPipe
 
 Probe = Callable[[], Awaitable[str]]
 """Answers the empty string when ready, otherwise in a few words why not."""
@@ -45,6 +45,7 @@ class Process:
     ready_url: str | None = None
     prepare: Callable[[], Awaitable[None]] | None = None
     account: Account | None = None
+    directory: Path | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     # What the kernel sends when the supervisor itself was killed.
     orphan_signal: signal.Signals = signal.SIGKILL
@@ -61,11 +62,16 @@ async def spawn(
     command: Sequence[str],
     *,
     env: Mapping[str, str],
+    stdin: int = asyncio.subprocess.DEVNULL,
     output: int | None = None,
     account: Account | None = None,
     orphan_signal: signal.Signals = signal.SIGKILL,
+    directory: Path | None = None,
 ) -> asyncio.subprocess.Process:
-    """Start `command` in a session of its own, so that Ctrl-C reaches the supervisor alone."""
+    """Start `command` in a session of its own, so that Ctrl-C reaches the supervisor alone.
+
+    It begins in `directory`, which is entered before the account changes.
+    """
     parent = os.getpid()
 
     def follow_parent() -> None:
@@ -78,7 +84,8 @@ async def spawn(
     return await asyncio.create_subprocess_exec(
         *command,
         env=dict(env),
-        stdin=asyncio.subprocess.DEVNULL,
+        cwd=directory,
+        stdin=stdin,
         stdout=output,
         stderr=asyncio.subprocess.STDOUT if output is not None else None,
         start_new_session=True,
@@ -90,7 +97,10 @@ async def spawn(
 
 
 class Child:
-    """A process kept alive until it is stopped."""
+    """A process kept alive until it is stopped.
+
+    `trouble` says why the last attempt to run it came to nothing: its preparation or its start failed.
+    """
 
     def __init__(self, spec: Process, log: Path, on_change: Callable[[], None]) -> None:
         self.spec = spec
@@ -98,13 +108,16 @@ class Child:
         self.pid: int | None = None
         self.started_at: float | None = None
         self.restarts = 0
+        self.exit_code: int | None = None
+        self.trouble: Exception | None = None
         self.task: asyncio.Task[None] | None = None
+        self._log = LogFile(log)
         self._on_change = on_change
         self._running: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
 
     def start(self) -> None:
-        """Run the process from now on; `task` ends only after `stop` or when it cannot be run at all."""
+        """Run the process from now on; `task` ends only after `stop`."""
         self.task = asyncio.create_task(self._keep_alive(), name=self.spec.name)
 
     async def stop(self, budget: float) -> bool:
@@ -127,46 +140,54 @@ class Child:
 
     async def _keep_alive(self) -> None:
         delay = 0.0
-        while not self._stopping.is_set():
-            started = time.monotonic()
-            await self._run_once()
-            delay = next_backoff(delay, time.monotonic() - started)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), delay)
+        output = OutputPipe(self._log)
+        try:
+            while not self._stopping.is_set():
+                started = time.monotonic()
+                await self._try_once(output)
+                delay = next_backoff(delay, time.monotonic() - started)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), delay)
+        finally:
+            output.close()
 
-    async def _run_once(self) -> None:
+    async def _try_once(self, output: OutputPipe) -> None:
+        """One life of the process, or the reason why there was none."""
+        try:
+            await self._run_once(output)
+        except Exception as error:  # noqa: BLE001 - a full disk or process table may not end what keeps the others alive
+            self.trouble = error
+            self.restarts += 1
+            self._log.note(f"{self.spec.name} cannot be run: {error}")
+            self._changed(None)
+
+    async def _run_once(self, output: OutputPipe) -> None:
         if self.spec.prepare:
             await self.spec.prepare()
-        self._running = await self._spawn()
+        self._running = await spawn(
+            self.spec.command,
+            env=self.spec.env,
+            output=output.write_end,
+            account=self.spec.account,
+            orphan_signal=self.spec.orphan_signal,
+            directory=self.spec.directory,
+        )
         if self._stopping.is_set():
             self._ask()
+        self.trouble = None
         self._changed(self._running.pid)
-        code = await self._running.wait()
+        self.exit_code = await self._running.wait()
         self._running = None
+        output.drain()
         if not self._stopping.is_set():
             self.restarts += 1
-            self._note(f"ended with {describe_exit(code)}, starting again")
+            self._log.note(f"{self.spec.name} ended with {describe_exit(self.exit_code)}, starting again")
         self._changed(None)
-
-    async def _spawn(self) -> asyncio.subprocess.Process:
-        rotate(self.log)
-        with self.log.open("ab") as output:
-            return await spawn(
-                self.spec.command,
-                env=self.spec.env,
-                output=output.fileno(),
-                account=self.spec.account,
-                orphan_signal=self.spec.orphan_signal,
-            )
 
     def _ask(self) -> None:
         if self._running:
             with suppress(ProcessLookupError):
                 self._running.send_signal(self.spec.stop_signal)
-
-    def _note(self, text: str) -> None:
-        with self.log.open("a") as log:
-            log.write(f"supervisor: {self.spec.name} {text}\n")
 
     def _changed(self, pid: int | None) -> None:
         self.pid = pid

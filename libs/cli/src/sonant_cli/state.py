@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import secrets
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +18,26 @@ class AlreadyRunningError(CliError):
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace `path` by `text` in one step, readable by its owner alone."""
+    """Replace `path` by `text` in one step, readable by its owner alone. What says so already takes no room."""
+    if _says(path, text):
+        return
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    draft.replace(path)
+    try:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def _says(path: Path, text: str) -> bool:
+    """Whether `path` holds `text` and nobody else may read it."""
+    try:
+        return path.stat().st_mode & 0o077 == 0 and path.read_text() == text
+    except (OSError, ValueError):
+        return False
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -58,10 +73,10 @@ class DataDir:
         return self.root / "run.json"
 
     def create(self) -> None:
-        """Make the directories; files inside are private, so others may at most pass through."""
-        # Run as root, the database has an account of its own that must be able to reach its files.
+        """Make the directories, private to whoever runs this; those above are left as they are."""
         self.root.mkdir(parents=True, exist_ok=True)
-        self.root.chmod(0o711 if os.geteuid() == 0 else 0o700)
+        # Where the database has an account of its own and cannot be led in, it passes through (sonant_cli.engines).
+        self.root.chmod(0o711 if os.geteuid() == 0 and sys.platform != "linux" else 0o700)
         self.logs.mkdir(mode=0o700, exist_ok=True)
 
     @contextmanager

@@ -2,17 +2,19 @@
 
 import asyncio
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 import psutil
 
 from sonant_cli.errors import CliError
-from sonant_cli.logfile import rotate, tail
+from sonant_cli.logfile import tail
 from sonant_cli.process import Child, Process
 from sonant_cli.state import DataDir
 
@@ -21,10 +23,12 @@ DRAIN_BUDGET = 10.0
 # Seconds that the last processes of the row get when the others used up the drain.
 MIN_DRAIN = 1.0
 PROBE_INTERVAL = 0.03
-LOG_CHECK_INTERVAL = 10.0
+# Seconds between attempts to write a record that could not be written.
+RECORD_RETRY = 1.0
 # A process that dies this often before it was ready once will not get there by trying again.
 MAX_EARLY_DEATHS = 3
 LEFTOVER_PATIENCE = 5.0
+REFUSED_SETTING = re.compile(r"[A-Z][A-Z0-9_]+: ")
 
 
 class StartError(CliError):
@@ -37,6 +41,7 @@ class Supervisor:
 
     data: DataDir
     url: str
+    urls: Mapping[str, str]
     stages: Sequence[Sequence[Process]]
     on_ready: Callable[[], None]
     progress: Callable[[str], None] = lambda _: None
@@ -45,14 +50,17 @@ class Supervisor:
     _children: list[Child] = field(default_factory=list)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _recording: bool = True
+    _unwritten: str = ""
 
     async def run(self) -> None:
         """Serve until SIGINT or SIGTERM; everything started has ended when this returns or raises.
 
         The caller holds the data directory's lock.
 
+        Once all was ready, nothing ends it but a signal: what dies or cannot be run is tried again for ever.
+
         Raises:
-            StartError: a process did not become ready, or can no longer be run.
+            StartError: a process did not become ready.
         """
         end_recorded(self.data)
         self._children = [self._child(spec) for stage in self.stages for spec in stage]
@@ -88,7 +96,7 @@ class Supervisor:
             work.result()
 
     async def _work(self) -> None:
-        """Bring everything up, say so, and watch over it."""
+        """Bring everything up, say so, and keep the records true."""
         deadline = time.monotonic() + self.start_timeout
         remaining = list(self._children)
         for stage in self.stages:
@@ -96,40 +104,55 @@ class Supervisor:
             for child in row:
                 child.start()
             await asyncio.gather(*(self._ready(child, deadline) for child in row))
-        self.on_ready()
-        await self._watch()
+        with suppress(OSError):
+            # Where its output goes may be full, too.
+            self.on_ready()
+        while True:
+            await asyncio.sleep(RECORD_RETRY)
+            if self._unwritten:
+                self._record()
 
     async def _ready(self, child: Child, deadline: float) -> None:
         began = time.monotonic()
         while why := await child.spec.probe():
-            _raise_if_over(child)
+            _raise_if_hopeless(child)
             if child.restarts >= MAX_EARLY_DEATHS:
                 raise _start_error(child, f"died {child.restarts} times while starting")
             if time.monotonic() > deadline:
                 raise _start_error(child, f"is not ready after {self.start_timeout:g} s ({why})")
             await asyncio.sleep(PROBE_INTERVAL)
-        self.progress(f"{child.spec.name} is ready ({time.monotonic() - began:.1f} s)")
+        self._tell(f"{child.spec.name} is ready ({time.monotonic() - began:.1f} s)")
 
-    async def _watch(self) -> None:
-        """Keep the logs bounded; a process that can no longer be run ends everything, loudly."""
-        while True:
-            for child in self._children:
-                _raise_if_over(child)
-                rotate(child.log)
-            await asyncio.sleep(LOG_CHECK_INTERVAL)
+    def _tell(self, text: str) -> None:
+        """Show a line, where there is room for it."""
+        with suppress(OSError):
+            self.progress(text)
 
     async def _end(self) -> None:
         """End the processes one by one, last started first: who depends on another ends before it."""
         deadline = time.monotonic() + self.drain_budget
         for child in reversed(self._children):
             if not await child.stop(max(MIN_DRAIN, deadline - time.monotonic())):
-                self.progress(f"{child.spec.name} did not end in time and was killed")
+                self._tell(f"{child.spec.name} did not end in time and was killed")
         self._recording = False
-        self.data.run_file.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.data.run_file.unlink(missing_ok=True)
 
     def _record(self) -> None:
-        if self._recording:
+        """Write what runs and where the engines are; what cannot be written is tried again until it is."""
+        if not self._recording:
+            return
+        try:
+            self.data.write_urls(self.urls)
             self.data.write_run(describe(self.url, self._children))
+        except OSError as error:
+            if not self._unwritten:
+                self._tell(f"run.json and urls.json cannot be written now: {error}. All processes are kept running.")
+            self._unwritten = str(error)
+        else:
+            if self._unwritten:
+                self._tell("run.json and urls.json are written again")
+            self._unwritten = ""
 
 
 def describe(url: str, children: Sequence[Child]) -> dict[str, Any]:
@@ -152,10 +175,20 @@ def _describe_child(child: Child) -> dict[str, Any]:
     }
 
 
-def _raise_if_over(child: Child) -> None:
-    """Raise what ended the supervision of `child`, if anything did."""
-    if child.task is not None and child.task.done() and (error := child.task.exception()):
-        raise _start_error(child, f"cannot be run: {error}") from error
+def _raise_if_hopeless(child: Child) -> None:
+    """Raise what another attempt would meet again."""
+    if child.trouble is not None:
+        raise _start_error(child, f"cannot be run: {child.trouble}") from child.trouble
+    if child.exit_code == os.EX_CONFIG:
+        raise StartError(f"{child.spec.name} refuses its settings: {'; '.join(_refused_settings(child))}")
+
+
+def _refused_settings(child: Child) -> list[str]:
+    """The lines `SONANT_NAME: why` with which its last life ended."""
+    # The last line is our own, about how it ended.
+    before = tail(child.log)[:-1]
+    refused = list(takewhile(REFUSED_SETTING.match, reversed(before)))
+    return refused[::-1] or [f"see {child.log}"]
 
 
 def _start_error(child: Child, why: str) -> StartError:

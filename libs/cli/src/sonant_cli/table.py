@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from sonant_cli.engines import Engine, postgres, valkey
+from sonant_cli.engines import Engine, FsyncPolicy, postgres, valkey
 from sonant_cli.errors import CliError
-from sonant_cli.probes import HOST, free_ports, http_ready
+from sonant_cli.loopback import Ports, PortTakenError
+from sonant_cli.probes import HOST, http_ready
 from sonant_cli.process import Process
 from sonant_cli.state import DataDir
 
@@ -50,21 +51,22 @@ class Table:
     sandboxed: Mapping[str, str]
 
 
-def build(data: DataDir, environ: Mapping[str, str]) -> Table:
+def build(data: DataDir, environ: Mapping[str, str], ports: Ports) -> Table:
     """The table for this environment: engines named by URL and providers with a key are not started here.
 
+    `ports` keeps what the processes listen on, the gateway's port included.
+
     Raises:
-        EngineError: an embedded engine is needed and not available on this platform.
+        CliError: a setting makes no sense, the gateway's port is taken, or an engine is not available on this platform.
     """
-    engines = _engines(data, environ)
+    port = _held_gateway_port(environ, ports)
+    engines = _engines(data, environ, ports)
     urls = _urls(engines, environ)
-    port = gateway_port(environ)
     shared = _shared_environment(data, environ, urls, port)
-    sandbox = [_sandbox(shared)] if wants_sandbox(environ) else []
+    sandbox = [_sandbox(shared, ports.free())] if wants_sandbox(environ) else []
     for process in sandbox:
         shared = shared | {"SONANT_SANDBOX_URL": process.env["SONANT_SANDBOX_URL"]}
-    ports = free_ports(len(SERVICES))
-    services = [_service(service, ops, shared) for service, ops in zip(SERVICES, ports, strict=True)]
+    services = [_service(service, ports.free(), shared) for service in SERVICES]
     return Table(
         stages=[[*(engine.process for engine in engines.values()), *sandbox], services],
         urls=urls,
@@ -105,13 +107,32 @@ def _drain_seconds(environ: Mapping[str, str]) -> float:
         raise CliError(f"SONANT_DRAIN_SECONDS is not a number of seconds: {given}") from None
 
 
-def _engines(data: DataDir, environ: Mapping[str, str]) -> dict[str, Engine]:
-    ports = free_ports(2)
+def _held_gateway_port(environ: Mapping[str, str], ports: Ports) -> int:
+    try:
+        return ports.hold(gateway_port(environ))
+    except PortTakenError as error:
+        raise CliError(f"{error}: choose another with SONANT_PORT") from None
+
+
+def fsync_policy(environ: Mapping[str, str]) -> FsyncPolicy:
+    """When the embedded log writes to the disk itself (`SONANT_FSYNC`).
+
+    Raises:
+        CliError: it is none of the policies.
+    """
+    given = environ.get("SONANT_FSYNC") or FsyncPolicy.EVERY_SECOND
+    try:
+        return FsyncPolicy(given)
+    except ValueError:
+        raise CliError(f"SONANT_FSYNC is {given!r}: expected is {' or '.join(FsyncPolicy)}") from None
+
+
+def _engines(data: DataDir, environ: Mapping[str, str], ports: Ports) -> dict[str, Engine]:
     engines = {}
     if not (environ.get("SONANT_LOG_URL") and environ.get("SONANT_REDIS_URL")):
-        engines["valkey"] = valkey(data.root / "valkey", ports[0], data.secret("valkey"))
+        engines["valkey"] = valkey(data.root / "valkey", ports.free(), data.secret("valkey"), fsync_policy(environ))
     if not environ.get("SONANT_DATABASE_URL"):
-        engines["postgres"] = postgres(data.root / "postgres", ports[1], data.secret("postgres"))
+        engines["postgres"] = postgres(data.root / "postgres", ports.free(), data.secret("postgres"))
     return engines
 
 
@@ -149,8 +170,7 @@ def _service(service: Service, ops_port: int, shared: Mapping[str, str]) -> Proc
     return _python(service, {**shared, **own}, ops_url, f"{ops_url}/readyz")
 
 
-def _sandbox(shared: Mapping[str, str]) -> Process:
-    [port] = free_ports(1)
+def _sandbox(shared: Mapping[str, str], port: int) -> Process:
     url = f"http://{HOST}:{port}"
     own = {"SONANT_SANDBOX_PORT": str(port), "SONANT_SANDBOX_URL": url}
     # It plays a provider, which has no ops port; it answers for its health on the port it serves.

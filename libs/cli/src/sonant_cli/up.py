@@ -10,12 +10,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from sonant_cli.errors import CliError
 from sonant_cli.logfile import follow
-from sonant_cli.probes import port_is_free
+from sonant_cli.loopback import Ports
 from sonant_cli.state import DataDir
 from sonant_cli.supervisor import Supervisor
-from sonant_cli.table import Table, build, gateway_port
+from sonant_cli.table import Table, build
 
 FALSE_WORDS = {"", "0", "false", "no", "off"}
 
@@ -26,17 +25,10 @@ def up(
     """Start the engines and every service on this machine, and keep them running until Ctrl-C."""
     data = DataDir.from_environment()
     data.create()
-    with data.lock():
-        _check_port(gateway_port(os.environ))
-        table = build(data, os.environ)
-        data.write_urls(table.urls)
+    with data.lock(), Ports() as ports:
+        table = build(data, os.environ, ports)
         show_logs = verbose or os.environ.get("SONANT_LOG_STDOUT", "").lower() not in FALSE_WORDS
         asyncio.run(_run(data, table, show_logs))
-
-
-def _check_port(port: int) -> None:
-    if not port_is_free(port):
-        raise CliError(f"port {port} is taken by another program: choose another with SONANT_PORT")
 
 
 async def _run(data: DataDir, table: Table, show_logs: bool) -> None:
@@ -47,7 +39,15 @@ async def _run(data: DataDir, table: Table, show_logs: bool) -> None:
             ready()
             announce(table, data)
 
-        supervisor = Supervisor(data=data, url=table.url, stages=table.stages, on_ready=on_ready, progress=progress)
+        supervisor = Supervisor(
+            data=data,
+            url=table.url,
+            urls=table.urls,
+            stages=table.stages,
+            on_ready=on_ready,
+            progress=progress,
+            drain_budget=table.drain_budget,
+        )
         shown = asyncio.create_task(follow(logs if show_logs else {}, _show_line))
         try:
             await supervisor.run()
@@ -83,4 +83,6 @@ def _short(path: Path) -> Path:
 
 
 def _show_line(name: str, line: str) -> None:
-    typer.echo(f"{name:<10} | {line}")
+    # Where it goes may be full; the line stands in the log.
+    with suppress(OSError):
+        typer.echo(f"{name:<10} | {line}")

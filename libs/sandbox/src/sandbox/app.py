@@ -20,15 +20,17 @@ BACKLOG = 2048
 SHUTDOWN_SECONDS = 0.5
 
 
-def build_app() -> web.Application:
+def build_app(record_key: str = "") -> web.Application:
     """Return the application with every route and a recorder of its own.
+
+    Whoever has `record_key` may read the requests that came; without one none is kept.
 
     It must run with `handler_cancellation=True` (as `serve` and aiohttp's TestServer do): that is how a caller
     who leaves is noticed while an answer waits.
     """
     provider_errors = [openai_routes.provider_errors, hume_routes.provider_errors]
     app = web.Application(client_max_size=BODY_MAX_BYTES, middlewares=provider_errors)
-    app[RECORDER] = Recorder()
+    app[RECORDER] = Recorder(record_key)
     app[GATES] = Gates()
     app[ACCOUNTS] = Accounts()
     app.add_routes(observation.routes())
@@ -38,9 +40,10 @@ def build_app() -> web.Application:
 
 
 @asynccontextmanager
-async def serve(host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+async def serve(host: str = "127.0.0.1", port: int = 0, record_key: str = "") -> AsyncIterator[str]:
     """Serve the stand-ins; yields the base address, such as `http://127.0.0.1:8090`. Port 0 takes a free one."""
-    runner = web.AppRunner(build_app(), handler_cancellation=True, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    app = build_app(record_key)
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port, backlog=BACKLOG).start()

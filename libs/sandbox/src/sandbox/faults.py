@@ -13,6 +13,12 @@ How the answer is paced (these never fail a request):
     split-bytes            multi-byte characters are cut across TCP segments
     keepalive[-<ms>]       an SSE comment before each chunk, and every <ms> during a wait
 
+What the model says besides its text:
+
+    reasoning-<n>          n deltas of reasoning before it
+    aloud                  a sentence before it calls a tool
+    refusal                the text is a refusal of the model's own
+
 How it fails before the answer:
 
     status-<code>[-ra-<s>] that status, with Retry-After when given
@@ -45,7 +51,7 @@ When it fails:
     outage-<name>-<s>      the first request starts an outage of s seconds; during it everything fails in that
                            way, and nothing after it
 
-A chunk is a delta that carries text or a piece of a tool call; role, finish and usage chunks do not count.
+A chunk is a delta that carries text, reasoning or a piece of a tool call; role, finish and usage chunks do not count.
 """
 
 import re
@@ -78,6 +84,15 @@ class Pace:
     chunks: int | None = None
     split_bytes: bool = False
     keepalive: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """What the model says besides its text."""
+
+    reasoning: int = 0
+    aloud: bool = False
+    refusal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +140,7 @@ class Faults:
     """All directives of one request."""
 
     pace: Pace = field(default_factory=Pace)
+    speech: Speech = field(default_factory=Speech)
     failure: Failure = NO_FAILURE
     flaky: int | None = None
     outage: tuple[str, float] | None = None
@@ -150,6 +166,7 @@ def parse(directives: tuple[str, ...], header: str = "") -> Faults:
         return NONE
     return Faults(
         pace=replace(Pace(), **_pick(values, Pace)),
+        speech=replace(Speech(), **_pick(values, Speech)),
         failure=_with_default_status(replace(NO_FAILURE, **_pick(values, Failure))),
         flaky=values.get("flaky"),
         outage=values.get("outage"),
@@ -161,7 +178,7 @@ def _with_default_status(failure: Failure) -> Failure:
     return replace(failure, status=429) if hinted and failure.status is None else failure
 
 
-def _pick(values: dict[str, Any], shape: type[Pace] | type[Failure]) -> dict[str, Any]:
+def _pick(values: dict[str, Any], shape: type[Pace] | type[Speech] | type[Failure]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name in shape.__dataclass_fields__}
 
 
@@ -211,9 +228,12 @@ _SWITCHES = {
     "silence",
     "silence_after_headers",
     "no_done",
+    "aloud",
+    "refusal",
 }
 _COUNTS = {
     "chunks",
+    "reasoning",
     "retry_after",
     "retry_after_ms",
     "flaky",

@@ -29,11 +29,16 @@ async def stats(request: web.Request) -> web.Response:
 
 
 async def requests(request: web.Request) -> web.Response:
-    """The last calls as an array in order of arrival; query: limit (1,000), model."""
+    """The last calls as an array in order of arrival, for whoever has the key; query: limit (1,000), model."""
+    recorder = request.app[RECORDER]
+    if not recorder.keeps:
+        raise web.HTTPNotFound(text="requests are kept only where SONANT_SANDBOX_RECORD_KEY is set")
+    if not recorder.may_read(request.headers.get("Authorization", "").removeprefix("Bearer ")):
+        raise web.HTTPUnauthorized(text="the key of the record is needed: Authorization: Bearer <key>")
     limit = request.query.get("limit", str(RING_SIZE))
     if not limit.isdigit():
         raise web.HTTPBadRequest(text="limit must be a number")
-    return _json(request.app[RECORDER].last(int(limit), request.query.get("model")))
+    return _json(recorder.last(int(limit), request.query.get("model")))
 
 
 async def reset(request: web.Request) -> web.Response:

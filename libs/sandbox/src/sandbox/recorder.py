@@ -1,5 +1,6 @@
 """What reached the stand-ins and how it ended: the facts that tests assert at the upstream."""
 
+import secrets
 import time
 from collections import deque
 from typing import Any, Literal
@@ -124,10 +125,23 @@ class Exchange:
 
 
 class Recorder:
-    """The last calls in a bounded ring, and totals since the last reset."""
+    """Totals since the last reset and, where a key was given to read them by, the last calls in a bounded ring.
 
-    def __init__(self) -> None:
+    A sandbox that answers people keeps nothing of what they say.
+    """
+
+    def __init__(self, key: str = "") -> None:
+        self._key = key
         self.reset()
+
+    @property
+    def keeps(self) -> bool:
+        """Whether calls are kept at all."""
+        return bool(self._key)
+
+    def may_read(self, key: str) -> bool:
+        """Whether whoever shows `key` may read the calls."""
+        return self.keeps and secrets.compare_digest(key.encode(), self._key.encode())
 
     def reset(self) -> None:
         """Forget all calls and totals; calls still open go on uncounted."""
@@ -140,7 +154,8 @@ class Recorder:
         exchange.model = model
         exchange.stream = stream
         exchange.began((self._total, self._counters_of(model)))
-        self._ring.append(exchange)
+        if self.keeps:
+            self._ring.append(exchange)
 
     def stats(self) -> dict[str, Any]:
         """Return the totals, overall and by model."""

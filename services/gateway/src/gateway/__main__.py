@@ -1,15 +1,8 @@
 """`python -m gateway`."""
 
-import sys
-
-from pydantic import ValidationError
-
+from common.kernel.settings import read_settings
 from gateway.app import build
-from gateway.settings import GatewaySettings, refusals
+from gateway.settings import GatewaySettings
 
 if __name__ == "__main__":
-    try:
-        settings = GatewaySettings()
-    except ValidationError as error:
-        sys.exit("\n".join(refusals(error)))
-    build(settings).run()
+    build(read_settings(GatewaySettings)).run()

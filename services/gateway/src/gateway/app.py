@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from common.bus.live.kept_bodies import open_kept_bodies
 from common.bus.live.signals import on_signal
 from common.bus.live.writer import LiveWriter
 from common.bus.request_reply import Requester
@@ -80,6 +81,7 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
             idempotency = Idempotency(RedisIdempotency(kernel.redis))
             async with (
                 open_resource_client(settings.redis_url, requester) as resources,
+                open_kept_bodies(settings.redis_url) as kept_bodies,
                 aclosing(UsageSettlement(limits, streams, kernel.tasks)) as settlement,
             ):
                 yield Deps(
@@ -92,6 +94,7 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                     presence=presence,
                     keys=keys,
                     streams=streams,
+                    kept_bodies=kept_bodies,
                     settlement=settlement,
                     models=KnownModels(requester, kernel.tasks),
                     resources=resources,

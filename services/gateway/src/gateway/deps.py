@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from common.bus.live.kept_bodies import KeptBodies
 from common.bus.port import Log
 from common.clients.resources.client import ResourceClient
 from common.kernel.presence import Presence
@@ -32,6 +33,7 @@ class Deps:
     presence: Presence
     keys: Keys
     streams: Streams
+    kept_bodies: KeptBodies
     settlement: UsageSettlement
     models: KnownModels
     resources: ResourceClient

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from common.bus.port import MAX_VALUE_BYTES
 from common.kernel.settings import CommonSettings
@@ -123,12 +123,3 @@ class GatewaySettings(CommonSettings):
 
 def _parts(text: str) -> list[str]:
     return [stripped for part in text.split(",") if (stripped := part.strip())]
-
-
-def refusals(error: ValidationError) -> list[str]:
-    """One plain line for each setting that cannot be, without its value, which may be a secret."""
-    return [
-        f"SONANT_{str(wrong['loc'][0]).upper()}: {wrong['msg'].removeprefix('Value error, ')}"
-        for wrong in error.errors()
-        if wrong["loc"]
-    ]

@@ -1,7 +1,8 @@
 """`python -m llm_stream`."""
 
+from common.kernel.settings import read_settings
 from llm_stream.app import build
 from llm_stream.settings import LlmStreamSettings
 
 if __name__ == "__main__":
-    build(LlmStreamSettings()).run()
+    build(read_settings(LlmStreamSettings)).run()

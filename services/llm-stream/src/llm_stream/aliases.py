@@ -13,8 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_DEFAULT_MODEL = "gpt-4o-mini"
+OPENAI_EMBEDDING_MODEL = "text-embedding-3-small"
 
 Seconds = Annotated[float, Field(gt=0, le=600)]
+# Which fields of a request an upstream gets: OpenAI's alone, or every one; by default all but those of voice platforms.
+Fields = Literal["strict", "all"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:/+-]{1,200}$")]
 
 
@@ -46,11 +49,13 @@ class Upstream(_Section):
     key_env: str | None = None
     provider: str = "openai"
     price: Price = Price()
+    fields: Fields | None = None
     # `stream_usage`: understands stream_options.include_usage. `tools`: can call functions.
     # `done`: ends every stream with [DONE]; without it a finish_reason and a clean end are believed.
     # `developer`: knows the role of that name, which is `system` for all others; OpenAI takes both.
-    capabilities: frozenset[Literal["stream_usage", "tools", "done", "developer"]] = frozenset(
-        {"stream_usage", "tools", "done"}
+    # `base64`: sends vectors in base64 where asked to; of all others they are asked as numbers, and packed here.
+    capabilities: frozenset[Literal["stream_usage", "tools", "done", "developer", "base64"]] = frozenset(
+        {"stream_usage", "tools", "done", "base64"}
     )
 
     def key(self, environment: Mapping[str, str] = os.environ) -> str | None:
@@ -66,6 +71,10 @@ class Upstream(_Section):
 class Alias(_Section):
     """A model name that callers use."""
 
+    # What its upstreams make: answers to conversations, or vectors of texts.
+    serves: Literal["chat", "embeddings"] = "chat"
+    # Said of embedding upstreams that name one model differently: vectors of two models cannot be compared.
+    same_vectors: bool = False
     upstreams: tuple[Upstream, ...] = Field(min_length=1, max_length=10)
     # `sentences` holds text back to a sentence boundary, so that a fallback can continue cleanly from there;
     # `tokens` passes every chunk on at once, and a stream that breaks after that ends in an error event.
@@ -79,6 +88,19 @@ class Alias(_Section):
     tries: int = Field(default=2, ge=1, le=5)
     # The alias that takes over when the conversation is too long for this one.
     larger: str | None = None
+
+    @model_validator(mode="after")
+    def _vectors_are_comparable(self) -> "Alias":
+        if self.serves != "embeddings":
+            return self
+        if self.larger is not None:
+            raise ValueError("larger would change the model of vectors, which cannot be compared then")
+        if len({upstream.model for upstream in self.upstreams}) > 1 and not self.same_vectors:
+            raise ValueError(
+                "the upstreams name different models, whose vectors cannot be compared; "
+                "same_vectors = true says that they are one model under several names"
+            )
+        return self
 
     @property
     def holds_sentences(self) -> bool:
@@ -99,8 +121,12 @@ class AliasTable(_Section):
     @model_validator(mode="after")
     def _larger_exists(self) -> "AliasTable":
         for name, alias in self.aliases.items():
-            if alias.larger is not None and alias.larger not in self.aliases:
+            if alias.larger is None:
+                continue
+            if alias.larger not in self.aliases:
                 raise ValueError(f"alias {name}: larger names {alias.larger}, which does not exist")
+            if self.aliases[alias.larger].serves != "chat":
+                raise ValueError(f"alias {name}: larger names {alias.larger}, which makes embeddings")
         return self
 
     @model_validator(mode="after")
@@ -131,8 +157,10 @@ def load(file: Path | None, sandbox_url: str | None, environment: Mapping[str, s
 
 def _built_in(sandbox_url: str | None, environment: Mapping[str, str]) -> AliasTable:
     if sandbox_url and not environment.get("OPENAI_API_KEY"):
-        upstream = Upstream(name="sandbox", base_url=f"{sandbox_url}/v1", model="sandbox", provider="sandbox")
+        chat = Upstream(name="sandbox", base_url=f"{sandbox_url}/v1", model="sandbox", provider="sandbox")
     else:
         # Without its key it answers 503 that says so, which tells more than a model that is not there.
-        upstream = Upstream(name="openai", base_url=OPENAI_URL, model=OPENAI_DEFAULT_MODEL, key_env="OPENAI_API_KEY")
-    return AliasTable(aliases={"default": Alias(upstreams=(upstream,))})
+        chat = Upstream(name="openai", base_url=OPENAI_URL, model=OPENAI_DEFAULT_MODEL, key_env="OPENAI_API_KEY")
+    vectors = chat.model_copy(update={"name": f"{chat.name}-embeddings", "model": OPENAI_EMBEDDING_MODEL})
+    aliases = {"default": Alias(upstreams=(chat,)), "embeddings": Alias(upstreams=(vectors,), serves="embeddings")}
+    return AliasTable(aliases=aliases)

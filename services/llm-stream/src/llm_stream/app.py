@@ -9,6 +9,7 @@ from functools import partial
 import structlog
 
 from common.bus.batching import Batcher
+from common.bus.live.kept_bodies import open_kept_bodies
 from common.bus.live.signals import on_signal
 from common.bus.port import Log
 from common.bus.request_reply import Requester
@@ -19,6 +20,7 @@ from common.kernel.service import Kernel, Service
 from llm_stream import aliases
 from llm_stream.adapters.openai_http import open_chat_model
 from llm_stream.answer.backlog import AnswerMemory
+from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
 from llm_stream.answer.whole_answers import WholeAnswers
 from llm_stream.deps import Deps
@@ -52,21 +54,24 @@ async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterato
         on_signal(ANSWER_READ, turns.on_read),
     ]
     table = aliases.load(settings.models_file, settings.sandbox_url)
-    async with open_chat_model(settings.max_answer_bytes) as chat_model:
+    async with open_chat_model(settings.max_answer_bytes, settings.max_embeddings_bytes) as chat_model:
         async with (
             kernel.read_live(f"llm-stream:{settings.instance}", signals) as reader,
             open_resource_client(settings.redis_url, Requester(kernel.log, reader)) as resources,
+            open_kept_bodies(settings.redis_url) as kept_bodies,
         ):
             facts = Batcher(partial(_publish, kernel.log), name="publish-facts", linger=FACTS_LINGER_SECONDS)
             deps = Deps(
                 facts=facts,
                 live=kernel.live,
+                kept_bodies=kept_bodies,
                 claims=Claims(
                     kernel.live, owner=reader.mailbox, keep_seconds=settings.resume_seconds, quota=_quota(settings)
                 ),
                 turns=turns,
                 early_stops=early_stops,
                 chat_model=chat_model,
+                large_embeddings=LargeRequests(settings.max_large_embeddings),
                 breakers=Breakers(),
                 aliases=table,
                 active_sets=resources.sets,

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 from common.bus.batching import Batcher
+from common.bus.live.kept_bodies import KeptBodies
 from common.bus.live.writer import LiveWriter
 from common.clients.resources.client import ActiveSets
 from common.events.record import Record
 from llm_stream.aliases import AliasTable
 from llm_stream.answer.backlog import AnswerMemory
+from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
 from llm_stream.ports import ChatModel
 from llm_stream.turns.claim import Claims
@@ -21,10 +23,12 @@ class Deps:
 
     facts: Batcher[Record]
     live: LiveWriter
+    kept_bodies: KeptBodies
     claims: Claims
     turns: RunningTurns
     early_stops: EarlyStops
     chat_model: ChatModel
+    large_embeddings: LargeRequests
     breakers: Breakers
     aliases: AliasTable
     active_sets: ActiveSets

@@ -7,6 +7,7 @@ from common.events.chat import (
     ChatReplyRequested,
     ModelNames,
 )
+from common.events.embeddings import EMBEDDINGS_REQUESTED, EmbeddingsRequested
 from common.events.envelope import Event
 from common.events.reply import Reply
 from common.kernel.handlers import Handlers, answer, on
@@ -19,6 +20,11 @@ async def on_chat_reply_requested(event: Event[ChatReplyRequested], deps: Deps) 
     await life.answer(event, deps)
 
 
+async def on_embeddings_requested(event: Event[EmbeddingsRequested], deps: Deps) -> None:
+    """Make vectors; a turn like any other."""
+    await life.answer(event, deps)
+
+
 async def on_chat_models_requested(event: Event[ChatModelsRequested], deps: Deps) -> Reply[ModelNames]:
     """Say which models there are."""
     del event
@@ -27,5 +33,6 @@ async def on_chat_models_requested(event: Event[ChatModelsRequested], deps: Deps
 
 HANDLERS: Handlers[Deps] = (
     on(CHAT_REPLY_REQUESTED, on_chat_reply_requested),
+    on(EMBEDDINGS_REQUESTED, on_embeddings_requested),
     answer(CHAT_MODELS_REQUESTED, on_chat_models_requested),
 )

@@ -34,6 +34,9 @@ ANSWERS_FORGOTTEN = Counter(
 ANSWERS_NOT_KEPT = Counter(
     "sonant_chat_answers_not_kept_total", "Ended answers not kept for resuming (large, share, full).", ["why"]
 )
+EMBEDDINGS_WAITING = Gauge(
+    "sonant_embeddings_waiting", "Embeddings requests of many inputs that wait for others of their kind."
+)
 STOP_SECONDS = Histogram(
     "sonant_chat_stop_seconds", "From the stop signal to the upstream connection closed.", buckets=SECONDS
 )

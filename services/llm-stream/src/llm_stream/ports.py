@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 from llm_stream.aliases import Upstream
@@ -104,7 +105,7 @@ class UpstreamAnswer(Protocol):
         """
         ...
 
-    async def whole(self, grew: Callable[[int], None]) -> bytes:
+    async def whole(self, grew: Callable[[int], None] | None = None) -> bytes:
         """The body of an answer that is not streamed; `grew` is told how many bytes arrived. Raises UpstreamBroken."""
         ...
 
@@ -121,11 +122,18 @@ class UpstreamAnswer(Protocol):
         ...
 
 
+class Endpoint(StrEnum):
+    """What an upstream is asked for: the path behind its base URL."""
+
+    CHAT = "/chat/completions"
+    EMBEDDINGS = "/embeddings"
+
+
 class ChatModel(Protocol):
-    """An OpenAI-compatible chat endpoint."""
+    """An OpenAI-compatible server."""
 
     def ask(
-        self, upstream: Upstream, body: dict[str, Any], patience: Patience
+        self, upstream: Upstream, body: dict[str, Any], patience: Patience, endpoint: Endpoint = Endpoint.CHAT
     ) -> AbstractAsyncContextManager[UpstreamAnswer]:
         """Send a request; entered once the upstream accepted it.
 

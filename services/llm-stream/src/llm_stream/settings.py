@@ -58,3 +58,15 @@ class LlmStreamSettings(CommonSettings):
         description="How much of answers that are not streamed is on its way through this process at a time, a quarter "
         "of it for one organisation; beyond it all upstreams but the first have to wait.",
     )
+    max_embeddings_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=1024,
+        description="Largest answer with embeddings taken from an upstream; a longer one is an error. 2,048 vectors of "
+        "3,072 dimensions take 34 MB in base64, and about 130 MB as numbers.",
+    )
+    max_large_embeddings: int = Field(
+        default=4,
+        ge=1,
+        description="Embeddings requests of more than 64 inputs that an instance answers at the same time, since each "
+        "answer is held in memory; others wait.",
+    )

@@ -1,6 +1,8 @@
 """`python -m resources` runs the service until it is told to stop."""
 
+from common.kernel.settings import read_settings
 from resources.app import build
 from resources.settings import ResourcesSettings
 
-build(ResourcesSettings()).run()
+if __name__ == "__main__":
+    build(read_settings(ResourcesSettings)).run()

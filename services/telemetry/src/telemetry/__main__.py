@@ -1,6 +1,8 @@
 """`python -m telemetry` runs the service until a stop signal."""
 
+from common.kernel.settings import read_settings
 from telemetry.app import build
 from telemetry.settings import TelemetrySettings
 
-build(TelemetrySettings()).run()
+if __name__ == "__main__":
+    build(read_settings(TelemetrySettings)).run()

@@ -8,6 +8,14 @@ from common.events.chat import (
     ChatReplyFailed,
     ChatReplyInterrupted,
 )
+from common.events.embeddings import (
+    EMBEDDINGS_COMPLETED,
+    EMBEDDINGS_FAILED,
+    EMBEDDINGS_INTERRUPTED,
+    EmbeddingsCompleted,
+    EmbeddingsFailed,
+    EmbeddingsInterrupted,
+)
 from common.events.envelope import Event
 from common.events.reply import Reply
 from common.events.telemetry import USAGE_REQUESTED, UsageList, UsageRequested
@@ -28,6 +36,18 @@ async def on_chat_reply_failed(event: Event[ChatReplyFailed], deps: Deps) -> Non
     await turns.store(event.payload, "failed", deps.turns)
 
 
+async def on_embeddings_completed(event: Event[EmbeddingsCompleted], deps: Deps) -> None:
+    await turns.store(event.payload, "completed", deps.turns)
+
+
+async def on_embeddings_interrupted(event: Event[EmbeddingsInterrupted], deps: Deps) -> None:
+    await turns.store(event.payload, "interrupted", deps.turns)
+
+
+async def on_embeddings_failed(event: Event[EmbeddingsFailed], deps: Deps) -> None:
+    await turns.store(event.payload, "failed", deps.turns)
+
+
 async def on_usage_requested(event: Event[UsageRequested], deps: Deps) -> Reply[UsageList]:
     return await usage.answer(event.payload, deps.usage, deps.settings)
 
@@ -36,5 +56,8 @@ HANDLERS: Handlers[Deps] = (
     on(CHAT_REPLY_COMPLETED, on_chat_reply_completed),
     on(CHAT_REPLY_INTERRUPTED, on_chat_reply_interrupted),
     on(CHAT_REPLY_FAILED, on_chat_reply_failed),
+    on(EMBEDDINGS_COMPLETED, on_embeddings_completed),
+    on(EMBEDDINGS_INTERRUPTED, on_embeddings_interrupted),
+    on(EMBEDDINGS_FAILED, on_embeddings_failed),
     answer(USAGE_REQUESTED, on_usage_requested),
 )

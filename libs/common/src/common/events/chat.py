@@ -12,24 +12,17 @@ from common.events.spec import EventSpec, Payload, RequestSpec, SignalSpec, Topi
 CHAT_REQUESTS = Topic("chat-requests")
 CHAT_EVENTS = Topic("chat-events")
 
-# Rough but honest where nothing is known: English text has about four characters a token.
-CHARACTERS_PER_TOKEN = 4
-
 StopReason = Literal["user_interruption", "newer_request", "client_closed", "gateway_lost", "deadline"]
 
 
-class ChatReplyRequested(Payload):
-    """A chat completion is wanted. `body` is the OpenAI request as received, already validated.
-
-    Where a user or a project is named, their active set goes into the answer.
-    """
+class AnswerRequested(Payload):
+    """An answer of a model is wanted. `body` is the OpenAI request as received, already validated."""
 
     request_id: str
     org_id: str
     key_id: str
     session_id: str
     user_id: str | None = None
-    project_id: str | None = None
     model: str
     stream: bool
     body: dict[str, Any]
@@ -37,6 +30,12 @@ class ChatReplyRequested(Payload):
     resume_grace: float = 0.0
     # Unix seconds at which the gateway had read the request.
     received_at: float
+
+
+class ChatReplyRequested(AnswerRequested):
+    """A chat completion is wanted. Where a user or a project is named, their active set goes into the answer."""
+
+    project_id: str | None = None
 
 
 class ChatModelsRequested(Payload):
@@ -197,11 +196,13 @@ class AnswerStart(Payload):
     """The START frame. `headers` are for the HTTP response.
 
     The session and the deadline (unix seconds) are for a gateway that takes the answer up without knowing its request.
+    `kept_bytes`: the body is so long, and lies in the live store instead of coming in frames.
     """
 
     headers: dict[str, str]
     session_id: str
     deadline: float
+    kept_bytes: int = 0
 
 
 class TokenCounts(Payload):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from common.events import audit, chat, keys, resources, telemetry, webhooks
+from common.events import audit, chat, embeddings, keys, resources, telemetry, webhooks
 from common.events.spec import EventSpec, SignalSpec, Topic
 
 EVENTS: tuple[EventSpec[Any], ...] = (
@@ -11,6 +11,10 @@ EVENTS: tuple[EventSpec[Any], ...] = (
     chat.CHAT_REPLY_COMPLETED,
     chat.CHAT_REPLY_INTERRUPTED,
     chat.CHAT_REPLY_FAILED,
+    embeddings.EMBEDDINGS_REQUESTED,
+    embeddings.EMBEDDINGS_COMPLETED,
+    embeddings.EMBEDDINGS_INTERRUPTED,
+    embeddings.EMBEDDINGS_FAILED,
     telemetry.USAGE_REQUESTED,
     resources.RESOURCE_CREATE_REQUESTED,
     resources.RESOURCE_VERSION_REQUESTED,

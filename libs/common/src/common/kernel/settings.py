@@ -1,9 +1,12 @@
 """Settings every service shares, read once from SONANT_* environment variables and passed on."""
 
+import os
 import socket
+import sys
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -39,3 +42,27 @@ class CommonSettings(BaseSettings):
     concurrency: int = Field(
         default=1000, ge=1, description="Records in flight per process; a running chat turn is one of them."
     )
+
+
+S = TypeVar("S", bound=CommonSettings)
+
+
+def read_settings(settings: type[S]) -> S:
+    """The settings of this process; where one cannot be, the process ends with one plain line for each and EX_CONFIG.
+
+    The exit code tells a supervisor that another start would end the same way.
+    """
+    try:
+        return settings()
+    except ValidationError as error:
+        sys.stderr.write("".join(f"{line}\n" for line in refusals(error)))
+        sys.exit(os.EX_CONFIG)
+
+
+def refusals(error: ValidationError) -> list[str]:
+    """One plain line for each setting that cannot be, without its value, which may be a secret."""
+    return [
+        f"SONANT_{str(wrong['loc'][0]).upper()}: {wrong['msg'].removeprefix('Value error, ')}"
+        for wrong in error.errors()
+        if wrong["loc"]
+    ]

@@ -10,7 +10,9 @@ from typing import Any, NoReturn
 import orjson
 from aiohttp import web
 
-from sandbox.faults import GATES, Failure, Pace, UnknownDirective, parse, split_model
+from sandbox.faults import GATES, Failure, Pace, Speech, UnknownDirective, parse, split_model
+from sandbox.openai.dialects import spoken, translated
+from sandbox.openai.dialects.dialect import Dialect
 from sandbox.openai.errors import ApiError, error_response, invalid, no_such_model
 from sandbox.openai.models import exists
 from sandbox.recorder import RECORDER, Exchange
@@ -45,13 +47,19 @@ class Call:
     exchange: Exchange
     body: dict[str, Any]
     model: str
+    dialect: Dialect | None
     pace: Pace
+    speech: Speech
     failure: Failure
     started: float
 
     def headers(self) -> dict[str, str]:
         """Return the headers of an answer."""
         return answer_headers(self.exchange.id, self.started)
+
+    def error_response(self, error: ApiError) -> web.Response:
+        """Return the answer for an error, in the words of the dialect."""
+        return error_response(translated(error, self.dialect, self.body), self.headers())
 
 
 def answer_headers(call_id: str, started: float) -> dict[str, str]:
@@ -110,14 +118,19 @@ async def _answer(
     answer: Callable[[Call], Awaitable[web.StreamResponse]],
 ) -> web.StreamResponse:
     body = _json_object(exchange.body)
-    model = body.get("model") if isinstance(body.get("model"), str) else ""
-    request.app[RECORDER].begin(exchange, model=str(model), stream=body.get("stream") is True)
-    check_key(request)
-    if not model:
-        raise invalid("you must provide a model parameter")
-    call = _call(request, exchange, body, str(model), started)
-    await _fail_early(call)
-    return await answer(call)
+    named = body.get("model")
+    model = named if isinstance(named, str) else ""
+    request.app[RECORDER].begin(exchange, model=model, stream=body.get("stream") is True)
+    dialect, own_name = spoken(request.headers.get("x-sandbox-dialect", ""), model)
+    try:
+        check_key(request)
+        if not model:
+            raise invalid("you must provide a model parameter")
+        call = _call(request, exchange, body, own_name, dialect, started)
+        await _fail_early(call)
+        return await answer(call)
+    except ApiError as error:
+        raise translated(error, dialect, body) from error
 
 
 def _json_object(raw: bytes) -> dict[str, Any]:
@@ -133,7 +146,9 @@ def _json_object(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def _call(request: web.Request, exchange: Exchange, body: dict[str, Any], model: str, started: float) -> Call:
+def _call(
+    request: web.Request, exchange: Exchange, body: dict[str, Any], model: str, dialect: Dialect | None, started: float
+) -> Call:
     base, directives = split_model(model)
     if not exists(base):
         raise no_such_model(model)
@@ -143,7 +158,7 @@ def _call(request: web.Request, exchange: Exchange, body: dict[str, Any], model:
         raise invalid(f"Unknown sandbox directive '{unknown}'.", "model", "unknown_directive") from None
     scenario = request.headers.get("x-sandbox-scenario", "")
     failure = request.app[GATES].decide(faults, model, scenario)
-    return Call(request, exchange, body, model, faults.pace, failure, started)
+    return Call(request, exchange, body, model, dialect, faults.pace, faults.speech, failure, started)
 
 
 async def _fail_early(call: Call) -> None:
@@ -159,7 +174,7 @@ async def _fail_early(call: Call) -> None:
     if failure.html is not None:
         _end(call, _html_page(failure.html))
     if refusal := _refusal(failure):
-        _end(call, error_response(refusal, call.headers()))
+        _end(call, call.error_response(refusal))
 
 
 def _end(call: Call, response: web.Response) -> NoReturn:
@@ -199,9 +214,11 @@ def _retry_headers(failure: Failure) -> dict[str, str]:
 
 def context_too_long(limit: int, used: int) -> ApiError:
     """The prompt does not fit the context window (both in tokens): 400."""
-    return invalid(
+    return ApiError(
+        400,
         f"This model's maximum context length is {limit} tokens. However, your messages resulted in {used} tokens."
         " Please reduce the length of the messages.",
-        "messages",
-        "context_length_exceeded",
+        param="messages",
+        code="context_length_exceeded",
+        numbers={"limit": limit, "used": used},
     )

@@ -7,16 +7,21 @@ import orjson
 from aiohttp import web
 
 from sandbox.openai.calls import FLUSH_SECONDS, Call, Ended
+from sandbox.openai.dialects.dialect import Answer
 from sandbox.openai.paced_stream import EventStream
-from sandbox.openai.plan import Choice, Plan, plan
+from sandbox.openai.plan import plan
+from sandbox.openai.planned_answer import Choice, Plan, logprobs_of
+from sandbox.openai.transcript import transcript
 from sandbox.openai.validation import check_chat
-from sandbox.openai.wire import FINGERPRINT, ChunkWriter, completion_id
+from sandbox.openai.wire import FINGERPRINT, completion_id
 from sandbox.sockets import abort
 
 
 async def answer(call: Call) -> web.StreamResponse:
     """Answer one chat call."""
     check_chat(call.body)
+    if call.dialect is not None:
+        call.dialect.check(call.body)
     planned = plan(call)
     call.exchange.status = 200
     if call.body.get("stream"):
@@ -26,33 +31,27 @@ async def answer(call: Call) -> web.StreamResponse:
 
 async def _streamed(call: Call, planned: Plan) -> web.StreamResponse:
     options = call.body.get("stream_options") or {}
-    chunks = ChunkWriter(call.model, with_usage=bool(options.get("include_usage")))
-    stream = EventStream(call)
+    with_usage = bool(options.get("include_usage"))
+    if call.dialect is None:
+        said = transcript(planned, call.model, with_usage=with_usage)
+    else:
+        said = call.dialect.transcript(_answer(call, planned, with_usage=with_usage))
+    stream = EventStream(call, said)
     await stream.open()
-    for index, choice in enumerate(planned.choices):
-        if not choice.calls:
-            await stream.send(chunks.role(index))
-    await stream.deliver(_frames(chunks, planned))
-    for index, choice in enumerate(planned.choices):
-        await stream.send(chunks.finish(index, choice.finish))
-    if chunks.with_usage:
-        await stream.send(chunks.usage(planned.usage()))
+    for event in said.opening:
+        await stream.send(event)
+    await stream.deliver(said.counted)
+    for event in said.closing:
+        await stream.send(event)
     return await stream.close()
 
 
-def _frames(chunks: ChunkWriter, planned: Plan) -> list[bytes]:
-    """Return the frame of every chunk; the first delta of a choice that calls tools also opens its role."""
-    opened = {index for index, choice in enumerate(planned.choices) if not choice.calls}
-    frames = []
-    for index, delta in planned.deltas():
-        opening = {} if index in opened else {"role": "assistant", "content": None}
-        opened.add(index)
-        frames.append(chunks.delta(index, {**opening, **delta} if opening else delta))
-    return frames
+def _answer(call: Call, planned: Plan, *, with_usage: bool = True) -> Answer:
+    return Answer(planned, call.model, completion_id(), int(time.time()), with_usage=with_usage)
 
 
 async def _whole(call: Call, planned: Plan) -> web.StreamResponse:
-    body = _completion(call, planned)
+    body = _completion(call, planned) if call.dialect is None else call.dialect.body(_answer(call, planned))
     pace = call.pace
     await asyncio.sleep((pace.first + pace.delay * max(len(planned.deltas()) - 1, 0)) / 1000)
     failure = call.failure
@@ -100,8 +99,19 @@ def _completion(call: Call, planned: Plan) -> bytes:
 
 
 def _choice(index: int, choice: Choice) -> dict[str, object]:
-    message: dict[str, object] = {"role": "assistant", "content": choice.text, "refusal": None}
+    text = choice.text if choice.pieces or not choice.calls else None
+    said = {"content": None, "refusal": text} if choice.refused else {"content": text, "refusal": None}
+    message: dict[str, object] = {"role": "assistant", **said}
+    if choice.reasoning:
+        message["reasoning_content"] = "".join(choice.reasoning)
     if choice.calls:
-        message |= {"content": None, "tool_calls": [call.as_dict() for call in choice.calls]}
+        message["tool_calls"] = [call.as_dict() for call in choice.calls]
     message["annotations"] = []
-    return {"index": index, "message": message, "logprobs": None, "finish_reason": choice.finish}
+    return {"index": index, "message": message, "logprobs": _logprobs(choice), "finish_reason": choice.finish}
+
+
+def _logprobs(choice: Choice) -> dict[str, object] | None:
+    if not choice.logprobs:
+        return None
+    entries = logprobs_of(choice.pieces)
+    return {"content": None if choice.refused else entries, "refusal": entries if choice.refused else None}

@@ -25,8 +25,12 @@ class ApiError(Exception):
         param: str | None = None,
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
+        numbers: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__(message)
+        # What the message counts, for a dialect that words it differently.
+        self.numbers = dict(numbers or {})
+        self.content_type = "application/json"
         self.status = status
         self.message = message
         self.param = param
@@ -66,6 +70,6 @@ def error_response(error: ApiError, headers: Mapping[str, str]) -> web.Response:
     return web.Response(
         status=error.status,
         body=error.body(),
-        content_type="application/json",
+        content_type=error.content_type,
         headers={**headers, **error.headers},
     )

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from sandbox.openai.calls import FLUSH_SECONDS, Call, Ended
-from sandbox.openai.wire import COMMENT, DONE, MALFORMED, STREAM_ERROR
+from sandbox.openai.transcript import Transcript
+from sandbox.openai.wire import COMMENT, MALFORMED
 from sandbox.sockets import abort
 
 # Long enough for the first half of a cut character to leave as its own segment.
@@ -17,8 +18,9 @@ _STREAM_HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-co
 class EventStream:
     """The response of one streamed call."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, said: Transcript) -> None:
         self._call = call
+        self._said = said
         self._pace = call.pace
         self._response = web.StreamResponse(headers={**call.headers(), **_STREAM_HEADERS})
         self._write = self._write_split if call.pace.split_bytes else self._response.write
@@ -61,7 +63,7 @@ class EventStream:
         """End the stream as a healthy upstream does, or without [DONE] where that is asked."""
         failure = self._call.failure
         whole = not failure.no_done and failure.malformed_after is None
-        await self._response.write_eof(b"" if failure.no_done else DONE)
+        await self._response.write_eof(b"" if failure.no_done else self._said.done)
         self._call.exchange.finish("completed" if whole else "fault")
         return self._response
 
@@ -77,7 +79,7 @@ class EventStream:
     async def _end(self, kind: str) -> None:
         """End the stream by `error`, `cut`, `drop` or `reset`."""
         if kind == "error":
-            await self.send(STREAM_ERROR)
+            await self.send(self._said.error)
         self._call.exchange.finish("fault")
         if kind in ("error", "cut"):
             await self._response.write_eof()

@@ -1,8 +1,7 @@
 """The plan of a chat answer: the deltas of every choice, decided before a byte is sent."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import zip_longest
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -10,68 +9,13 @@ import orjson
 from sandbox.faults import split_model
 from sandbox.openai import answer_rules, conversation, drafts, tools
 from sandbox.openai.calls import Call, context_too_long
+from sandbox.openai.planned_answer import Choice, Plan
 from sandbox.openai.text import count_tokens, pieces, regroup
 
 CONTEXT_TOKENS = 128_000
 TOKENS_PER_MESSAGE = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One choice: its text in pieces, or its tool calls, and why it ends."""
-
-    pieces: list[str]
-    calls: list[tools.ToolCall]
-    finish: str
-
-    @property
-    def text(self) -> str:
-        """The whole text."""
-        return "".join(self.pieces)
-
-    @property
-    def tokens(self) -> int:
-        """Completion tokens."""
-        return len(self.pieces) + sum(count_tokens(call.arguments) + 1 for call in self.calls)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """All choices and the prompt's size in tokens."""
-
-    choices: list[Choice]
-    prompt_tokens: int
-
-    def usage(self) -> dict[str, Any]:
-        """Return the usage object."""
-        completion = sum(choice.tokens for choice in self.choices)
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": completion,
-            "total_tokens": self.prompt_tokens + completion,
-            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-            "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
-        }
-
-    def deltas(self) -> list[tuple[int, dict[str, Any]]]:
-        """Return (choice index, delta) of every chunk in sending order, the choices taking turns."""
-        lanes = [[(index, delta) for delta in _deltas(choice)] for index, choice in enumerate(self.choices)]
-        if len(lanes) == 1:
-            return lanes[0]
-        return [each for row in zip_longest(*lanes) for each in row if each is not None]
-
-
-def _deltas(choice: Choice) -> list[dict[str, Any]]:
-    if not choice.calls:
-        return [{"content": piece} for piece in choice.pieces]
-    return [delta for index, call in enumerate(choice.calls) for delta in _call_deltas(index, call)]
-
-
-def _call_deltas(index: int, call: tools.ToolCall) -> list[dict[str, Any]]:
-    """Identity once, then only arguments."""
-    opening = {**call.as_dict(), "function": {"name": call.name, "arguments": ""}}
-    rest = [{"function": {"arguments": piece}} for piece in call.argument_pieces()]
-    return [{"tool_calls": [{"index": index, **each}]} for each in ({**opening}, *rest)]
+# What a model says before it calls a tool, where it is asked to say something: two sentences, the second unfinished.
+ALOUD = "Let me look that up. One moment"
 
 
 def plan(call: Call) -> Plan:
@@ -92,14 +36,17 @@ def _prompt_tokens(messages: Sequence[dict[str, Any]]) -> int:
 
 
 def _choice(call: Call, read: conversation.Conversation, seed: int) -> Choice:
+    speech = call.speech
+    reasoning = [f"Thought {number} of {speech.reasoning}. " for number in range(1, speech.reasoning + 1)]
     calls = tools.choose(call.body, read, call.exchange.id + str(seed))
     if calls:
-        return Choice([], calls, "tool_calls")
+        return Choice(pieces(ALOUD) if speech.aloud else [], calls, "tool_calls", reasoning)
     whole = _in_format(call, answer_rules.answer(read, seed), read)
     text = answer_rules.remainder(whole, read.prefix)
     if call.pace.chunks is not None:
         text = _lengthened(text, call.pace.chunks, seed)
-    return _limited(call, text)
+    told = bool(call.body.get("logprobs"))
+    return replace(_limited(call, text), reasoning=reasoning, refused=speech.refusal, logprobs=told)
 
 
 def _in_format(call: Call, text: str, read: conversation.Conversation) -> str:

@@ -46,6 +46,11 @@ class ChunkWriter:
         opening = b',"choices":[{"index":%d,"delta":' % index
         return self._head + opening + orjson.dumps(delta) + self._tail
 
+    def sure_delta(self, index: int, delta: dict[str, Any], logprobs: object) -> bytes:
+        """A delta of one choice with the logprobs of what it says."""
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": None}
+        return self._head + b',"choices":[' + orjson.dumps(choice) + self._end
+
     def role(self, index: int) -> bytes:
         """The opening chunk of a choice that answers in words."""
         return self.delta(index, {"role": "assistant", "content": "", "refusal": None})

@@ -1,4 +1,4 @@
-"""Reading a chat request: what its body and headers ask for, checked before anything is reserved or published."""
+"""Reading a request for an answer: its body and headers, checked before anything is reserved or published."""
 
 import secrets
 import time
@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from gateway.chat.completion_request import ChatRequest
+from gateway.chat.embedding_request import EmbeddingRequest
 from gateway.deps import DEPS
 from gateway.http.body import read_json
 from gateway.http.context import BODY_BYTES, CALLER
@@ -27,14 +28,14 @@ MAX_GRACE = 600.0
 
 @dataclass(frozen=True, slots=True)
 class AcceptedRequest:
-    """A chat request that passed every check. Times are unix seconds, `grace` is in seconds, `size` in bytes.
+    """A request for an answer that passed every check. Times are unix seconds, `grace` is in seconds, `size` in bytes.
 
     `interrupts` says that it stops what is being said in its session.
     """
 
     caller: Caller
     body: dict[str, Any]
-    chat: ChatRequest
+    asked: ChatRequest | EmbeddingRequest
     request_id: str
     session_id: str
     user_id: str | None
@@ -62,13 +63,40 @@ async def accept(request: web.Request) -> AcceptedRequest:
     return AcceptedRequest(
         caller=request[CALLER],
         body=body,
-        chat=chat,
+        asked=chat,
         request_id=request_id,
         session_id=session_id or request_id,
         user_id=user_id,
         project_id=project_id,
         grace=grace,
         interrupts=session_id is not None and INTERRUPTION_HEADER in request.headers,
+        size=size,
+        received_at=received_at,
+        deadline=received_at + deps.settings.chat_deadline,
+    )
+
+
+async def accept_embeddings(request: web.Request) -> AcceptedRequest:
+    """An embeddings request, checked; raises as `accept`."""
+    deps = request.app[DEPS]
+    body = await read_json(request, max_bytes=deps.settings.max_body_bytes)
+    size = request[BODY_BYTES]
+    async with step(size):
+        asked = validate(EmbeddingRequest, body)
+    user_id = any_user(request)
+    await deps.models.check(asked.model)
+    request_id = f"embd-{secrets.token_hex(16)}"
+    received_at = time.time()
+    return AcceptedRequest(
+        caller=request[CALLER],
+        body=body,
+        asked=asked,
+        request_id=request_id,
+        session_id=request_id,
+        user_id=user_id,
+        project_id=None,
+        grace=0.0,
+        interrupts=False,
         size=size,
         received_at=received_at,
         deadline=received_at + deps.settings.chat_deadline,

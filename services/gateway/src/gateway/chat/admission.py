@@ -18,7 +18,7 @@ async def admitted(accepted: AcceptedRequest, deps: Deps) -> AsyncIterator[tuple
     What was reserved is settled when the answer is over, whoever reads that. Raises Refused 429, 400 or 503.
     """
     async with step(accepted.size):
-        reserved = accepted.chat.reserved_tokens()
+        reserved = accepted.asked.reserved_tokens()
     headers = await _reserve(accepted, reserved, deps)
     with ExitStack() as held:
         stream = held.enter_context(
@@ -27,7 +27,7 @@ async def admitted(accepted: AcceptedRequest, deps: Deps) -> AsyncIterator[tuple
                 accepted.caller.org_id,
                 accepted.session_id,
                 received_at=accepted.received_at,
-                streamed=bool(accepted.chat.stream),
+                streamed=bool(accepted.asked.stream),
                 key_id=accepted.caller.key_id,
             )
         )

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from common.events.chat import CHARACTERS_PER_TOKEN
+from common.events.token_estimate import content_tokens
 
 # What `max_tokens` is taken for when a request names none and its key has a token budget.
 ASSUMED_ANSWER_TOKENS = 256
@@ -53,12 +53,6 @@ class ChatRequest(Open):
     user: Annotated[str, Field(max_length=512)] | None = None
 
     def reserved_tokens(self) -> int:
-        """Tokens to reserve before the answer is known: the prompt by length, and the most it may say."""
-        prompt = sum(_length(message.content) for message in self.messages) // CHARACTERS_PER_TOKEN
+        """Tokens to reserve before the answer is known: the prompt by estimate, and the most it may say."""
+        prompt = content_tokens(message.content for message in self.messages)
         return prompt + (self.max_completion_tokens or self.max_tokens or ASSUMED_ANSWER_TOKENS)
-
-
-def _length(content: str | list[dict[str, Any]] | None) -> int:
-    if isinstance(content, str):
-        return len(content)
-    return sum(len(str(part.get("text") or "")) for part in content or [])

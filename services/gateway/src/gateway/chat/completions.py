@@ -26,7 +26,7 @@ async def create_completion(request: web.Request) -> web.StreamResponse:
     # Before the body is read: a key past its limit costs others nothing.
     await deps.limits.count(request[CALLER])
     accepted = await accept(request)
-    if accepted.chat.stream:
+    if accepted.asked.stream:
         return await _admit_and_answer(request, deps, accepted)
     async with step(accepted.size):
         digest = _fingerprint(accepted)
@@ -73,6 +73,6 @@ async def _answer(
         before = math.nextafter(accepted.received_at, 0.0)
         await deps.streams.interrupt(accepted.caller.org_id, accepted.session_id, "newer_request", before)
     await publish(record, stream, deps.log, deps.streams)
-    if accepted.chat.stream:
+    if accepted.asked.stream:
         return await write_stream(request, deps, stream, accepted.deadline, headers)
     return await whole_answer(deps, stream, accepted.deadline, headers)

@@ -1,10 +1,15 @@
-"""Publishing a chat request on the log."""
+"""Publishing a request for an answer on the log."""
+
+from typing import Any
 
 from common.bus.port import BusUnavailableError, Log, UnconfirmedError, check_sizes
-from common.events.chat import CHAT_REPLY_REQUESTED, ChatReplyRequested
+from common.events.chat import CHAT_REPLY_REQUESTED
+from common.events.embeddings import EMBEDDINGS_REQUESTED
 from common.events.envelope import Event
 from common.events.record import Record
+from common.events.spec import EventSpec
 from gateway.chat.accepted_request import AcceptedRequest
+from gateway.chat.completion_request import ChatRequest
 from gateway.chat.stream import Stream
 from gateway.chat.streams import Streams
 from gateway.http.errors import unavailable
@@ -18,21 +23,23 @@ UNKNOWN = (
 
 def request_record(accepted: AcceptedRequest, mailbox: str) -> Record:
     """What goes onto the log; its answer comes to `mailbox`. Raises RecordTooLargeError."""
-    payload = ChatReplyRequested(
+    spec: EventSpec[Any] = CHAT_REPLY_REQUESTED if isinstance(accepted.asked, ChatRequest) else EMBEDDINGS_REQUESTED
+    # An embeddings request knows no project, and takes what it knows.
+    payload = spec.payload(
         request_id=accepted.request_id,
         org_id=accepted.caller.org_id,
         key_id=accepted.caller.key_id,
         session_id=accepted.session_id,
         user_id=accepted.user_id,
         project_id=accepted.project_id,
-        model=accepted.chat.model,
-        stream=bool(accepted.chat.stream),
+        model=accepted.asked.model,
+        stream=bool(accepted.asked.stream),
         body=accepted.body,
         resume_grace=accepted.grace,
         received_at=accepted.received_at,
     )
     event = Event(
-        CHAT_REPLY_REQUESTED,
+        spec,
         payload,
         id=accepted.request_id,
         deadline=accepted.deadline,

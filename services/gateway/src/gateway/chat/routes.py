@@ -1,4 +1,4 @@
-"""The routes of chat: completions and their resumption, interruptions, models."""
+"""The routes of chat: completions and their resumption, interruptions, embeddings, models."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,8 @@ from gateway.chat.accepted_request import GRACE_HEADER, INTERRUPTION_HEADER, PRO
 from gateway.chat.completion_answer import ChatCompletion
 from gateway.chat.completion_request import ChatRequest
 from gateway.chat.completions import create_completion
+from gateway.chat.embedding_request import EmbeddingList, EmbeddingRequest
+from gateway.chat.embeddings import create_embeddings
 from gateway.chat.resume import LAST_EVENT_HEADER, resume_completion
 from gateway.http.end_user import USER_HEADER
 from gateway.http.routing import Route
@@ -43,6 +45,23 @@ def _completions(path: str, summary: str) -> Route:
     )
 
 
+def _embeddings(path: str, summary: str) -> Route:
+    return Route(
+        "POST",
+        path,
+        create_embeddings,
+        summary,
+        scope=Scope.CHAT,
+        request=EmbeddingRequest,
+        response=EmbeddingList,
+        headers={USER_HEADER: "The end user inside the organisation, for the fact about this request."},
+        errors=(404, 409, 413, 422, 429, 502, 503, 504),
+        idempotent=True,
+        limited=True,
+        tags=("embeddings",),
+    )
+
+
 ROUTES: Sequence[Route] = [
     _completions("/v1/chat/completions", "Answer a conversation, streaming or not"),
     _completions("/chat/completions", "The same for voice platforms: `custom_session_id` names the session"),
@@ -68,6 +87,8 @@ ROUTES: Sequence[Route] = [
         errors=(404, 413, 503),
         tags=("chat",),
     ),
+    _embeddings("/v1/embeddings", "Make the vectors of texts"),
+    _embeddings("/embeddings", "The same for clients whose base URL has no version"),
     Route(
         "GET",
         "/v1/models",

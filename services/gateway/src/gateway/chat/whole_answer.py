@@ -1,7 +1,7 @@
 """An answer in one piece, for requests that do not stream."""
 
 from collections.abc import Mapping
-from typing import cast
+from typing import NamedTuple, cast
 
 from aiohttp import web
 
@@ -35,14 +35,32 @@ async def write_whole(request: web.Request, response: web.StreamResponse, stream
         streams.confirm_whole(request_id)
 
 
+class WholeAnswer(NamedTuple):
+    """An answer as it was heard, with its own headers; a body of `kept_bytes` lies in the live store instead."""
+
+    body: bytes
+    headers: dict[str, str]
+    kept_bytes: int
+
+
 async def whole_answer(deps: Deps, stream: Stream, deadline: float, headers: Mapping[str, str]) -> web.Response:
-    """The answer once it is complete; raises Refused where it failed or was stopped, TimeoutError at `deadline`."""
-    extra: dict[str, str] = {}
+    """The answer once it is complete; raises as `hear_whole`."""
+    heard = await hear_whole(deps, stream, deadline, headers)
+    sent = {**stream.headers(), **headers, **heard.headers}
+    return web.Response(body=heard.body, content_type="application/json", headers=sent)
+
+
+async def hear_whole(deps: Deps, stream: Stream, deadline: float, headers: Mapping[str, str]) -> WholeAnswer:
+    """The answer once it is complete.
+
+    Raises Refused (with `headers`) where it failed or was stopped, TimeoutError at `deadline`.
+    """
+    start: AnswerStart | None = None
     body: bytes | None = None
     while (batch := await deps.streams.next(stream, deadline, deps.settings.keepalive_seconds)) is not None:
         for frame in batch:
             if frame.kind == FrameKind.START:
-                extra = AnswerStart.model_validate_json(frame.payload).headers
+                start = AnswerStart.model_validate_json(frame.payload)
             elif frame.kind == FrameKind.DATA:
                 body = frame.payload
             else:
@@ -52,4 +70,4 @@ async def whole_answer(deps: Deps, stream: Stream, deadline: float, headers: Map
         raise revoked()
     if body is None:
         raise Refused(409, "The answer was interrupted.", "interrupted", headers={"x-should-retry": "false"})
-    return web.Response(body=body, content_type="application/json", headers={**stream.headers(), **headers, **extra})
+    return WholeAnswer(body, start.headers if start else {}, start.kept_bytes if start else 0)

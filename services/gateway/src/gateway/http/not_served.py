@@ -8,7 +8,6 @@ INSTEAD = {
     "header x-session-id.",
     "/v1/assistants": "The Assistants API is not served: use POST /v1/chat/completions with an active set.",
     "/v1/threads": "The Assistants API is not served: use POST /v1/chat/completions with the header x-session-id.",
-    "/v1/embeddings": "Embeddings are not served: call the embedding upstream itself.",
     "/v1/audio": "Audio is not served here: use the speech and transcription endpoints of your voice platform.",
     "/v1/realtime": "The Realtime API is not served: stream POST /v1/chat/completions.",
     "/v1/images": "Images are not served: call the image provider itself.",
@@ -20,7 +19,6 @@ INSTEAD = {
     "/v1/fine_tuning": "Fine-tuning is not served: train at the upstream and name the model in the models file.",
     "/v1/vector_stores": "Vector stores are not served: put what was found into the messages of the request.",
     "/completions": "Legacy completions are not served: send messages to POST /v1/chat/completions.",
-    "/embeddings": "Embeddings are not served: call the embedding upstream itself.",
 }
 
 

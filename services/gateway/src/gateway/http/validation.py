@@ -19,7 +19,8 @@ def validate(model: type[M], data: Any) -> M:
     param = ".".join(str(part) for part in first["loc"]) or None
     code = {"missing": "missing_required_parameter", "extra_forbidden": "unknown_parameter"}.get(first["type"])
     subject = f"Invalid '{param}'" if param else "Invalid request"
-    raise errors.bad_request(f"{subject}: {first['msg']}.", param, code or "invalid_value")
+    reason = first["msg"].removeprefix("Value error, ")
+    raise errors.bad_request(f"{subject}: {reason}.", param, code or "invalid_value")
 
 
 def read_query(request: web.Request, model: type[M]) -> M:

@@ -20,6 +20,8 @@ ROUTES: Sequence[Route] = [
         },
         errors=(401, 503),
         tags=("webhooks",),
-        description="Proven by its signature, not by an API key. A repetition is acknowledged and changes nothing.",
+        description="Proven by its signature, not by an API key. Acknowledged once the log has it, which survives the "
+        "crash of any process; docs/durability.md says what a power cut loses. A repetition is acknowledged and "
+        "changes nothing.",
     )
 ]

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ import orjson
 from llm_stream.adapters.event_stream import EventLines
 from llm_stream.adapters.http1 import Connection, Connections, Lost, Sink, Target, target_of
 from llm_stream.aliases import Upstream
-from llm_stream.ports import Patience, Take, UpstreamBroken
+from llm_stream.ports import Endpoint, Patience, Take, UpstreamBroken
 from llm_stream.upstream.errors import read_error_body
 from llm_stream.upstream.verdict import verdict
 
@@ -105,14 +105,15 @@ class HttpAnswer:
         for payload in rest:
             take(payload)
 
-    async def whole(self, grew: Callable[[int], None]) -> bytes:
+    async def whole(self, grew: Callable[[int], None] | None = None) -> bytes:
         parts: list[bytes] = []
 
         def arrived(data: bytes) -> None:
             self._count(data)
             self._watch.alive()
             parts.append(data)
-            grew(len(data))
+            if grew is not None:
+                grew(len(data))
 
         await self._receive(arrived)
         return b"".join(parts)
@@ -147,14 +148,16 @@ class HttpAnswer:
 class OpenAIHttp:
     """The port `ChatModel` over kept connections."""
 
-    def __init__(self, connections: Connections, max_answer_bytes: int) -> None:
+    def __init__(self, connections: Connections, max_bytes: Mapping[Endpoint, int]) -> None:
         self._connections = connections
-        self._max_answer_bytes = max_answer_bytes
+        self._max_bytes = max_bytes
 
     @asynccontextmanager
-    async def ask(self, upstream: Upstream, body: dict[str, Any], patience: Patience) -> AsyncIterator[HttpAnswer]:
+    async def ask(
+        self, upstream: Upstream, body: dict[str, Any], patience: Patience, endpoint: Endpoint = Endpoint.CHAT
+    ) -> AsyncIterator[HttpAnswer]:
         started = time.monotonic()
-        target = _target(upstream)
+        target = _target(upstream, endpoint)
         content = orjson.dumps(body)
         head = _head(target, _key(upstream), len(content))
         try:
@@ -168,15 +171,17 @@ class OpenAIHttp:
         try:
             connection.send(head, content)
             await _accepted(connection)
-            yield HttpAnswer(connection, watch, self._max_answer_bytes)
+            yield HttpAnswer(connection, watch, self._max_bytes[endpoint])
         finally:
             watch.stop()
             connection.leave()
 
 
-def _target(upstream: Upstream) -> Target:
+def _target(upstream: Upstream, endpoint: Endpoint) -> Target:
     try:
-        return target_of(f"{upstream.base_url.rstrip('/')}/chat/completions")
+        # Azure's older addresses end in a query that names the version.
+        base, _, query = upstream.base_url.partition("?")
+        return target_of(f"{base.rstrip('/')}{endpoint}{query and f'?{query}'}")
     except ValueError as error:
         raise UpstreamBroken(str(error), code="unconfigured") from error
 
@@ -230,10 +235,11 @@ async def _error_body(response: Connection) -> bytes:
 
 
 @asynccontextmanager
-async def open_chat_model(max_answer_bytes: int) -> AsyncIterator[OpenAIHttp]:
+async def open_chat_model(max_answer_bytes: int, max_embeddings_bytes: int) -> AsyncIterator[OpenAIHttp]:
     """One pool for all upstreams; the caller's deadline and our own watch bound every wait."""
+    max_bytes = {Endpoint.CHAT: max_answer_bytes, Endpoint.EMBEDDINGS: max_embeddings_bytes}
     connections = Connections()
     try:
-        yield OpenAIHttp(connections, max_answer_bytes)
+        yield OpenAIHttp(connections, max_bytes)
     finally:
         connections.close()

@@ -3,13 +3,14 @@
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from common.events.embeddings import EmbeddingsRequested
 from llm_stream.aliases import Upstream
 from llm_stream.answer.attempt import Attempt
+from llm_stream.answer.embeddings import embeddings_request
 from llm_stream.answer.instructions import one_leading
-from llm_stream.ports import ChatModel, UpstreamAnswer
+from llm_stream.answer.request_fields import CHAT_FIELDS, wanted_fields, wanted_message
+from llm_stream.ports import ChatModel, Endpoint, UpstreamAnswer
 
-# Voice platforms put these on messages; OpenAI-compatible servers refuse what they do not know.
-VOICE_FIELDS = frozenset({"models", "time", "type"})
 # Of a user: many templates let nobody else speak last, and know system messages at the beginning alone.
 CONTINUE = "Continue the assistant's answer exactly where it stops. Repeat none of it."
 
@@ -20,6 +21,9 @@ def ask(attempt: Attempt, released: str, chat_model: ChatModel) -> AbstractAsync
     Entering it raises UpstreamError.
     """
     prepared = attempt.prepared
+    if isinstance(prepared.request, EmbeddingsRequested):
+        vectors = embeddings_request(prepared.body, attempt.upstream)
+        return chat_model.ask(attempt.upstream, vectors, attempt.patience, Endpoint.EMBEDDINGS)
     request = merge_request(prepared.body, attempt.upstream, stream=prepared.request.stream, released=released)
     return chat_model.ask(attempt.upstream, request, attempt.patience)
 
@@ -29,8 +33,9 @@ def merge_request(body: dict[str, Any], upstream: Upstream, *, stream: bool, rel
 
     One that cannot call tools is only asked where the caller sent none: those of the active set are left out.
     """
-    request = {**body, "model": upstream.model, "stream": stream}
-    messages = [_plain(message) for message in body["messages"]]
+    request = wanted_fields(body, upstream.fields, CHAT_FIELDS)
+    request |= {"model": upstream.model, "stream": stream}
+    messages = [wanted_message(message, upstream.fields) for message in body["messages"]]
     request["messages"] = one_leading(messages, knows_developer="developer" in upstream.capabilities)
     request.pop("stream_options", None)
     if "tools" not in upstream.capabilities:
@@ -41,9 +46,3 @@ def merge_request(body: dict[str, Any], upstream: Upstream, *, stream: bool, rel
     if released:
         request["messages"] += [{"role": "assistant", "content": released}, {"role": "user", "content": CONTINUE}]
     return request
-
-
-def _plain(message: dict[str, Any]) -> dict[str, Any]:
-    if VOICE_FIELDS.isdisjoint(message):
-        return message
-    return {name: value for name, value in message.items() if name not in VOICE_FIELDS}

@@ -9,6 +9,7 @@ import structlog
 
 from common.events import chat
 from common.events.backoff import Backoff
+from common.events.token_estimate import answer_tokens
 from common.metrics import labelled
 from common.providers.breaker import Breaker
 from common.redaction import redact_text
@@ -42,6 +43,7 @@ class Attempt:
         self.patience = patience
         self.incoming: UpstreamAnswer | None = None  # while it is open
         self.tokens = 0  # content deltas that arrived
+        self.characters = 0  # of all they say
         self.first_byte_at: float | None = None
         self.error: UpstreamError | None = None
         self.outcome = ""
@@ -51,6 +53,11 @@ class Attempt:
         self._started_at = time.time()
         self._started = time.monotonic()
         self._seconds = 0.0
+
+    @property
+    def estimated_tokens(self) -> int:
+        """What was generated, where the upstream does not say."""
+        return answer_tokens(self.tokens, self.characters)
 
     @property
     def provider_headers(self) -> dict[str, str]:

@@ -34,6 +34,6 @@ class FinishedAnswer(NamedTuple):
 def finish(heard: HeardAnswer) -> FinishedAnswer:
     """Send the end of an answer."""
     attempt = heard.attempt
-    usage = usage_of(heard.usage, attempt.prepared.body, attempt.tokens)
+    usage = usage_of(heard.usage, attempt.prepared.body, attempt.estimated_tokens)
     heard.finish(usage)
     return FinishedAnswer(attempt.upstream, heard.model, usage, heard.finish_reason)

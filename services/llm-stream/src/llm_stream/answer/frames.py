@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from common.bus.live.frames import FrameKind, made
 from common.bus.request_reply import refusal_to
-from common.events.chat import AnswerEnd, AnswerStart, ChatReplyRequested
+from common.events.chat import AnswerEnd, AnswerRequested, AnswerStart
 from common.events.model_json import to_json
 from common.failures import Refused
 from common.metrics import labelled
@@ -24,7 +24,7 @@ class Frames:
 
     def __init__(
         self,
-        request: ChatReplyRequested,
+        request: AnswerRequested,
         deadline: float,
         delivery: Delivery,
         before_start: Callable[[], None],
@@ -65,12 +65,16 @@ class Frames:
         known = number is not None and number < len(self._tokens_at)
         return self._tokens_at[number] if known and number is not None else self.delivered_tokens
 
-    def start(self, headers: dict[str, str]) -> None:
-        """Begin the answer, unless it has begun; `headers` are for the HTTP response."""
+    def start(self, headers: dict[str, str], *, kept_bytes: int = 0) -> None:
+        """Begin the answer, unless it has begun; `headers` are for the HTTP response.
+
+        A body of `kept_bytes` lies in the live store and follows in no frame.
+        """
         if not self.count:
             self._before_start()
-            start = AnswerStart(headers=headers, session_id=self._request.session_id, deadline=self._deadline)
-            self._add(FrameKind.START, to_json(start), 0)
+            request, kept = self._request, {"kept_bytes": kept_bytes} if kept_bytes else {}
+            start = AnswerStart(headers=headers, session_id=request.session_id, deadline=self._deadline, **kept)
+            self._add(FrameKind.START, to_json(start, exclude_unset=True), 0)
 
     def emit(self, data: bytes, *, tokens: int = 0, text: str = "") -> None:
         """Send one SSE message (the JSON or `[DONE]` behind `data:`); nothing where the answer is muted."""

@@ -42,11 +42,22 @@ class HeldText:
 
     def whole_sentences(self) -> Iterator[Piece]:
         """What may leave now."""
-        return self._take(releasable(self._text))
+        end = releasable(self._text)
+        return self._take(self._between_tokens(end) if self._companions else end)
 
     def rest(self) -> Iterator[Piece]:
         """Everything."""
         return self._take(len(self._text))
+
+    def _between_tokens(self, end: int) -> int:
+        """The last place up to `end` where no token is cut: what is told about a token is told with all of its text.
+
+        The white space behind a sentence is usually the beginning of the next token.
+        """
+        for start, stop, choice in self._companions:
+            if start < end < stop and choice.logprobs is not None:
+                return start + _whole_tokens(choice.logprobs, self._text[start:stop], end - start)
+        return end
 
     def _take(self, end: int) -> Iterator[Piece]:
         if not end:
@@ -81,6 +92,20 @@ class HeldText:
             at, left = min(end, len(text)), 0
         if at < len(text):
             yield Piece(text[at:], left, None)
+
+
+def _whole_tokens(logprobs: JsonObject, text: str, limit: int) -> int:
+    """How many characters, up to `limit`, the first tokens of a text make up; 0 where they do not make up the text."""
+    entries: Any = logprobs.get("content")
+    covered = 0
+    for entry in entries if isinstance(entries, list) else ():
+        token = entry.get("token") if isinstance(entry, dict) else None
+        if not isinstance(token, str) or not text.startswith(token, covered):
+            return 0
+        if covered + len(token) > limit:
+            break
+        covered += len(token)
+    return covered
 
 
 def split_logprobs(logprobs: JsonObject | None, characters: int) -> tuple[JsonObject | None, JsonObject | None]:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from common.events.chat import ChatReplyRequested
+from common.events.chat import AnswerRequested
 from llm_stream.answer.attempt import Attempts
 from llm_stream.answer.frames import Frames
 from llm_stream.answer.whole_answers import WholeAnswers
@@ -15,7 +15,7 @@ class AnswerInProgress(NamedTuple):
     `is_ours` waits until it is known whether this instance is the one to answer. Nothing is sent before that.
     """
 
-    request: ChatReplyRequested
+    request: AnswerRequested
     deadline: float
     frames: Frames
     attempts: Attempts

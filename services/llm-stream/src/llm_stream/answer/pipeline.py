@@ -4,8 +4,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from common.events.chat import AnswerRequested
+from common.events.embeddings import EmbeddingsRequested
 from llm_stream.answer.ask import ask
 from llm_stream.answer.attempt import Attempt
+from llm_stream.answer.embeddings import HeardEmbeddings, hear_embeddings
 from llm_stream.answer.failover import Failover
 from llm_stream.answer.finish import FinishedAnswer, HeardAnswer, finish
 from llm_stream.answer.in_progress import AnswerInProgress
@@ -31,16 +34,26 @@ async def run(answer: AnswerInProgress, deps: Deps) -> FinishedAnswer | None:
     while True:
         prepared = await prepare(answer.request, model, deps.aliases, deps.active_sets)
         # History, retrieval and budget are to stand here: each takes a PreparedRequest and returns one.
-        heard = await _hear(prepared, answer, deps)
+        async with deps.large_embeddings.one(answer.request):
+            heard = await _hear(prepared, answer, deps)
+            if isinstance(heard, HeardEmbeddings):
+                await heard.keep(deps.kept_bodies, answer.request.request_id)
         # Tools are to stand here: they run what `heard` calls for, prepare the results, and hear again.
         if not isinstance(heard, TooLong):
             return None if heard is None else finish(heard)
         model = heard.larger
 
 
+def _way(request: AnswerRequested) -> Hear:
+    """How the answer to a request is heard."""
+    if isinstance(request, EmbeddingsRequested):
+        return hear_embeddings
+    return relay if request.stream else read_whole
+
+
 async def _hear(prepared: PreparedRequest, answer: AnswerInProgress, deps: Deps) -> HeardAnswer | TooLong | None:
     """Ask and relay, in one attempt after the other, until all of an answer was heard; None as in `run`."""
-    hear: Hear = relay if answer.request.stream else read_whole
+    hear = _way(answer.request)
     failover = Failover(prepared, answer, deps.breakers)
     while (attempt := await failover.next()) is not None:
         with attempt:

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from common.clients.resources.client import ActiveSets
-from common.events.chat import ChatReplyRequested
+from common.events.chat import AnswerRequested, ChatReplyRequested
 from llm_stream.aliases import Alias, AliasTable
 from llm_stream.answer.active_set import with_active_set
 from llm_stream.answer.failure import bad_request
@@ -12,7 +12,7 @@ from llm_stream.answer.failure import bad_request
 class PreparedRequest(NamedTuple):
     """What upstreams are asked: the alias that answers, and the body with the active set in it."""
 
-    request: ChatReplyRequested
+    request: AnswerRequested
     alias: Alias
     body: dict[str, Any]
 
@@ -33,10 +33,19 @@ class PreparedRequest(NamedTuple):
 
 
 async def prepare(
-    request: ChatReplyRequested, model: str, aliases: AliasTable, active_sets: ActiveSets
+    request: AnswerRequested, model: str, aliases: AliasTable, active_sets: ActiveSets
 ) -> PreparedRequest:
     """The request as the upstreams of the alias `model` are to be asked. Raises AnswerFailed."""
     alias = aliases.aliases.get(model)
     if alias is None:
         raise bad_request(404, f"The model '{model}' does not exist.", param="model", code="model_not_found")
-    return PreparedRequest(request, alias, await with_active_set(request, alias, active_sets))
+    if isinstance(request, ChatReplyRequested):
+        _check_serves(alias, "chat", f"The model '{model}' makes embeddings: call POST /v1/embeddings.")
+        return PreparedRequest(request, alias, await with_active_set(request, alias, active_sets))
+    _check_serves(alias, "embeddings", f"The model '{model}' makes no embeddings: call POST /v1/chat/completions.")
+    return PreparedRequest(request, alias, request.body)
+
+
+def _check_serves(alias: Alias, wanted: str, message: str) -> None:
+    if alias.serves != wanted:
+        raise bad_request(404, message, param="model", code="model_not_found")

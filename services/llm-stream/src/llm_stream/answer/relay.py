@@ -15,14 +15,14 @@ import orjson
 from common.events.chat import Usage
 from llm_stream.answer.attempt import Attempt
 from llm_stream.answer.frames import Frames
-from llm_stream.answer.held import HeldText, Piece
+from llm_stream.answer.held import HeldText, Piece, split_logprobs
 from llm_stream.answer.in_progress import AnswerInProgress
 from llm_stream.answer.sentences import SkipPrefix
 from llm_stream.answer.template import Template
 from llm_stream.ports import UpstreamAnswer, UpstreamBroken
-from llm_stream.upstream.chunks import CHOICE_MEMBERS, Choice, parse_chunk, plain_choice, read_chunk
+from llm_stream.upstream.chunks import CHOICE_MEMBERS, Choice, parse_chunk, plain_choice, read_chunk, said_characters
 from llm_stream.upstream.reported_usage import ReportedUsage, read_usage
-from llm_stream.upstream.tool_calls import ToolCallIndexes
+from llm_stream.upstream.tool_calls import ToolCallPieces
 from llm_stream.upstream.values import JsonObject, name
 
 DONE = b"[DONE]"
@@ -51,7 +51,7 @@ class Relay:
         self._tail: list[JsonObject] = []
         self._waiting: set[int] = set()  # choices of which everything goes to the tail
         self._head: JsonObject = {}  # of the last chunk
-        self._calls = ToolCallIndexes()
+        self._calls = ToolCallPieces()
         self._opened: set[int] = {0} if frames.begun else set()
         self._finished: set[int] = set()
         self._template: Template | None = None
@@ -77,6 +77,7 @@ class Relay:
             attempt.first_byte_at = time.time()
         if self._template is not None and (plain := self._template.fill(payload)) is not None:
             attempt.tokens += 1
+            attempt.characters += len(plain[1])
             self._frames.emit(plain[0], tokens=1, text=plain[1])
             return
         chunk = parse_chunk(payload)
@@ -93,7 +94,7 @@ class Relay:
     # -- plain chunks: text and nothing else -----------------------------------------------------------------
 
     def _pass_on(self, payload: bytes, chunk: JsonObject, choice: JsonObject) -> None:
-        self._note_plain(chunk)
+        self._note_plain(chunk, choice)
         sent = self._emit(chunk, choice["delta"]["content"], tokens=1)
         # The first of a choice was given its role.
         if self._lessons > 0 and len(choice["delta"]) == 1:
@@ -101,7 +102,7 @@ class Relay:
             self._template = Template.learn(payload, sent)
 
     def _hold_plain(self, chunk: JsonObject, choice: JsonObject) -> None:
-        self._note_plain(chunk)
+        self._note_plain(chunk, choice)
         del chunk["choices"]
         self._head = chunk
         index = choice["index"]
@@ -109,8 +110,9 @@ class Relay:
         held.add(self._skip.feed(choice["delta"]["content"]))
         self._release(index, held.whole_sentences())
 
-    def _note_plain(self, chunk: JsonObject) -> None:
+    def _note_plain(self, chunk: JsonObject, choice: JsonObject) -> None:
         self.attempt.tokens += 1
+        self.attempt.characters += len(choice["delta"]["content"])
         self.model = chunk["model"]
         if "usage" in chunk and (usage := read_usage(chunk.pop("usage"))) is not None:
             self.usage = usage
@@ -139,6 +141,7 @@ class Relay:
     def _noted(self, choice: Choice) -> Choice:
         """The choice, its end counted; an end that was told before is not told again."""
         self.attempt.tokens += choice.says_something
+        self.attempt.characters += len(choice.content) + said_characters(choice.beside)
         if choice.finish_reason is None:
             return choice
         if choice.number in self._finished:
@@ -153,14 +156,28 @@ class Relay:
         held = self._held.get(index) or self._held.setdefault(index, HeldText())
         said = choice._replace(finish_reason=None)
         if choice.content:
-            accompanied = bool(choice.beside or choice.extras or choice.logprobs)
-            held.add(self._skip.feed(choice.content), said if accompanied else None)
+            text = self._skip.feed(choice.content)
+            if choice.beside or choice.extras or choice.logprobs:
+                self._hold_accompanied(held, text, said)
+            else:
+                held.add(text)
             self._release(index, held.whole_sentences())
         elif choice.says_something:
             self._release(index, held.rest())
             self._send(said, tokens=1)
         if choice.finish_reason is not None:
             self._wait_for_end(choice._replace(content="", beside={}, logprobs=None))
+
+    @staticmethod
+    def _hold_accompanied(held: HeldText, text: str, said: Choice) -> None:
+        """Hold what is new of a delta with what came beside it, and what is told about the tokens of just that."""
+        content = said.content
+        if len(text) > len(content) and text.endswith(content):
+            held.add(text[: -len(content)])
+            text = content
+        elif len(text) < len(content) and content.endswith(text):
+            said = said._replace(logprobs=split_logprobs(said.logprobs, len(content) - len(text))[1])
+        held.add(text, said)
 
     def _wait_for_end(self, choice: Choice) -> None:
         """From here on this choice is sent when the upstream has really ended, in the order in which it came."""
@@ -210,16 +227,24 @@ class Relay:
         chunk.pop("system_fingerprint", None)
         if self._include_usage:
             chunk["usage"] = None
-        for choice in chunk["choices"]:
-            index = choice["index"]
-            if index not in self._opened:
-                # Node's client cannot finalise a message whose role it never heard.
-                self._opened.add(index)
-                choice["delta"] = {"role": "assistant", **choice["delta"]}
         self._frames.start(self.attempt.provider_headers)
+        for choice in chunk["choices"]:
+            if choice["index"] not in self._opened:
+                self._open(chunk, choice)
         sent = orjson.dumps(chunk)
         self._frames.emit(sent, tokens=tokens, text=text)
         return sent
+
+    def _open(self, chunk: JsonObject, choice: JsonObject) -> None:
+        """Tell the role of a choice with its first chunk: Node's client cannot finalise a message without one."""
+        self._opened.add(choice["index"])
+        role = {"role": "assistant"}
+        if not choice.get("logprobs"):
+            choice["delta"] = {**role, **choice["delta"]}
+            return
+        # That client adds the logprobs of a choice's first chunk twice: it gets one without, as from OpenAI.
+        empty = {"index": choice["index"], "delta": {**role, "content": ""}, "finish_reason": None, "logprobs": None}
+        self._frames.emit(orjson.dumps({**chunk, "choices": [empty]}))
 
     def finish(self, usage: Usage) -> None:
         """The stream is whole: send what was held, the finish chunk, usage if wanted, and `[DONE]`.

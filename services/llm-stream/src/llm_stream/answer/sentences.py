@@ -4,6 +4,8 @@ import re
 
 # An end mark with its closing quotes, followed by white space; CJK end marks need none; a line break also ends.
 BOUNDARY = re.compile("[.!?\u2026]+[\"'\u201d\u2019)\\]]*\\s+|[\u3002\uff01\uff1f]+[\u300d\u300f\u201d]?|\n+")
+# An end mark that white space follows, unless that was cut off.
+SENTENCE_END = re.compile("[.!?\u2026]+[\"'\u201d\u2019)\\]]*$")
 # Text without any end mark still has to flow: this is about two spoken lines.
 MAX_HELD_CHARACTERS = 300
 
@@ -57,5 +59,11 @@ class SkipPrefix:
         return self._joined(self._held)
 
     def _joined(self, text: str) -> str:
-        """Models like to begin with a space; where one was released they would make two. Lines keep their indent."""
-        return text.lstrip(" ") if self._gap.endswith(" ") else text
+        """Models like to begin with a space; where one was released they would make two. Lines keep their indent.
+
+        Where text is cut between tokens the space behind a sentence was not released, and not all models begin with it.
+        """
+        if self._gap.endswith(" "):
+            return text.lstrip(" ")
+        wants_space = not self._gap and SENTENCE_END.search(self._expected) and not text[:1].isspace()
+        return f" {text}" if wants_space else text

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from common.events.chat import CHARACTERS_PER_TOKEN, Usage
+from common.events.chat import Usage
+from common.events.token_estimate import content_tokens, input_tokens
 from llm_stream.upstream.reported_usage import ReportedUsage
 from llm_stream.upstream.values import MAX_COUNT
 
@@ -22,6 +23,9 @@ def usage_of(reported: ReportedUsage | None, body: Mapping[str, Any], tokens: in
 
 
 def estimated(body: Mapping[str, Any], tokens: int) -> Usage:
-    """The usage of `tokens` content deltas that answer this request."""
-    prompt = sum(len(str(message.get("content") or "")) for message in body["messages"]) // CHARACTERS_PER_TOKEN
+    """The usage of an answer of `tokens` to this request."""
+    if "input" in body:
+        prompt = input_tokens(body["input"])
+    else:
+        prompt = content_tokens(message.get("content") for message in body["messages"])
     return Usage(prompt_tokens=prompt, completion_tokens=tokens, total_tokens=prompt + tokens, estimated=True)

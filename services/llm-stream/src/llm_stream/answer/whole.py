@@ -4,7 +4,7 @@ import time
 
 import orjson
 
-from common.events.chat import CHARACTERS_PER_TOKEN, ChatReplyRequested, Usage
+from common.events.chat import AnswerRequested, Usage
 from llm_stream.answer.attempt import Attempt
 from llm_stream.answer.frames import Frames
 from llm_stream.answer.in_progress import AnswerInProgress
@@ -15,7 +15,7 @@ from llm_stream.upstream.completions import read_completion
 class Completion:
     """A chat completion as an upstream sent it; a `HeardAnswer`. Raises UpstreamError where it is none."""
 
-    def __init__(self, body: bytes, attempt: Attempt, frames: Frames, request: ChatReplyRequested) -> None:
+    def __init__(self, body: bytes, attempt: Attempt, frames: Frames, request: AnswerRequested) -> None:
         read = read_completion(body)
         self._content = content = {**read.content, "id": request.request_id}
         content.pop("system_fingerprint", None)
@@ -26,7 +26,7 @@ class Completion:
         self.model = content["model"] = read.model or attempt.upstream.model
         self.usage = read.usage
         self.finish_reason: str | None = read.finish_reason
-        attempt.tokens = read.characters // CHARACTERS_PER_TOKEN
+        attempt.characters = read.characters
 
     def finish(self, usage: Usage) -> None:
         """Send the completion."""

@@ -15,13 +15,17 @@ import orjson
 from common.bus.live.frames import Frame
 from common.bus.live.kept_answers import ENDED_PREFIX, TURN_PREFIX, audience_of, pack_ended, unpack_ended
 from common.bus.live.writer import LiveWriter
-from common.events.chat import ChatReplyRequested
+from common.events.chat import AnswerRequested, ChatReplyRequested
+from common.events.embeddings import EmbeddingsRequested
 from common.events.envelope import Event
 from common.events.record import Record
 from llm_stream.turns.kept_answers_quota import KeptAnswers
 
 # What a frame takes in the store beside its payload: its lengths and the id of its request.
 FRAME_OVERHEAD = 51
+
+# What a turn answers.
+RequestEvent: TypeAlias = Event[ChatReplyRequested] | Event[EmbeddingsRequested]
 
 
 class Claim(Enum):
@@ -56,7 +60,7 @@ class Claims:
         self._owner = owner
         self._keep_seconds = keep_seconds
 
-    async def claim(self, event: Event[ChatReplyRequested]) -> Claimed:
+    async def claim(self, event: RequestEvent) -> Claimed:
         """Try to become the one who answers; to be called by one turn of this process at a time.
 
         Raises BusUnavailableError, and may then be tried again: a claim of our own is one whose acknowledgement was
@@ -82,7 +86,7 @@ class Claims:
         await self._live.command("SET", key, ours, "EX", lives)
         return Claim.OURS
 
-    async def _kept_frames(self, request: ChatReplyRequested) -> list[Frame]:
+    async def _kept_frames(self, request: AnswerRequested) -> list[Frame]:
         stored = await self._live.command("GET", ENDED_PREFIX + request.request_id)
         return unpack_ended(stored, audience_of(request.org_id, stream=request.stream)) or []
 
@@ -98,7 +102,7 @@ class Claims:
         state = orjson.dumps({"owner": self._owner, what: True})
         self._live.queue_command("SET", TURN_PREFIX + request_id, state, "XX", "KEEPTTL")
 
-    def note_ended(self, request: ChatReplyRequested, frames: Sequence[Frame], fact: Record, *, whole: bool) -> None:
+    def note_ended(self, request: AnswerRequested, frames: Sequence[Frame], fact: Record, *, whole: bool) -> None:
         """The turn is over; precedes its last frames on the same connection.
 
         Where not all frames are there (`whole`), or there is no room for them, only the last one is kept.

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 import structlog
@@ -16,15 +16,18 @@ from common.events.chat import (
     AnswerAbandoned,
     AnswerEnd,
     AnswerError,
-    ChatReplyCompleted,
-    ChatReplyFailed,
-    ChatReplyInterrupted,
-    ChatReplyRequested,
     ReplyError,
     TokenCounts,
 )
+from common.events.embeddings import (
+    EMBEDDINGS_COMPLETED,
+    EMBEDDINGS_FAILED,
+    EMBEDDINGS_INTERRUPTED,
+    EmbeddingsRequested,
+)
 from common.events.envelope import Event
 from common.events.record import Record
+from common.events.spec import EventSpec
 from common.failures import Refused
 from common.metrics import labelled
 from llm_stream.answer.failure import AnswerFailed, server_error
@@ -32,7 +35,7 @@ from llm_stream.answer.finish import FinishedAnswer
 from llm_stream.answer.usage import estimated
 from llm_stream.deps import Deps
 from llm_stream.metrics import TOKENS, TURNS
-from llm_stream.turns.claim import Ended
+from llm_stream.turns.claim import Ended, RequestEvent
 from llm_stream.turns.turn import Turn
 
 log = structlog.get_logger(__name__)
@@ -40,7 +43,20 @@ log = structlog.get_logger(__name__)
 # While the log is away: often enough to be back within a second, seldom enough not to spin.
 AWAY_SECONDS = 0.2
 
-Fact: TypeAlias = Event[ChatReplyCompleted] | Event[ChatReplyFailed] | Event[ChatReplyInterrupted]
+# Of a payload with the usage of the answer.
+Fact: TypeAlias = Event[Any]
+
+
+class _Ends(NamedTuple):
+    """The three facts, one of which a turn ends with. Their payloads take what they know of what is said here."""
+
+    completed: EventSpec[Any]
+    interrupted: EventSpec[Any]
+    failed: EventSpec[Any]
+
+
+CHAT_ENDS = _Ends(CHAT_REPLY_COMPLETED, CHAT_REPLY_INTERRUPTED, CHAT_REPLY_FAILED)
+EMBEDDINGS_ENDS = _Ends(EMBEDDINGS_COMPLETED, EMBEDDINGS_INTERRUPTED, EMBEDDINGS_FAILED)
 
 
 async def finish(turn: Turn, outcome: FinishedAnswer | AnswerFailed | None, deps: Deps) -> None:
@@ -65,8 +81,7 @@ async def abandon(turn: Turn, deps: Deps) -> None:
     turn.delivery.defer()
     failure = server_error(503, "The service restarted while it answered.", "worker_restarted")
     # An attempt that was begun here beside the claim does not count.
-    payload = ChatReplyFailed(**{**_common(turn), "attempts": ()}, error=failure.error)
-    fact = Event(CHAT_REPLY_FAILED, payload, id=_fact_id(turn))
+    fact = _event(turn, _ends(turn).failed, attempts=(), error=failure.error)
     turn.frames.refuse(_refusal(failure.error))
     record = _keep(turn, fact, deps)
     # Through which gateway the client listens by now, only the dead one knew.
@@ -74,7 +89,7 @@ async def abandon(turn: Turn, deps: Deps) -> None:
     await _publish_settled(turn, fact, record, deps)
 
 
-async def repeat(event: Event[ChatReplyRequested], ended: Ended, deps: Deps) -> None:
+async def repeat(event: RequestEvent, ended: Ended, deps: Deps) -> None:
     """The answerer died after the end: the frames may not have gone out, the fact may not have been published."""
     if event.reply_to is not None:
         for frame in ended.frames:
@@ -119,30 +134,36 @@ def _fact(turn: Turn, outcome: FinishedAnswer | AnswerFailed | None) -> Fact:
     return _interrupted(turn) if outcome is None else _failed(turn, outcome)
 
 
-def _completed(turn: Turn, finished: FinishedAnswer) -> Event[ChatReplyCompleted]:
+def _completed(turn: Turn, finished: FinishedAnswer) -> Fact:
     usage = finished.usage
     labelled(TOKENS, turn.request.model, "prompt").inc(usage.prompt_tokens)
     labelled(TOKENS, turn.request.model, "completion").inc(usage.completion_tokens)
-    payload = ChatReplyCompleted(
-        **_common(turn),
+    return _event(
+        turn,
+        _ends(turn).completed,
         upstream=finished.upstream.name,
         upstream_model=finished.model,
         usage=usage,
         cost_usd=finished.upstream.price.cost(usage.prompt_tokens, usage.completion_tokens),
         finish_reason=finished.finish_reason,
     )
-    return Event(CHAT_REPLY_COMPLETED, payload, id=_fact_id(turn))
 
 
-def _interrupted(turn: Turn) -> Event[ChatReplyInterrupted]:
-    payload = ChatReplyInterrupted(**_common(turn), **_spent(turn), receipt=turn.receipt)
-    return Event(CHAT_REPLY_INTERRUPTED, payload, id=_fact_id(turn))
+def _interrupted(turn: Turn) -> Fact:
+    return _event(turn, _ends(turn).interrupted, **_spent(turn), receipt=turn.receipt)
 
 
-def _failed(turn: Turn, failure: AnswerFailed) -> Event[ChatReplyFailed]:
+def _failed(turn: Turn, failure: AnswerFailed) -> Fact:
     # An answer that the deadline ended has cost what was sent until then.
-    payload = ChatReplyFailed(**_common(turn), **_spent(turn), error=failure.error)
-    return Event(CHAT_REPLY_FAILED, payload, id=_fact_id(turn))
+    return _event(turn, _ends(turn).failed, **_spent(turn), error=failure.error)
+
+
+def _ends(turn: Turn) -> _Ends:
+    return EMBEDDINGS_ENDS if isinstance(turn.request, EmbeddingsRequested) else CHAT_ENDS
+
+
+def _event(turn: Turn, spec: EventSpec[Any], **said: Any) -> Fact:
+    return Event(spec, spec.payload(**{**_common(turn), **said}), id=_fact_id(turn))
 
 
 def _fact_id(turn: Turn) -> str:
@@ -173,7 +194,7 @@ def _spent(turn: Turn) -> dict[str, Any]:
     attempt = turn.attempts.billed
     if attempt is None:
         return {}
-    used = estimated(attempt.prepared.body, attempt.tokens)
+    used = estimated(attempt.prepared.body, attempt.estimated_tokens)
     return {
         "upstream": attempt.upstream.name,
         "upstream_model": attempt.upstream.model,

@@ -7,8 +7,6 @@ from functools import partial
 import structlog
 
 from common.bus.port import BusUnavailableError
-from common.events.chat import ChatReplyRequested
-from common.events.envelope import Event
 from common.kernel.tasks import end
 from llm_stream.answer import pipeline
 from llm_stream.answer.failure import AnswerFailed, server_error, too_late
@@ -16,7 +14,7 @@ from llm_stream.answer.finish import FinishedAnswer
 from llm_stream.answer.in_progress import AnswerInProgress
 from llm_stream.deps import Deps
 from llm_stream.turns import ending
-from llm_stream.turns.claim import Claim, Claimed, Ended
+from llm_stream.turns.claim import Claim, Claimed, Ended, RequestEvent
 from llm_stream.turns.stop import Stop
 from llm_stream.turns.turn import Turn
 
@@ -30,7 +28,7 @@ NEW_SECONDS = 1.0
 TAKEN_SECONDS = 0.5
 
 
-async def answer(event: Event[ChatReplyRequested], deps: Deps) -> None:
+async def answer(event: RequestEvent, deps: Deps) -> None:
     """Answer one request, or see to it that whoever is at it already comes to an end.
 
     Returning earlier would let the log forget a request whose answerer may still die.
@@ -42,7 +40,7 @@ async def answer(event: Event[ChatReplyRequested], deps: Deps) -> None:
         await asyncio.sleep(TAKEN_SECONDS)
 
 
-async def _answer(event: Event[ChatReplyRequested], deps: Deps) -> bool:
+async def _answer(event: RequestEvent, deps: Deps) -> bool:
     """Whether the request is done with; False while another instance answers it."""
     request_id = event.payload.request_id
     turn = Turn(event, deps.live, partial(deps.claims.note_released, request_id), deps.memory)

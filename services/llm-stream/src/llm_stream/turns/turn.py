@@ -5,15 +5,14 @@ import time
 from collections.abc import Callable
 
 from common.bus.live.writer import LiveWriter
-from common.events.chat import ChatReplyRequested, StopReceipt
-from common.events.envelope import Event
+from common.events.chat import AnswerRequested, StopReceipt
 from llm_stream.answer.attempt import Attempts
 from llm_stream.answer.backlog import AnswerMemory, Backlog
 from llm_stream.answer.delivery import Delivery
 from llm_stream.answer.finish import FinishedAnswer
 from llm_stream.answer.frames import Frames
 from llm_stream.metrics import STOP_SECONDS
-from llm_stream.turns.claim import Claim, Claimed
+from llm_stream.turns.claim import Claim, Claimed, RequestEvent
 from llm_stream.turns.stop import Stop
 
 # For requests that carry no deadline.
@@ -25,13 +24,13 @@ class Turn:
 
     def __init__(
         self,
-        event: Event[ChatReplyRequested],
+        event: RequestEvent,
         live: LiveWriter,
         before_start: Callable[[], None],
         memory: AnswerMemory,
     ) -> None:
         self.event = event
-        self.request = event.payload
+        self.request: AnswerRequested = event.payload
         self.started_at = time.time()
         self.deadline = event.deadline or self.started_at + DEFAULT_SECONDS
         self.delivery = Delivery(live, event.reply_to or "")

@@ -7,7 +7,7 @@ import orjson
 from llm_stream.ports import UpstreamBroken
 from llm_stream.upstream.errors import error_in
 from llm_stream.upstream.reported_usage import ReportedUsage, read_usage
-from llm_stream.upstream.tool_calls import ToolCallIndexes
+from llm_stream.upstream.tool_calls import ToolCallPieces, read_function_call
 from llm_stream.upstream.values import ALWAYS_WRITABLE_BYTES, MAX_COUNT, JsonObject, name, parse, position
 from llm_stream.upstream.verdict import verdict
 
@@ -15,10 +15,21 @@ from llm_stream.upstream.verdict import verdict
 SPOKEN = frozenset({"role", "content"})
 # The members of a choice with a meaning of their own; all others travel with what the choice says.
 CHOICE_MEMBERS = frozenset({"index", "delta", "message", "finish_reason", "logprobs"})
-# Of a chunk, what is read by itself.
-BESIDE_HEAD = ("choices", "usage", "model")
+# Of a chunk, what is read by itself. An error that is none is not passed on either.
+BESIDE_HEAD = ("choices", "usage", "model", "error")
 # What nearly all choices end with, and None for those that go on.
 PLAIN_ENDS = (None, "stop", "length", "tool_calls", "content_filter")
+# How servers name an ending that OpenAI names otherwise, in lower case; clients act on OpenAI's names.
+ENDINGS = {
+    **dict.fromkeys(("eos", "eos_token", "end_turn", "stop_sequence", "complete", "completed"), "stop"),
+    **dict.fromkeys(("max_tokens", "max_length", "model_length"), "length"),
+    **dict.fromkeys(("tool_use", "tool_call"), "tool_calls"),
+    **dict.fromkeys(("safety", "recitation", "blocklist", "prohibited_content", "spii"), "content_filter"),
+}
+# An answer that ends so is no whole one.
+FAILED_ENDINGS = frozenset(
+    {"error", "abort", "aborted", "cancelled", "canceled", "failed", "network_error", "insufficient_system_resource"}
+)
 # How an ending is named where a server names it by something that is no text.
 UNNAMED_END = "stop"
 
@@ -74,7 +85,7 @@ def _no_chunk(value: Any) -> NoReturn:
 def plain_choice(chunk: JsonObject) -> JsonObject | None:
     """The one choice of a chunk that is text and nothing else, in the shape we send; the way of nearly all of them."""
     choices = chunk.get("choices")
-    if type(choices) is not list or len(choices) != 1 or chunk.get("error") or type(chunk.get("model")) is not str:
+    if type(choices) is not list or len(choices) != 1 or "error" in chunk or type(chunk.get("model")) is not str:
         return None
     choice = choices[0]
     if type(choice) is not dict or choice.get("finish_reason") is not None:
@@ -88,7 +99,7 @@ def plain_choice(chunk: JsonObject) -> JsonObject | None:
     return choice if type(content) is str and not choice.get("error") else None
 
 
-def read_chunk(chunk: JsonObject, calls: ToolCallIndexes) -> Chunk:
+def read_chunk(chunk: JsonObject, calls: ToolCallPieces) -> Chunk:
     """A chunk of any shape. Raises UpstreamError."""
     found = chunk.get("choices")
     # Beside choices nothing but this member is an error; to look for every other kind costs more than to read a chunk.
@@ -119,7 +130,7 @@ def _said_alone(choice: Any) -> Choice | None:
     return Choice(index, content, {}, None, {}, reason)
 
 
-def _choice(choice: Any, at: int, calls: ToolCallIndexes) -> Choice:
+def _choice(choice: Any, at: int, calls: ToolCallPieces) -> Choice:
     """Raises UpstreamError on what is no choice, and on one that failed."""
     delta = choice.get("delta") if isinstance(choice, dict) else choice
     if delta is None and isinstance(choice, dict):
@@ -142,6 +153,8 @@ def _choice(choice: Any, at: int, calls: ToolCallIndexes) -> Choice:
             beside["content_parts"] = parts
     if "tool_calls" in beside:
         beside["tool_calls"] = calls.read(index, beside["tool_calls"])
+    if "function_call" in beside:
+        beside["function_call"] = read_function_call(beside["function_call"])
     logprobs = choice.get("logprobs")
     extras = {key: value for key, value in choice.items() if value and key not in CHOICE_MEMBERS}
     return Choice(
@@ -155,8 +168,9 @@ def _is_message(choice: JsonObject) -> bool:
 
 
 def check_choice(choice: JsonObject, finish_reason: str | None) -> None:
-    """Raises UpstreamError where a choice says that it failed, as OpenRouter's do."""
-    error = choice.get("error") or ("the upstream ended the answer with an error" if finish_reason == "error" else None)
+    """Raises UpstreamError where a choice says that it failed, as OpenRouter's, vLLM's and SGLang's do."""
+    failed = finish_reason in FAILED_ENDINGS
+    error = choice.get("error") or (f"the upstream ended the answer with '{finish_reason}'" if failed else None)
     if error and (reported := error_in({"error": error})) is not None:
         raise verdict(reported)
 
@@ -184,14 +198,30 @@ def read_content(content: Any) -> tuple[str, str, list[Any]]:
     return text, reasoning, others
 
 
+def said_characters(said: JsonObject) -> int:
+    """The length of what a delta or a message says in words: texts of every kind, and arguments of tool calls."""
+    characters = sum(len(value) for key, value in said.items() if key != "role" and isinstance(value, str))
+    calls = said.get("tool_calls")
+    for call in calls if isinstance(calls, list) else ():
+        function = call.get("function") if isinstance(call, dict) else None
+        arguments = function.get("arguments") if isinstance(function, dict) else None
+        characters += len(arguments) if isinstance(arguments, str) else 0
+    return characters
+
+
 def read_finish_reason(value: Any) -> str | None:
-    """How a choice ended; None where it has not, which an empty text says too."""
+    """How a choice ended, in OpenAI's words where there is one; None where it has not, which an empty text says too."""
     if isinstance(value, dict):
         named = value.get("type") or value.get("reason")
-        return (isinstance(named, str) and name(named)) or (UNNAMED_END if value else None)
-    if value is True:
-        return UNNAMED_END
-    return name(value) if value else None
+        told = (isinstance(named, str) and name(named)) or (UNNAMED_END if value else None)
+    elif value is True:
+        told = UNNAMED_END
+    else:
+        told = name(value) if value else None
+    if told is None or told in PLAIN_ENDS:
+        return told
+    lower = told.lower()
+    return ENDINGS.get(lower) or (lower if lower in PLAIN_ENDS or lower in FAILED_ENDINGS else told)
 
 
 def _usage(chunk: JsonObject, choices: list[Any]) -> ReportedUsage | None:

@@ -3,9 +3,10 @@
 from typing import Any, NamedTuple
 
 from llm_stream.ports import UpstreamBroken
-from llm_stream.upstream.chunks import check_choice, read_content, read_finish_reason
+from llm_stream.upstream.chunks import check_choice, read_content, read_finish_reason, said_characters
 from llm_stream.upstream.errors import error_in
 from llm_stream.upstream.reported_usage import ReportedUsage, read_usage
+from llm_stream.upstream.tool_calls import read_function_call, whole_calls
 from llm_stream.upstream.values import JsonObject, name, parse, position
 from llm_stream.upstream.verdict import verdict
 
@@ -17,7 +18,7 @@ class WholeAnswer(NamedTuple):
     model: str | None
     usage: ReportedUsage | None
     finish_reason: str
-    characters: int  # in the texts of all choices
+    characters: int  # of all that the choices say
 
 
 def read_completion(body: bytes) -> WholeAnswer:
@@ -33,10 +34,11 @@ def read_completion(body: bytes) -> WholeAnswer:
         raise UpstreamBroken("the upstream sent an answer without choices")
     choices = [_choice(each, at) for at, each in enumerate(found)]
     completion = {**content, "object": "chat.completion", "choices": choices}
+    completion.pop("error", None)  # one that is none
     model = name(content.get("model"))
     usage = read_usage(content.get("usage"))
-    texts = (choice["message"].get("content") or "" for choice in choices)
-    return WholeAnswer(completion, model, usage, choices[0]["finish_reason"], sum(map(len, texts)))
+    characters = sum(said_characters(choice["message"]) for choice in choices)
+    return WholeAnswer(completion, model, usage, choices[0]["finish_reason"], characters)
 
 
 def _choice(choice: Any, at: int) -> JsonObject:
@@ -60,4 +62,9 @@ def _message(message: JsonObject) -> JsonObject:
         said.setdefault("reasoning_content", reasoning)
     if parts:
         said["content_parts"] = parts
+    # An empty list is no call, and tells a client that looks for one otherwise.
+    if calls := whole_calls(said.pop("tool_calls", None) or []):
+        said["tool_calls"] = calls
+    if said.get("function_call"):
+        said["function_call"] = read_function_call(said["function_call"])
     return said

@@ -37,6 +37,8 @@ REFUSED = _names(
 TOO_LONG_WORDS = re.compile(
     r"maximum context length|maximum prompt length|context[ _](length|window|size)[^.]{0,20} exceeded"
     r"|(length of|reduce) (the |your )?(messages|prompt)[^.]{0,30}(completion|\.|$)"
+    r"|context length is only \d+|reduce the length of the input"
+    r"|range of input length should be|total message size \d+ exceeds limit|prompt exceeds max(imum)? length"
     r"|reduce your message size|request too large|request exceeds the maximum (allowed )?size"
     r"|(prompt|input|request|conversation)( \(.{0,60}?\))? (is |are )?(too long|longer than)"
     r"|longer than the (model's context|maximum model) length"
@@ -55,7 +57,7 @@ OVERLOADED_WORDS = re.compile(
 RATE_LIMITED_WORDS = re.compile(r"rate.?limit|too many requests|resource has been exhausted|quota exceeded", re.I)
 OURS_WORDS = re.compile(
     r"api[ _-]?key[^.]{0,20}(not valid|invalid|incorrect|missing|expired)|(invalid|incorrect|missing) api[ _-]?key"
-    r"|(model|deployment)\b[^.]{0,80} (not found|does ?n[o']t exist|is not available)"
+    r"|(model|deployment)\b(?:[^.]|\.(?=\S)){0,80} (not found|does ?n[o']t exist|is not available)"
     r"|not a valid model|invalid model name",
     re.IGNORECASE,
 )

@@ -8,12 +8,12 @@ import asyncpg
 import orjson
 
 from common.bus.batching import Batcher
-from common.events.chat import ChatReplyEnded
+from common.events.embeddings import EmbeddingsEnded
 from common.events.telemetry import UsageRequested, UsageRow
 from common.failures import Park
 from common.storage.postgres import Pool, transient
 from telemetry import metrics
-from telemetry.ports import Outcome
+from telemetry.ports import Ended, Outcome
 
 # A few hundred rows gain all that batching can; more only lengthen the wait of the first.
 ROWS_PER_WRITE = 500
@@ -27,18 +27,20 @@ UNSTORABLE = (
 
 INSERT = """
 INSERT INTO telemetry.turns (
-    request_id, org_id, key_id, session_id, user_id, model, stream, upstream, upstream_model, outcome, finish_reason,
-    prompt_tokens, completion_tokens, total_tokens, estimated, cost_usd,
+    request_id, operation, org_id, key_id, session_id, user_id, model, stream, upstream, upstream_model, outcome,
+    finish_reason, prompt_tokens, completion_tokens, total_tokens, estimated, cost_usd,
     received_at, started_at, first_token_at, finished_at, attempts, receipt, error
 )
 SELECT
-    request_id, org_id, key_id, session_id, user_id, model, stream, upstream, upstream_model, outcome, finish_reason,
+    request_id, operation, org_id, key_id, session_id, user_id, model, stream, upstream, upstream_model, outcome,
+    finish_reason,
     (usage->>'prompt_tokens')::integer, (usage->>'completion_tokens')::integer, (usage->>'total_tokens')::integer,
     (usage->>'estimated')::boolean, cost_usd,
     to_timestamp(received_at), to_timestamp(started_at), to_timestamp(first_token_at), to_timestamp(finished_at),
     attempts, receipt, error
 FROM json_to_recordset($1::json) AS turn (
-    request_id text, org_id text, key_id text, session_id text, user_id text, model text, stream boolean,
+    request_id text, operation text, org_id text, key_id text, session_id text, user_id text, model text,
+    stream boolean,
     upstream text, upstream_model text, outcome text, finish_reason text, usage json, cost_usd numeric,
     received_at float8, started_at float8, first_token_at float8, finished_at float8,
     attempts jsonb, receipt jsonb, error jsonb
@@ -84,7 +86,7 @@ class PostgresTurns:
         self._pool = pool
         self._writes: Batcher[_Row] = Batcher(self._write, name="write-turns", limit=ROWS_PER_WRITE)
 
-    async def add(self, end: ChatReplyEnded, outcome: Outcome) -> None:
+    async def add(self, end: Ended, outcome: Outcome) -> None:
         row = _Row(encode(end, outcome))
         await self._writes.put(row)
         if row.refusal is not None:
@@ -121,16 +123,23 @@ class PostgresTurns:
         await self._writes.close()
 
 
-def encode(end: ChatReplyEnded, outcome: Outcome) -> bytes:
+def encode(end: Ended, outcome: Outcome) -> bytes:
     """A turn as a JSON object of what the table wants; raises `Park` for numbers that JSON cannot hold."""
     try:
-        encoded = orjson.dumps({**end.model_dump(), "outcome": outcome})
+        encoded = orjson.dumps({**_kind(end), **end.model_dump(), "outcome": outcome})
         # The escape may also be part of a text about escapes; only then is the second pass in vain.
         if rb"\u0000" in encoded:
             encoded = orjson.dumps(without_nul(orjson.loads(encoded)))
     except orjson.JSONEncodeError as error:
         raise Park(f"the turn cannot be encoded: {error}") from error
     return encoded
+
+
+def _kind(end: Ended) -> dict[str, Any]:
+    """What a turn is of, and what the table wants of it that is not said of embeddings."""
+    if isinstance(end, EmbeddingsEnded):
+        return {"operation": "embeddings", "session_id": end.request_id, "stream": False}
+    return {"operation": "chat"}
 
 
 def without_nul(value: Any) -> Any:
