@@ -3,7 +3,7 @@
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,7 +12,7 @@ import pytest
 
 from sonant_cli.engines import Engine, postgres, valkey
 from sonant_cli.process import Child
-from tests.support.sonant import free_port
+from tests.support.sonant import free_port, suspended
 from tests.support.waiting import eventually
 
 START_SECONDS = 60
@@ -38,6 +38,12 @@ class Running:
             return not await self._engine.process.probe()
 
         await eventually(ready, timeout=START_SECONDS)
+
+    def hung(self) -> AbstractContextManager[None]:
+        """It answers nothing for as long as the block runs, and then goes on with all that it was sent meanwhile."""
+        assert self._child is not None
+        assert self._child.pid is not None
+        return suspended(self._child.pid)
 
     async def stop(self) -> None:
         """Stop it; its data stays."""

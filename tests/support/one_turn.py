@@ -19,6 +19,7 @@ from common.events.envelope import Event
 from common.events.record import Record
 from llm_stream.adapters.event_stream import EventLines
 from llm_stream.aliases import AliasTable, Upstream
+from llm_stream.answer.backlog import AnswerMemory
 from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
 from llm_stream.deps import Deps
@@ -89,8 +90,14 @@ class Body:
         for payload in lines.end():
             take(payload)
 
-    async def whole(self) -> bytes:
+    async def whole(self, grew: Callable[[int], None] | None = None) -> bytes:
         return self._content
+
+    def pause(self) -> None:
+        raise AssertionError("there is nothing to wait for")
+
+    def resume(self) -> None:
+        return None
 
     def close(self) -> None:
         return None
@@ -130,8 +137,14 @@ class Model:
         for payload in PAYLOADS:
             take(payload)
 
-    async def whole(self) -> bytes:
+    async def whole(self, grew: Callable[[int], None] | None = None) -> bytes:
         raise NotImplementedError
+
+    def pause(self) -> None:
+        raise AssertionError("there is nothing to wait for")
+
+    def resume(self) -> None:
+        raise AssertionError("it never waits")
 
     def close(self) -> None:
         self.closed += 1
@@ -152,6 +165,7 @@ class World:
             kept_bodies=cast("KeptBodies", None),
             claims=Claims(writer, owner="us", keep_seconds=60),
             turns=RunningTurns(writer, early_stops),
+            memory=AnswerMemory(),
             early_stops=early_stops,
             chat_model=model,
             large_embeddings=LargeRequests(1),

@@ -9,7 +9,8 @@ import aiohttp
 import orjson
 import pytest
 
-from tests.support.clients import chat, client, new_key, second_gateway
+from tests.support.clients import chat, new_key, second_gateway
+from tests.support.load import open_account, usage
 from tests.support.sonant import Sonant
 from tests.support.waiting import eventually
 
@@ -40,28 +41,25 @@ async def test_a_client_that_reads_late_or_slowly_misses_nothing(sonant: Sonant,
     assert ids == sorted(set(ids))
 
 
-async def test_a_client_that_stops_reading_is_cut_off_at_the_deadline_and_charged(
-    sonant: Sonant, tmp_path: Path
+@pytest.mark.parametrize(
+    ("settings", "outcome"),
+    [({"SONANT_CHAT_DEADLINE": "3"}, "failed"), ({"SONANT_WRITE_SECONDS": "1"}, "interrupted")],
+    ids=["deadline", "unread"],
+)
+async def test_a_client_that_stops_reading_is_cut_off_and_its_turn_ends(
+    sonant: Sonant, tmp_path: Path, settings: dict[str, str], outcome: str
 ) -> None:
-    """Short words cost more than is reserved and than the bucket holds: once they are paid the key is in debt."""
-    key = new_key(sonant, limits={"tokens_per_minute": 10_000})
+    account = open_account(sonant)
     body = orjson.dumps(chat(f"Say: {' '.join(['a'] * 18_000)}", stream=True))
-    async with second_gateway(sonant, tmp_path, SONANT_CHAT_DEADLINE="3") as url:
+    async with second_gateway(sonant, tmp_path, **settings) as url:
         with socket.socket() as stuck:
             stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             stuck.connect(("127.0.0.1", urlsplit(url).port))
-            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key.text}\r\n"
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {account.key}\r\n"
             stuck.sendall(
                 f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
             )
-            async with client(sonant.url, key.headers) as http:
-
-                async def in_debt() -> bool:
-                    answer = await http.post("/v1/chat/completions", json=chat("hi", max_tokens=1))
-                    return answer.status_code == 429
-
-                # Asking costs tokens as well: too seldom to use up what is left.
-                await eventually(in_debt, interval=0.25)
+            await eventually(lambda: usage(sonant, account)[outcome] == 1, timeout=30, interval=0.25)
 
 
 async def test_http_1_0_is_streamed_until_the_connection_ends(sonant: Sonant) -> None:

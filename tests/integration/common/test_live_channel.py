@@ -2,14 +2,17 @@
 
 import asyncio
 
+import pytest
+
 from common.bus import metrics
+from common.bus.live import writer as live_writer
 from common.bus.live.frames import Frame, FrameKind
 from common.bus.live.reader import LiveReader
 from common.bus.live.signals import SIGNALS, on_signal
 from common.bus.live.writer import LiveWriter, open_writer
 from common.events.spec import Payload, SignalSpec
 from common.storage.redis import open_redis
-from common.storage.resp import open_resp
+from common.storage.resp import Resp, open_resp
 from sonant_cli.engines import valkey
 from tests.support.engines import running
 from tests.support.mailbox import open_mailbox
@@ -75,6 +78,47 @@ async def test_a_mailbox_that_vanished_is_made_anew_and_its_waiters_are_told(val
             assert await waiter.frames(0) == []
             writer.send(reader.mailbox, data("r", 1))
             assert [frame.number for frame in await waiter.frames(5)] == [1]
+
+
+async def test_after_a_heartbeat_without_an_answer_every_waiter_asks_again() -> None:
+    """The engine still does what it was sent before, also for a connection that was given up: the mailbox is there."""
+    async with running(valkey) as engine, open_mailbox(engine.url, "hung") as reader:
+        with reader.waiting("r") as waiter:
+            await eventually(lambda: reader._beating._wire)
+            wire = reader._beating._wire
+            assert wire is not None
+            with engine.hung():
+                await eventually(lambda: not wire.open, timeout=20)
+            await eventually(lambda: waiter.gap)
+
+
+async def test_whose_frames_were_dropped_asks_again_also_where_nothing_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    def dropped() -> float:
+        return float(metrics.LIVE_DROPPED._value.get())
+
+    monkeypatch.setattr(live_writer, "WRITE_PATIENCE", 0.2)
+    before = dropped()
+    async with running(valkey) as engine, open_mailbox(engine.url, "robbed") as reader:
+        # Silent for less time than the reader waits for its heartbeat.
+        writer = LiveWriter(Resp(engine.url, timeout=0.2))
+        with reader.waiting("r") as waiter:
+            writer.send(reader.mailbox, data("r", 1))
+            assert await waiter.frames(5)
+            with engine.hung():
+                writer.send(reader.mailbox, data("r", 2))
+                await eventually(lambda: dropped() > before)
+            await eventually(lambda: waiter.gap)
+        await writer.close()
+
+
+async def test_a_reply_is_waited_for_over_a_loss(valkey_url: str) -> None:
+    async with open_writer(valkey_url) as writer, open_mailbox(valkey_url, "patient") as reader:
+        with reader.waiting("r") as waiter:
+            waiting = asyncio.create_task(waiter.first(5))
+            await asyncio.sleep(0)
+            waiter.lost()
+            writer.send(reader.mailbox, data("r", 1))
+            assert [frame.number for frame in await waiting] == [1]
 
 
 async def test_nobody_listens_once_a_reader_has_closed(valkey_url: str) -> None:

@@ -138,6 +138,80 @@ async def test_what_is_no_whole_answer_is_lost(pool: Connections, answer: bytes)
         await eventually(lambda: server.closed == 1)
 
 
+CHUNKS = OK + b"transfer-encoding: chunked\r\n\r\n"
+ENDLESS = {
+    "trailers": (CHUNKS + b"5\r\nhello\r\n0\r\n", b"x-%d: " + b"y" * 200 + b"\r\n"),
+    "one trailer": (CHUNKS + b"5\r\nhello\r\n0\r\nx: ", b"y" * 1000),
+    "chunk extension": (CHUNKS + b"5;x=", b"y" * 1000),
+    "chunk size": (CHUNKS, b"0" * 1000),
+    "hints": (b"", b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"),
+    "headers": (OK, b"x-%d: y\r\n"),
+    "one header": (OK + b"x: ", b"y" * 1000),
+}
+
+
+@pytest.mark.parametrize(("beginning", "more"), ENDLESS.values(), ids=ENDLESS.keys())
+async def test_what_never_ends_beside_the_body_is_cut(pool: Connections, beginning: bytes, more: bytes) -> None:
+    sent = 0
+
+    async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(beginning)
+        while True:
+            piece = b"".join(more % (sent + n) if b"%d" in more else more for n in range(50))
+            writer.write(piece)
+            sent += len(piece)
+            await writer.drain()
+
+    async with serving(script) as server:
+        with pytest.raises(Lost):
+            await ask(pool, server.target)
+        await eventually(lambda: server.closed == 1)
+    # What the sockets between us hold is among it.
+    assert sent < 32 * 1024 * 1024
+
+
+async def test_more_headers_than_anybody_sends_are_cut(pool: Connections) -> None:
+    headers = b"".join(b"x-%d: y\r\n" % number for number in range(1000))
+    async with serving(says(OK + headers + b"content-length: 0\r\n\r\n")) as server:
+        with pytest.raises(Lost):
+            await ask(pool, server.target)
+
+
+async def test_many_small_signed_chunks_are_an_answer(pool: Connections) -> None:
+    chunk = b"2;signature=" + b"s" * 20 + b"\r\nab\r\n"
+    async with serving(says(CHUNKS, *[chunk * 100] * 100, b"0\r\nx-checksum: 1\r\n\r\n")) as server:
+        assert len((await ask(pool, server.target))[2]) == 20_000
+
+
+async def test_a_body_that_nobody_takes_is_not_read_either(pool: Connections) -> None:
+    sent, size = 0, 64 * 1024 * 1024
+
+    async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(OK + b"content-length: %d\r\n\r\n" % size)
+        while sent < size:
+            writer.write(bytes(65536))
+            sent += 65536
+            await writer.drain()
+
+    async with serving(script) as server:
+        connection = await pool.take(server.target, 5)
+        connection.send(REQUEST, b"{}")
+        await connection.head()
+        await eventually(lambda: connection._paused)
+        assert connection._body_bytes < 4 * http1.MAX_WAITING_BYTES
+        received = 0
+
+        def take(data: bytes) -> None:
+            nonlocal received
+            received += len(data)
+
+        await connection.body(take)
+        connection.leave()
+        assert received == size
+
+
 async def test_a_connection_is_not_kept_when_the_server_says_so(pool: Connections) -> None:
     async with serving(says(COUNTED.replace(b"x-a: b", b"connection: close\r\nx-a: b"))) as server:
         await ask(pool, server.target)
@@ -243,7 +317,7 @@ async def test_an_answer_larger_than_allowed_is_broken(pool: Connections, framed
         chat_model = OpenAIHttp(pool, {Endpoint.CHAT: 10})
         with pytest.raises(UpstreamBroken, match="larger"):
             async with chat_model.ask(upstream, {}, Patience(connect=5, first_byte=5, idle=5)) as answer:
-                await answer.whole()
+                await answer.whole(lambda size: None)
 
 
 # -- TLS --------------------------------------------------------------------------------------------------------------

@@ -14,20 +14,23 @@ from common.bus.live.signals import on_signal
 from common.bus.port import Log
 from common.bus.request_reply import Requester
 from common.clients.resources.client import open_resource_client
-from common.events.chat import ANSWER_ATTACH, ANSWER_STOP, SESSION_INTERRUPT
+from common.events.chat import ANSWER_ATTACH, ANSWER_READ, ANSWER_STOP, SESSION_INTERRUPT
 from common.events.record import Record
 from common.kernel.service import Kernel, Service
 from llm_stream import aliases
 from llm_stream.adapters.openai_http import open_chat_model
+from llm_stream.answer.backlog import AnswerMemory
 from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
+from llm_stream.answer.whole_answers import WholeAnswers
 from llm_stream.deps import Deps
 from llm_stream.handlers import HANDLERS
-from llm_stream.metrics import MODELS_RELOADS
+from llm_stream.metrics import BACKLOG_BYTES, MODELS_RELOADS, RUNNING_BYTES, WHOLE_BYTES
 from llm_stream.settings import LlmStreamSettings
 from llm_stream.turns.claim import Claims
 from llm_stream.turns.early_stops import EarlyStops
 from llm_stream.turns.gateways import GatewayWatch
+from llm_stream.turns.kept_answers_quota import KeptAnswers
 from llm_stream.turns.running_turns import RunningTurns
 
 log = structlog.get_logger(__name__)
@@ -39,12 +42,16 @@ FACTS_LINGER_SECONDS = 0.05
 @asynccontextmanager
 async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterator[Deps]:
     """Everything a turn needs; raises ModelsFileError at boot when the models file is wrong."""
+    memory = _memory(settings)
     early_stops = EarlyStops(kernel.live)
-    turns = RunningTurns(kernel.live, early_stops)
+    whole_answers = WholeAnswers(settings.whole_answers_bytes)
+    WHOLE_BYTES.set_function(lambda: whole_answers.total)
+    turns = RunningTurns(kernel.live, early_stops, whole_answers)
     signals = [
         on_signal(ANSWER_STOP, turns.on_stop),
         on_signal(SESSION_INTERRUPT, turns.on_interrupt),
         on_signal(ANSWER_ATTACH, turns.on_attach),
+        on_signal(ANSWER_READ, turns.on_read),
     ]
     table = aliases.load(settings.models_file, settings.sandbox_url)
     async with open_chat_model(settings.max_answer_bytes, settings.max_embeddings_bytes) as chat_model:
@@ -58,7 +65,9 @@ async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterato
                 facts=facts,
                 live=kernel.live,
                 kept_bodies=kept_bodies,
-                claims=Claims(kernel.live, owner=reader.mailbox, keep_seconds=settings.resume_seconds),
+                claims=Claims(
+                    kernel.live, owner=reader.mailbox, keep_seconds=settings.resume_seconds, quota=_quota(settings)
+                ),
                 turns=turns,
                 early_stops=early_stops,
                 chat_model=chat_model,
@@ -66,11 +75,31 @@ async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterato
                 breakers=Breakers(),
                 aliases=table,
                 active_sets=resources.sets,
+                memory=memory,
             )
             kernel.tasks.spawn(GatewayWatch(kernel.live, turns, reader.mailbox).run(), "watch-gateways")
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, settings, deps)
             yield deps
             await facts.close()
+
+
+def _memory(settings: LlmStreamSettings) -> AnswerMemory:
+    memory = AnswerMemory(
+        window=settings.answer_backlog_bytes,
+        max_unread=settings.backlog_bytes,
+        max_kept=settings.running_answers_bytes,
+    )
+    BACKLOG_BYTES.set_function(lambda: memory.unread)
+    RUNNING_BYTES.set_function(lambda: memory.kept)
+    return memory
+
+
+def _quota(settings: LlmStreamSettings) -> KeptAnswers:
+    return KeptAnswers(
+        seconds=settings.resume_seconds,
+        max_answer=settings.kept_answer_bytes,
+        max_total=settings.kept_answers_bytes,
+    )
 
 
 async def _publish(log: Log, facts: Sequence[Record]) -> None:

@@ -8,6 +8,7 @@ from common.bus.live.writer import LiveWriter
 from common.clients.resources.client import ActiveSets
 from common.events.record import Record
 from llm_stream.aliases import AliasTable
+from llm_stream.answer.backlog import AnswerMemory
 from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
 from llm_stream.ports import ChatModel
@@ -31,3 +32,4 @@ class Deps:
     breakers: Breakers
     aliases: AliasTable
     active_sets: ActiveSets
+    memory: AnswerMemory

@@ -20,6 +20,20 @@ ATTEMPT_SECONDS = Histogram(
 )
 BREAKER_OPEN = Gauge("sonant_chat_breaker_open", "1 while an upstream is skipped by its breaker.", ["upstream"])
 TOKENS = Counter("sonant_chat_tokens_total", "Tokens of completed answers, by model alias and kind.", ["model", "kind"])
+UPSTREAMS_HELD = Counter(
+    "sonant_chat_upstreams_held_total", "Times an upstream had to wait because the client read too slowly."
+)
+BACKLOG_BYTES = Gauge("sonant_chat_backlog_bytes", "Bytes of running answers that their clients have not read yet.")
+RUNNING_BYTES = Gauge("sonant_chat_running_answers_bytes", "Bytes of running answers kept for those who resume.")
+WHOLE_BYTES = Gauge(
+    "sonant_chat_whole_answers_bytes", "Bytes of answers in one piece, from the upstream until the client has them."
+)
+ANSWERS_FORGOTTEN = Counter(
+    "sonant_chat_answers_forgotten_total", "Running answers that can no longer be resumed from their beginning."
+)
+ANSWERS_NOT_KEPT = Counter(
+    "sonant_chat_answers_not_kept_total", "Ended answers not kept for resuming (large, share, full).", ["why"]
+)
 EMBEDDINGS_WAITING = Gauge(
     "sonant_embeddings_waiting", "Embeddings requests of many inputs that wait for others of their kind."
 )

@@ -105,8 +105,16 @@ class UpstreamAnswer(Protocol):
         """
         ...
 
-    async def whole(self) -> bytes:
-        """The body of an answer that is not streamed. Raises UpstreamBroken."""
+    async def whole(self, grew: Callable[[int], None] | None = None) -> bytes:
+        """The body of an answer that is not streamed; `grew` is told how many bytes arrived. Raises UpstreamBroken."""
+        ...
+
+    def pause(self) -> None:
+        """Read nothing until `resume`: the upstream has to wait, and its silence means nothing."""
+        ...
+
+    def resume(self) -> None:
+        """Read on."""
         ...
 
     def close(self) -> None:

@@ -24,6 +24,40 @@ class LlmStreamSettings(CommonSettings):
     max_answer_bytes: int = Field(
         default=8 * 1024 * 1024, ge=1024, description="Largest answer relayed; a longer one is ended with an error."
     )
+    answer_backlog_bytes: int = Field(
+        default=256 * 1024,
+        ge=128 * 1024,
+        description="How much of one streamed answer may wait for a client that reads slowly; then its upstream has to "
+        "wait too.",
+    )
+    backlog_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="The same for all answers of this process; while it is exceeded each may have 64 KiB waiting.",
+    )
+    running_answers_bytes: int = Field(
+        default=128 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Running answers of this process are kept whole for clients that resume, up to so much together; "
+        "beyond it what clients have received is forgotten.",
+    )
+    kept_answer_bytes: int = Field(
+        default=1024 * 1024,
+        ge=0,
+        description="Largest answer that can be read again after its end; of a larger one only how it ended is kept.",
+    )
+    kept_answers_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=0,
+        description="How much of ended answers this process keeps in the live store at a time, a quarter of it for one "
+        "organisation at most.",
+    )
+    whole_answers_bytes: int = Field(
+        default=32 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="How much of answers that are not streamed is on its way through this process at a time, a quarter "
+        "of it for one organisation; beyond it all upstreams but the first have to wait.",
+    )
     max_embeddings_bytes: int = Field(
         default=64 * 1024 * 1024,
         ge=1024,

@@ -7,7 +7,14 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
 
 from common.bus.kafka_client import FAILURES, abandon
-from common.bus.port import MAX_RECORD_BYTES, PUBLISH_TIMEOUT, BusUnavailableError, RecordTooLargeError, check_sizes
+from common.bus.port import (
+    MAX_RECORD_BYTES,
+    PUBLISH_TIMEOUT,
+    BusUnavailableError,
+    RecordTooLargeError,
+    UnconfirmedError,
+    check_sizes,
+)
 from common.events.record import Record, raw
 
 # What gathers for a partition while a request is under way. Publishers that find it full wait in a crowd that is
@@ -41,7 +48,9 @@ class KafkaPublisher:
             raise RecordTooLargeError(str(error)) from error
         except FAILURES as error:
             self._replace(starting)
-            raise BusUnavailableError(f"the log did not acknowledge: {error!r}") from error
+            if not starting.done() or starting.cancelled() or starting.exception() is not None:
+                raise BusUnavailableError(f"the log does not answer: {error!r}") from error
+            raise UnconfirmedError(f"the log did not acknowledge: {error!r}") from error
 
     async def _start(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(

@@ -18,6 +18,10 @@ class BusUnavailableError(Unavailable):
     """The log or the live channel does not answer; the caller may try again later."""
 
 
+class UnconfirmedError(BusUnavailableError):
+    """The log did not acknowledge what was sent to it: it may have been written, now or in a moment."""
+
+
 class RecordTooLargeError(Exception):
     """A record is larger than the log takes; it will never be accepted as it is."""
 
@@ -70,8 +74,8 @@ class Log(Protocol):
     async def publish(self, *records: Record) -> None:
         """Append all records and return once every one is durable.
 
-        Raises BusUnavailableError when that was not confirmed within `PUBLISH_TIMEOUT`; a record may
-        then still have been written, so consumers must be idempotent by event id. Raises
+        Raises BusUnavailableError when that was not confirmed within `PUBLISH_TIMEOUT`: as UnconfirmedError
+        where a record may still have been written, so consumers must be idempotent by event id. Raises
         RecordTooLargeError, with nothing written, when a value is longer than `MAX_VALUE_BYTES`.
         """
         ...

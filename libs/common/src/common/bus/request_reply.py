@@ -1,5 +1,6 @@
 """Request and reply: a command or query goes onto the log, its reply comes back over LIVE."""
 
+import contextlib
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ import orjson
 from common.bus.live.frames import Frame, FrameKind
 from common.bus.live.reader import LiveReader
 from common.bus.live.writer import LiveWriter
-from common.bus.port import Log
+from common.bus.port import BusUnavailableError, Log
 from common.events.envelope import Event
 from common.events.reply import Reply
 from common.events.reply import content as content_of
@@ -32,6 +33,8 @@ class Requester:
     ) -> Reply[R]:
         """The reply within `timeout` seconds; after that no service works on the request.
 
+        Where the reply may have been lost on its way, the same event is published once more.
+
         `event_id` is that of the first try where this repeats a command: it takes effect once.
         Raises Refused as the service did, TimeoutError, and BusUnavailableError when it could not be published.
         """
@@ -46,8 +49,15 @@ class Requester:
             request_id=request_id,
         )
         with self._reader.waiting(request_id) as waiter:
-            await self._log.publish(event.record())
+            record = event.record()
+            await self._log.publish(record)
+            until = time.monotonic() + timeout
             frames = await waiter.frames(timeout)
+            if not frames and waiter.gap:
+                # It has an effect once, and its reply is sent again.
+                with contextlib.suppress(BusUnavailableError):
+                    await self._log.publish(record)
+                frames = await waiter.first(max(0.0, until - time.monotonic()))
         if not frames:
             raise TimeoutError(f"no reply to {spec.type} within {timeout} s")
         return read_reply(spec, frames[0].payload)

@@ -17,11 +17,19 @@ import structlog
 from redis.asyncio import Redis
 
 from common.bus.batching import Batcher
-from common.bus.port import PUBLISH_TIMEOUT, BusUnavailableError, Revoked, Subscription, TopicStatus, check_sizes
+from common.bus.port import (
+    PUBLISH_TIMEOUT,
+    BusUnavailableError,
+    Revoked,
+    Subscription,
+    TopicStatus,
+    UnconfirmedError,
+    check_sizes,
+)
 from common.events.record import Partition, Received, Record, raw, text
 from common.events.spec import Topic
 from common.storage.redis import NO_EVICTION, UNAVAILABLE, eviction_policy
-from common.storage.resp import Command, Resp
+from common.storage.resp import Command, NotConnectedError, Resp
 
 log = structlog.get_logger(__name__)
 
@@ -192,8 +200,10 @@ class ValkeyLog:
         try:
             for write in writes:
                 await write
+        except NotConnectedError as error:
+            raise BusUnavailableError(f"the log does not answer: {error}") from error
         except UNAVAILABLE as error:
-            raise BusUnavailableError(f"the log did not acknowledge: {error}") from error
+            raise UnconfirmedError(f"the log did not acknowledge: {error}") from error
 
     async def _append(self, batch: Sequence[Record]) -> None:
         commands: list[Command] = [
@@ -310,6 +320,9 @@ class _ValkeySubscription:
             found = await self._reading.execute(
                 "XREAD", "COUNT", share, "BLOCK", wait, "STREAMS", *streams, *self._read_up_to.values()
             )
+            if time.monotonic() - self._renewed_at > LEASE_MS / 1000:
+                # This process stood still, or the engine did: another may hold the lease by now.
+                await self._renew()
         except UNAVAILABLE as error:
             self._renewed_at = float("-inf")
             raise BusUnavailableError(f"the log cannot be read: {error}") from error
@@ -319,6 +332,8 @@ class _ValkeySubscription:
         records = []
         for stream, entries in found:
             topic = stream.decode().removeprefix(KEY_PREFIX)
+            if topic not in self._read_up_to:
+                continue
             records += [_received(topic, entry_id, fields) for entry_id, fields in entries]
             self._read_up_to[topic] = records[-1].offset
         return records

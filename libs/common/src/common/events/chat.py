@@ -292,6 +292,14 @@ class AnswerAttach(Payload):
     after: int
 
 
+class AnswerRead(Payload):
+    """Everything up to frame `number` is written to the client; `mailbox` is that of the gateway which wrote it."""
+
+    request_id: str
+    mailbox: str
+    number: int
+
+
 class AnswerAbandoned(Payload):
     """Its answerer died after the client had heard something: nothing more comes but the reply that says so."""
 
@@ -307,6 +315,9 @@ SESSION_INTERRUPT = SignalSpec(
 )
 ANSWER_ATTACH = SignalSpec(
     kind="attach", payload=AnswerAttach, summary="Send what is missing of an answer to another mailbox."
+)
+ANSWER_READ = SignalSpec(
+    kind="read", payload=AnswerRead, summary="How far the client of an answer has got; the reply to a mark."
 )
 ANSWER_ABANDONED = SignalSpec(
     kind="given-up", payload=AnswerAbandoned, summary="An answer will not be finished: its answerer died."

@@ -49,6 +49,7 @@ SIGNALS: tuple[SignalSpec[Any], ...] = (
     chat.ANSWER_STOP,
     chat.SESSION_INTERRUPT,
     chat.ANSWER_ATTACH,
+    chat.ANSWER_READ,
     chat.ANSWER_ABANDONED,
     keys.KEY_CHANGED,
 )

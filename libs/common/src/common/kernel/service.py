@@ -22,7 +22,7 @@ from common.bus.live.writer import LiveWriter, open_writer
 from common.bus.log_watch import LogWatch
 from common.bus.port import BusUnavailableError, Log
 from common.events.registry import topics
-from common.kernel import logs, presence
+from common.kernel import instance_name, logs, presence
 from common.kernel.consumer import Consumer
 from common.kernel.handlers import Handlers
 from common.kernel.health import Health, ops_routes
@@ -39,6 +39,7 @@ D = TypeVar("D")
 
 ENGINE_RETRY_SECONDS = 0.2
 WATCH_SECONDS = 1.0
+STALLED_LOOKS = 5
 # The default first threshold of 700 objects is a few requests; most of ours die by reference counting anyway.
 GC_THRESHOLDS = (20_000, 20, 20)
 
@@ -96,6 +97,7 @@ class Service(Generic[S, D]):
         self._consumes = consumes or ()
         self._serves = serves
         self._gather_seconds = gather_seconds
+        self._refused = False
 
     def run(self) -> None:
         """Run until SIGINT or SIGTERM; exits with 1 when a part died."""
@@ -119,7 +121,7 @@ class Service(Generic[S, D]):
                 # Nothing is in flight yet, and what it waits for may never come.
                 running.cancel()
             await asyncio.wait({running})
-            return 1 if tasks.failed.done() else 0
+            return 1 if tasks.failed.done() or self._refused else 0
 
     async def _serve(self, health: Health, tasks: Tasks, stop: asyncio.Event) -> None:
         settings = self._settings
@@ -129,6 +131,13 @@ class Service(Generic[S, D]):
             live = await stack.enter_async_context(open_writer(settings.redis_url))
             kernel = Kernel(settings, durable, live, redis, health, tasks)
             if not await _engines_up(kernel, stop):
+                return
+            try:
+                name = f"{self._name}/{settings.instance}"
+                await stack.enter_async_context(instance_name.holding(redis, settings.redis_url, name))
+            except instance_name.NameTakenError as error:
+                log.error(str(error))
+                self._refused = True
                 return
             deps = await stack.enter_async_context(self._open_deps(settings, kernel))
             tasks.spawn(_watch_loop(), "loop-lag")
@@ -243,8 +252,11 @@ async def _watch_loop() -> None:
 
 async def _watch_progress(consumer: Consumer, group: str) -> None:
     """Bring the process down when the consumer is wedged: a restart is the one cure that always works."""
+    looks = 0
     while True:
         await asyncio.sleep(WATCH_SECONDS)
-        if consumer.stalled:
+        # A process that stood still itself looks before its consumer could move.
+        looks = looks + 1 if consumer.stalled else 0
+        if looks >= STALLED_LOOKS:
             CONSUMER_STALLED.labels(group).inc()
             raise RuntimeError(f"consumer of {group} stopped moving despite lag")

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from common.deadlines import within
 from common.events.backoff import Backoff
 from common.failures import ProviderDown, Refused
 from common.providers import metrics
@@ -158,7 +159,7 @@ class Policy:
         began, sent = time.monotonic(), None
         metrics.API_CALLS.labels(self.provider, operation).inc()
         try:
-            async with asyncio.timeout(max(0.0, budget.left())), self._slots:
+            async with within(max(0.0, budget.left())), self._slots:
                 sent = time.monotonic()
                 with metrics.API_IN_FLIGHT.labels(self.provider).track_inprogress(), self.record.call():
                     yield

@@ -1,8 +1,10 @@
 """Connections to Redis or Valkey, with bounded waits and one retry on a stale connection."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from typing import Any
 
+import redis as blocking
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio import Redis as Redis
 from redis.asyncio.retry import Retry
@@ -42,6 +44,15 @@ async def open_redis(url: str, *, connections: int = 16) -> AsyncIterator[Redis]
     finally:
         await client.aclose()
         await pool.disconnect()
+
+
+def eval_now(url: str, script: str, keys: int, *arguments: str, timeout: float) -> Any:
+    """Run a script, and hold up this process until it is done or `timeout` seconds have passed twice.
+
+    For the rare moment in which nothing else may run before the answer is known. Raises those of `UNAVAILABLE`.
+    """
+    with closing(blocking.Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout)) as client:
+        return client.eval(script, keys, *arguments)
 
 
 async def eviction_policy(redis: Redis) -> str | None:

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import hiredis
 from redis.exceptions import ResponseError
 
+from common.deadlines import within
 from common.storage.redis import CONNECT_TIMEOUT, SOCKET_TIMEOUT
 
 Command = tuple[str | bytes | int | float, ...]
@@ -24,6 +25,10 @@ Command = tuple[str | bytes | int | float, ...]
 # silence, since the first may come right after the command. Checks are counted and not seconds: a process that was
 # itself held up checks late, has not read what is there, and must not blame the engine for it.
 CHECKS = 4
+
+
+class NotConnectedError(ConnectionError):
+    """No connection could be made: nothing was sent."""
 
 
 class _Wire(asyncio.Protocol):
@@ -153,15 +158,21 @@ class Resp:
         async with self._dialling:
             if self._wire is not None and self._wire.open:
                 return self._wire
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                wire = await self._connect()
-                try:
-                    await self._greet(wire)
-                except BaseException:
-                    wire.close()
-                    raise
-            self._wire = wire
-            return wire
+            try:
+                async with within(CONNECT_TIMEOUT):
+                    self._wire = await self._greeted()
+            except (OSError, TimeoutError) as error:
+                raise NotConnectedError(f"no connection to the store: {error or type(error).__name__}") from error
+            return self._wire
+
+    async def _greeted(self) -> _Wire:
+        wire = await self._connect()
+        try:
+            await self._greet(wire)
+        except BaseException:
+            wire.close()
+            raise
+        return wire
 
     async def _greet(self, wire: _Wire) -> None:
         """Log in and select the database, as the URL says; raises the `ResponseError` of a refusal."""

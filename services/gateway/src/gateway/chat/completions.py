@@ -13,7 +13,7 @@ from gateway.chat.admission import admitted
 from gateway.chat.event_stream import write_stream
 from gateway.chat.publication import publish, request_record
 from gateway.chat.stream import Stream
-from gateway.chat.whole_answer import whole_answer
+from gateway.chat.whole_answer import whole_answer, write_whole
 from gateway.deps import DEPS, Deps
 from gateway.http.context import CALLER, COMPLETION
 from gateway.http.errors import timed_out
@@ -36,7 +36,8 @@ async def create_completion(request: web.Request) -> web.StreamResponse:
             return slot.replay
         response = await _admit_and_answer(request, deps, accepted)
         await slot.store(response)
-        return response
+    await write_whole(request, response, deps.streams, accepted.request_id)
+    return response
 
 
 def _fingerprint(accepted: AcceptedRequest) -> bytes:

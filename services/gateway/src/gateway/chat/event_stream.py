@@ -15,6 +15,7 @@ from common.failures import Refused
 from gateway.chat.answer_failure import raise_failure, revoked
 from gateway.chat.stream import Stream
 from gateway.deps import Deps
+from gateway.http.connections import keep_unsent_small
 from gateway.http.errors import shown, timed_out
 
 # A client that has stopped reading is cut off so long after the deadline, whose error others still get.
@@ -72,7 +73,7 @@ async def _write_frames(
                 last = _in_band(batch[0], headers)
                 continue
             if response is not None:
-                last = await _write(response, stream, batch, deps.settings.keepalive_seconds)
+                last = await _write_confirmed(request, deps, response, stream, batch)
                 _write_directly(request, response, stream)
     except TimeoutError:
         if response is None:
@@ -126,8 +127,20 @@ async def _prepare(request: web.Request, stream: Stream, headers: Mapping[str, s
     response = web.StreamResponse(headers={**SSE_HEADERS, **stream.headers(), **headers})
     if request.version >= HttpVersion11:
         response.enable_chunked_encoding()
+    keep_unsent_small(request.transport)
     await response.prepare(request)
     return response
+
+
+async def _write_confirmed(
+    request: web.Request, deps: Deps, response: web.StreamResponse, stream: Stream, batch: list[Frame]
+) -> bytes:
+    """The same, and where the answering instance wants to know it, say how much has been written."""
+    last = await _write(response, stream, batch, deps.settings.keepalive_seconds)
+    if stream.marked:
+        await request.writer.drain()
+        deps.streams.confirm(stream)
+    return last
 
 
 async def _write(response: web.StreamResponse, stream: Stream, batch: list[Frame], pause: float) -> bytes:

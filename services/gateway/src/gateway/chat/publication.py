@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from common.bus.port import BusUnavailableError, Log, check_sizes
+from common.bus.port import BusUnavailableError, Log, UnconfirmedError, check_sizes
 from common.events.chat import CHAT_REPLY_REQUESTED
 from common.events.embeddings import EMBEDDINGS_REQUESTED
 from common.events.envelope import Event
@@ -13,6 +13,12 @@ from gateway.chat.completion_request import ChatRequest
 from gateway.chat.stream import Stream
 from gateway.chat.streams import Streams
 from gateway.http.errors import unavailable
+
+NOT_ACCEPTED = "The request was not accepted: the log does not answer."
+UNKNOWN = (
+    "It is not known whether the request was accepted: the log did not acknowledge it. "
+    "It is withdrawn and will not be answered; send it again."
+)
 
 
 def request_record(accepted: AcceptedRequest, mailbox: str) -> Record:
@@ -57,4 +63,4 @@ async def publish(record: Record, stream: Stream, log: Log, streams: Streams) ->
         # It may have been written all the same: whoever finds it must not start.
         streams.stop(stream, "client_closed", withdrawn=True)
         stream.used_tokens = 0
-        raise unavailable("The request could not be accepted: the log does not answer.") from error
+        raise unavailable(UNKNOWN if isinstance(error, UnconfirmedError) else NOT_ACCEPTED) from error

@@ -5,11 +5,16 @@ from dataclasses import dataclass
 from common.bus.live.frames import Frame, FrameKind
 from common.bus.live.kept_answers import audience_of
 from common.bus.live.waiter import Waiter
+from common.events.backoff import Backoff
 from common.events.chat import AnswerEnd, AnswerStart, Delivered
 from common.events.model_json import from_json
 from gateway.http.context import COMPLETION_HEADER
 
+# While frames are missing they are asked for again, at first so soon. An answer that has not begun says nothing to it.
+ATTACH_SECONDS = 0.25
+MAX_ATTACH_SECONDS = 4.0
 SESSION_ID_HEADER = "x-sonant-session-id"
+AGAIN = Backoff(attempts=1_000_000, first=2 * ATTACH_SECONDS, ceiling=MAX_ATTACH_SECONDS)
 LAST_KINDS = (FrameKind.END, FrameKind.REPLY)
 
 
@@ -34,10 +39,17 @@ class Stream:
     displaced: bool = False
     ended: bool = False
     used_tokens: int | None = 0
+    marked: bool = False  # the answering instance wants to know how much is written
+    asked: int = 0  # times that what is missing was asked for, since anything came
 
     def headers(self) -> dict[str, str]:
         """The headers by which a client knows the answer and its session."""
         return {COMPLETION_HEADER: self.request_id, SESSION_ID_HEADER: self.session_id}
+
+    def ask_again(self) -> float:
+        """Seconds until what is missing is to be asked for once more; with jitter, since all streams lose at once."""
+        self.asked += 1
+        return AGAIN.delay(self.asked) or MAX_ATTACH_SECONDS
 
     @property
     def audience(self) -> str:

@@ -7,27 +7,31 @@ from collections.abc import Iterator
 
 import orjson
 
-from common.bus.live.frames import Frame, repeated_head
+from common.bus.live.frames import Frame, FrameKind, repeated_head
 from common.bus.live.reader import LiveReader
 from common.bus.live.writer import LiveWriter
 from common.bus.port import BusUnavailableError
+from common.bus.request_reply import refusal_to
 from common.events.chat import (
     ANSWER_ATTACH,
+    ANSWER_READ,
     ANSWER_STOP,
     SESSION_INTERRUPT,
     AnswerAttach,
+    AnswerRead,
     AnswerStop,
     SessionInterrupt,
     StopReason,
     StopReceipts,
     TurnReceipt,
 )
+from common.failures import Refused
 from gateway.chat.open_streams import OpenStreams
-from gateway.chat.stream import Stream
+from gateway.chat.stream import ATTACH_SECONDS, Stream
 from gateway.ports import AnswerStore
 
-# While frames are missing: how often they are asked for again.
-ATTACH_SECONDS = 0.25
+# Of an answer that was too large to be kept only the end is there.
+NOT_KEPT = Refused(404, "What is missing of this answer is not kept: it was too large.", "completion_not_kept")
 # How often the store is asked for the end of an answer that may be read elsewhere by now.
 REST_SECONDS = 1.0
 # How long a request whose client has left may wait to be begun before it counts as never written.
@@ -86,11 +90,28 @@ class Streams:
             raise TimeoutError("the deadline has passed")
         if stream.waiter.gap:
             await self._attach(stream)
-        batch = await stream.waiter.frames(min(left, ATTACH_SECONDS if stream.waiter.gap else pause))
+            pause = min(pause, stream.ask_again())
+        batch = await stream.waiter.frames(min(left, pause))
+        if not stream.waiter.gap:
+            stream.asked = 0
         if stream.is_stopped():
             return None
+        if any(frame.kind == FrameKind.MARK for frame in batch):
+            stream.marked = True
+            batch = [frame for frame in batch if frame.kind != FrameKind.MARK]
         stream.note_end(batch)
         return batch
+
+    def confirm(self, stream: Stream) -> None:
+        """Tell the answering instance, which asked by a mark, how much is written to the client."""
+        stream.marked = False
+        read = AnswerRead(request_id=stream.request_id, mailbox=self._reader.mailbox, number=stream.number)
+        self._live.queue_signal(ANSWER_READ, read)
+
+    def confirm_whole(self, request_id: str) -> None:
+        """Tell the same of an answer in one piece."""
+        read = AnswerRead(request_id=request_id, mailbox=self._reader.mailbox, number=0)
+        self._live.queue_signal(ANSWER_READ, read)
 
     async def _attach(self, stream: Stream) -> None:
         """Ask the answering instance for what is missing, and check whether the answer is over already."""
@@ -101,6 +122,8 @@ class Streams:
             )
             await self._live.signal(ANSWER_ATTACH, attach)
             stored = await self._answers.frames(stream.request_id, stream.audience)
+            if stored and stored[0].number > after + 1:
+                stored = [refusal_to(stream.request_id, NOT_KEPT)]
             # A client that names a frame that was never sent gets none of it.
             head = repeated_head(stored) if after < len(stored) else []
             for frame in head + stored:
@@ -119,7 +142,7 @@ class Streams:
         ask_id = f"ask-{uuid.uuid4().hex}"
         with self._reader.waiting(ask_id) as waiter:
             await self._interrupt(org_id, session_id, reason, at, ask_id)
-            frames = await waiter.frames(timeout)
+            frames = await waiter.first(timeout)
         bodies = [StopReceipts.model_validate(orjson.loads(frame.payload)["body"]) for frame in frames]
         return [receipt for body in bodies for receipt in body.receipts]
 

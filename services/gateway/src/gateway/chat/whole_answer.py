@@ -1,7 +1,7 @@
 """An answer in one piece, for requests that do not stream."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from aiohttp import web
 
@@ -10,7 +10,29 @@ from common.events.chat import AnswerStart
 from common.failures import Refused
 from gateway.chat.answer_failure import raise_failure, revoked
 from gateway.chat.stream import Stream
+from gateway.chat.streams import Streams
 from gateway.deps import Deps
+from gateway.http.connections import keep_unsent_small
+
+# What is smaller leaves with the framework, and nobody waits for a receipt.
+UNCONFIRMED_BYTES = 60 * 1024
+
+
+async def write_whole(request: web.Request, response: web.StreamResponse, streams: Streams, request_id: str) -> None:
+    """Write a large answer, and say so: the answering instance makes no more of them than clients read."""
+    if not isinstance(response, web.Response) or len(cast("bytes", response.body or b"")) <= UNCONFIRMED_BYTES:
+        return
+    keep_unsent_small(request.transport)
+    try:
+        await response.prepare(request)
+        await response.write_eof()
+        await request.writer.drain()
+    except BaseException:
+        # What is raised refers to the response, and may live until the next full collection.
+        response.body = None
+        raise
+    finally:
+        streams.confirm_whole(request_id)
 
 
 class WholeAnswer(NamedTuple):

@@ -9,7 +9,7 @@ from http import HTTPStatus
 import structlog
 from aiohttp import hdrs, web
 
-from common.bus.port import MAX_VALUE_BYTES, BusUnavailableError, RecordTooLargeError
+from common.bus.port import MAX_VALUE_BYTES, BusUnavailableError, RecordTooLargeError, UnconfirmedError
 from common.events import trace
 from common.failures import Refused, StoreUnavailableError
 from common.metrics import labelled
@@ -116,7 +116,7 @@ def describe(error: Exception, request: web.Request) -> Refused:
     if isinstance(error, RecordTooLargeError):
         # Numbers may be written longer than they came: 1e15 has four characters, and sixteen digits.
         return errors.too_large(MAX_VALUE_BYTES, "written out as JSON")
-    return errors.unavailable()
+    return errors.unconfirmed() if isinstance(error, UnconfirmedError) else errors.unavailable()
 
 
 def _from_http(error: web.HTTPException, request: web.Request) -> Refused:

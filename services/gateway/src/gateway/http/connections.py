@@ -2,6 +2,7 @@
 
 import asyncio
 import resource
+import socket
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ SWEEP_SECONDS = 1.0
 # A reader that takes less than this from a full buffer within the write deadline does not read.
 READING_BYTES = 16 * 1024
 UNLIMITED_DESCRIPTORS = 1 << 20
+# What is on its way to a client that reads does not count.
+UNSENT_BYTES = 64 * 1024
+NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +83,7 @@ class Connections:
         self._idle: dict[Connection, None] = {}
         self._addresses: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
 
     def __len__(self) -> int:
         return len(self._open)
@@ -143,7 +148,9 @@ class Connections:
 
     def start(self) -> None:
         """Look at the deadlines of all connections every second from now on."""
-        self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._tick)
+        loop = asyncio.get_running_loop()
+        self._due = loop.time() + SWEEP_SECONDS
+        self._timer = loop.call_at(self._due, self._tick)
 
     def close(self) -> None:
         """Stop looking."""
@@ -151,8 +158,18 @@ class Connections:
             self._timer.cancel()
 
     def _tick(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._due > SWEEP_SECONDS:
+            self._forgive(now - self._due)
         self.start()
-        self.sweep(asyncio.get_running_loop().time())
+        self.sweep(now)
+
+    def _forgive(self, seconds: float) -> None:
+        """This process stood still for so long and has read nothing of what came meanwhile."""
+        for connection in self._open:
+            connection.since += seconds
+            connection.head_since += seconds if connection.head_since else 0.0
+            connection.unread_since += seconds if connection.unread_since else 0.0
 
     def sweep(self, now: float) -> None:
         """Close what is overdue."""
@@ -172,6 +189,13 @@ class Connections:
             refused = Refused(408, "The head of the request did not arrive in time.", "request_timeout")
             connection.transport.write(errors.plain_answer(refused))
         connection.transport.close()
+
+
+def keep_unsent_small(transport: asyncio.BaseTransport | None) -> None:
+    """Leave little of an answer to the system's buffers: of one that nobody reads they would take megabytes."""
+    sock = None if transport is None else transport.get_extra_info("socket")
+    if NOTSENT_LOWAT and sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, NOTSENT_LOWAT, UNSENT_BYTES)
 
 
 def raise_descriptor_limit() -> int:

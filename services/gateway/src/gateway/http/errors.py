@@ -130,6 +130,16 @@ def unavailable(
     return Refused(503, message, code, type=SERVER_ERROR, headers=come_back(retry))
 
 
+def unconfirmed() -> Refused:
+    """503: the log did not acknowledge a command, which may take effect; only with an idempotency key it may be sent
+    again without a thought."""
+    message = (
+        "It is not known whether the request was accepted: the log did not acknowledge it. "
+        "Look whether it took effect, or send it again with the Idempotency-Key that it carried."
+    )
+    return Refused(503, message, "unconfirmed", type=SERVER_ERROR, headers=come_back(RETRY_SECONDS))
+
+
 def timed_out(message: str = "The answer did not come in time.") -> Refused:
     """504: the deadline passed."""
     return Refused(504, message, "timeout", type=SERVER_ERROR)

@@ -83,4 +83,4 @@ async def _publish(request: web.Request, delivery: Delivery, now: float) -> None
     try:
         await request.app[DEPS].log.publish(event.record())
     except BusUnavailableError as error:
-        raise unavailable("The webhook could not be kept: the log does not answer.") from error
+        raise unavailable("It is not known whether the webhook was kept: send it again.") from error

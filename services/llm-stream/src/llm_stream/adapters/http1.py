@@ -14,11 +14,19 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from common.deadlines import within
+
 # An idle connection is closed before most servers would do it, which spares requests that meet a closing one.
 KEEPALIVE_SECONDS = 30.0
 # The end of a body nobody needs any more is worth this wait: a new connection costs more.
 DRAIN_SECONDS = 1.0
-MAX_HEADER_BYTES = 64 * 1024
+# What is not body: heads (also those before the last one), the lines between chunks, and trailers. A chunk of one byte
+# costs six; a server that signs its chunks costs 90 each.
+MAX_FRAMING_BYTES = 64 * 1024
+FRAMING_SHARE = 16
+MAX_HEADERS = 256
+# A body that nobody takes yet is read no further than this.
+MAX_WAITING_BYTES = 256 * 1024
 
 Sink = Callable[[bytes], None]
 
@@ -72,7 +80,10 @@ class Connection(asyncio.Protocol):
     def _reset(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
         self._head: asyncio.Future[None] | None = None
-        self._header_bytes = 0
+        self._received = 0
+        self._body_bytes = 0
+        self._paused = False
+        self._deaf = False
         self._pieces: list[bytes] = []
         self._sink: Sink | None = None
         self._finished = False
@@ -109,6 +120,7 @@ class Connection(asyncio.Protocol):
     async def body(self, sink: Sink) -> None:
         """Hand the body to `sink` where it arrives, until it ends or `finish`; raises what `sink` raises, and Lost."""
         self._sink = sink
+        self.resume()
         self._hand_on()
         if self._ended is not None:
             await self._ended
@@ -116,7 +128,7 @@ class Connection(asyncio.Protocol):
     def finish(self) -> None:
         """End the exchange from our side: nothing more of the body is wanted."""
         self._sink = None
-        self._finished = True
+        self._finished = self._deaf = True
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
 
@@ -136,13 +148,26 @@ class Connection(asyncio.Protocol):
 
     def leave(self) -> None:
         """Done with this exchange: the connection is kept if the body has ended, or is just about to."""
-        self._left = True
+        self._left = self._deaf = True
+        self.resume()
         if self.complete:
             self._settle()
         elif self._finished and self.open:
             self._timer = self._loop.call_later(DRAIN_SECONDS, self.abort)
         else:
             self.abort()
+
+    def pause(self) -> None:
+        """Read nothing until `resume`: the server can send no more than what the sockets between us hold."""
+        if not self._paused and self.open and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._paused and self.open and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
 
     def _settle(self) -> None:
         """The exchange is over on both sides."""
@@ -183,8 +208,7 @@ class Connection(asyncio.Protocol):
             # Nobody asked: a goodbye of the server, or noise.
             self.abort()
             return
-        if not self.status:
-            self._header_bytes += len(data)
+        self._received += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -193,10 +217,13 @@ class Connection(asyncio.Protocol):
             if not self.complete:
                 self.fail(Lost(f"not HTTP: {type(error).__name__}"))
                 return
-        if not self.status and self._header_bytes > MAX_HEADER_BYTES:
-            self.fail(Lost("headers too large"))
+        framing = self._received - self._body_bytes
+        if framing > MAX_FRAMING_BYTES and framing > MAX_FRAMING_BYTES + FRAMING_SHARE * self._body_bytes:
+            self.fail(Lost("too much beside the body"))
             return
         self._hand_on()
+        if self._pieces and self._body_bytes > MAX_WAITING_BYTES:
+            self.pause()
         if self.complete and self._left:
             self._settle()
 
@@ -221,6 +248,10 @@ class Connection(asyncio.Protocol):
             raise Lost("more than one answer")
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self.status:
+            return  # a trailer
+        if len(self.headers) >= MAX_HEADERS:
+            raise Lost("too many headers")
         self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
@@ -233,7 +264,8 @@ class Connection(asyncio.Protocol):
             self._head.set_result(None)
 
     def on_body(self, body: bytes) -> None:
-        if not self._left:
+        self._body_bytes += len(body)
+        if not self._deaf:
             self._pieces.append(body)
 
     def on_message_complete(self) -> None:
@@ -257,7 +289,7 @@ class Connections:
             if connection.open:
                 return connection
         try:
-            async with asyncio.timeout(timeout):
+            async with within(timeout):
                 return await self._connect(target)
         except OSError as error:  # TimeoutError and ssl.SSLError are among them
             raise Lost(type(error).__name__) from error

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -62,6 +62,13 @@ class _Watch:
     def stop(self) -> None:
         self._timer.cancel()
 
+    def go_on(self) -> None:
+        """Nobody listened for a while; from now on silence counts anew."""
+        self.stop()
+        self._looks = 0
+        self._silent_at = self._loop.time() + LOOKS * self._step
+        self._timer = self._loop.call_later(self._step, self._look)
+
 
 class HttpAnswer:
     """The port `UpstreamAnswer` on one exchange."""
@@ -71,6 +78,7 @@ class HttpAnswer:
         self._watch = watch
         self._max_bytes = max_bytes
         self._total = 0
+        self._paused = False
         self._lines = EventLines()
 
     async def relay(self, take: Take) -> None:
@@ -97,13 +105,15 @@ class HttpAnswer:
         for payload in rest:
             take(payload)
 
-    async def whole(self) -> bytes:
+    async def whole(self, grew: Callable[[int], None] | None = None) -> bytes:
         parts: list[bytes] = []
 
         def arrived(data: bytes) -> None:
             self._count(data)
             self._watch.alive()
             parts.append(data)
+            if grew is not None:
+                grew(len(data))
 
         await self._receive(arrived)
         return b"".join(parts)
@@ -119,6 +129,17 @@ class HttpAnswer:
         self._total += len(data)
         if self._total > self._max_bytes:
             raise UpstreamBroken("the answer is larger than allowed")
+
+    def pause(self) -> None:
+        self._paused = True
+        self._connection.pause()
+        self._watch.stop()
+
+    def resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._connection.resume()
+            self._watch.go_on()
 
     def close(self) -> None:
         self._connection.abort()
@@ -143,7 +164,9 @@ class OpenAIHttp:
             connection = await self._connections.take(target, patience.connect)
         except Lost as error:
             raise UpstreamBroken(f"connection failed: {error}") from error
-        first = max(MIN_WAIT_SECONDS, patience.first_byte - (time.monotonic() - started))
+        # No more than connecting may take: what is beyond that this process stood still for.
+        connecting = min(time.monotonic() - started, patience.connect)
+        first = max(MIN_WAIT_SECONDS, patience.first_byte - connecting)
         watch = _Watch(connection, first, patience.idle)
         try:
             connection.send(head, content)
@@ -198,17 +221,17 @@ async def _accepted(connection: Connection) -> None:
 
 async def _error_body(response: Connection) -> bytes:
     """What there is to read of an error in a short time."""
-    parts: list[bytes] = []
+    body = bytearray()
 
     def arrived(data: bytes) -> None:
-        parts.append(data)
-        if sum(map(len, parts)) > MAX_ERROR_BYTES:
+        body.extend(data)
+        if len(body) > MAX_ERROR_BYTES:
             response.finish()
 
     with contextlib.suppress(Lost, UpstreamBroken, TimeoutError):
         async with asyncio.timeout(ERROR_BODY_SECONDS):
             await response.body(arrived)
-    return b"".join(parts)
+    return bytes(body[:MAX_ERROR_BYTES])
 
 
 @asynccontextmanager

@@ -166,6 +166,14 @@ class Attempts:
         """All attempts as the fact tells them."""
         return tuple(attempt.record() for attempt in self._attempts)
 
+    def hold_upstream(self, held: bool) -> None:
+        """Read nothing more from the attempt under way, or read on."""
+        if self._attempts and (incoming := self._attempts[-1].incoming) is not None:
+            if held:
+                incoming.pause()
+            else:
+                incoming.resume()
+
     def close_upstream(self) -> None:
         """Close the connection of the attempt under way, now."""
         if self._attempts and (incoming := self._attempts[-1].incoming) is not None:

@@ -1,14 +1,16 @@
-"""The frames of one answer: numbered, kept for whoever attaches later, and counted."""
+"""The frames of one answer: numbered, counted, and handed to its backlog."""
 
 import time
+from array import array
 from collections.abc import Callable
 
-from common.bus.live.frames import Frame, FrameKind, made, repeated_head
+from common.bus.live.frames import FrameKind, made
 from common.bus.request_reply import refusal_to
 from common.events.chat import AnswerEnd, AnswerRequested, AnswerStart
 from common.events.model_json import to_json
 from common.failures import Refused
 from common.metrics import labelled
+from llm_stream.answer.backlog import Backlog
 from llm_stream.answer.delivery import Delivery
 from llm_stream.metrics import FIRST_TOKEN
 
@@ -16,14 +18,20 @@ from llm_stream.metrics import FIRST_TOKEN
 class Frames:
     """Frames are numbered from 1; frame 1 is START, the last one END.
 
-    All of them are kept until the turn ends, so that a client which dropped can attach again through any gateway
-    instance. `before_start` is called before the first frame is sent.
+    They are kept until the turn ends, so that a client which dropped can attach again through any gateway instance.
+    `before_start` is called before the first frame is sent.
     """
 
     def __init__(
-        self, request: AnswerRequested, deadline: float, delivery: Delivery, before_start: Callable[[], None]
+        self,
+        request: AnswerRequested,
+        deadline: float,
+        delivery: Delivery,
+        before_start: Callable[[], None],
+        backlog: Backlog | None = None,
     ) -> None:
-        self.kept: list[Frame] = []
+        self.backlog = backlog or Backlog(request.request_id, delivery)
+        self.count = 0
         self.delivery = delivery
         self.first_token_at: float | None = None
         self.last_byte_at: float | None = None
@@ -34,13 +42,13 @@ class Frames:
         self._deadline = deadline
         self._before_start = before_start
         self._released: list[str] = []
-        self._tokens_at = [0]  # released tokens after frame number i
+        self._tokens_at = array("I", [0])  # released tokens after frame number i
         self._muted = False
 
     @property
     def begun(self) -> bool:
         """Whether the client has been promised an answer: from here on errors travel in band."""
-        return bool(self.kept)
+        return self.count > 0
 
     @property
     def released_text(self) -> str:
@@ -62,7 +70,7 @@ class Frames:
 
         A body of `kept_bytes` lies in the live store and follows in no frame.
         """
-        if not self.kept:
+        if not self.count:
             self._before_start()
             request, kept = self._request, {"kept_bytes": kept_bytes} if kept_bytes else {}
             start = AnswerStart(headers=headers, session_id=request.session_id, deadline=self._deadline, **kept)
@@ -77,7 +85,7 @@ class Frames:
         if tokens and self.first_token_at is None:
             self.first_token_at = time.time()
             labelled(FIRST_TOKEN, self._request.model).observe(self.first_token_at - self._request.received_at)
-        self._add(FrameKind.DATA, b"id: %d\ndata: %b\n\n" % (len(self.kept) + 1, data), tokens)
+        self._add(FrameKind.DATA, b"id: %d\ndata: %b\n\n" % (self.count + 1, data), tokens)
 
     def emit_whole(self, body: bytes, *, tokens: int) -> None:
         """Send an answer that is not streamed; nothing where the answer is muted."""
@@ -88,7 +96,7 @@ class Frames:
 
     def emit_error(self, body: bytes) -> None:
         """Tell a client that already listens that the answer failed; no `[DONE]` follows."""
-        self._add(FrameKind.DATA, b"id: %d\ndata: %b\n\n" % (len(self.kept) + 1, body), 0)
+        self._add(FrameKind.DATA, b"id: %d\ndata: %b\n\n" % (self.count + 1, body), 0)
 
     def end(self, how: AnswerEnd) -> None:
         """Close the answer with how it ended; only fields that were set travel."""
@@ -96,24 +104,15 @@ class Frames:
 
     def refuse(self, refused: Refused) -> None:
         """Close an answer whose frames are lost, outside the order: a number would be taken for a repetition."""
-        frame = refusal_to(self._request_id, refused)
-        self.kept.append(frame)
-        self.delivery.send(frame)
-
-    def repeat(self, after: int) -> None:
-        """Send again how the answer began and everything behind frame `after`."""
-        # Where there is nothing to repeat, the reader learns by the head that the answer goes on.
-        for frame in repeated_head(self.kept) + self.kept[after:]:
-            self.delivery.send(frame)
+        self.backlog.add_aside(refusal_to(self._request_id, refused))
 
     def mute(self) -> None:
         """Send nothing more of the answer but how it ended."""
         self._muted = True
 
     def _add(self, kind: int, payload: bytes, tokens: int) -> None:
-        frame = made(self._request_id, kind, len(self.kept) + 1, payload)
-        self.kept.append(frame)
+        self.count += 1
         self._tokens_at.append(self._tokens_at[-1] + tokens)
         if kind == FrameKind.DATA:
             self.last_byte_at = time.time()
-        self.delivery.send(frame)
+        self.backlog.add(made(self._request_id, kind, self.count, payload))

@@ -287,4 +287,5 @@ async def relay(incoming: UpstreamAnswer, attempt: Attempt, answer: AnswerInProg
         return None
     await incoming.relay(carried.take)
     carried.check_whole()
+    await answer.frames.backlog.caught_up()
     return carried

@@ -41,7 +41,9 @@ class Completion:
 
 async def read_whole(incoming: UpstreamAnswer, attempt: Attempt, answer: AnswerInProgress) -> Completion | None:
     """The upstream's completion; None where another instance answers. Raises UpstreamError."""
-    body = await incoming.whole()
+    request = answer.request
+    with answer.whole_answers.receiving(request.request_id, request.org_id, incoming) as grew:
+        body = await incoming.whole(grew)
     if not await answer.is_ours():
         return None
     attempt.first_byte_at = time.time()

@@ -19,6 +19,10 @@ from common.events.chat import AnswerRequested, ChatReplyRequested
 from common.events.embeddings import EmbeddingsRequested
 from common.events.envelope import Event
 from common.events.record import Record
+from llm_stream.turns.kept_answers_quota import KeptAnswers
+
+# What a frame takes in the store beside its payload: its lengths and the id of its request.
+FRAME_OVERHEAD = 51
 
 # What a turn answers.
 RequestEvent: TypeAlias = Event[ChatReplyRequested] | Event[EmbeddingsRequested]
@@ -50,8 +54,9 @@ Claimed: TypeAlias = Claim | Ended
 class Claims:
     """The keys of turns in the live store. `owner` is our own mailbox: others tell by it whether we still live."""
 
-    def __init__(self, live: LiveWriter, *, owner: str, keep_seconds: int) -> None:
+    def __init__(self, live: LiveWriter, *, owner: str, keep_seconds: int, quota: KeptAnswers | None = None) -> None:
         self._live = live
+        self._quota = quota or KeptAnswers()
         self._owner = owner
         self._keep_seconds = keep_seconds
 
@@ -97,8 +102,11 @@ class Claims:
         state = orjson.dumps({"owner": self._owner, what: True})
         self._live.queue_command("SET", TURN_PREFIX + request_id, state, "XX", "KEEPTTL")
 
-    def note_ended(self, request: AnswerRequested, frames: Sequence[Frame], fact: Record) -> None:
-        """The turn is over; precedes its last frames on the same connection."""
+    def note_ended(self, request: AnswerRequested, frames: Sequence[Frame], fact: Record, *, whole: bool) -> None:
+        """The turn is over; precedes its last frames on the same connection.
+
+        Where not all frames are there (`whole`), or there is no room for them, only the last one is kept.
+        """
         state = {
             "fact": {
                 "topic": fact.topic,
@@ -109,5 +117,8 @@ class Claims:
         }
         keep = ("EX", self._keep_seconds)
         self._live.queue_command("SET", TURN_PREFIX + request.request_id, orjson.dumps(state), *keep)
+        size = sum(len(frame.payload) + FRAME_OVERHEAD for frame in frames)
+        if not (whole and self._quota.admits(request.org_id, size)):
+            frames = frames[-1:]
         stored = pack_ended(frames, audience_of(request.org_id, stream=request.stream))
         self._live.queue_command("SET", ENDED_PREFIX + request.request_id, stored, *keep)

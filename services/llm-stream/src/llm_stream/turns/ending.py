@@ -100,7 +100,8 @@ async def repeat(event: RequestEvent, ended: Ended, deps: Deps) -> None:
 def _keep(turn: Turn, fact: Fact, deps: Deps) -> Record:
     """Store how the turn ended, and send its last frames behind that; returns the fact's record."""
     record = fact.record()
-    deps.claims.note_ended(turn.request, turn.frames.kept, record)
+    deps.claims.note_ended(turn.request, turn.backlog.kept, record, whole=not turn.backlog.forgotten)
+    turn.backlog.send_rest()
     turn.delivery.flush()
     return record
 

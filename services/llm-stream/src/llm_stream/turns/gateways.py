@@ -24,7 +24,11 @@ class GatewayWatch:
     async def run(self) -> None:
         """Watch for good."""
         while True:
+            began = time.monotonic()
             await asyncio.sleep(WATCH_SECONDS)
+            if time.monotonic() - began > 2 * WATCH_SECONDS:
+                # We stood still; where the whole machine did, gateways need a moment to be heard again.
+                self._trust_from = time.monotonic() + MAILBOX_TTL_MS / 1000
             mailboxes = {turn.delivery.mailbox for turn in self._turns.listened_to()}
             # Our own is asked for as well: an engine that was away while nothing ran is to be noticed too.
             for mailbox in {self._owner, *mailboxes}:

@@ -43,7 +43,7 @@ async def answer(event: RequestEvent, deps: Deps) -> None:
 async def _answer(event: RequestEvent, deps: Deps) -> bool:
     """Whether the request is done with; False while another instance answers it."""
     request_id = event.payload.request_id
-    turn = Turn(event, deps.live, partial(deps.claims.note_released, request_id))
+    turn = Turn(event, deps.live, partial(deps.claims.note_released, request_id), deps.memory)
     turn.claim = claim = asyncio.create_task(_claim(turn, deps), name=f"claim {request_id}")
     with deps.turns.running(turn):
         if time.time() - event.payload.received_at > NEW_SECONDS:
@@ -108,7 +108,9 @@ async def _in_time(turn: Turn, deps: Deps) -> FinishedAnswer | None:
     timer = asyncio.get_running_loop().call_later(
         max(0.0, turn.deadline - time.time()), lambda: turn.stop(Stop("deadline", time.time()))
     )
-    in_progress = AnswerInProgress(turn.request, turn.deadline, turn.frames, turn.attempts, turn.is_ours)
+    in_progress = AnswerInProgress(
+        turn.request, turn.deadline, turn.frames, turn.attempts, turn.is_ours, deps.turns.whole_answers
+    )
     try:
         return await pipeline.run(in_progress, deps)
     finally:

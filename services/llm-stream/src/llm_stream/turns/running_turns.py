@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from common.bus.live.kept_answers import audience_of
 from common.bus.live.writer import LiveWriter
-from common.events.chat import AnswerAttach, AnswerStop, Delivered, SessionInterrupt
+from common.events.chat import AnswerAttach, AnswerRead, AnswerStop, Delivered, SessionInterrupt
+from llm_stream.answer.whole_answers import WholeAnswers
 from llm_stream.metrics import TURNS_RUNNING
 from llm_stream.turns.early_stops import EarlyStops
 from llm_stream.turns.receipts import send_receipts
@@ -17,7 +18,8 @@ from llm_stream.turns.turn import Turn
 class RunningTurns:
     """Turns by request id; a stop that matches none is left to `early_stops`."""
 
-    def __init__(self, live: LiveWriter, early_stops: EarlyStops) -> None:
+    def __init__(self, live: LiveWriter, early_stops: EarlyStops, whole_answers: WholeAnswers | None = None) -> None:
+        self.whole_answers = whole_answers or WholeAnswers()
         self._live = live
         self._early_stops = early_stops
         self._answering: set[str] = set()
@@ -44,6 +46,8 @@ class RunningTurns:
             yield
         finally:
             turn.close()
+            turn.backlog.close()
+            self.whole_answers.turn_over(turn.request.request_id)
             del self._running[turn.request.request_id]
 
     def listened_to(self) -> list[Turn]:
@@ -88,10 +92,18 @@ class RunningTurns:
         if stopped:
             send_receipts(self._live, stop, stopped)
 
-    def on_attach(self, signal: AnswerAttach) -> None:
-        """Whoever names a frame that was never sent is not answered: it would miss what comes until then."""
+    def on_read(self, signal: AnswerRead) -> None:
+        """How far the client of an answer has got, where it still reads through that gateway."""
         turn = self._running.get(signal.request_id)
-        if turn is None or signal.after > len(turn.frames.kept):
+        if turn is None or not turn.request.stream:
+            self.whole_answers.received(signal.request_id)
+        elif signal.mailbox == turn.delivery.mailbox:
+            turn.backlog.received(signal.number)
+
+    def on_attach(self, signal: AnswerAttach) -> None:
+        """Whoever asks for what is not here, not yet or not any more, is not answered."""
+        turn = self._running.get(signal.request_id)
+        if turn is None or not turn.backlog.can_repeat(signal.after):
             return
         if signal.audience != audience_of(turn.request.org_id, stream=turn.request.stream):
             return

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from common.bus.live.writer import LiveWriter
 from common.events.chat import AnswerRequested, StopReceipt
 from llm_stream.answer.attempt import Attempts
+from llm_stream.answer.backlog import AnswerMemory, Backlog
 from llm_stream.answer.delivery import Delivery
 from llm_stream.answer.finish import FinishedAnswer
 from llm_stream.answer.frames import Frames
@@ -21,14 +22,27 @@ DEFAULT_SECONDS = 120.0
 class Turn:
     """A request that is being answered, with its frames and its attempts; `deadline` is unix seconds."""
 
-    def __init__(self, event: RequestEvent, live: LiveWriter, before_start: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        event: RequestEvent,
+        live: LiveWriter,
+        before_start: Callable[[], None],
+        memory: AnswerMemory,
+    ) -> None:
         self.event = event
         self.request: AnswerRequested = event.payload
         self.started_at = time.time()
         self.deadline = event.deadline or self.started_at + DEFAULT_SECONDS
         self.delivery = Delivery(live, event.reply_to or "")
-        self.frames = Frames(self.request, self.deadline, self.delivery, before_start)
         self.attempts = Attempts()
+        self.backlog = Backlog(
+            self.request.request_id,
+            self.delivery,
+            memory=memory,
+            hold=self.attempts.hold_upstream,
+            marked=self.request.stream,
+        )
+        self.frames = Frames(self.request, self.deadline, self.delivery, before_start, self.backlog)
         # Written by `life` alone.
         self.claim: asyncio.Task[Claimed]
         self.work: asyncio.Task[FinishedAnswer | None] | None = None
@@ -107,7 +121,7 @@ class Turn:
         """Send how the answer began and everything behind frame `after` to this mailbox, and what follows too."""
         self.delivery.attach(mailbox)
         self.close()
-        self.frames.repeat(after)
+        self.backlog.repeat(after)
 
     def close(self) -> None:
         """Drop the timer of a client that left."""

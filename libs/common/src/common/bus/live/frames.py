@@ -17,6 +17,7 @@ class FrameKind:
     DATA: Final = 2  # bytes to hand on as they are
     END: Final = 3  # JSON: how it ended
     REPLY: Final = 4  # JSON: {"status": int, "body": ...}, the whole reply to a request
+    MARK: Final = 5  # empty, number 0: say when all before it is written to the client
 
 
 class Frame(NamedTuple):

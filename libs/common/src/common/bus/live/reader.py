@@ -68,8 +68,8 @@ class LiveReader:
             await self._beating.execute("DEL", former)
         await self._beat()
 
-    async def _beat(self) -> None:
-        """Keep the mailbox alive. If it was gone, after a long outage, what was in it is requested again."""
+    async def _beat(self) -> bool:
+        """Keep the mailbox alive; whether it was, so that nothing sent to it was lost."""
         existed, *_ = await self._beating.pipeline(
             [
                 ("EXISTS", self.mailbox),
@@ -78,16 +78,29 @@ class LiveReader:
                 ("PEXPIRE", self.mailbox, MAILBOX_TTL_MS),
             ]
         )
-        if not existed:
-            for waiter in self._waiters.values():
-                waiter.lost()
+        return bool(existed)
 
     async def beat(self) -> None:
-        """Run the heartbeat until cancelled."""
+        """Run the heartbeat until cancelled. Where something may have been lost, all that is waited for is asked again.
+
+        That the mailbox is there after an outage proves nothing: an engine that hung still does what it was sent
+        before, also by connections that were given up, and among it may be a beat that made the mailbox anew.
+        """
+        sound = True
         while True:
-            with contextlib.suppress(*UNAVAILABLE):
-                await self._beat()
+            try:
+                sound = await self._beat() and sound
+            except UNAVAILABLE:
+                sound = False
+            else:
+                if not sound:
+                    self._lost()
+                sound = True
             await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    def _lost(self) -> None:
+        for waiter in list(self._waiters.values()):
+            waiter.lost()
 
     async def read(self) -> None:
         """Read until cancelled; while the engine is away it tries again."""
@@ -114,6 +127,8 @@ class LiveReader:
                 self._deliver(value)
             elif field == b"s":
                 self._signals.take(value)
+            elif field == b"l":
+                self._lost()
 
     def _deliver(self, data: bytes) -> None:
         reached = {}

@@ -42,7 +42,9 @@ class Waiter:
             self.last_number = frame.number
             self.gap = False
         elif frame.kind == FrameKind.START:
+            # Whoever repeats it has sent all that is behind the last number as well, as far as there is anything.
             self.head = frame
+            self.gap = False
             self.wake()
             return
         self._frames.append(frame)
@@ -73,6 +75,15 @@ class Waiter:
             await self._wait(timeout)
         frames, self._frames = self._frames, []
         self._woken = False
+        return frames
+
+    async def first(self, timeout: float) -> list[Frame]:
+        """As `frames`, but on being told of a loss it waits on, without asking for anything."""
+        until = asyncio.get_running_loop().time() + timeout
+        while not (frames := await self.frames(timeout)):
+            timeout = until - asyncio.get_running_loop().time()
+            if timeout <= 0:
+                break
         return frames
 
     async def _wait(self, timeout: float) -> None:

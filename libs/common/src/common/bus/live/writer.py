@@ -14,7 +14,7 @@ from redis.exceptions import ResponseError
 
 from common.bus.live.frames import Frame, pack
 from common.bus.live.signals import SIGNALS, signal_command
-from common.bus.metrics import LIVE_FRAMES, LIVE_RECONNECTS, LIVE_REFUSED
+from common.bus.metrics import LIVE_DROPPED, LIVE_FRAMES, LIVE_RECONNECTS, LIVE_REFUSED
 from common.bus.port import BusUnavailableError
 from common.events.spec import P, SignalSpec
 from common.storage.redis import UNAVAILABLE
@@ -51,6 +51,8 @@ class LiveWriter:
         self._writing = False
         self._next_write = 0.0
         self._recovery: asyncio.Task[None] | None = None
+        # Whose frames were dropped: they are told as soon as the engine takes something again.
+        self._robbed: set[str] = set()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -100,13 +102,16 @@ class LiveWriter:
         """Write all that is queued; the acknowledgement starts the next write."""
         self._next_write = asyncio.get_running_loop().time() + WRITE_PACE
         settling, self._settling = self._settling, []
-        if not self._boxes and not self._commands:
+        if not self._boxes and not self._commands and not self._robbed:
             _settle(settling)
             self._writing = False
             self._next_write = 0.0
             self._idle.set()
             return
         commands, self._commands = self._commands, []
+        if self._robbed:
+            commands += [("XADD", box, "NOMKSTREAM", "*", "l", b"") for box in self._robbed]
+            self._robbed.clear()
         boxes, self._boxes = self._boxes, {}
         for mailbox, frames in boxes.items():
             LIVE_FRAMES.inc(len(frames))
@@ -130,9 +135,13 @@ class LiveWriter:
         self._recovery = asyncio.create_task(self._repeat(commands, settling), name="live-recovery")
 
     async def _repeat(self, commands: list[Command], settling: "list[asyncio.Future[None]]") -> None:
-        """Repeat until the engine has it: the reader drops what it has seen, so repeating is safe."""
-        give_up = time.monotonic() + WRITE_PATIENCE
-        while time.monotonic() < give_up:
+        """Repeat until the engine has it: the reader drops what it has seen, so repeating is safe.
+
+        The last try begins after the patience is over: a process that was held up itself has tried nothing meanwhile.
+        """
+        give_up, began = time.monotonic() + WRITE_PATIENCE, 0.0
+        while began < give_up:
+            began = time.monotonic()
             try:
                 commands = _not_taken(commands, await self._connection.replies(commands))
             except UNAVAILABLE:
@@ -142,10 +151,12 @@ class LiveWriter:
                 self._write()
                 return
             await asyncio.sleep(RETRY_PAUSE)
-        # Readers see the gap once the engine is back and ask for what is missing.
+        LIVE_DROPPED.inc(len(commands))
         log.error("frames dropped, the live channel stayed away", writes=len(commands))
         if not self._closing:
-            kept = [command for command in commands if command[0] != "XADD" or command[1] == SIGNALS]
+            # A gap shows by what follows it, the loss of a last frame by nothing.
+            self._robbed |= {str(command[1]) for command in commands if _fills_a_mailbox(command)}
+            kept = [command for command in commands if not _fills_a_mailbox(command)]
             self._commands = kept + self._commands
             self._settling = settling + self._settling
         self._write()
@@ -173,6 +184,10 @@ class LiveWriter:
         """Write what is queued; for an engine that is away it waits at most `WRITE_PATIENCE` seconds."""
         self._closing = True
         await self.flush()
+
+
+def _fills_a_mailbox(command: Command) -> bool:
+    return command[0] == "XADD" and command[1] != SIGNALS
 
 
 def _all_taken(replies: "list[asyncio.Future[Any]]") -> bool:
