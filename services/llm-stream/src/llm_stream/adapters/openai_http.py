@@ -10,9 +10,9 @@ from typing import Any
 import orjson
 
 from llm_stream.adapters.event_stream import EventLines
-from llm_stream.adapters.http1 import Connection, Connections, Lost, Sink, Target, target_of
+from llm_stream.adapters.http1 import Connection, Connections, Lost, Sink, Stale, Target, target_of
 from llm_stream.aliases import Upstream
-from llm_stream.ports import Endpoint, Patience, Take, UpstreamBroken
+from llm_stream.ports import Endpoint, Patience, Said, Take, UpstreamBroken
 from llm_stream.upstream.errors import read_error_body
 from llm_stream.upstream.verdict import verdict
 
@@ -23,6 +23,7 @@ ERROR_BODY_SECONDS = 2.0
 MIN_WAIT_SECONDS = 0.05
 # How often silence is looked for before it is one.
 LOOKS = 4
+ALL = Said.ALL
 
 
 class _Watch:
@@ -34,7 +35,7 @@ class _Watch:
 
     def __init__(self, connection: Connection, first: float, idle: float) -> None:
         self._connection = connection
-        self._idle = idle
+        self.idle = idle
         self._idle_step = idle / LOOKS
         self._loop = asyncio.get_running_loop()
         self._step = first / LOOKS
@@ -44,7 +45,7 @@ class _Watch:
 
     def alive(self) -> None:
         self._looks = 0
-        self._silent_at = self._loop.time() + self._idle
+        self._silent_at = self._loop.time() + self.idle
         if self._step != self._idle_step:
             # The first sign of life.
             self._step = self._idle_step
@@ -83,9 +84,11 @@ class HttpAnswer:
             payloads = self._lines.feed(data)
             if payloads:
                 heard = True
-                self._watch.alive()
-                if any(map(take, payloads)):
-                    self._connection.finish()
+                said = max(map(take, payloads))
+                if said:
+                    self._watch.alive()
+                    if said == ALL:
+                        self._connection.finish()
             elif not heard:
                 raw.append(data)
 
@@ -98,14 +101,27 @@ class HttpAnswer:
             take(payload)
 
     async def whole(self) -> bytes:
+        # The limit on the whole is the first watch's, which hears of nothing. White space before an answer is none;
+        # once there is a part of it, silence is looked for as well.
         parts: list[bytes] = []
+        silence: _Watch | None = None
 
         def arrived(data: bytes) -> None:
+            nonlocal silence
             self._count(data)
-            self._watch.alive()
             parts.append(data)
+            if data.isspace():
+                return
+            if silence is None:
+                silence = _Watch(self._connection, self._watch.idle, self._watch.idle)
+            else:
+                silence.alive()
 
-        await self._receive(arrived)
+        try:
+            await self._receive(arrived)
+        finally:
+            if silence is not None:
+                silence.stop()
         return b"".join(parts)
 
     async def _receive(self, sink: Sink) -> None:
@@ -135,23 +151,46 @@ class OpenAIHttp:
     async def ask(
         self, upstream: Upstream, body: dict[str, Any], patience: Patience, endpoint: Endpoint = Endpoint.CHAT
     ) -> AsyncIterator[HttpAnswer]:
-        started = time.monotonic()
         target = _target(upstream, endpoint)
         content = orjson.dumps(body)
         head = _head(target, _key(upstream), len(content))
+        connection, watch = await self._accepted(target, head, content, patience)
         try:
-            connection = await self._connections.take(target, patience.connect)
-        except Lost as error:
-            raise UpstreamBroken(f"connection failed: {error}") from error
-        first = max(MIN_WAIT_SECONDS, patience.first_byte - (time.monotonic() - started))
-        watch = _Watch(connection, first, patience.idle)
-        try:
-            connection.send(head, content)
-            await _accepted(connection)
             yield HttpAnswer(connection, watch, self._max_bytes[endpoint])
         finally:
             watch.stop()
             connection.leave()
+
+    async def _accepted(
+        self, target: Target, head: bytes, content: bytes, patience: Patience
+    ) -> tuple[Connection, _Watch]:
+        """The exchange of an accepted request. Raises UpstreamError."""
+        started = time.monotonic()
+        try:
+            try:
+                return await self._exchange(target, head, content, patience, started, fresh=False)
+            except Stale:
+                # Nobody's failure, and nobody has read the request. All that were kept with it may be like it.
+                return await self._exchange(target, head, content, patience, started, fresh=True)
+        except Lost as error:
+            raise UpstreamBroken(f"connection failed: {error}") from error
+
+    async def _exchange(
+        self, target: Target, head: bytes, content: bytes, patience: Patience, started: float, *, fresh: bool
+    ) -> tuple[Connection, _Watch]:
+        """Send a request that has waited since `started` and wait for its answer. Raises Lost and UpstreamError."""
+        connection = await self._connections.take(target, patience.connect, fresh=fresh)
+        first = max(MIN_WAIT_SECONDS, patience.first_byte - (time.monotonic() - started))
+        watch = _Watch(connection, first, patience.idle)
+        try:
+            connection.send(head, content)
+            await connection.head()
+            await _check_head(connection)
+        except BaseException:
+            watch.stop()
+            connection.leave()
+            raise
+        return connection, watch
 
 
 def _target(upstream: Upstream, endpoint: Endpoint) -> Target:
@@ -183,12 +222,8 @@ def _head(target: Target, key: str, length: int) -> bytes:
     ).encode("latin-1")
 
 
-async def _accepted(connection: Connection) -> None:
-    """Wait for the head of an answer; raises the verdict about a status that is not 2xx."""
-    try:
-        await connection.head()
-    except Lost as error:
-        raise UpstreamBroken(f"connection failed: {error}") from error
+async def _check_head(connection: Connection) -> None:
+    """Raises the verdict about a status that is not 2xx."""
     if connection.status >= 300:
         reported = read_error_body(await _error_body(connection), connection.status)
         raise verdict(reported, connection.headers)
