@@ -76,6 +76,18 @@ async def test_white_space_before_a_whole_answer_does_it_no_harm(llm_world: Worl
     assert (heard.text(), [attempt.outcome for attempt in fact.attempts]) == ("Hi.", ["completed"])
 
 
+@pytest.mark.parametrize("others", [(), ("",)], ids=["alone", "beside another"])
+async def test_a_server_that_has_said_all_and_does_not_hang_up_has_cut_nothing(
+    llm_world: World, others: tuple[str, ...]
+) -> None:
+    said = messages(chunk("One is here."), chunk(finish="stop"))
+    async with scripted([EVENTS + said, 30.0]) as upstream:
+        alias = await llm_world.alias({"base_url": upstream.url}, *others)
+        heard, fact = await llm_world.ask(alias)
+    assert (heard.text(), heard.done, heard.finish_reasons()) == ("One is here.", True, ["stop"])
+    assert [attempt.outcome for attempt in fact.attempts] == ["completed"]
+
+
 # -- one upstream is all there is -------------------------------------------------------------------------------------
 
 

@@ -62,6 +62,12 @@ def test_an_empty_finish_reason_ends_nothing(release: str) -> None:
     assert (whole.text, whole.endings) == ("Hi. Bye.", ["stop"])
 
 
+def test_the_end_of_one_choice_is_not_the_last_of_two() -> None:
+    client = Client("tokens", choices=2)
+    assert client.relay.take(orjson.dumps(chunk("Hi.", finish="stop", index=1))) is Said.SOMETHING
+    assert client.relay.take(orjson.dumps(chunk("Hi.", finish="stop", index=0))) is Said.LAST
+
+
 FILTER = [{"prompt_index": 0, "content_filter_results": {"hate": {"filtered": False}}}]
 
 
@@ -104,7 +110,7 @@ def test_what_a_choice_tells_beside_an_empty_delta_travels_with_its_next_one(rel
         (chunk("Hi"), Said.SOMETHING),
         (chunk(reasoning_content="Hm"), Said.SOMETHING),
         (chunk(tool_calls=[{"index": 0, "function": {"arguments": " "}}]), Said.SOMETHING),
-        (chunk(finish="stop"), Said.SOMETHING),
+        (chunk(finish="stop"), Said.LAST),
         (b"[DONE]", Said.ALL),
     ],
 )

@@ -101,11 +101,15 @@ class Patience:
 
 
 class Said(IntEnum):
-    """What a payload says: nothing (it is no sign of life), something, or that all has been said."""
+    """What a payload says: nothing (it is no sign of life), something, how the answer ends, or that all has been said.
+
+    Behind the end of the answer only its usage is to come.
+    """
 
     NOTHING = 0
     SOMETHING = 1
-    ALL = 2
+    LAST = 2
+    ALL = 3
 
 
 # Takes one `data:` payload; after `Said.ALL` no other is wanted.

@@ -23,7 +23,9 @@ ERROR_BODY_SECONDS = 2.0
 MIN_WAIT_SECONDS = 0.05
 # How often silence is looked for before it is one.
 LOOKS = 4
-ALL = Said.ALL
+# What follows the end of every choice, the usage, was counted all along.
+LAST_WORDS_SECONDS = 5.0
+LAST, ALL = Said.LAST, Said.ALL
 
 
 class _Watch:
@@ -51,6 +53,12 @@ class _Watch:
             self._step = self._idle_step
             self._timer.cancel()
             self._timer = self._loop.call_later(self._step, self._look)
+
+    def limit(self, idle: float) -> None:
+        """Silence is over in `idle` seconds at the latest, from now on."""
+        self.idle = min(self.idle, idle)
+        self._idle_step = self.idle / LOOKS
+        self.alive()
 
     def _look(self) -> None:
         self._looks += 1
@@ -87,7 +95,9 @@ class HttpAnswer:
                 said = max(map(take, payloads))
                 if said:
                     self._watch.alive()
-                    if said == ALL:
+                    if said == LAST:
+                        self._watch.limit(LAST_WORDS_SECONDS)
+                    elif said == ALL:
                         self._connection.finish()
             elif not heard:
                 raw.append(data)

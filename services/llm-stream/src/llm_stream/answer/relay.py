@@ -8,6 +8,7 @@ so are tool calls, which nobody can take back; everything else leaves when it co
 
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import orjson
@@ -28,7 +29,7 @@ from llm_stream.upstream.values import JsonObject, name
 
 DONE = b"[DONE]"
 # Looked up once: every chunk says one of them.
-NOTHING, SOMETHING, ALL = Said.NOTHING, Said.SOMETHING, Said.ALL
+NOTHING, SOMETHING, LAST, ALL = Said.NOTHING, Said.SOMETHING, Said.LAST, Said.ALL
 # What every chunk has beside its choices. All else in one without choices is told with the next one that is sent: Azure
 # tells first what its filter found, and llama.cpp last how long it took.
 CHUNK_MEMBERS = frozenset({"id", "object", "created", "model", "system_fingerprint", "service_tier", "obfuscation"})
@@ -38,6 +39,7 @@ CALLS = frozenset({"tool_calls", "function_call"})
 SPOKEN_FOR_GOOD = frozenset({"refusal", "audio"})
 # Of a stream whose chunks differ in more than their text nothing is learnt, however long it is.
 MAX_LESSONS = 3
+NO_RATE = nullcontext()
 
 
 class Relay:
@@ -157,6 +159,8 @@ class Relay:
         if chunk.whole:
             # A server that does not stream has said everything.
             self.ended = True
+        if any(choice.finish_reason is not None for choice in choices) and self.heard_all:
+            return LAST
         return SOMETHING if any(map(_is_alive, choices)) else NOTHING
 
     def _keep_extras(self, choice: Choice) -> None:
@@ -301,9 +305,14 @@ class Relay:
             self._frames.emit(orjson.dumps({**last, "created": created, "choices": [], "usage": counts}))
         self._frames.emit(DONE)
 
+    @property
+    def heard_all(self) -> bool:
+        """Whether every choice has ended; only the usage can follow."""
+        return len(self._finished) >= self._choices
+
     def check_whole(self) -> None:
         """Raises UpstreamBroken unless every choice finished. The body has ended cleanly, with `[DONE]` or not."""
-        if len(self._finished) < self._choices:
+        if not self.heard_all:
             raise UpstreamBroken("the stream ended before the answer did")
 
 
@@ -321,10 +330,12 @@ async def relay(incoming: UpstreamAnswer, attempt: Attempt, answer: AnswerInProg
     carried = Relay(attempt, answer.frames)
     if not await answer.is_ours():
         return None
-    if attempt.patience.minimum_rate > 0:
-        with MinimumRate(attempt, incoming):
+    try:
+        with MinimumRate(attempt, incoming) if attempt.patience.minimum_rate > 0 else NO_RATE:
             await incoming.relay(carried.take)
-    else:
-        await incoming.relay(carried.take)
+    except UpstreamBroken as broken:
+        # A server that has said all and does not hang up has cut nothing.
+        if not (broken.silent and carried.heard_all):
+            raise
     carried.check_whole()
     return carried
