@@ -98,10 +98,14 @@ class World:
     # -- the models file ----------------------------------------------------------------------------------------
 
     async def alias(self, *upstreams: str | dict[str, Any], name: str | None = None, **options: Any) -> AliasUnderTest:
-        """Add an alias and have the service reload; an upstream is given by its sandbox faults or its own table."""
+        """Add an alias and have the service reload; an upstream is given by its sandbox faults or its own table.
+
+        An option that is None is left out, those of `PATIENCE` too.
+        """
         alias = name or f"alias-{uuid.uuid4().hex[:8]}"
         tables = [self._upstream(alias, position, each) for position, each in enumerate(upstreams)]
-        self._tables[alias] = alias_table(alias, tables, {**PATIENCE, **options})
+        given = {key: value for key, value in {**PATIENCE, **options}.items() if value is not None}
+        self._tables[alias] = alias_table(alias, tables, given)
         await self.reload()
         names, models = tuple(t["name"] for t in tables), tuple(t["model"] for t in tables)
         return AliasUnderTest(alias, models, names)

@@ -36,19 +36,26 @@ class Mailbox:
         return [frame.payload.partition(b"data: ")[2][:-2] for frame in self.frames if frame.kind == FrameKind.DATA]
 
 
-def relay_on(mailbox: Mailbox, release: str, choices: int = 1, *, include_usage: bool = False) -> Relay:
-    """A relay into `mailbox` of the first attempt at `UPSTREAM`."""
-    body = {"messages": [], "n": choices, "stream_options": {"include_usage": include_usage}}
-    request = ChatReplyRequested(
+def request_of(
+    body: dict[str, Any], *, stream: bool = True, received_at: float = 1_795_000_000.0
+) -> ChatReplyRequested:
+    """A request for an answer by the model `alias`."""
+    return ChatReplyRequested(
         request_id="chatcmpl-1",
         org_id="o",
         key_id="k",
         session_id="s",
         model="alias",
-        stream=True,
+        stream=stream,
         body=body,
-        received_at=1_795_000_000.0,
+        received_at=received_at,
     )
+
+
+def relay_on(mailbox: Mailbox, release: str, choices: int = 1, *, include_usage: bool = False) -> Relay:
+    """A relay into `mailbox` of the first attempt at `UPSTREAM`."""
+    body = {"messages": [], "n": choices, "stream_options": {"include_usage": include_usage}}
+    request = request_of(body)
     alias = Alias.model_validate({"upstreams": [UPSTREAM], "release": release})
     prepared = PreparedRequest(request, alias, body)
     attempt = Attempt(prepared, UPSTREAM, Breaker(), Patience(connect=1.0, first_byte=1.0, idle=1.0), 1)

@@ -64,11 +64,12 @@ async def test_a_fallback_goes_on_without_gap_or_repetition(llm_world: World, fa
         assert fact.usage.completion_tokens < len(HELLO_TEXT.split())
 
 
-async def test_a_stream_without_done_is_completed_by_the_fallback(llm_world: World) -> None:
-    alias = await llm_world.alias("no-done", "")
+@pytest.mark.parametrize("upstreams", [1, 2])
+async def test_a_stream_of_which_all_choices_ended_is_whole_without_done(llm_world: World, upstreams: int) -> None:
+    alias = await llm_world.alias("no-done", *[""] * (upstreams - 1))
     heard, fact = await llm_world.ask(alias)
     whole(heard)
-    assert fact.upstream == alias.upstreams[1]
+    assert [attempt.outcome for attempt in fact.attempts] == ["completed"]
 
 
 async def test_each_upstream_may_break_once_at_another_place(llm_world: World) -> None:
@@ -151,7 +152,7 @@ async def test_a_whole_answer_that_stalls_is_asked_for_again(llm_world: World) -
 
 
 @pytest.mark.parametrize("upstreams", [1, 2])
-@pytest.mark.parametrize("fault", [*(f"{fault}-7" for fault in BREAKS), "no-done"])
+@pytest.mark.parametrize("fault", [f"{fault}-7" for fault in BREAKS])
 async def test_a_break_after_released_tokens_is_told_in_band(llm_world: World, fault: str, upstreams: int) -> None:
     alias = await llm_world.alias(fault, *[""] * (upstreams - 1), release="tokens")
     heard, fact = await llm_world.ask(alias)

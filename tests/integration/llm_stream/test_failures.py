@@ -310,9 +310,11 @@ async def test_what_is_too_long_goes_to_the_larger_alias(llm_world: World, strea
     assert await llm_world.calls(alias.models[1]) == []
 
 
-async def test_what_is_too_long_is_refused_where_there_is_no_larger_alias(llm_world: World) -> None:
-    alias = await llm_world.alias("context-length", "")
-    refused(*await llm_world.ask(alias), 400, "context_length_exceeded")
+async def test_what_is_too_long_for_every_upstream_is_refused(llm_world: World) -> None:
+    alias = await llm_world.alias("context-length", "context-length")
+    heard, fact = await llm_world.ask(alias)
+    refused(heard, fact, 400, "context_length_exceeded")
+    assert outcomes(fact) == ["refused", "refused"]
 
 
 # -- our own configuration --------------------------------------------------------------------------------------------

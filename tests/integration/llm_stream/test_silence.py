@@ -48,6 +48,18 @@ async def test_a_sign_of_life_begins_the_time_of_the_next() -> None:
     watch.stop()
 
 
+async def test_silence_may_be_limited_anew() -> None:
+    watch, line = watched(first=30.0, idle=30.0)
+    watch.alive()
+    limited_at = time.monotonic()
+    watch.limit(0.2)
+    assert await eventually(lambda: line.failed_at) - limited_at >= 0.2
+    other, _ = watched(first=0.2, idle=0.2)
+    other.limit(30.0)
+    assert other.idle == 0.2
+    other.stop()
+
+
 async def test_a_process_that_was_held_up_does_not_blame_the_upstream() -> None:
     watch, line = watched(first=0.2, idle=0.2)
     time.sleep(0.5)

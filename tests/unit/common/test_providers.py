@@ -96,6 +96,15 @@ def test_a_retry_after_is_read_in_all_its_forms(headers: dict[str, str], seconds
     assert retry_after(headers) == seconds
 
 
+def test_a_date_is_taken_against_the_answers_own_clock() -> None:
+    sent, back = "Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:49 GMT"
+    assert retry_after({"retry-after": back, "date": sent}) == 12.0
+    assert retry_after({"retry-after": sent, "date": back}) == 0.0
+    assert retry_after({"retry-after": back.replace("GMT", "-0000"), "date": sent}) == 12.0
+    # Without a clock that can be read it is ours.
+    assert retry_after({"retry-after": back, "date": "yesterday"}) == 0.0
+
+
 def test_a_retry_after_may_be_a_date() -> None:
     told = retry_after({"retry-after": email.utils.formatdate(time.time() + 30, usegmt=True)})
     assert told is not None

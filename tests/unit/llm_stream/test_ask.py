@@ -33,6 +33,21 @@ def test_what_voice_platforms_add_to_messages_stays_with_us() -> None:
     assert sent == {"role": "user", "content": "hi"}
 
 
+def test_an_answer_that_the_client_began_is_continued_as_one_message() -> None:
+    body = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Well, "}]}
+    messages = merge_request(body, PLAIN, stream=True, released="hello. ")["messages"]
+    assert [message["role"] for message in messages] == ["user", "assistant", "user"]
+    assert messages[1]["content"] == "Well, hello. "
+    calls = {"role": "assistant", "content": "Well, ", "tool_calls": []}
+    messages = merge_request({"messages": [calls]}, PLAIN, stream=True, released="hello. ")["messages"]
+    assert messages[:2] == [calls, {"role": "assistant", "content": "hello. "}]
+
+
+def test_nobody_is_asked_to_continue_white_space() -> None:
+    body = {"messages": [{"role": "user", "content": "hi"}]}
+    assert merge_request(body, PLAIN, stream=True, released=" \n")["messages"] == body["messages"]
+
+
 def sent(*messages: dict[str, Any], capabilities: frozenset[str] = frozenset(), released: str = "") -> list[Any]:
     upstream = PLAIN.model_copy(update={"capabilities": capabilities})
     return list(merge_request({"messages": messages}, upstream, stream=True, released=released)["messages"])

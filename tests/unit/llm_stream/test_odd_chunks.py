@@ -3,12 +3,13 @@
 from itertools import pairwise
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from common.events.chat import Usage
-from llm_stream.ports import UpstreamBroken, UpstreamBusy, UpstreamError, UpstreamRefused
+from llm_stream.ports import Said, UpstreamBroken, UpstreamBusy, UpstreamError, UpstreamRefused
 from tests.support.llm_stream import chunk
 from tests.support.relay import RELEASES, Client, Delta, call, said
 
@@ -60,6 +61,67 @@ def test_an_empty_finish_reason_ends_nothing(release: str) -> None:
     assert client.endings == []
     whole = Client(release).takes(chunk("Hi. ", finish=""), chunk("Bye."), chunk(finish="stop")).ends()
     assert (whole.text, whole.endings) == ("Hi. Bye.", ["stop"])
+
+
+def test_the_end_of_one_choice_is_not_the_last_of_two() -> None:
+    client = Client("tokens", choices=2)
+    assert client.relay.take(orjson.dumps(chunk("Hi.", finish="stop", index=1))) is Said.SOMETHING
+    assert client.relay.take(orjson.dumps(chunk("Hi.", finish="stop", index=0))) is Said.LAST
+
+
+FILTER = [{"prompt_index": 0, "content_filter_results": {"hate": {"filtered": False}}}]
+
+
+@RELEASES
+def test_what_a_chunk_without_choices_tells_travels_with_the_next_one(release: str) -> None:
+    """Azure's filter tells first what it found, llama.cpp last how long it took; no client need read empty choices."""
+    azure = {"id": "", "model": "", "object": "", "created": 0, "choices": [], "prompt_filter_results": FILTER}
+    client = Client(release).takes(azure)
+    assert not client.mailbox.frames
+    client.takes(*(chunk(f"{number}. ") for number in range(9)), chunk(finish="stop"))
+    client.takes({"choices": [], "usage": USAGE, "timings": {"predicted_ms": 3}}).ends()
+    told = [each.get("prompt_filter_results") for each in client.chunks]
+    assert told == [FILTER] + [None] * (len(told) - 1)
+    assert [each["timings"] for each in client.chunks if "timings" in each] == [{"predicted_ms": 3}]
+    assert all(each["choices"] for each in client.chunks[:-1])
+    assert {each["id"] for each in client.chunks} == {"chatcmpl-1"}
+
+
+@RELEASES
+def test_what_a_choice_tells_beside_an_empty_delta_travels_with_its_next_one(release: str) -> None:
+    beside = {"index": 0, "delta": {}, "finish_reason": None, "content_filter_results": {"hate": {"filtered": False}}}
+    client = Client(release).takes({"model": "m", "choices": [beside]})
+    assert not client.mailbox.frames
+    client.takes(chunk("Hi. "), chunk("Bye."), {"model": "m", "choices": [beside]}, chunk(finish="stop")).ends()
+    assert client.text == "Hi. Bye."
+    assert any(choice.get("content_filter_results") for choice in client.choices())
+
+
+@RELEASES
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        (chunk(""), Said.NOTHING),
+        (chunk("", role="assistant"), Said.NOTHING),
+        ({"choices": []}, Said.NOTHING),
+        ({"type": "ping"}, Said.NOTHING),
+        ({"choices": [], "usage": USAGE}, Said.NOTHING),
+        (chunk(" \n"), Said.NOTHING),
+        (chunk(tool_calls=[]), Said.NOTHING),
+        (chunk("Hi"), Said.SOMETHING),
+        (chunk(reasoning_content="Hm"), Said.SOMETHING),
+        (chunk(tool_calls=[{"index": 0, "function": {"arguments": " "}}]), Said.SOMETHING),
+        (chunk(finish="stop"), Said.LAST),
+        (b"[DONE]", Said.ALL),
+    ],
+)
+def test_what_is_a_sign_of_life(release: str, payload: Any, said: Said) -> None:
+    data = payload if isinstance(payload, bytes) else orjson.dumps(payload)
+    fresh = Client(release)
+    assert fresh.relay.take(data) is said
+    # Once the shape of a stream is known as well.
+    begun = Client(release).takes(*(chunk(f"{number}. ") for number in range(5)))
+    assert begun.relay.take(data) is said
 
 
 @RELEASES

@@ -51,7 +51,7 @@ class Upstream(_Section):
     price: Price = Price()
     fields: Fields | None = None
     # `stream_usage`: understands stream_options.include_usage. `tools`: can call functions.
-    # `done`: ends every stream with [DONE]; without it a finish_reason and a clean end are believed.
+    # `done` says nothing any more: the end of every choice and a clean end of the body are believed, [DONE] or not.
     # `developer`: knows the role of that name, which is `system` for all others; OpenAI takes both.
     # `base64`: sends vectors in base64 where asked to; of all others they are asked as numbers, and packed here.
     capabilities: frozenset[Literal["stream_usage", "tools", "done", "developer", "base64"]] = frozenset(
@@ -79,13 +79,20 @@ class Alias(_Section):
     # `sentences` holds text back to a sentence boundary, so that a fallback can continue cleanly from there;
     # `tokens` passes every chunk on at once, and a stream that breaks after that ends in an error event.
     release: Literal["tokens", "sentences"] | None = None
-    first_byte_timeout: Seconds = 10.0
-    idle_timeout: Seconds = 10.0
+    # Seconds of silence before the first token and between two of them, and for an answer that is not streamed. Without
+    # a limit another upstream is asked after 10, 10 and 60 seconds; where there is none, the deadline decides.
+    first_byte_timeout: Seconds | None = None
+    idle_timeout: Seconds | None = None
+    whole_timeout: Seconds | None = None
     connect_timeout: Seconds = 3.0
-    # An answer that is not streamed says nothing until it is complete.
-    whole_timeout: Seconds = 60.0
-    # Tries per upstream before the next one is asked.
+    # Tokens a second that a stream must bring while another upstream could go on; 0 is no limit.
+    minimum_rate: float = Field(default=0.0, ge=0, le=1000)
+    # Tries per upstream in one turn, taken in turns with the others.
     tries: int = Field(default=2, ge=1, le=5)
+    # Tries on the first upstream before the next one is asked; 0 and 1 ask it at once.
+    retry_first: int = Field(default=0, ge=0, le=5)
+    # A Retry-After of up to so many seconds is waited for before another upstream is asked.
+    wait_for_rate_limit: float = Field(default=0.0, ge=0, le=300)
     # The alias that takes over when the conversation is too long for this one.
     larger: str | None = None
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any, Protocol
 
 from llm_stream.aliases import Upstream
@@ -27,7 +27,10 @@ class UpstreamError(Exception):
 
 
 class UpstreamBroken(UpstreamError):
-    """5xx, reset, silence, a cut or malformed stream: somebody else may do better."""
+    """5xx, reset, silence, a cut or malformed stream: somebody else may do better.
+
+    `retry_after` is in seconds, None when not told.
+    """
 
     def __init__(
         self,
@@ -37,9 +40,11 @@ class UpstreamBroken(UpstreamError):
         code: str | None = None,
         silent: bool = False,
         ours: bool | None = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message, status=status, code=code)
         self.silent = silent
+        self.retry_after = retry_after
         self._ours = ours
 
     @property
@@ -84,24 +89,41 @@ class UpstreamRefused(UpstreamError):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long an attempt may be silent, in seconds. Where an answer comes whole, `first_byte` is the wait for it."""
+    """How long an attempt may be silent, in seconds; `first_byte` is the limit of the whole where it is not streamed.
+
+    `minimum_rate` is in tokens a second; 0 is no limit.
+    """
 
     connect: float
     first_byte: float
     idle: float
+    minimum_rate: float = 0.0
 
 
-# Takes one `data:` payload; True says that it was the last one wanted.
-Take = Callable[[bytes], bool]
+class Said(IntEnum):
+    """What a payload says: nothing (it is no sign of life), something, how the answer ends, or that all has been said.
+
+    Behind the end of the answer only its usage is to come.
+    """
+
+    NOTHING = 0
+    SOMETHING = 1
+    LAST = 2
+    ALL = 3
+
+
+# Takes one `data:` payload; after `Said.ALL` no other is wanted.
+Take = Callable[[bytes], Said]
 
 
 class UpstreamAnswer(Protocol):
     """An answer that is arriving from an upstream."""
 
     async def relay(self, take: Take) -> None:
-        """Hand over the `data:` payloads of the SSE body where they arrive, until one was the last or the body ends.
+        """Hand over the `data:` payloads of the SSE body where they arrive, until all was said or the body ends.
 
-        Raises UpstreamBroken on silence, a reset or a body cut short, and whatever `take` raises.
+        Raises UpstreamBroken on silence (payloads that say nothing are silence), a reset or a body cut short, and
+        whatever `take` raises.
         """
         ...
 

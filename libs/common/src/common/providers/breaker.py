@@ -28,6 +28,7 @@ class Breaker:
         self._open_until = 0.0
         self._probing = False
         self._rests_until = 0.0
+        self._rate_limited = False
 
     @property
     def state(self) -> str:
@@ -71,7 +72,13 @@ class Breaker:
         """The call ended without a verdict (the caller cancelled): somebody else may probe."""
         self._probing = False
 
-    def rest(self, seconds: float) -> None:
-        """The upstream is busy, not broken: leave it alone for a while, then let everybody back."""
+    @property
+    def rate_limited(self) -> bool:
+        """Whether it rests because of a rate limit."""
+        return self._rate_limited and self.rests_for() > 0
+
+    def rest(self, seconds: float, *, rate_limited: bool = True) -> None:
+        """The upstream says when to come back: leave it alone until then, and then let everybody back."""
         self._rests_until = max(self._rests_until, self._clock() + seconds)
+        self._rate_limited = rate_limited
         self._probing = False

@@ -35,6 +35,10 @@ class Lost(Exception):
     """The connection could not be made, was cut, or carried something that is not HTTP."""
 
 
+class Stale(Lost):
+    """A kept connection had been closed before anybody read the request."""
+
+
 class Target(NamedTuple):
     """Where a URL leads: origin, path with query, and the Host header."""
 
@@ -75,6 +79,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._busy = False
+        self._was_kept = False
         self._reset()
 
     def _reset(self) -> None:
@@ -89,6 +94,7 @@ class Connection(asyncio.Protocol):
         self._finished = False
         self._left = False
         self._kept = False
+        self._aborted = False
         self.status = 0
         self.headers: dict[str, str] = {}
         self.complete = False
@@ -143,6 +149,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close the connection itself, now."""
+        self._aborted = True
         if self._transport is not None:
             self._transport.abort()
 
@@ -176,6 +183,7 @@ class Connection(asyncio.Protocol):
         if not self.open:
             return
         if self._kept:
+            self._was_kept = True
             self._timer = self._loop.call_later(KEEPALIVE_SECONDS, self.abort)
             self._give_back(self)
         else:
@@ -235,11 +243,22 @@ class Connection(asyncio.Protocol):
             self.complete = True
             self._hand_on()
         if not self.complete:
-            self.fail(Lost(type(exc).__name__ if exc else "closed early"))
+            lost = Stale if self._closed_meanwhile(exc) else Lost
+            self.fail(lost(type(exc).__name__ if exc else "closed early"))
+
+    def _closed_meanwhile(self, exc: Exception | None) -> bool:
+        """Whether the connection ended between two exchanges, as far as can be told.
+
+        Where the server's close arrived before we wrote, the system tells of a broken pipe and not of a reset, which is
+        what a server does to a request that it has.
+        """
+        untouched = not (self.status or self._received)
+        return self._was_kept and untouched and not isinstance(exc, ConnectionResetError)
 
     def _until_close(self) -> bool:
-        """Whether the body's end is the connection's (RFC 9112, 6.3)."""
-        return "content-length" not in self.headers and "chunked" not in self.headers.get("transfer-encoding", "")
+        """Whether the body's end is the connection's (RFC 9112, 6.3), which the server has closed."""
+        framed = "content-length" in self.headers or "chunked" in self.headers.get("transfer-encoding", "")
+        return not framed and not self._aborted
 
     # -- the parser -----------------------------------------------------------------------------------------
 
@@ -281,10 +300,10 @@ class Connections:
         self._idle: dict[tuple[str, int, bool], list[Connection]] = {}
         self._all: set[Connection] = set()
 
-    async def take(self, target: Target, timeout: float) -> Connection:
-        """A connection to the target's origin within `timeout` seconds; raises Lost."""
+    async def take(self, target: Target, timeout: float, *, fresh: bool = False) -> Connection:
+        """A connection to the target's origin, a new one where `fresh`, within `timeout` seconds; raises Lost."""
         idle = self._idle.get(target.origin, [])
-        while idle:
+        while idle and not fresh:
             connection = idle.pop()
             if connection.open:
                 return connection

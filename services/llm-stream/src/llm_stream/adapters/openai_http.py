@@ -10,9 +10,9 @@ from typing import Any
 import orjson
 
 from llm_stream.adapters.event_stream import EventLines
-from llm_stream.adapters.http1 import Connection, Connections, Lost, Sink, Target, target_of
+from llm_stream.adapters.http1 import Connection, Connections, Lost, Sink, Stale, Target, target_of
 from llm_stream.aliases import Upstream
-from llm_stream.ports import Endpoint, Patience, Take, UpstreamBroken
+from llm_stream.ports import Endpoint, Patience, Said, Take, UpstreamBroken
 from llm_stream.upstream.errors import read_error_body
 from llm_stream.upstream.verdict import verdict
 
@@ -23,6 +23,9 @@ ERROR_BODY_SECONDS = 2.0
 MIN_WAIT_SECONDS = 0.05
 # How often silence is looked for before it is one.
 LOOKS = 4
+# What follows the end of every choice, the usage, was counted all along.
+LAST_WORDS_SECONDS = 5.0
+LAST, ALL = Said.LAST, Said.ALL
 
 
 class _Watch:
@@ -34,7 +37,7 @@ class _Watch:
 
     def __init__(self, connection: Connection, first: float, idle: float) -> None:
         self._connection = connection
-        self._idle = idle
+        self.idle = idle
         self._idle_step = idle / LOOKS
         self._loop = asyncio.get_running_loop()
         self._step = first / LOOKS
@@ -44,12 +47,18 @@ class _Watch:
 
     def alive(self) -> None:
         self._looks = 0
-        self._silent_at = self._loop.time() + self._idle
+        self._silent_at = self._loop.time() + self.idle
         if self._step != self._idle_step:
             # The first sign of life.
             self._step = self._idle_step
             self._timer.cancel()
             self._timer = self._loop.call_later(self._step, self._look)
+
+    def limit(self, idle: float) -> None:
+        """Silence is over in `idle` seconds at the latest, from now on."""
+        self.idle = min(self.idle, idle)
+        self._idle_step = self.idle / LOOKS
+        self.alive()
 
     def _look(self) -> None:
         self._looks += 1
@@ -76,6 +85,8 @@ class HttpAnswer:
     def __init__(self, connection: Connection, watch: _Watch, max_bytes: int) -> None:
         self._connection = connection
         self._watch = watch
+        # Of a whole answer, from its first part on.
+        self._silence: _Watch | None = None
         self._max_bytes = max_bytes
         self._total = 0
         self._paused = False
@@ -91,9 +102,13 @@ class HttpAnswer:
             payloads = self._lines.feed(data)
             if payloads:
                 heard = True
-                self._watch.alive()
-                if any(map(take, payloads)):
-                    self._connection.finish()
+                said = max(map(take, payloads))
+                if said:
+                    self._watch.alive()
+                    if said == LAST:
+                        self._watch.limit(LAST_WORDS_SECONDS)
+                    elif said == ALL:
+                        self._connection.finish()
             elif not heard:
                 raw.append(data)
 
@@ -106,16 +121,27 @@ class HttpAnswer:
             take(payload)
 
     async def whole(self, grew: Callable[[int], None] | None = None) -> bytes:
+        # The limit on the whole is the first watch's, which hears of nothing. White space before an answer is none;
+        # once there is a part of it, silence is looked for as well.
         parts: list[bytes] = []
 
         def arrived(data: bytes) -> None:
             self._count(data)
-            self._watch.alive()
             parts.append(data)
             if grew is not None:
                 grew(len(data))
+            if data.isspace():
+                return
+            if self._silence is None:
+                self._silence = _Watch(self._connection, self._watch.idle, self._watch.idle)
+            else:
+                self._silence.alive()
 
-        await self._receive(arrived)
+        try:
+            await self._receive(arrived)
+        finally:
+            if self._silence is not None:
+                self._silence.stop()
         return b"".join(parts)
 
     async def _receive(self, sink: Sink) -> None:
@@ -133,13 +159,18 @@ class HttpAnswer:
     def pause(self) -> None:
         self._paused = True
         self._connection.pause()
-        self._watch.stop()
+        for watch in self._watches():
+            watch.stop()
 
     def resume(self) -> None:
         if self._paused:
             self._paused = False
             self._connection.resume()
-            self._watch.go_on()
+            for watch in self._watches():
+                watch.go_on()
+
+    def _watches(self) -> list[_Watch]:
+        return [self._watch] if self._silence is None else [self._watch, self._silence]
 
     def close(self) -> None:
         self._connection.abort()
@@ -156,25 +187,48 @@ class OpenAIHttp:
     async def ask(
         self, upstream: Upstream, body: dict[str, Any], patience: Patience, endpoint: Endpoint = Endpoint.CHAT
     ) -> AsyncIterator[HttpAnswer]:
-        started = time.monotonic()
         target = _target(upstream, endpoint)
         content = orjson.dumps(body)
         head = _head(target, _key(upstream), len(content))
+        connection, watch = await self._accepted(target, head, content, patience)
         try:
-            connection = await self._connections.take(target, patience.connect)
+            yield HttpAnswer(connection, watch, self._max_bytes[endpoint])
+        finally:
+            watch.stop()
+            connection.leave()
+
+    async def _accepted(
+        self, target: Target, head: bytes, content: bytes, patience: Patience
+    ) -> tuple[Connection, _Watch]:
+        """The exchange of an accepted request. Raises UpstreamError."""
+        started = time.monotonic()
+        try:
+            try:
+                return await self._exchange(target, head, content, patience, started, fresh=False)
+            except Stale:
+                # Nobody's failure, and nobody has read the request. All that were kept with it may be like it.
+                return await self._exchange(target, head, content, patience, started, fresh=True)
         except Lost as error:
             raise UpstreamBroken(f"connection failed: {error}") from error
+
+    async def _exchange(
+        self, target: Target, head: bytes, content: bytes, patience: Patience, started: float, *, fresh: bool
+    ) -> tuple[Connection, _Watch]:
+        """Send a request that has waited since `started` and wait for its answer. Raises Lost and UpstreamError."""
+        connection = await self._connections.take(target, patience.connect, fresh=fresh)
         # No more than connecting may take: what is beyond that this process stood still for.
         connecting = min(time.monotonic() - started, patience.connect)
         first = max(MIN_WAIT_SECONDS, patience.first_byte - connecting)
         watch = _Watch(connection, first, patience.idle)
         try:
             connection.send(head, content)
-            await _accepted(connection)
-            yield HttpAnswer(connection, watch, self._max_bytes[endpoint])
-        finally:
+            await connection.head()
+            await _check_head(connection)
+        except BaseException:
             watch.stop()
             connection.leave()
+            raise
+        return connection, watch
 
 
 def _target(upstream: Upstream, endpoint: Endpoint) -> Target:
@@ -206,12 +260,8 @@ def _head(target: Target, key: str, length: int) -> bytes:
     ).encode("latin-1")
 
 
-async def _accepted(connection: Connection) -> None:
-    """Wait for the head of an answer; raises the verdict about a status that is not 2xx."""
-    try:
-        await connection.head()
-    except Lost as error:
-        raise UpstreamBroken(f"connection failed: {error}") from error
+async def _check_head(connection: Connection) -> None:
+    """Raises the verdict about a status that is not 2xx."""
     if connection.status >= 300:
         reported = read_error_body(await _error_body(connection), connection.status)
         raise verdict(reported, connection.headers)

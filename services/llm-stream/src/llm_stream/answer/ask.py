@@ -16,7 +16,8 @@ CONTINUE = "Continue the assistant's answer exactly where it stops. Repeat none 
 
 
 def ask(attempt: Attempt, released: str, chat_model: ChatModel) -> AbstractAsyncContextManager[UpstreamAnswer]:
-    """The upstream's answer, entered once it is accepted; where text was released, one that goes on from there.
+    """The upstream's answer, entered once it is accepted; where more than white space was released, one that goes on
+    from there.
 
     Entering it raises UpstreamError.
     """
@@ -43,6 +44,16 @@ def merge_request(body: dict[str, Any], upstream: Upstream, *, stream: bool, rel
             request.pop(name, None)
     if stream and "stream_usage" in upstream.capabilities:
         request["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-    if released:
-        request["messages"] += [{"role": "assistant", "content": released}, {"role": "user", "content": CONTINUE}]
+    if released.strip():
+        request["messages"] = continued(request["messages"], released)
     return request
+
+
+def continued(messages: list[dict[str, Any]], released: str) -> list[dict[str, Any]]:
+    """The conversation with what was released of its answer, and the request to go on from there."""
+    before, said = messages, released
+    # An answer that the client began itself is one message with ours: many templates want the roles to take turns.
+    last = messages[-1] if messages else {}
+    if last.keys() == {"role", "content"} and last["role"] == "assistant" and isinstance(last["content"], str):
+        before, said = messages[:-1], last["content"] + released
+    return [*before, {"role": "assistant", "content": said}, {"role": "user", "content": CONTINUE}]

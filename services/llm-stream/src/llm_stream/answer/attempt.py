@@ -16,7 +16,7 @@ from common.redaction import redact_text
 from llm_stream.aliases import Upstream
 from llm_stream.answer.prepare import PreparedRequest
 from llm_stream.metrics import ATTEMPT_SECONDS, ATTEMPTS, BREAKER_OPEN
-from llm_stream.ports import Patience, UpstreamAnswer, UpstreamBusy, UpstreamError, UpstreamRefused
+from llm_stream.ports import Patience, UpstreamAnswer, UpstreamBroken, UpstreamBusy, UpstreamError, UpstreamRefused
 
 log = structlog.get_logger(__name__)
 
@@ -105,6 +105,8 @@ class Attempt:
             self._breaker.left()
         else:
             self._breaker.failed()
+            if isinstance(error, UpstreamBroken) and error.retry_after is not None:
+                self._breaker.rest(min(error.retry_after, MAX_REST_SECONDS), rate_limited=False)
         return "broken"
 
     def _rest(self, busy: UpstreamBusy) -> None:

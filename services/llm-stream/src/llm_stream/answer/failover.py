@@ -1,6 +1,7 @@
 """Who is asked next, and for how long: the policy of every answer, streamed or not."""
 
 import asyncio
+import math
 import random
 import time
 from dataclasses import dataclass
@@ -20,6 +21,11 @@ BACKOFF = Backoff(attempts=5, first=0.2, ceiling=2.0)
 CROWD_JITTER = 0.1
 # A caller would rather hear "try later" than wait longer than this for a rate limit.
 MAX_WAIT_SECONDS = 10.0
+# How long an upstream is listened to while another one stands by, where the alias does not say: before the first token,
+# between two of them, and for an answer that comes whole.
+FIRST_BYTE_SECONDS = 10.0
+IDLE_SECONDS = 10.0
+WHOLE_SECONDS = 60.0
 # Kept back from the deadline, so that the error still reaches the caller in time.
 RESERVE_SECONDS = 0.5
 MIN_ATTEMPT_SECONDS = 0.1
@@ -48,6 +54,7 @@ class _Candidate:
     not_before: float = 0.0
 
     def ready_in(self) -> float:
+        """Seconds until it may be asked, as far as can be known."""
         return max(0.0, self.not_before - time.monotonic(), self.breaker.rests_for())
 
     def failed(self, error: UpstreamError) -> None:
@@ -57,12 +64,16 @@ class _Candidate:
         self.tries = 0 if exhausted or error.ours else self.tries - 1
         self.not_before = time.monotonic() + (BACKOFF.delay(self.made) or 0.0)
 
+    def retire(self) -> None:
+        """Not to be asked again in this turn."""
+        self.tries = 0
+
 
 class Failover:
     """Hands out the attempts for one prepared request, one after the other, until nobody is worth asking.
 
     The first upstream that may be asked is asked. After a failure that is another one at once, or, where there is
-    none, the same one after its backoff or the rest it wants.
+    none, the same one after its backoff or the rest it wants; the alias may want either to be waited for.
     """
 
     def __init__(self, prepared: PreparedRequest, answer: AnswerInProgress, breakers: Breakers) -> None:
@@ -75,8 +86,13 @@ class Failover:
             if not prepared.needs_tools or "tools" in upstream.capabilities
         ]
         self._under_way: tuple[_Candidate, Attempt, bool] | None = None  # the last: whether it continues an answer
+        if self._candidates:
+            self._candidates[0].tries = max(alias.tries, alias.retry_first)
+        self._final: UpstreamRefused | None = None  # it stands whoever else could be asked
+        # What explains most if nobody answers: a failure, then a refusal, and only then that one is not set up.
         self._failure: UpstreamError | None = None
         self._refusal: UpstreamRefused | None = None
+        self._misconfigured: UpstreamError | None = None
 
     async def next(self) -> Attempt | None:
         """The next attempt, to be made now; None when there is none, and then `larger` and `error` say what it is.
@@ -84,35 +100,39 @@ class Failover:
         To be called again once that attempt has failed.
         """
         self._note_failure()
-        if self._refusal is not None or not self._may_go_on():
+        if self._final is not None or not self._may_go_on():
             return None
         candidate = await self._ready()
         if candidate is None:
             return None
         upstream, breaker = candidate.upstream, candidate.breaker
         attempt = Attempt(self._prepared, upstream, breaker, self._patience(candidate), candidate.made + 1)
-        self._under_way = candidate, attempt, bool(self._answer.frames.released_text)
+        self._under_way = candidate, attempt, bool(self._answer.frames.released_text.strip())
         self._answer.attempts.add(attempt)
         return attempt
 
     @property
     def larger(self) -> str | None:
         """The alias that takes over, where the conversation is too long for this one and it names another."""
-        too_long = self._refusal is not None and self._refusal.too_long
+        too_long = self._final is not None and self._final.too_long
         return self._prepared.alias.larger if too_long else None
 
     def error(self) -> AnswerFailed:
         """What the client is told when there is no further attempt."""
-        if self._refusal is not None:
-            return failure.refused(self._refusal)
+        if self._final is not None:
+            return failure.refused(self._final)
         soonest = min((candidate.breaker.opens_in() for candidate in self._candidates), default=0.0)
         if self._failure is not None:
             return failure.failed(self._failure, soonest)
+        if self._refusal is not None:
+            return failure.refused(self._refusal)
+        if self._misconfigured is not None:
+            return failure.failed(self._misconfigured, soonest)
         if not self._candidates:
             return failure.bad_request(400, "No upstream of this model can call tools.", param="tools")
         if self._seconds_left() < MIN_ATTEMPT_SECONDS:
             return failure.too_late()
-        rate_limited = any(candidate.breaker.state == "closed" for candidate in self._candidates)
+        rate_limited = any(each.breaker.state == "closed" and each.breaker.rate_limited for each in self._candidates)
         return failure.resting(rate_limited=rate_limited, soonest=max(1.0, soonest))
 
     def _note_failure(self) -> None:
@@ -121,54 +141,105 @@ class Failover:
             return
         candidate, attempt, continued = self._under_way
         self._under_way = None
+        error = attempt.error
+        if error is None:
+            return
         begun = self._answer.frames.delivered_tokens > 0
-        if isinstance(attempt.error, UpstreamRefused) and (continued or (begun and not attempt.error.filtered)):
-            # Our own request to continue was refused, or an answer that had begun broke: the client's request is good.
-            candidate.tries = 0
-            self._failure = self._failure or attempt.error
-        elif isinstance(attempt.error, UpstreamRefused):
-            self._refusal = attempt.error
-        elif attempt.error is not None:
-            candidate.failed(attempt.error)
-            # What another upstream met says more than that one is not set up.
-            if self._failure is None or not attempt.error.ours:
-                self._failure = attempt.error
+        if isinstance(error, UpstreamRefused):
+            if continued or (begun and not error.filtered):
+                # Our own request to continue was refused, or an answer that had begun broke: the client's is good.
+                candidate.retire()
+                self._failure = self._failure or error
+            else:
+                self._note_refusal(candidate, error)
+            return
+        candidate.failed(error)
+        if continued:
+            # What broke the answer says more than what became of our request to continue it.
+            self._failure = self._failure or error
+        elif error.ours:
+            self._misconfigured = self._misconfigured or error
+        else:
+            self._failure = error
+
+    def _note_refusal(self, candidate: _Candidate, refusal: UpstreamRefused) -> None:
+        """The client's request was refused: for good, unless somebody else failed at it or it may fit another one."""
+        fits_another = refusal.too_long and self._prepared.alias.larger is None
+        disputed = self._failure is not None or self._refusal is not None
+        moves_on = refusal.too_long and not fits_another
+        if refusal.filtered or moves_on or not (fits_another or disputed):
+            self._final = refusal
+        else:
+            candidate.retire()
+            self._refusal = self._refusal or refusal
 
     def _may_go_on(self) -> bool:
         """After a failure somebody may go on where no text was released, or where it was cut at a sentence."""
-        frames, prepared = self._answer.frames, self._prepared
-        if self._failure is None or frames.delivered_tokens == 0:
-            return True
-        return prepared.alias.holds_sentences and frames.continuable and prepared.body.get("n", 1) == 1
+        frames = self._answer.frames
+        return frames.delivered_tokens == 0 or (self._continues and frames.continuable)
+
+    @property
+    def _continues(self) -> bool:
+        """Whether an answer of this kind is continued once a part of it was released."""
+        return self._prepared.alias.holds_sentences and self._prepared.body.get("n", 1) == 1
 
     async def _ready(self) -> _Candidate | None:
         """Whom to ask now, having waited where everybody rests; None when nobody is worth waiting for.
 
         An open breaker is not waited for: that would turn an outage into a queue.
         """
-        while self._seconds_left() >= MIN_ATTEMPT_SECONDS:
+        while (left := self._seconds_left()) >= MIN_ATTEMPT_SECONDS:
             usable = [candidate for candidate in self._candidates if candidate.tries > 0]
+            wait: float | None = None
             for candidate in usable:
                 if candidate.ready_in() <= 0 and candidate.breaker.try_enter():
                     return candidate
-            waits = [candidate.ready_in() for candidate in usable if candidate.breaker.state == "closed"]
-            if not waits or min(waits) > min(MAX_WAIT_SECONDS, self._seconds_left()):
-                return None
-            await asyncio.sleep(min(waits) * random.uniform(1.0, 1.0 + CROWD_JITTER))
+                if self._preferred(candidate, left):
+                    wait = candidate.ready_in()
+                    break
+            if wait is None:
+                wait = min((each.ready_in() for each in usable if each.breaker.state == "closed"), default=math.inf)
+                if wait > min(max(MAX_WAIT_SECONDS, self._prepared.alias.wait_for_rate_limit), left):
+                    return None
+            await asyncio.sleep(wait * random.uniform(1.0, 1.0 + CROWD_JITTER))
         return None
+
+    def _preferred(self, candidate: _Candidate, left: float) -> bool:
+        """Whether the alias wants this one, which may not be asked yet, rather than the next one."""
+        alias = self._prepared.alias
+        if candidate.breaker.state != "closed" or candidate.ready_in() > left:
+            return False
+        if (rest := candidate.breaker.rests_for()) > 0:
+            return rest <= alias.wait_for_rate_limit
+        return candidate is self._candidates[0] and 0 < candidate.made < alias.retry_first
 
     def _seconds_left(self) -> float:
         """Seconds left for attempts."""
         return self._answer.deadline - time.time() - RESERVE_SECONDS
 
     def _patience(self, candidate: _Candidate) -> Patience:
-        """An equal share of what is left of the deadline, within the alias's own limits."""
-        alias = self._prepared.alias
-        others = sum(1 for other in self._candidates if other is not candidate and other.tries > 0)
-        share = max(MIN_ATTEMPT_SECONDS, self._seconds_left() / (candidate.tries + others))
-        first = alias.first_byte_timeout if self._prepared.request.stream else alias.whole_timeout
+        """An equal share of what is left of the deadline, within the alias's own limits.
+
+        Where nobody else could answer, waiting beats giving up: what the alias does not limit, the deadline does.
+        """
+        alias, stream = self._prepared.alias, self._prepared.request.stream
+        left = max(MIN_ATTEMPT_SECONDS, self._seconds_left())
+        given, usual = (alias.first_byte_timeout, FIRST_BYTE_SECONDS)
+        if not stream:
+            given, usual = (alias.whole_timeout, WHOLE_SECONDS)
+        others = self._standing_by(candidate, given or usual)
+        share = max(MIN_ATTEMPT_SECONDS, left / (candidate.tries + others))
+        # Of a stream that is heard a part is sent, and then not everybody can go on.
+        relieved = others > 0 and (self._continues or not stream)
+        idle = min(alias.idle_timeout or IDLE_SECONDS, share)
         return Patience(
             connect=min(alias.connect_timeout, share),
-            first_byte=min(first, share),
-            idle=min(alias.idle_timeout, share),
+            first_byte=left if given is None and not others else min(given or usual, share),
+            idle=left if alias.idle_timeout is None and not relieved else idle,
+            minimum_rate=alias.minimum_rate if relieved else 0.0,
         )
+
+    def _standing_by(self, candidate: _Candidate, seconds: float) -> int:
+        """How many others could be asked in so many seconds."""
+        others = (each for each in self._candidates if each is not candidate and each.tries > 0)
+        return sum(1 for each in others if each.breaker.opens_in() <= seconds)

@@ -39,18 +39,20 @@ def failed(failure: UpstreamError, soonest: float = 0.0) -> AnswerFailed:
     # What a provider says about our key or our model name is for the operator, who finds it in the fact.
     reason = "its provider refused this service's own settings" if failure.ours else str(failure)
     silent = isinstance(failure, UpstreamBroken) and failure.silent
+    told = isinstance(failure, UpstreamBroken) and failure.retry_after is not None and soonest > 0
     return AnswerFailed(
         ReplyError(
             status=504 if silent else 502,
             message=f"The model could not answer: {reason}.",
             type="server_error",
             code="upstream_timeout" if silent else "upstream_error",
-        )
+        ),
+        retry_after=soonest if told else None,
     )
 
 
 def resting(*, rate_limited: bool, soonest: float) -> AnswerFailed:
-    """Nobody was asked: all upstreams rest after a rate limit, or their breakers are open."""
+    """Nobody was asked: all upstreams rest as they wished to, or their breakers are open."""
     if rate_limited:
         message = "Every upstream of this model is rate limited."
         error = ReplyError(status=429, message=message, type="rate_limit_error", code="rate_limit_exceeded")

@@ -8,6 +8,7 @@ so are tool calls, which nobody can take back; everything else leaves when it co
 
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import orjson
@@ -17,21 +18,28 @@ from llm_stream.answer.attempt import Attempt
 from llm_stream.answer.frames import Frames
 from llm_stream.answer.held import HeldText, Piece, split_logprobs
 from llm_stream.answer.in_progress import AnswerInProgress
+from llm_stream.answer.minimum_rate import MinimumRate
 from llm_stream.answer.sentences import SkipPrefix
 from llm_stream.answer.template import Template
-from llm_stream.ports import UpstreamAnswer, UpstreamBroken
+from llm_stream.ports import Said, UpstreamAnswer, UpstreamBroken
 from llm_stream.upstream.chunks import CHOICE_MEMBERS, Choice, parse_chunk, plain_choice, read_chunk, said_characters
 from llm_stream.upstream.reported_usage import ReportedUsage, read_usage
 from llm_stream.upstream.tool_calls import ToolCallPieces
 from llm_stream.upstream.values import JsonObject, name
 
 DONE = b"[DONE]"
+# Looked up once: every chunk says one of them.
+NOTHING, SOMETHING, LAST, ALL = Said.NOTHING, Said.SOMETHING, Said.LAST, Said.ALL
+# What every chunk has beside its choices. All else in one without choices is told with the next one that is sent: Azure
+# tells first what its filter found, and llama.cpp last how long it took.
+CHUNK_MEMBERS = frozenset({"id", "object", "created", "model", "system_fingerprint", "service_tier", "obfuscation"})
 # Once one of these has begun, a choice waits for its end: an answer that begins anew must not repeat them.
 CALLS = frozenset({"tool_calls", "function_call"})
 # What nobody can go on with. Reasoning is no such thing: that of two attempts may follow one another.
 SPOKEN_FOR_GOOD = frozenset({"refusal", "audio"})
 # Of a stream whose chunks differ in more than their text nothing is learnt, however long it is.
 MAX_LESSONS = 3
+NO_RATE = nullcontext()
 
 
 class Relay:
@@ -51,6 +59,8 @@ class Relay:
         self._tail: list[JsonObject] = []
         self._waiting: set[int] = set()  # choices of which everything goes to the tail
         self._head: JsonObject = {}  # of the last chunk
+        self._aside: JsonObject = {}  # told by chunks without choices, to be sent with the next one
+        self._extras: dict[int, JsonObject] = {}  # likewise, by choices that say nothing themselves
         self._calls = ToolCallPieces()
         self._opened: set[int] = {0} if frames.begun else set()
         self._finished: set[int] = set()
@@ -62,16 +72,18 @@ class Relay:
         self.usage: ReportedUsage | None = None
         self.finish_reason: str | None = None
 
-    def take(self, payload: bytes) -> bool:
-        """One `data:` payload; whether the answer has ended. Raises UpstreamError on what is no part of one."""
-        if not self.ended:
-            if payload == DONE:
-                self.ended = True
-            else:
-                self._take(payload)
-        return self.ended
+    def take(self, payload: bytes) -> Said:
+        """One `data:` payload; what it says. White space is sent, and says nothing.
 
-    def _take(self, payload: bytes) -> None:
+        Raises UpstreamError on what is no part of an answer.
+        """
+        if self.ended or payload == DONE:
+            self.ended = True
+            return ALL
+        said = self._take(payload)
+        return ALL if self.ended else said
+
+    def _take(self, payload: bytes) -> Said:
         attempt = self.attempt
         if attempt.first_byte_at is None:
             attempt.first_byte_at = time.time()
@@ -79,25 +91,29 @@ class Relay:
             attempt.tokens += 1
             attempt.characters += len(plain[1])
             self._frames.emit(plain[0], tokens=1, text=plain[1])
-            return
+            return NOTHING if plain[1].isspace() else SOMETHING
         chunk = parse_chunk(payload)
         choice = plain_choice(chunk)
         if choice is None or choice["index"] in self._waiting:
-            self._take_any(chunk)
-        elif not self._hold:
+            return self._take_any(chunk)
+        if not self._hold:
+            text = choice["delta"]["content"]
             self._pass_on(payload, chunk, choice)
         elif choice.keys() <= CHOICE_MEMBERS and not choice.get("logprobs"):
+            text = choice["delta"]["content"]
             self._hold_plain(chunk, choice)
         else:
-            self._take_any(chunk)
+            return self._take_any(chunk)
+        return NOTHING if text.isspace() else SOMETHING
 
     # -- plain chunks: text and nothing else -----------------------------------------------------------------
 
     def _pass_on(self, payload: bytes, chunk: JsonObject, choice: JsonObject) -> None:
         self._note_plain(chunk, choice)
+        alone = not self._aside
         sent = self._emit(chunk, choice["delta"]["content"], tokens=1)
         # The first of a choice was given its role.
-        if self._lessons > 0 and len(choice["delta"]) == 1:
+        if self._lessons > 0 and alone and len(choice["delta"]) == 1:
             self._lessons -= 1
             self._template = Template.learn(payload, sent)
 
@@ -119,10 +135,14 @@ class Relay:
 
     # -- chunks of every other shape --------------------------------------------------------------------------
 
-    def _take_any(self, content: JsonObject) -> None:
+    def _take_any(self, content: JsonObject) -> Said:
         chunk = read_chunk(content, self._calls)
         self.model = chunk.model or self.model
         self.usage = chunk.usage or self.usage
+        if not chunk.choices:
+            if "choices" in content:
+                self._aside |= {key: value for key, value in chunk.head.items() if value and key not in CHUNK_MEMBERS}
+            return NOTHING
         self._head = {"model": self.model, **chunk.head}
         choices = [self._noted(choice) for choice in chunk.choices]
         for choice in choices:
@@ -134,9 +154,18 @@ class Relay:
                 self._wait_for_end(choice)
             elif choice.says_something:
                 self._send(choice, tokens=1)
+            elif choice.extras:
+                self._keep_extras(choice)
         if chunk.whole:
             # A server that does not stream has said everything.
             self.ended = True
+        if any(choice.finish_reason is not None for choice in choices) and self.heard_all:
+            return LAST
+        return SOMETHING if any(map(_is_alive, choices)) else NOTHING
+
+    def _keep_extras(self, choice: Choice) -> None:
+        """Of a choice that says nothing itself, such as what Azure's filter finds while the answer goes on."""
+        self._extras[choice.number] = {**self._extras.get(choice.number, {}), **choice.extras}
 
     def _noted(self, choice: Choice) -> Choice:
         """The choice, its end counted; an end that was told before is not told again."""
@@ -165,6 +194,8 @@ class Relay:
         elif choice.says_something:
             self._release(index, held.rest())
             self._send(said, tokens=1)
+        elif choice.extras and choice.finish_reason is None:
+            self._keep_extras(choice)
         if choice.finish_reason is not None:
             self._wait_for_end(choice._replace(content="", beside={}, logprobs=None))
 
@@ -214,6 +245,8 @@ class Relay:
             "logprobs": choice.logprobs,
             **choice.extras,
         }
+        if self._extras and (kept := self._extras.pop(choice.number, None)):
+            written = {**kept, **written}
         return {**self._head, "choices": [written]}
 
     # -- out ------------------------------------------------------------------------------------------------
@@ -231,6 +264,10 @@ class Relay:
         for choice in chunk["choices"]:
             if choice["index"] not in self._opened:
                 self._open(chunk, choice)
+        # Behind the roles, or what stands beside the choices would be told twice.
+        if self._aside:
+            chunk.update(self._aside)
+            self._aside = {}
         sent = orjson.dumps(chunk)
         self._frames.emit(sent, tokens=tokens, text=text)
         return sent
@@ -269,12 +306,21 @@ class Relay:
             self._frames.emit(orjson.dumps({**last, "created": created, "choices": [], "usage": counts}))
         self._frames.emit(DONE)
 
+    @property
+    def heard_all(self) -> bool:
+        """Whether every choice has ended; only the usage can follow."""
+        return len(self._finished) >= self._choices
+
     def check_whole(self) -> None:
-        """Raises UpstreamBroken unless every choice finished and the upstream said it was done."""
-        if len(self._finished) < self._choices:
+        """Raises UpstreamBroken unless every choice finished. The body has ended cleanly, with `[DONE]` or not."""
+        if not self.heard_all:
             raise UpstreamBroken("the stream ended before the answer did")
-        if not self.ended and "done" in self.attempt.upstream.capabilities:
-            raise UpstreamBroken("the stream ended without [DONE]")
+
+
+def _is_alive(choice: Choice) -> bool:
+    """Whether a choice says more than white space, or that it has ended."""
+    text_alone = not (choice.beside or choice.logprobs)
+    return choice.finish_reason is not None or (choice.says_something and not (text_alone and choice.content.isspace()))
 
 
 async def relay(incoming: UpstreamAnswer, attempt: Attempt, answer: AnswerInProgress) -> Relay | None:
@@ -285,7 +331,13 @@ async def relay(incoming: UpstreamAnswer, attempt: Attempt, answer: AnswerInProg
     carried = Relay(attempt, answer.frames)
     if not await answer.is_ours():
         return None
-    await incoming.relay(carried.take)
+    try:
+        with MinimumRate(attempt, incoming) if attempt.patience.minimum_rate > 0 else NO_RATE:
+            await incoming.relay(carried.take)
+    except UpstreamBroken as broken:
+        # A server that has said all and does not hang up has cut nothing.
+        if not (broken.silent and carried.heard_all):
+            raise
     carried.check_whole()
     await answer.frames.backlog.caught_up()
     return carried

@@ -28,4 +28,6 @@ def verdict(reported: ReportedError, headers: Mapping[str, str] | None = None) -
         told = headers or {}
         exhausted = code in EXHAUSTED or reported.type in EXHAUSTED or told.get("x-should-retry") == "false"
         return UpstreamBusy(reason, retry_after=retry_after(told), exhausted=exhausted, code=code)
-    return UpstreamBroken(reason, status=reported.status, code=code, ours=kind is ErrorKind.OURS)
+    if kind is ErrorKind.OURS:
+        return UpstreamBroken(reason, status=reported.status, code=code, ours=True)
+    return UpstreamBroken(reason, status=reported.status, code=code, ours=False, retry_after=retry_after(headers or {}))
