@@ -152,6 +152,7 @@ class Service(Generic[S, D]):
             handlers=self._consumes,
             deps=deps,
             concurrency=kernel.settings.concurrency,
+            work_bytes=kernel.settings.work_bytes,
             gather_seconds=self._gather_seconds,
             drain_seconds=kernel.settings.drain_seconds,
         )
