@@ -146,6 +146,9 @@ async def test_a_group_that_nobody_is_a_member_of_gives_way_and_is_counted(engin
 
 async def test_one_pass_drops_far_more_than_comes_in_within_its_second(engine: Running, redis: Redis) -> None:
     async with opened(engine, redis, 24 * MIB) as log:
+        # From here on the group holds up trimming.
+        await log.publish(fact(0, 300, LETTERS))
+        await read_on(log, LETTERS, "workers", 1, commit=True)
         for start in range(0, 8000, 1000):
             await asyncio.gather(*(log.publish(fact(start + n, 300, LETTERS)) for n in range(1000)))
         await read_on(log, LETTERS, "workers", 8000, commit=True)
@@ -160,7 +163,6 @@ async def test_one_pass_drops_far_more_than_comes_in_within_its_second(engine: R
 async def test_a_publisher_trims_by_itself(engine: Running, redis: Redis) -> None:
     async with opened(engine, redis, 24 * MIB) as log:
         await log.publish(*(fact(n, 300, LETTERS) for n in range(3000)))
-        await read_on(log, LETTERS, "workers", 3000, commit=True)
 
         async def trimmed() -> bool:
             await log.publish(fact(0, 300, LETTERS))
@@ -177,7 +179,7 @@ async def test_a_store_that_is_full_takes_no_requests_and_still_lets_them_be_fin
         for number in range(300):
             await log.publish(request(number))
         await fill(redis)
-        with pytest.raises(BusUnavailableError, match="no writes"):
+        with pytest.raises(BusUnavailableError, match=r"full|no writes"):
             await log.ping()
         with pytest.raises(BusUnavailableError):
             await log.publish(request(300))
@@ -185,6 +187,7 @@ async def test_a_store_that_is_full_takes_no_requests_and_still_lets_them_be_fin
         assert len(taken) == 300
         assert await redis.hget(f"{KEY_PREFIX}{REQUESTS.name}:groups", "workers") == taken[-1].offset.encode()
         await redis.delete(*await redis.keys("other:*"))
+        await log.trim(REQUESTS)
         await log.ping()
         await log.publish(request(301))
 

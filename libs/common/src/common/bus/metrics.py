@@ -8,7 +8,7 @@ LIVE_REFUSED = Counter("sonant_live_refused_total", "Commands the live channel w
 LIVE_UNREADABLE = Counter("sonant_live_unreadable_total", "Signals that could not be understood; they are skipped.")
 LIVE_RECONNECTS = Counter("sonant_live_reconnects_total", "Tries to reach the live channel again.")
 LOG_BYTES = Gauge("sonant_log_bytes", "Bytes that the embedded log keeps, as the process that trims it last saw.")
-LOG_FULL = Gauge("sonant_log_full", "Whether the embedded log is full of what is not finished; requests are refused.")
+LOG_FULL = Gauge("sonant_log_full", "Whether the embedded log or its store is full; requests are refused.")
 LOG_TRIMMED = Counter("sonant_log_trimmed_total", "Records that the embedded log dropped by its retention.", ["topic"])
 LOG_LOST = Counter(
     "sonant_log_lost_total", "Records dropped that a group without members had not read: the log was full.", ["topic"]

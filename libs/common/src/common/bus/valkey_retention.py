@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import structlog
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from common.bus import metrics
 from common.events.spec import Topic
@@ -33,6 +34,8 @@ STEP_BYTES = 4 * 1024 * 1024
 MAX_STEPS = 200
 # The share of the engine's memory that the log may have: the rest is for frames, limits and caches.
 LOG_SHARE = 2 / 3
+# Past this share of its memory the store counts as full: answers under way need the rest.
+FULL_SHARE = 0.95
 LOG_BYTES = 1024 * 1024 * 1024
 
 # KEYS: lock, full. ARGV: ms. Whether this process trims now, and whether the log is full.
@@ -161,19 +164,28 @@ class Retention:
         sizes = sorted(
             [(await self._bytes(topic), topic) for topic in self._topics.values()], key=lambda sized: -sized[0]
         )
-        over = sum(size for size, _ in sizes) - self._max_bytes
+        held = sum(size for size, _ in sizes)
+        over = max(held - self._max_bytes, await self._memory_over())
         for forsaken in (False, True):
             for _, topic in sizes:
-                over -= await self._cut(topic, max(0, over), forsaken=forsaken)
+                freed = await self._cut(topic, max(0, over), forsaken=forsaken)
+                over, held = over - freed, held - freed
             if over <= 0:
                 break
-        held = self._max_bytes + over
         metrics.LOG_BYTES.set(max(0, held))
         await self._tell(full=over > 0)
 
+    async def _memory_over(self) -> int:
+        """Bytes that the store as a whole has too many: what is under way is to find room until it has ended."""
+        try:
+            memory = await self._redis.info("memory")
+        except ResponseError:
+            return 0
+        return int(memory["used_memory"] - memory["maxmemory"] * FULL_SHARE) if memory.get("maxmemory") else 0
+
     async def _tell(self, *, full: bool) -> None:
         if full and not self.full:
-            log.error("the log is full of what is not finished: requests are refused", max_bytes=self._max_bytes)
+            log.error("the log is full, or its store is: requests are refused", max_bytes=self._max_bytes)
         self.full = full
         metrics.LOG_FULL.set(full)
         await cast("Any", self._redis.eval(TELL, 1, f"{KEY_PREFIX}full", str(FULL_MS if full else 0)))
