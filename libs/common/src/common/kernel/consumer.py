@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -31,11 +32,13 @@ log = structlog.get_logger(__name__)
 POLL_SECONDS = 1.0
 POLL_RECORDS = 200
 # What the records in hand may take in memory, by estimate; a record that exceeds it alone passes alone.
-WORK_BYTES = 128 * 1024 * 1024
+WORK_BYTES = 96 * 1024 * 1024
 # Commits are cheap but not free; a crash redelivers at most what this long finished.
 COMMIT_SECONDS = 0.1
 # A bug is given a few tries, since it may have been a race; then the record is parked, not the whole lane.
 BUG_TRIES = 5
+# What was finished may hang on in cycles, and the collector counts objects: a few large requests never wake it.
+COLLECT_BYTES = 32 * 1024 * 1024
 # How often a record that waits for its brake looks whether it may go on.
 HOLD_SECONDS = 0.25
 # How long a record waits for its brake at most, and how many records read behind it on its partition may be finished
@@ -99,6 +102,7 @@ class Consumer:
         self._held: set[asyncio.Task[None]] = set()
         self._in_hand = 0
         self._bytes_in_hand = 0
+        self._finished_bytes = 0
         metrics.EVENTS_IN_HAND.labels(group).set_function(lambda: self._in_hand)
         metrics.BYTES_IN_HAND.labels(group).set_function(lambda: self._bytes_in_hand)
         metrics.EVENTS_HELD.labels(group).set_function(lambda: len(self._held))
@@ -269,6 +273,10 @@ class Consumer:
         for step in steps:
             self._in_hand -= 1
             self._bytes_in_hand -= step.weight
+            self._finished_bytes += step.weight
+        if self._finished_bytes > COLLECT_BYTES:
+            self._finished_bytes = 0
+            gc.collect(1)
         self._freed.set()
 
     async def _outcome_at_last(self, record: Received, handler: Handler[Any]) -> str:

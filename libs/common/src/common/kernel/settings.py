@@ -51,10 +51,10 @@ class CommonSettings(BaseSettings):
         default=1000, ge=1, description="Records in flight per process; a running chat turn is one of them."
     )
     work_bytes: int = Field(
-        default=128 * 1024 * 1024,
+        default=96 * 1024 * 1024,
         ge=1024 * 1024,
         description="Memory that the records in flight of a process may need together, by estimate. Past it nothing is "
-        "taken in; one that needs more alone passes alone. A quarter of what the container has.",
+        "taken in; one that needs more alone passes alone. A fifth of what the container has.",
     )
 
 
