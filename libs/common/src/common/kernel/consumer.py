@@ -37,8 +37,9 @@ WORK_BYTES = 96 * 1024 * 1024
 COMMIT_SECONDS = 0.1
 # A bug is given a few tries, since it may have been a race; then the record is parked, not the whole lane.
 BUG_TRIES = 5
-# What was finished may hang on in cycles, and the collector counts objects: a few large requests never wake it.
+# What was finished may hang on in cycles, and the collector counts objects: a few large records never wake it.
 COLLECT_BYTES = 32 * 1024 * 1024
+LARGE_BYTES = 1024 * 1024
 # How often a record that waits for its brake looks whether it may go on.
 HOLD_SECONDS = 0.25
 # How long a record waits for its brake at most, and how many records read behind it on its partition may be finished
@@ -273,10 +274,10 @@ class Consumer:
         for step in steps:
             self._in_hand -= 1
             self._bytes_in_hand -= step.weight
-            self._finished_bytes += step.weight
+            self._finished_bytes += step.weight if step.weight >= LARGE_BYTES else 0
         if self._finished_bytes > COLLECT_BYTES:
             self._finished_bytes = 0
-            gc.collect(1)
+            gc.collect()
         self._freed.set()
 
     async def _outcome_at_last(self, record: Received, handler: Handler[Any]) -> str:
