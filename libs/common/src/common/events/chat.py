@@ -29,7 +29,7 @@ class AnswerRequested(Payload):
     resume_grace: float = 0.0
     # Unix seconds at which the gateway had read the request.
     received_at: float
-    # The last field, so that a request past its deadline is read without it.
+    # Behind all that a fact needs: past its deadline a request is read up to here.
     body: dict[str, Any]
 
 

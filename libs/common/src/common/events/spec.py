@@ -63,8 +63,8 @@ class EventSpec(Generic[P]):
     `ordered` they are handled one after the other. `expires` lets the kernel drop a record whose
     deadline has passed instead of starting work that nobody waits for.
 
-    `bulk` names the last field of the payload where that may be large: past the deadline it is read as empty, so that
-    finishing what nobody waits for costs little.
+    `bulk` names a field of the payload, a JSON object, that may be large: past the deadline it is read as empty, and
+    fields behind it (which have defaults) not at all, so that finishing what nobody waits for costs little.
     """
 
     type: str
