@@ -22,7 +22,7 @@ from common.events.record import Partition, Received, Record
 from common.events.spec import Topic
 from common.failures import Halt, Park, Retry
 from common.kernel.brake import Brake
-from common.kernel.consumer import Consumer
+from common.kernel.consumer import WORK_BYTES, Consumer
 from common.kernel.handlers import on
 from common.kernel.settings import CommonSettings
 from common.storage.redis import open_redis
@@ -139,6 +139,7 @@ class LogContract:
         drain_seconds: float = 10.0,
         brake: Brake | None = None,
         concurrency: int = 1000,
+        work_bytes: int = WORK_BYTES,
         halt_seconds: float = 10.0,
         hold_seconds: float = 300.0,
     ) -> AsyncIterator[Consumer]:
@@ -153,6 +154,7 @@ class LogContract:
             drain_seconds=drain_seconds,
             brake=brake,
             concurrency=concurrency,
+            work_bytes=work_bytes,
             halt_seconds=halt_seconds,
             hold_seconds=hold_seconds,
         )

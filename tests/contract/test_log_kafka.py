@@ -32,6 +32,7 @@ from tests.contract.bus_contract import (
     works,
 )
 from tests.contract.bus_member import Member
+from tests.contract.byte_budget_contract import ByteBudgetContract
 
 # Of a record batch: what follows it is what it sums up.
 CHECKSUM = slice(17, 21)
@@ -82,7 +83,7 @@ class Handed(list[Partition]):
         self.extend(partitions)
 
 
-class TestKafkaLog(BlastRadiusContract):
+class TestKafkaLog(BlastRadiusContract, ByteBudgetContract):
     @pytest.fixture
     def log_url(self, kafka_url: str) -> str:
         return kafka_url

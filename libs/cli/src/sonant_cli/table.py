@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from sonant_cli.engines import Engine, FsyncPolicy, postgres, valkey
+from sonant_cli.engines import VALKEY_BYTES, Engine, FsyncPolicy, postgres, valkey
 from sonant_cli.errors import CliError
 from sonant_cli.loopback import Ports, PortTakenError
 from sonant_cli.probes import HOST, http_ready
@@ -127,10 +127,27 @@ def fsync_policy(environ: Mapping[str, str]) -> FsyncPolicy:
         raise CliError(f"SONANT_FSYNC is {given!r}: expected is {' or '.join(FsyncPolicy)}") from None
 
 
+def _valkey_bytes(environ: Mapping[str, str]) -> int:
+    """What Valkey may use: the log, and half as much again."""
+    given = environ.get("SONANT_LOG_MAX_BYTES")
+    if not given:
+        return VALKEY_BYTES
+    try:
+        return int(given) * 3 // 2
+    except ValueError:
+        raise CliError(f"SONANT_LOG_MAX_BYTES is not a number of bytes: {given}") from None
+
+
 def _engines(data: DataDir, environ: Mapping[str, str], ports: Ports) -> dict[str, Engine]:
     engines = {}
     if not (environ.get("SONANT_LOG_URL") and environ.get("SONANT_REDIS_URL")):
-        engines["valkey"] = valkey(data.root / "valkey", ports.free(), data.secret("valkey"), fsync_policy(environ))
+        engines["valkey"] = valkey(
+            data.root / "valkey",
+            ports.free(),
+            data.secret("valkey"),
+            fsync_policy(environ),
+            _valkey_bytes(environ),
+        )
     if not environ.get("SONANT_DATABASE_URL"):
         engines["postgres"] = postgres(data.root / "postgres", ports.free(), data.secret("postgres"))
     return engines

@@ -23,6 +23,7 @@ from gateway.adapters.live_answers import LiveAnswers
 from gateway.adapters.postgres_keys import PostgresKeys
 from gateway.adapters.redis_idempotency import RedisIdempotency
 from gateway.adapters.redis_limits import RedisLimits
+from gateway.adapters.redis_quota import RedisQuota
 from gateway.adapters.redis_replays import RedisReplays
 from gateway.chat.model_list import KnownModels
 from gateway.chat.open_streams import OpenStreams
@@ -35,6 +36,7 @@ from gateway.http.connections import ConnectionBounds, max_open, raise_descripto
 from gateway.http.docs_page import docs_routes
 from gateway.http.idempotency import Idempotency
 from gateway.http.limits import Limits
+from gateway.http.log_quota import LogQuota
 from gateway.http.openapi import document
 from gateway.http.readiness import public_health_routes
 from gateway.http.request_reply import RequestReply
@@ -78,7 +80,10 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                 await ensure_admin(store, settings.admin_key_file)
             limits = Limits(RedisLimits(counting))
             streams = Streams(kernel.live, reader, LiveAnswers(kernel.live), opened)
-            idempotency = Idempotency(RedisIdempotency(kernel.redis))
+            idempotency = Idempotency(
+                RedisIdempotency(kernel.redis, answers=settings.idempotent_answers, max_bytes=settings.idempotent_bytes)
+            )
+            quota = LogQuota(RedisQuota(kernel.redis), settings.log_bytes_per_minute)
             async with (
                 open_resource_client(settings.redis_url, requester) as resources,
                 open_kept_bodies(settings.redis_url) as kept_bodies,
@@ -88,9 +93,10 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                     settings=settings,
                     log=kernel.log,
                     tasks=kernel.tasks,
-                    request_reply=RequestReply(requester, idempotency),
+                    request_reply=RequestReply(requester, idempotency, quota),
                     idempotency=idempotency,
                     limits=limits,
+                    quota=quota,
                     presence=presence,
                     keys=keys,
                     streams=streams,

@@ -14,6 +14,7 @@ from gateway.chat.streams import Streams
 from gateway.chat.usage_settlement import UsageSettlement
 from gateway.http.idempotency import Idempotency
 from gateway.http.limits import Limits
+from gateway.http.log_quota import LogQuota
 from gateway.http.request_reply import RequestReply
 from gateway.keys.keyring import Keys
 from gateway.settings import GatewaySettings
@@ -30,6 +31,7 @@ class Deps:
     request_reply: RequestReply
     idempotency: Idempotency
     limits: Limits
+    quota: LogQuota
     presence: Presence
     keys: Keys
     streams: Streams

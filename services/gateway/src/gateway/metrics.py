@@ -16,7 +16,9 @@ KEY_LOOKUPS = Counter(
     ["outcome"],
 )
 KEYS_REFUSED = Counter("sonant_keys_refused_total", "Requests without a valid API key.")
-LIMITS_REFUSED = Counter("sonant_limits_refused_total", "Requests refused by a limit of their key.", ["limit"])
+LIMITS_REFUSED = Counter(
+    "sonant_limits_refused_total", "Requests refused by a limit of their key or organisation.", ["limit"]
+)
 LIMITS_UNAVAILABLE = Counter("sonant_limits_unavailable_total", "Times the store of the limits did not answer.")
 WEBHOOKS_RECEIVED = Counter(
     "sonant_webhooks_received_total",
@@ -27,6 +29,9 @@ IDEMPOTENCY_OUTCOMES = Counter(
     "sonant_idempotency_outcomes_total",
     "What became of requests with an Idempotency-Key (first, replayed, busy, reused).",
     ["outcome"],
+)
+IDEMPOTENCY_DROPPED = Counter(
+    "sonant_idempotency_dropped_total", "Idempotent answers dropped before their day was over: the quota of their key."
 )
 CONNECTIONS = Gauge("sonant_http_connections", "Connections that clients have open to this process.")
 CONNECTIONS_CUT = Counter(

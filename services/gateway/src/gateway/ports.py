@@ -162,14 +162,27 @@ class LimitStore(Protocol):
         """Free the slot, and take `tokens` in addition to what was reserved; a negative number is given back."""
 
 
+class QuotaStore(Protocol):
+    """Counts for all gateways together the bytes that organisations put on the log."""
+
+    async def grant(self, org_id: str, capacity: int, least: int, most: int) -> tuple[int, int]:
+        """Take between `least` and `most` of what is left of `capacity` bytes a minute.
+
+        Returns bytes, 0 where there are too few, and then milliseconds until there are enough.
+        """
+
+
 class IdempotencyStore(Protocol):
     """Which idempotency keys are in use, and the answers they led to. `mark` says who holds a key."""
 
     async def take(self, name: str, mark: bytes, lease: float) -> bytes | None:
         """Hold `name` for `lease` seconds; None where that worked, otherwise the mark or record that is there."""
 
-    async def keep(self, name: str, mark: bytes, record: bytes, seconds: int) -> None:
-        """Replace the mark with `record`, unless somebody else holds the key by now."""
+    async def keep(self, name: str, owner: str, mark: bytes, record: bytes, seconds: int) -> int:
+        """Replace the mark with `record`, unless somebody else holds the key by now.
+
+        What is kept for one `owner` has a quota: returns how many of its oldest records were dropped for this one.
+        """
 
     async def release(self, name: str, mark: bytes) -> None:
         """Give the key up, unless there is a record or somebody else holds it."""

@@ -57,6 +57,23 @@ class GatewaySettings(CommonSettings):
     keepalive_seconds: float = Field(
         default=15.0, gt=0, description="A silent stream gets an SSE comment this often, so that proxies keep it open."
     )
+    log_bytes_per_minute: int = Field(
+        default=256 * 1024 * 1024,
+        ge=0,
+        description="Bytes of requests that one organisation may put on the log in a minute, over all gateways. Past "
+        "it the answer is 429 with retry-after. 0 lifts it.",
+    )
+    idempotent_answers: int = Field(
+        default=1000,
+        ge=1,
+        description="Idempotent answers that are kept for one API key; past it the oldest go before their day is over.",
+    )
+    idempotent_bytes: int = Field(
+        default=16 * 1024 * 1024,
+        ge=0,
+        description="Bytes of idempotent answers that are kept for one API key; past it the oldest go, and "
+        "the newest always stays.",
+    )
     head_seconds: float = Field(
         default=10.0,
         gt=0,

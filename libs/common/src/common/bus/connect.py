@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from common.bus.port import Log
 from common.bus.valkey import ValkeyLog
+from common.bus.valkey_retention import LOG_BYTES
 from common.storage.redis import open_redis
 
 
@@ -20,6 +21,8 @@ class LogSettings(Protocol):
     @property
     def redis_url(self) -> str: ...
     @property
+    def log_max_bytes(self) -> int: ...
+    @property
     def kafka_replication(self) -> int: ...
     @property
     def drain_seconds(self) -> float: ...
@@ -29,17 +32,22 @@ class LogSettings(Protocol):
 async def open_log(settings: LogSettings, redis: Redis) -> AsyncIterator[Log]:
     """The log at `settings.log_url`; `redis` is reused where it is the same engine."""
     if settings.log_url == settings.redis_url:
-        async with _open_valkey(settings.log_url, redis) as valkey:
+        async with _open_valkey(settings.log_url, redis, settings.log_max_bytes) as valkey:
             yield valkey
     else:
-        replication, drain = settings.kafka_replication, settings.drain_seconds
-        async with open_log_at(settings.log_url, replication=replication, drain_seconds=drain) as log:
+        replication, drain, most = settings.kafka_replication, settings.drain_seconds, settings.log_max_bytes
+        async with open_log_at(settings.log_url, replication=replication, drain_seconds=drain, max_bytes=most) as log:
             yield log
 
 
 @asynccontextmanager
-async def open_log_at(url: str, *, replication: int = 1, drain_seconds: float = 10.0) -> AsyncIterator[Log]:
-    """The log at `url`, over connections of its own; what follows the URL counts for members of groups on Kafka."""
+async def open_log_at(
+    url: str, *, replication: int = 1, drain_seconds: float = 10.0, max_bytes: int = LOG_BYTES
+) -> AsyncIterator[Log]:
+    """The log at `url`, over connections of its own.
+
+    Replication and drain count for members of groups on Kafka, `max_bytes` for publishers to the embedded log.
+    """
     if urlsplit(url).scheme == "kafka":
         # Imported where it is used: the embedded mode does without the Kafka client.
         from common.bus.kafka import open_kafka
@@ -47,13 +55,13 @@ async def open_log_at(url: str, *, replication: int = 1, drain_seconds: float = 
         async with open_kafka(url, replication=replication, drain_seconds=drain_seconds) as kafka:
             yield kafka
     else:
-        async with open_redis(url) as own, _open_valkey(url, own) as valkey:
+        async with open_redis(url) as own, _open_valkey(url, own, max_bytes) as valkey:
             yield valkey
 
 
 @asynccontextmanager
-async def _open_valkey(url: str, redis: Redis) -> AsyncIterator[ValkeyLog]:
-    log = ValkeyLog(url, redis)
+async def _open_valkey(url: str, redis: Redis, max_bytes: int) -> AsyncIterator[ValkeyLog]:
+    log = ValkeyLog(url, redis, max_bytes=max_bytes)
     try:
         yield log
     finally:

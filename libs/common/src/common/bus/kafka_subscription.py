@@ -9,7 +9,7 @@ from aiokafka.errors import CommitFailedError, CorruptRecordException, IllegalSt
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from common.bus.kafka_client import ANSWER_SECONDS, FAILURES, leave_group, stop
-from common.bus.port import BusUnavailableError, Revoked
+from common.bus.port import FETCH_BYTES, BusUnavailableError, Revoked
 from common.events.record import Partition, Received, text
 
 # How often a quiet subscription asks whether the broker is still there.
@@ -20,6 +20,11 @@ WEDGED_SECONDS = 15.0
 HEARTBEAT_MS = 500
 # A partition just read from joins the next fetch only when the one under way returns, so an idle fetch stays short.
 FETCH_WAIT_MS = 50
+# The client keeps what it has fetched of each partition until it is asked for: no more than this, or one batch of its
+# producer.
+PARTITION_BYTES = 512 * 1024
+# Records that are expected to be at least so large, until larger ones were seen.
+LEAST_RECORD_BYTES = 16 * 1024
 # Liveness is judged by progress elsewhere; a full consumer that waits for its handlers must not lose its partitions.
 NO_POLL_LIMIT_MS = 24 * 3600 * 1000
 
@@ -95,6 +100,8 @@ class KafkaSubscription(ConsumerRebalanceListener):
         self._moved_at = 0.0
         # Behind the last record handed on of each partition, since it was assigned.
         self._next: dict[TopicPartition, int] = {}
+        # About the largest of the records read lately: the client counts records and not bytes.
+        self._record_bytes = LEAST_RECORD_BYTES
         # Since when commits have been failing without one success between; None while they work.
         self._refused_since: float | None = None
 
@@ -113,7 +120,7 @@ class KafkaSubscription(ConsumerRebalanceListener):
         try:
             # Nothing may be awaited between the client handing records out and our returning them: a
             # rebalance that starts in between would not know that they are in hand.
-            records = await self._fetch(consumer, max_records, timeout)
+            records = await self._fetch(consumer, self._at_most(max_records), timeout)
             if not records:
                 await self._check(consumer)
         except _WedgedError as error:
@@ -124,6 +131,13 @@ class KafkaSubscription(ConsumerRebalanceListener):
                 await self._drop(consumer)
             raise BusUnavailableError(f"the log cannot be read: {error!r}") from error
         return records
+
+    def _at_most(self, max_records: int) -> int:
+        """As many as fit into `FETCH_BYTES` if they are as large as those before.
+
+        Where they are larger, what the client holds bounds them: a fetch, or one batch, of each partition.
+        """
+        return max(1, min(max_records, FETCH_BYTES // self._record_bytes))
 
     async def _join(self) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(
@@ -140,6 +154,8 @@ class KafkaSubscription(ConsumerRebalanceListener):
             request_timeout_ms=int((self._rebalance_seconds + ANSWER_SECONDS) * 1000),
             max_poll_interval_ms=NO_POLL_LIMIT_MS,
             fetch_max_wait_ms=FETCH_WAIT_MS,
+            fetch_max_bytes=FETCH_BYTES,
+            max_partition_fetch_bytes=PARTITION_BYTES,
         )
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -172,7 +188,11 @@ class KafkaSubscription(ConsumerRebalanceListener):
             self._heard_at = self._moved_at = time.monotonic()
         for at, batch in batches.items():
             self._next[at] = batch[-1].offset + 1
-        return [received(record) for batch in batches.values() for record in batch]
+        records = [received(record) for batch in batches.values() for record in batch]
+        if records:
+            largest = max(len(record.value) for record in records)
+            self._record_bytes = max(LEAST_RECORD_BYTES, largest, self._record_bytes // 2)
+        return records
 
     async def _fetch_around(self, consumer: AIOKafkaConsumer) -> list[Received]:
         """One record where the client fails on a batch: the next before the one it cannot read, or that one.

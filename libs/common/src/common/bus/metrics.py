@@ -1,6 +1,6 @@
 """Metrics of the bus."""
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 LIVE_FRAMES = Counter("sonant_live_frames_total", "Frames handed to the live channel.")
 LIVE_LATE_FRAMES = Counter("sonant_live_late_frames_total", "Frames that nobody waited for any more.")
@@ -10,3 +10,9 @@ LIVE_DROPPED = Counter(
 )
 LIVE_UNREADABLE = Counter("sonant_live_unreadable_total", "Signals that could not be understood; they are skipped.")
 LIVE_RECONNECTS = Counter("sonant_live_reconnects_total", "Tries to reach the live channel again.")
+LOG_BYTES = Gauge("sonant_log_bytes", "Bytes that the embedded log keeps, as the process that trims it last saw.")
+LOG_FULL = Gauge("sonant_log_full", "Whether the embedded log or its store is full; requests are refused.")
+LOG_TRIMMED = Counter("sonant_log_trimmed_total", "Records that the embedded log dropped by its retention.", ["topic"])
+LOG_LOST = Counter(
+    "sonant_log_lost_total", "Records dropped that a group without members had not read: the log was full.", ["topic"]
+)

@@ -48,7 +48,9 @@ class Subscription(Protocol):
     """One member of a consumer group. Not safe for concurrent polls; `commit` may overlap a poll."""
 
     async def poll(self, max_records: int, timeout: float) -> Sequence[Received]:
-        """Up to `max_records` new records, waiting at most `timeout` seconds.
+        """Up to `max_records` new records of about `FETCH_BYTES` together, waiting at most `timeout` seconds.
+
+        A single larger record comes alone.
 
         With `max_records=0` nothing is fetched, but the membership is kept alive: a full consumer
         must go on polling. Raises BusUnavailableError while the engine is away; polling again resumes
@@ -114,6 +116,10 @@ PUBLISH_TIMEOUT = 3.0
 MAX_RECORD_BYTES = 8 * 1024 * 1024
 # What is left holds the key, the headers, and the passport of a record that is parked.
 MAX_VALUE_BYTES = MAX_RECORD_BYTES - 64 * 1024
+
+
+# What one poll brings in, whatever `max_records` says: a consumer that watches its memory can stop behind it.
+FETCH_BYTES = 4 * 1024 * 1024
 
 
 def check_sizes(records: Sequence[Record]) -> None:

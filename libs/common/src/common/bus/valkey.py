@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 
 from common.bus.batching import Batcher
 from common.bus.port import (
+    FETCH_BYTES,
     PUBLISH_TIMEOUT,
     BusUnavailableError,
     Revoked,
@@ -26,6 +27,7 @@ from common.bus.port import (
     UnconfirmedError,
     check_sizes,
 )
+from common.bus.valkey_retention import FORSAKEN_MS, KEY_PREFIX, LOG_BYTES, Retention, member_seen, positions, stream
 from common.events.record import Partition, Received, Record, raw, text
 from common.events.spec import Topic
 from common.storage.redis import NO_EVICTION, UNAVAILABLE, eviction_policy
@@ -33,7 +35,6 @@ from common.storage.resp import Command, NotConnectedError, Resp
 
 log = structlog.get_logger(__name__)
 
-KEY_PREFIX = "sonant:log:"
 # Of an entry: key, value, and headers as a JSON object of texts.
 FIELDS = (b"k", b"v", b"h")
 # What somebody else's entry holds beside them, as it is kept in the headers of its dead letter.
@@ -41,22 +42,26 @@ ENTRY_HEADER = "entry-"
 # A standby takes over after this long without a sign of the holder.
 LEASE_MS = 5_000
 LEASE_RENEW_SECONDS = 1.0
-TRIM_EVERY_SECONDS = 10.0
+# Of each topic in one read that waits: so few that their size does not matter. More are read by a script that counts
+# bytes.
+BLIND_RECORDS = 2
 # Counting further would hold up the single-threaded engine; an operator learns enough from "10000 or more".
 COUNT_CAP = 10_000
 
-# KEYS: lease, positions. ARGV: instance, lease ms, group.
-# Returns the committed offset, or nil while another instance holds the lease.
-ACQUIRE = """
+# KEYS: lease, positions, sign of life of the group. ARGV: instance, lease ms, group, ms of the sign.
+# Returns the committed offset, or nil while another instance holds the lease. It works in a store that is full, as do
+# commits: what is finished can be dropped then.
+ACQUIRE = """#!lua flags=allow-oom
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return nil end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('SET', KEYS[3], '1', 'PX', ARGV[4])
 redis.call('HSETNX', KEYS[2], ARGV[3], '0-0')
 return redis.call('HGET', KEYS[2], ARGV[3])
 """
 
 # KEYS: lease, positions. ARGV: instance, group, offset. A commit by a former holder changes nothing.
-COMMIT = """
+COMMIT = """#!lua flags=allow-oom
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('HSET', KEYS[2], ARGV[2], ARGV[3]) end
 return -1
 """
@@ -67,43 +72,43 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) 
 return 0
 """
 
-# KEYS: stream. ARGV: offset, cap. How many records lie behind an offset.
+# KEYS: stream. ARGV: offset, most records to count, most bytes to look at. How many records lie behind an offset; where
+# they are too large to be counted, what their share of the time from the first to the last record suggests.
 COUNT_BEHIND = """
-return #redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT', ARGV[2])
+local function moment(id) return tonumber(string.match(id, '^%d+')) end
+local counted, room, from = 0, tonumber(ARGV[3]), ARGV[1]
+while counted < tonumber(ARGV[2]) do
+  local entry = redis.call('XRANGE', KEYS[1], '(' .. from, '+', 'COUNT', 1)[1]
+  if not entry then return counted end
+  counted, from = counted + 1, entry[1]
+  for _, part in ipairs(entry[2]) do room = room - #part end
+  if room < 0 then break end
+end
+local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+local all = math.max(1, moment(last[1]) - moment(first[1]))
+local behind = math.min(all, moment(last[1]) - moment(ARGV[1]))
+return math.max(counted, math.floor(redis.call('XLEN', KEYS[1]) * behind / all))
 """
 
-# KEYS: stream, positions. ARGV: oldest unix ms to keep, most records to keep.
-# Cuts what is too old or too many, but never past the slowest group.
-TRIM = """
-local function split(id)
-  local ms, seq = string.match(id, '^(%d+)-?(%d*)$')
-  return tonumber(ms), tonumber(seq) or 0
+# KEYS: streams. ARGV: most records, most bytes, then behind which offset of each. As XREAD without BLOCK, but no more
+# bytes than that, unless a single record is larger.
+READ = """
+local left, room, found = tonumber(ARGV[1]), tonumber(ARGV[2]), {}
+for i, key in ipairs(KEYS) do
+  local entries, from, share = {}, ARGV[2 + i], math.ceil(left / (#KEYS - i + 1))
+  while #entries < share and (room > 0 or #found + #entries == 0) do
+    local entry = redis.call('XRANGE', key, '(' .. from, '+', 'COUNT', 1)[1]
+    if not entry then break end
+    for _, part in ipairs(entry[2]) do room = room - #part end
+    if room < 0 and #found + #entries > 0 then break end
+    entries[#entries + 1], from = entry, entry[1]
+  end
+  left = left - #entries
+  if #entries > 0 then found[#found + 1] = {key, entries} end
 end
-local function less(a, b)
-  local am, as = split(a)
-  local bm, bs = split(b)
-  return am < bm or (am == bm and as < bs)
-end
-local cut = ARGV[1] .. '-0'
-local over = redis.call('XLEN', KEYS[1]) - tonumber(ARGV[2])
-if over > 0 then
-  local head = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', math.min(over, 1000))
-  local last = head[#head][1]
-  if less(cut, last) then cut = last end
-end
-for _, offset in ipairs(redis.call('HVALS', KEYS[2])) do
-  if less(offset, cut) then cut = offset end
-end
-return redis.call('XTRIM', KEYS[1], 'MINID', cut)
+return found
 """
-
-
-def _stream(topic: str) -> str:
-    return KEY_PREFIX + topic
-
-
-def _positions(topic: str) -> str:
-    return f"{KEY_PREFIX}{topic}:groups"
 
 
 def _lease(topic: str, group: str) -> str:
@@ -186,16 +191,18 @@ class ValkeyLog:
     Appending and reading go over lean connections of their own; the rest over the shared pool.
     """
 
-    def __init__(self, url: str, redis: Redis) -> None:
+    def __init__(self, url: str, redis: Redis, *, max_bytes: int = LOG_BYTES) -> None:
         self._url = url
         self._redis = redis
         self._appending = Resp(url, timeout=PUBLISH_TIMEOUT)
         self._appends: Batcher[Record] = Batcher(self._append, name="log-append")
-        self._retention: dict[str, Topic] = {}
-        self._trimmed_at: dict[str, float] = {}
+        self._retention = Retention(redis, max_bytes)
 
     async def publish(self, *records: Record) -> None:
         check_sizes(records)
+        if self._retention.full and any("deadline" in record.headers for record in records):
+            # Facts still find room: refusing them would keep what is finished from being finished.
+            raise BusUnavailableError("the log is full")
         writes = [self._appends.put(record) for record in records]
         try:
             for write in writes:
@@ -209,7 +216,7 @@ class ValkeyLog:
         commands: list[Command] = [
             (
                 "XADD",
-                _stream(record.topic),
+                stream(record.topic),
                 "*",
                 "k",
                 raw(record.key),
@@ -220,26 +227,18 @@ class ValkeyLog:
             )
             for record in batch
         ]
-        now = time.monotonic()
-        for topic in {record.topic for record in batch}:
-            if now - self._trimmed_at.get(topic, 0.0) > TRIM_EVERY_SECONDS:
-                self._trimmed_at[topic] = now
-                commands.append(self._trim_command(topic))
+        self._retention.touch()
         await self._appending.pipeline(commands)
-
-    def _trim_command(self, name: str) -> Command:
-        topic = self._retention.get(name, Topic(name))
-        oldest = int((time.time() - topic.retention.total_seconds()) * 1000)
-        return ("EVAL", TRIM, 2, _stream(name), _positions(name), oldest, topic.embedded_max_records)
 
     async def trim(self, topic: Topic) -> None:
         """Drop what is past the topic's retention and finished by every group; publishing does so by itself."""
-        self._retention[topic.name] = topic
-        await self._appending.execute(*self._trim_command(topic.name))
+        self._retention.declare([topic])
+        await self._retention.trim()
 
     async def close(self) -> None:
         """Finish the appends in hand, then hang up."""
         await self._appends.close()
+        await self._retention.close()
         self._appending.close()
 
     @asynccontextmanager
@@ -259,9 +258,11 @@ class ValkeyLog:
 
         A store that may evict what it accepted counts as one that is away, until its setting is changed.
         """
-        self._retention.update({topic.name: topic for topic in topics})
+        self._retention.declare(topics)
         try:
             policy = await eviction_policy(self._redis)
+            if policy is not None:
+                await self._retention.look_at_memory()
         except UNAVAILABLE as error:
             raise BusUnavailableError(f"the log does not answer: {error}") from error
         if policy is None:
@@ -270,26 +271,32 @@ class ValkeyLog:
             raise BusUnavailableError(f"the log's store may drop records: maxmemory-policy {policy}, not {NO_EVICTION}")
 
     async def ping(self) -> None:
+        """A real write: a store that is full, or cannot write to its disk, answers everything else."""
         try:
-            await self._redis.ping()
+            await self._redis.set(f"{KEY_PREFIX}probe", "1", px=LEASE_MS)
         except UNAVAILABLE as error:
-            raise BusUnavailableError(f"the log does not answer: {error}") from error
+            raise BusUnavailableError(f"the log takes no writes: {error}") from error
+        self._retention.touch()
+        if self._retention.full:
+            raise BusUnavailableError("the log is full")
 
     async def status(self, topics: Sequence[Topic]) -> Sequence[TopicStatus]:
-        return [await self._status(topic) for topic in topics if await self._redis.exists(_stream(topic.name))]
+        return [await self._status(topic) for topic in topics if await self._redis.exists(stream(topic.name))]
 
     async def _status(self, topic: Topic) -> TopicStatus:
-        stream = _stream(topic.name)
-        positions = await cast("Any", self._redis.hgetall(_positions(topic.name)))
+        key = stream(topic.name)
+        groups = await cast("Any", self._redis.hgetall(positions(topic.name)))
         lag = {
-            group.decode(): int(await cast("Any", self._redis.eval(COUNT_BEHIND, 1, stream, offset, COUNT_CAP)))
-            for group, offset in positions.items()
+            group.decode(): int(
+                await cast("Any", self._redis.eval(COUNT_BEHIND, 1, key, offset, COUNT_CAP, FETCH_BYTES))
+            )
+            for group, offset in groups.items()
         }
-        return TopicStatus(name=topic.name, partitions=1, length=await self._redis.xlen(stream), lag=lag)
+        return TopicStatus(name=topic.name, partitions=1, length=await self._redis.xlen(key), lag=lag)
 
     async def read(self, topic: Topic, *, limit: int, after: Mapping[int, str] | None = None) -> Sequence[Received]:
         start = f"({after[0]}" if after and 0 in after else "-"
-        entries = await cast("Any", self._redis.xrange(_stream(topic.name), min=start, count=limit))
+        entries = await cast("Any", self._redis.xrange(stream(topic.name), min=start, count=limit))
         return [
             _received(topic.name, entry_id, [part for field in fields.items() for part in field])
             for entry_id, fields in entries
@@ -306,6 +313,8 @@ class _ValkeySubscription:
         self._group = group
         self._instance = instance
         self._read_up_to: dict[str, str] = {}
+        # Whether the last read left some, as far as can be told.
+        self._many = True
         self._renewed_at = float("-inf")
 
     async def poll(self, max_records: int, timeout: float) -> Sequence[Received]:
@@ -314,12 +323,7 @@ class _ValkeySubscription:
             if not self._read_up_to or max_records == 0:
                 await asyncio.sleep(timeout)
                 return []
-            share = max(1, max_records // len(self._read_up_to))
-            streams = [_stream(topic) for topic in self._read_up_to]
-            wait = max(1, int(timeout * 1000))
-            found = await self._reading.execute(
-                "XREAD", "COUNT", share, "BLOCK", wait, "STREAMS", *streams, *self._read_up_to.values()
-            )
+            found = await self._read(max_records, timeout)
             if time.monotonic() - self._renewed_at > LEASE_MS / 1000:
                 # This process stood still, or the engine did: another may hold the lease by now.
                 await self._renew()
@@ -328,10 +332,24 @@ class _ValkeySubscription:
             raise BusUnavailableError(f"the log cannot be read: {error}") from error
         return self._take(found or [])
 
+    async def _read(self, max_records: int, timeout: float) -> Any:
+        """Of many that wait, as many as `FETCH_BYTES` hold; how large a record is only a script can tell."""
+        streams, behind = [stream(topic) for topic in self._read_up_to], self._read_up_to.values()
+        if self._many:
+            found = await self._reading.execute("EVAL", READ, len(streams), *streams, max_records, FETCH_BYTES, *behind)
+            self._many = sum(len(entries) for _, entries in found) > BLIND_RECORDS
+            if found:
+                return found
+        share = max(1, min(BLIND_RECORDS, max_records // len(streams)))
+        wait = max(1, int(timeout * 1000))
+        found = await self._reading.execute("XREAD", "COUNT", share, "BLOCK", wait, "STREAMS", *streams, *behind)
+        self._many = any(len(entries) == share for _, entries in found or ())
+        return found
+
     def _take(self, found: Sequence[Any]) -> list[Received]:
         records = []
-        for stream, entries in found:
-            topic = stream.decode().removeprefix(KEY_PREFIX)
+        for key, entries in found:
+            topic = key.decode().removeprefix(KEY_PREFIX)
             if topic not in self._read_up_to:
                 continue
             records += [_received(topic, entry_id, fields) for entry_id, fields in entries]
@@ -343,10 +361,9 @@ class _ValkeySubscription:
         if time.monotonic() - self._renewed_at < LEASE_RENEW_SECONDS:
             return
         for topic in self._topics:
-            keys = [_lease(topic, self._group), _positions(topic)]
-            committed = await cast(
-                "Any", self._redis.eval(ACQUIRE, 2, *keys, self._instance, str(LEASE_MS), self._group)
-            )
+            keys = [_lease(topic, self._group), positions(topic), member_seen(topic, self._group)]
+            arguments = [self._instance, str(LEASE_MS), self._group, str(FORSAKEN_MS)]
+            committed = await cast("Any", self._redis.eval(ACQUIRE, 3, *keys, *arguments))
             if committed is None:
                 self._read_up_to.pop(topic, None)
             else:
@@ -356,7 +373,7 @@ class _ValkeySubscription:
     async def commit(self, offsets: Mapping[Partition, str]) -> None:
         pipeline = self._redis.pipeline(transaction=False)
         for partition, offset in offsets.items():
-            keys = [_lease(partition.topic, self._group), _positions(partition.topic)]
+            keys = [_lease(partition.topic, self._group), positions(partition.topic)]
             pipeline.eval(COMMIT, 2, *keys, self._instance, self._group, offset)
         try:
             await pipeline.execute()
@@ -366,7 +383,7 @@ class _ValkeySubscription:
     async def lag(self) -> int | None:
         try:
             counts = [
-                int(await cast("Any", self._redis.eval(COUNT_BEHIND, 1, _stream(topic), offset, COUNT_CAP)))
+                int(await cast("Any", self._redis.eval(COUNT_BEHIND, 1, stream(topic), offset, COUNT_CAP, FETCH_BYTES)))
                 for topic, offset in self._read_up_to.items()
             ]
         except UNAVAILABLE:

@@ -25,11 +25,12 @@ class AnswerRequested(Payload):
     user_id: str | None = None
     model: str
     stream: bool
-    body: dict[str, Any]
     # Seconds the turn goes on after its client dropped; 0 cancels at once.
     resume_grace: float = 0.0
     # Unix seconds at which the gateway had read the request.
     received_at: float
+    # Behind all that a fact needs: past its deadline a request is read up to here.
+    body: dict[str, Any]
 
 
 class ChatReplyRequested(AnswerRequested):
@@ -150,6 +151,7 @@ CHAT_REPLY_REQUESTED = EventSpec(
     retry=NEVER,
     # A newer turn of a session must be able to overtake the one it interrupts.
     ordered=False,
+    bulk="body",
 )
 CHAT_MODELS_REQUESTED = RequestSpec(
     type="chat.models.requested",

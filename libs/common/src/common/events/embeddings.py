@@ -75,6 +75,7 @@ EMBEDDINGS_REQUESTED = EventSpec(
     summary="Make the vectors of texts; frames go to the gateway named in reply-to.",
     retry=NEVER,
     ordered=False,
+    bulk="body",
 )
 
 

@@ -62,6 +62,9 @@ class EventSpec(Generic[P]):
     `key` derives the record key from the payload; records of one key share a partition, and with
     `ordered` they are handled one after the other. `expires` lets the kernel drop a record whose
     deadline has passed instead of starting work that nobody waits for.
+
+    `bulk` names a field of the payload, a JSON object, that may be large: past the deadline it is read as empty, and
+    fields behind it (which have defaults) not at all, so that finishing what nobody waits for costs little.
     """
 
     type: str
@@ -75,6 +78,7 @@ class EventSpec(Generic[P]):
     park: bool = True
     ordered: bool = True
     expires: bool = False
+    bulk: str | None = None
 
     @property
     def name(self) -> str:

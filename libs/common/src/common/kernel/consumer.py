@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import gc
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import Any, NamedTuple, cast
 
 import structlog
@@ -12,7 +14,7 @@ from common.bus.live.writer import LiveWriter
 from common.bus.port import BusUnavailableError, Log, Subscription
 from common.bus.request_reply import send_refusal, send_reply
 from common.events import trace
-from common.events.envelope import Event, UnreadableError, open_event
+from common.events.envelope import Event, UnreadableError, is_overdue, open_event
 from common.events.record import Partition, Received
 from common.events.spec import EventSpec, RequestSpec
 from common.failures import Halt, Park, Refused, Retry
@@ -22,16 +24,22 @@ from common.kernel.dead_letters import AWAY_SECONDS, DeadLetters, Failures
 from common.kernel.handlers import D, Handler, Handlers
 from common.kernel.progress import Progress, Step
 from common.kernel.tasks import end
+from common.kernel.weight import weigh
 from common.metrics import labelled
 
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 1.0
 POLL_RECORDS = 200
+# What the records in hand may take in memory, by estimate; a record that exceeds it alone passes alone.
+WORK_BYTES = 96 * 1024 * 1024
 # Commits are cheap but not free; a crash redelivers at most what this long finished.
 COMMIT_SECONDS = 0.1
 # A bug is given a few tries, since it may have been a race; then the record is parked, not the whole lane.
 BUG_TRIES = 5
+# What was finished may hang on in cycles, and the collector counts objects: a few large records never wake it.
+COLLECT_BYTES = 32 * 1024 * 1024
+LARGE_BYTES = 1024 * 1024
 # How often a record that waits for its brake looks whether it may go on.
 HOLD_SECONDS = 0.25
 # How long a record waits for its brake at most, and how many records read behind it on its partition may be finished
@@ -64,6 +72,7 @@ class Consumer:
         handlers: Handlers[D],
         deps: D,
         concurrency: int = 1000,
+        work_bytes: int = WORK_BYTES,
         gather_seconds: float = 0.0,
         drain_seconds: float = 10.0,
         brake: Brake | None = None,
@@ -80,6 +89,7 @@ class Consumer:
         self._parking = {handler.spec.topic.name for handler in handlers if handler.spec.park}
         self._deps = deps
         self._concurrency = concurrency
+        self._work_bytes = work_bytes
         self._gather_seconds = gather_seconds
         self._drain_seconds = drain_seconds
         self._brake = brake or Brake()
@@ -92,7 +102,10 @@ class Consumer:
         # Those that wait for a brake or the end of a halt: nothing is lost if they end at once.
         self._held: set[asyncio.Task[None]] = set()
         self._in_hand = 0
+        self._bytes_in_hand = 0
+        self._finished_bytes = 0
         metrics.EVENTS_IN_HAND.labels(group).set_function(lambda: self._in_hand)
+        metrics.BYTES_IN_HAND.labels(group).set_function(lambda: self._bytes_in_hand)
         metrics.EVENTS_HELD.labels(group).set_function(lambda: len(self._held))
         metrics.BRAKES_OPEN.labels(group).set_function(lambda: self._brake.open_scopes)
         metrics.CONSUMER_HALTED.labels(group).set_function(lambda: float(self.halted is not None))
@@ -155,7 +168,7 @@ class Consumer:
 
     async def _intake(self, subscription: Subscription) -> None:
         while not self._stopping.is_set():
-            room = 0 if self._halts else self._concurrency - self._in_hand
+            room = 0 if self._halts or self._full else self._concurrency - self._in_hand
             if room <= 0:
                 await self._await_room()
             try:
@@ -182,6 +195,10 @@ class Consumer:
         self._moved_at = time.monotonic()
         await asyncio.sleep(AWAY_SECONDS)
 
+    @property
+    def _full(self) -> bool:
+        return self._in_hand >= self._concurrency or self._bytes_in_hand >= self._work_bytes
+
     async def _await_room(self) -> None:
         self._freed.clear()
         with contextlib.suppress(TimeoutError):
@@ -196,7 +213,9 @@ class Consumer:
         if known is None and (record.fault is None or (named and named.isprintable())):
             self._finish(record, step)
             return
+        step.weight = weigh(record)
         self._in_hand += 1
+        self._bytes_in_hand += step.weight
         if known is None:
             self._spawn(record, False, self._set_unreadable_aside(record, step))
             return
@@ -228,7 +247,7 @@ class Consumer:
                 await self._handle(*lane.popleft())
         finally:
             # Cancelled: what still queues is not in hand any more; it was not finished and comes again.
-            self._release(len(lane))
+            self._release(step for _, step in lane)
             del self._lanes[first.partition, first.key]
 
     # -- one record ---------------------------------------------------------------------------------------
@@ -239,7 +258,7 @@ class Consumer:
         try:
             outcome = await self._outcome_at_last(record, handler)
         finally:
-            self._release(1)
+            self._release([step])
         labelled(metrics.EVENT_SECONDS, handler.spec.type).observe(time.monotonic() - started)
         self._finish(record, step, handler.spec, outcome)
 
@@ -248,11 +267,17 @@ class Consumer:
         try:
             await self._park_unreadable(record, None, UnreadableError(record.fault))
         finally:
-            self._release(1)
+            self._release([step])
         self._finish(record, step)
 
-    def _release(self, records: int) -> None:
-        self._in_hand -= records
+    def _release(self, steps: Iterable[Step]) -> None:
+        for step in steps:
+            self._in_hand -= 1
+            self._bytes_in_hand -= step.weight
+            self._finished_bytes += step.weight if step.weight >= LARGE_BYTES else 0
+        if self._finished_bytes > COLLECT_BYTES:
+            self._finished_bytes = 0
+            gc.collect()
         self._freed.set()
 
     async def _outcome_at_last(self, record: Received, handler: Handler[Any]) -> str:
@@ -278,12 +303,12 @@ class Consumer:
 
     async def _outcome(self, record: Received, handler: Handler[Any]) -> str:
         spec = handler.spec
+        if spec.expires and is_overdue(record):
+            return "expired"
         try:
             event = open_event(record, spec)
         except (KeyError, ValueError) as error:
             return await self._park_unreadable(record, handler, error)
-        if spec.expires and event.deadline is not None and event.deadline < time.time():
-            return "expired"
         trace.enter(event.traceparent)
         scope = Scope(record.partition, str(getattr(event.payload, "org_id", "")))
         probing = False
@@ -360,7 +385,7 @@ class Consumer:
 
     async def _hold(self, scope: Scope, until: float) -> bool:
         """Wait until the brake lets this record be tried again; False where it has to give way."""
-        while self._in_hand < self._concurrency and time.monotonic() < until:
+        while not self._full and time.monotonic() < until:
             progress = self._progress.get(scope.partition)
             if progress is not None and progress.length > MAX_BEHIND:
                 return False

@@ -24,6 +24,9 @@ BRAKES_OPEN = Gauge(
 CONSUMER_HALTED = Gauge("sonant_consumer_halted", "Whether a consumer takes nothing in, being broken.", ["group"])
 CONSUMER_HALTS = Counter("sonant_consumer_halts_total", "Times a handler said that its service is broken.", ["group"])
 EVENTS_IN_HAND = Gauge("sonant_events_in_hand", "Records taken but not finished.", ["group"])
+BYTES_IN_HAND = Gauge(
+    "sonant_bytes_in_hand", "Memory that the records taken but not finished need, by estimate.", ["group"]
+)
 CONSUMER_LAG = Gauge("sonant_consumer_lag", "Records behind the newest on owned partitions.", ["group"])
 CONSUMER_STALLED = Counter("sonant_consumer_stalled_total", "Times a consumer stopped moving despite lag.", ["group"])
 LOG_UNAVAILABLE = Counter("sonant_log_unavailable_total", "Times the log did not answer, by operation.", ["operation"])

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Step:
-    """One record in flight."""
+    """One record in flight; `weight` is what it takes in memory, by estimate."""
 
     offset: str
     done: bool = False
+    weight: int = 0
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import signal
 import sys
@@ -40,6 +41,9 @@ D = TypeVar("D")
 ENGINE_RETRY_SECONDS = 0.2
 WATCH_SECONDS = 1.0
 STALLED_LOOKS = 5
+# Of `mallopt` in glibc; larger blocks are mapped on their own, and go back to the system when they are freed.
+M_MMAP_THRESHOLD = -3
+LARGE_BLOCK_BYTES = 256 * 1024
 # The default first threshold of 700 objects is a few requests; most of ours die by reference counting anyway.
 GC_THRESHOLDS = (20_000, 20, 20)
 
@@ -161,6 +165,7 @@ class Service(Generic[S, D]):
             handlers=self._consumes,
             deps=deps,
             concurrency=kernel.settings.concurrency,
+            work_bytes=kernel.settings.work_bytes,
             gather_seconds=self._gather_seconds,
             drain_seconds=kernel.settings.drain_seconds,
         )
@@ -237,7 +242,12 @@ async def _look_at_eviction(kernel: Kernel) -> None:
 
 
 def _settle_memory() -> None:
-    """Leave what the start allocated out of every later collection, and collect less often."""
+    """Leave what the start allocated out of every later collection, collect less often, and give large blocks back.
+
+    By itself glibc keeps blocks of up to 32 MiB once some were freed: a few large requests would stay for good.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

@@ -19,6 +19,14 @@ class CommonSettings(BaseSettings):
         default="redis://127.0.0.1:6379",
         description="The durable log: kafka://host:9092[,host:9092] or redis://host:6379 (embedded).",
     )
+    log_max_bytes: int = Field(
+        default=1024 * 1024 * 1024,
+        ge=16 * 1024 * 1024,
+        description="What the embedded log may keep, all topics together. Past it finished records go, the oldest "
+        "first; where the others fill it, requests are refused with 503. The store needs half as "
+        "much again (maxmemory); "
+        "with less, the log keeps two thirds of that. On Kafka it is for the broker to say.",
+    )
     redis_url: str = Field(
         default="redis://127.0.0.1:6379",
         description="Redis or Valkey for the live channel, limits and caches: redis://, rediss:// or unix://.",
@@ -41,6 +49,12 @@ class CommonSettings(BaseSettings):
     database_pool: int = Field(default=8, ge=1, description="PostgreSQL connections per process.")
     concurrency: int = Field(
         default=1000, ge=1, description="Records in flight per process; a running chat turn is one of them."
+    )
+    work_bytes: int = Field(
+        default=96 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Memory that the records in flight of a process may need together, by estimate. Past it nothing is "
+        "taken in; one that needs more alone passes alone. A fifth of what the container has.",
     )
 
 

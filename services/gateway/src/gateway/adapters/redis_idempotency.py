@@ -1,6 +1,6 @@
 """Idempotency keys in Redis or Valkey."""
 
-from typing import cast
+from typing import Any, cast
 
 from redis.asyncio import Redis
 
@@ -9,19 +9,41 @@ from gateway.adapters.availability import needing
 
 STORE = "the store of idempotency keys"
 PREFIX = "sonant:idempotency:"
+KEPT_PREFIX = "sonant:idempotency-kept:"
 # Both act only for the owner: after a lapsed lease the key may be another's.
 _STORE = """
 local held = redis.call('GET', KEYS[1])
 if held == false or held == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3]) end
 """
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
+# KEYS: what is kept for one API key, as a sorted set of `size:name` by the time of its end. ARGV: name, size, seconds,
+# most answers, most bytes. Returns the names of those that give way, the oldest first.
+_LIST = """
+local t = redis.call('TIME')
+local now = t[1] + t[2] / 1000000
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[2] .. ':' .. ARGV[1])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+local kept, count, bytes, gone = redis.call('ZRANGE', KEYS[1], 0, -1), 0, 0, {}
+for i = #kept, 1, -1 do
+  local size, name = string.match(kept[i], '^(%d+):(.*)$')
+  count, bytes = count + 1, bytes + tonumber(size)
+  if count > 1 and (count > tonumber(ARGV[4]) or bytes > tonumber(ARGV[5])) then
+    gone[#gone + 1] = name
+    redis.call('ZREM', KEYS[1], kept[i])
+  end
+end
+return gone
+"""
 
 
 class RedisIdempotency:
-    """The `IdempotencyStore` on a client."""
+    """The `IdempotencyStore` on a client. Of one API key at most `answers` of `max_bytes` together are kept."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, *, answers: int = 1000, max_bytes: int = 16 * 1024 * 1024) -> None:
         self._redis = redis
+        self._answers = answers
+        self._max_bytes = max_bytes
 
     async def take(self, name: str, mark: bytes, lease: float) -> bytes | None:
         milliseconds = max(1, round(lease * 1000))
@@ -30,9 +52,16 @@ class RedisIdempotency:
             found = await self._redis.set(PREFIX + name, mark, nx=True, get=True, px=milliseconds)
         return cast("bytes | None", found)
 
-    async def keep(self, name: str, mark: bytes, record: bytes, seconds: int) -> None:
+    async def keep(self, name: str, owner: str, mark: bytes, record: bytes, seconds: int) -> int:
+        bounds = map(str, (len(record), seconds, self._answers, self._max_bytes))
         with needing(STORE, UNAVAILABLE):
+            listed = f"{KEPT_PREFIX}{{{owner}}}"
+            gone = await cast("Any", self._redis.eval(_LIST, 1, listed, name, *bounds))
             await self._redis.eval(_STORE, 1, PREFIX + name, mark, record, seconds)
+            for old in gone:
+                # One by one: on a cluster they lie on different nodes.
+                await self._redis.delete(PREFIX + old.decode())
+        return len(gone)
 
     async def release(self, name: str, mark: bytes) -> None:
         with needing(STORE, UNAVAILABLE):

@@ -24,6 +24,7 @@ async def create_completion(request: web.Request) -> web.StreamResponse:
     """`POST /v1/chat/completions` and `POST /chat/completions`."""
     deps = request.app[DEPS]
     # Before the body is read: a key past its limit costs others nothing.
+    deps.quota.check(request[CALLER].org_id)
     await deps.limits.count(request[CALLER])
     accepted = await accept(request)
     if accepted.asked.stream:
@@ -52,6 +53,7 @@ def _fingerprint(accepted: AcceptedRequest) -> bytes:
 async def _admit_and_answer(request: web.Request, deps: Deps, accepted: AcceptedRequest) -> web.StreamResponse:
     request[COMPLETION] = accepted.request_id
     deps.presence.require(CHAT_REQUESTS)
+    await deps.quota.take(accepted.caller.org_id, accepted.size)
     async with admitted(accepted, deps) as (stream, headers):
         try:
             return await _answer(request, deps, accepted, stream, headers)

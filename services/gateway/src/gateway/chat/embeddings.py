@@ -26,6 +26,7 @@ MAX_REPEATABLE_BYTES = 8 * 1024 * 1024
 async def create_embeddings(request: web.Request) -> web.StreamResponse:
     """`POST /v1/embeddings` and `POST /embeddings`."""
     deps = request.app[DEPS]
+    deps.quota.check(request[CALLER].org_id)
     await deps.limits.count(request[CALLER])
     accepted = await accept_embeddings(request)
     async with step(accepted.size):
@@ -42,6 +43,7 @@ async def create_embeddings(request: web.Request) -> web.StreamResponse:
 async def _admit_and_answer(request: web.Request, deps: Deps, accepted: AcceptedRequest) -> web.StreamResponse:
     request[COMPLETION] = accepted.request_id
     deps.presence.require(CHAT_REQUESTS)
+    await deps.quota.take(accepted.caller.org_id, accepted.size)
     async with admitted(accepted, deps) as (stream, headers):
         try:
             answer = await _ask(deps, accepted, stream, headers)

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from common.failures import StoreUnavailableError
 from gateway.http import errors
-from gateway.metrics import IDEMPOTENCY_OUTCOMES
+from gateway.metrics import IDEMPOTENCY_DROPPED, IDEMPOTENCY_OUTCOMES
 from gateway.ports import Caller, IdempotencyStore
 
 log = structlog.get_logger(__name__)
@@ -39,10 +39,14 @@ class Slot:
     replay: web.Response | None = None
     _store: IdempotencyStore | None = None
     _name: str = ""
+    _owner: str = ""
     _mark: bytes = b""
 
     async def store(self, response: web.StreamResponse) -> None:
-        """Keep the answer for a day. A 429 or 5xx is not kept: the same request may then be tried again."""
+        """Keep the answer for a day, or until newer ones of its API key have filled the quota.
+
+        A 429 or 5xx is not kept: the same request may then be tried again.
+        """
         if self._store is None or response.status == 429 or response.status >= 500:
             return
         if not isinstance(response, web.Response) or not isinstance(response.body, bytes):
@@ -53,7 +57,7 @@ class Slot:
         head = orjson.dumps({"status": response.status, "headers": headers})
         record = _DONE + self._mark[1 : 1 + _DIGEST_BYTES] + head + b"\n" + response.body
         try:
-            await self._store.keep(self._name, self._mark, record, KEEP_SECONDS)
+            IDEMPOTENCY_DROPPED.inc(await self._store.keep(self._name, self._owner, self._mark, record, KEEP_SECONDS))
         except StoreUnavailableError as error:
             # The effect has happened and the caller gets its answer; only a later duplicate would run again.
             log.warning("idempotent answer not kept", error=str(error))
@@ -98,13 +102,13 @@ class Idempotency:
                 f"Invalid '{IDEMPOTENCY_HEADER}': 1 to 255 printable ASCII characters.", IDEMPOTENCY_HEADER
             )
         name = _name(caller, request.method, request.path, given)
-        slot = await self._take(name, hashlib.sha256(body).digest(), lease)
+        slot = await self._take(name, f"{caller.org_id}/{caller.key_id}", hashlib.sha256(body).digest(), lease)
         try:
             yield slot
         finally:
             await slot.release()
 
-    async def _take(self, name: str, digest: bytes, lease: float) -> Slot:
+    async def _take(self, name: str, owner: str, digest: bytes, lease: float) -> Slot:
         mark = _RUNNING + digest + secrets.token_bytes(16)
         try:
             found = await self._store.take(name, mark, lease)
@@ -112,7 +116,7 @@ class Idempotency:
             raise errors.unavailable("Idempotency cannot be guaranteed right now.") from error
         if found is None:
             IDEMPOTENCY_OUTCOMES.labels("first").inc()
-            return Slot(None, self._store, name, mark)
+            return Slot(None, self._store, name, owner, mark)
         return Slot(_first_answer(found, digest))
 
 

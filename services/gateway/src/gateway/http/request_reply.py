@@ -9,12 +9,14 @@ import orjson
 from aiohttp import web
 
 from common.bus.request_reply import Requester
+from common.events.model_json import to_json
 from common.events.reply import Reply, content
 from common.events.spec import P, R, RequestSpec
 from common.failures import Refused
 from gateway.http.context import CALLER
 from gateway.http.errors import retry_headers, timed_out
 from gateway.http.idempotency import IDEMPOTENCY_HEADER, Idempotency
+from gateway.http.log_quota import LogQuota
 
 QUERY_SECONDS = 5.0
 # A command may have to wait for a provider that is slow, and for one retry of it.
@@ -27,18 +29,22 @@ EVENTS = uuid.UUID("6f1a4d0e-6c1b-4b57-9d53-0f6f0c1f7a55")
 class RequestReply:
     """Asks the services on behalf of views, and answers with what they reply."""
 
-    def __init__(self, requester: Requester, idempotency: Idempotency) -> None:
+    def __init__(self, requester: Requester, idempotency: Idempotency, quota: LogQuota) -> None:
         self._requester = requester
         self._idempotency = idempotency
+        self._quota = quota
 
     async def ask(
         self, spec: RequestSpec[P, R], payload: P, *, timeout: float = QUERY_SECONDS, event_id: str | None = None
     ) -> Reply[R]:
         """The reply within `timeout` seconds.
 
-        Raises Refused as the service did, or with 504 where it did not reply, and BusUnavailableError where the
-        request could not be published.
+        Raises Refused as the service did, with 504 where it did not reply, or with 429 where the organisation has put
+        too many bytes on the log, and BusUnavailableError where the request could not be published.
         """
+        org_id = getattr(payload, "org_id", None)
+        if org_id is not None:
+            await self._quota.take(org_id, len(to_json(payload)))
         try:
             return await self._requester.ask(spec, payload, timeout=timeout, event_id=event_id)
         except TimeoutError:

@@ -79,6 +79,9 @@ def _postpone(turn: Turn) -> None:
 async def _run(turn: Turn, deps: Deps) -> None:
     """Answer, and end the turn if the claim is ours: that is asked beside the upstream."""
     deps.early_stops.apply(turn)
+    if turn.deadline <= time.time():
+        # It was read without its body.
+        turn.stop(Stop("deadline", time.time()))
     try:
         await _work(turn, deps)
         if not turn.claim.done():
