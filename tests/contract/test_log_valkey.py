@@ -13,8 +13,9 @@ from common.events.record import text
 from common.events.spec import Topic
 from common.storage.redis import open_redis
 from sonant_cli.engines import valkey
-from tests.contract.blast_radius_contract import BlastRadiusContract, Foreign, kept, unreadable
+from tests.contract.blast_radius_contract import Foreign, kept, unreadable
 from tests.contract.bus_contract import Worker, nothing_to_hand_over, take, until, works
+from tests.contract.fair_share_contract import FairShareContract
 from tests.support.engines import running
 
 
@@ -31,7 +32,7 @@ def as_fields(one: Foreign) -> dict[bytes, bytes]:
     return {b"k": one.key, b"v": one.value, b"h": json.dumps(headers).encode()}
 
 
-class TestValkeyLog(BlastRadiusContract):
+class TestValkeyLog(FairShareContract):
     @pytest.fixture
     def log_url(self, valkey_url: str) -> str:
         return valkey_url

@@ -163,6 +163,7 @@ CHAT_MODELS_REQUESTED = RequestSpec(
     park=False,
     ordered=False,
     expires=True,
+    question=True,
 )
 
 
