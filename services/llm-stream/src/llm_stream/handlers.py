@@ -14,6 +14,7 @@ from common.kernel.handlers import Handlers, answer, on
 from llm_stream.answer.failure import busy
 from llm_stream.deps import Deps
 from llm_stream.turns import life
+from llm_stream.turns.claim import RequestEvent
 
 
 async def on_chat_reply_requested(event: Event[ChatReplyRequested], deps: Deps) -> None:

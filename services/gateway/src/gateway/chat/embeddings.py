@@ -42,7 +42,7 @@ async def create_embeddings(request: web.Request) -> web.StreamResponse:
 async def _admit_and_answer(request: web.Request, deps: Deps, accepted: AcceptedRequest) -> web.StreamResponse:
     request[COMPLETION] = accepted.request_id
     deps.presence.require(CHAT_REQUESTS)
-    async with admitted(accepted, deps) as (stream, headers):
+    async with admitted(accepted, deps) as (stream, headers, _):
         try:
             answer = await _ask(deps, accepted, stream, headers)
         except TimeoutError:

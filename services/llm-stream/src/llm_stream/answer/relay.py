@@ -43,7 +43,6 @@ class Relay:
         self._frames = frames
         self._request = prepared.request
         self._include_usage = prepared.wants_usage
-        self._choices = prepared.choices
         # A continuation is always compared with what was released, whoever continues.
         self._hold = prepared.alias.holds_sentences or bool(released)
         self._skip = SkipPrefix(released)
@@ -270,8 +269,11 @@ class Relay:
         self._frames.emit(DONE)
 
     def check_whole(self) -> None:
-        """Raises UpstreamBroken unless every choice finished and the upstream said it was done."""
-        if len(self._finished) < self._choices:
+        """Raises UpstreamBroken unless every choice finished and the upstream said it was done.
+
+        One that was asked for several and answers with fewer, as servers do that do not know `n`, has answered.
+        """
+        if not self._finished.issuperset({0} | self._opened | self._held.keys() | self._waiting):
             raise UpstreamBroken("the stream ended before the answer did")
         if not self.ended and "done" in self.attempt.upstream.capabilities:
             raise UpstreamBroken("the stream ended without [DONE]")
