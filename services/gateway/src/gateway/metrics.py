@@ -17,6 +17,11 @@ KEY_LOOKUPS = Counter(
 )
 KEYS_REFUSED = Counter("sonant_keys_refused_total", "Requests without a valid API key.")
 LIMITS_REFUSED = Counter("sonant_limits_refused_total", "Requests refused by a limit of their key.", ["limit"])
+WORK_REFUSED = Counter(
+    "sonant_work_refused_total",
+    "Requests refused since too much of their organisation was under way (answer, draft, write, read, delivery).",
+    ["work"],
+)
 LIMITS_UNAVAILABLE = Counter("sonant_limits_unavailable_total", "Times the store of the limits did not answer.")
 WEBHOOKS_RECEIVED = Counter(
     "sonant_webhooks_received_total",

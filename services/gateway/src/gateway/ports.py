@@ -25,6 +25,16 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
+class Work(StrEnum):
+    """Kinds of work that routes have others do."""
+
+    ANSWER = "answer"
+    DRAFT = "draft"
+    WRITE = "write"
+    READ = "read"
+    DELIVERY = "delivery"
+
+
 @dataclass(frozen=True, slots=True)
 class KeyLimits:
     """Limits of one key; None is no limit."""
@@ -158,8 +168,8 @@ class LimitStore(Protocol):
     ) -> Admission:
         """Reserve one request, `tokens` and a slot: all of them or none.
 
-        Where there are more, up to `most` tokens and up to a quarter of what is left are reserved. One that is `counted`
-        has its request, and gives it back where the others are refused.
+        Where there are more, up to `most` tokens and up to a quarter of what is left are reserved. One that is
+        `counted` has its request, and gives it back where the others are refused.
         """
 
     async def resume(self, caller: Caller, request_id: str, ttl: float) -> SlotState:

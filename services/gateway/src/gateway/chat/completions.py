@@ -13,7 +13,7 @@ from gateway.chat.event_stream import write_stream
 from gateway.chat.publication import publish, request_record
 from gateway.chat.whole_answer import whole_answer, write_whole
 from gateway.deps import DEPS, Deps
-from gateway.http.context import CALLER, COMPLETION
+from gateway.http.context import COMPLETION
 from gateway.http.errors import timed_out
 from gateway.http.large_bodies import step
 
@@ -21,8 +21,6 @@ from gateway.http.large_bodies import step
 async def create_completion(request: web.Request) -> web.StreamResponse:
     """`POST /v1/chat/completions` and `POST /chat/completions`."""
     deps = request.app[DEPS]
-    # Before the body is read: a key past its limit costs others nothing.
-    await deps.limits.count(request[CALLER])
     accepted = await accept(request)
     if accepted.asked.stream:
         return await _admit_and_answer(request, deps, accepted)

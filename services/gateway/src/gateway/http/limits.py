@@ -55,8 +55,8 @@ class Limits:
     ) -> Reservation:
         """Reserve one request, `tokens` and a slot for at most `ttl` seconds.
 
-        Up to `most` tokens are reserved, but of what goes beyond `tokens` no more than a quarter of what is left, so that
-        others find some. One that is `counted` has its request, and gives it back where tokens or slots are refused.
+        Where there are more, up to `most` tokens are reserved, and up to a quarter of what is left, so that others find
+        some. One that is `counted` has its request, and gives it back where tokens or slots are refused.
 
         Raises Refused and reserves nothing: 429 when a limit is reached, 400 when `tokens` can never fit, 503
         while the store does not answer.
