@@ -14,7 +14,7 @@ from gateway.chat.publication import publish, request_record
 from gateway.chat.stream import Stream
 from gateway.chat.whole_answer import WholeAnswer, hear_whole
 from gateway.deps import DEPS, Deps
-from gateway.http.context import CALLER, COMPLETION, COMPLETION_HEADER
+from gateway.http.context import COMPLETION, COMPLETION_HEADER
 from gateway.http.errors import timed_out, unavailable
 from gateway.http.idempotency import IDEMPOTENCY_HEADER
 from gateway.http.large_bodies import step
@@ -26,7 +26,6 @@ MAX_REPEATABLE_BYTES = 8 * 1024 * 1024
 async def create_embeddings(request: web.Request) -> web.StreamResponse:
     """`POST /v1/embeddings` and `POST /embeddings`."""
     deps = request.app[DEPS]
-    await deps.limits.count(request[CALLER])
     accepted = await accept_embeddings(request)
     async with step(accepted.size):
         digest = orjson.dumps([accepted.body, accepted.user_id], option=orjson.OPT_SORT_KEYS)

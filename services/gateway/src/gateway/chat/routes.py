@@ -59,6 +59,7 @@ def _embeddings(path: str, summary: str) -> Route:
         errors=(404, 409, 413, 422, 429, 502, 503, 504),
         idempotent=True,
         limited=True,
+        work=Work.ANSWER,
         tags=("embeddings",),
     )
 
