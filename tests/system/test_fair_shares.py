@@ -145,7 +145,7 @@ async def test_tokens_per_minute_hold_for_parallel_requests_of_open_length(crowd
 async def test_a_length_that_is_named_is_reserved_for_every_choice(crowded: Sonant, named: str) -> None:
     key = new_key(crowded, limits={"tokens_per_minute": 1_000})
     async with client(crowded.url, key.headers) as http:
-        fits = await http.post(PATH, json=chat("hi", n=2, **{named: 400}))
+        fits = await http.post(PATH, json={**chat("hi", n=2), named: 400})
         assert int(fits.headers["x-ratelimit-remaining-tokens"]) <= 220
-        never = await http.post(PATH, json=chat("hi", n=3, **{named: 400}))
+        never = await http.post(PATH, json={**chat("hi", n=3), named: 400})
     assert (never.status_code, never.json()["error"]["code"]) == (400, "tokens_exceed_limit")
