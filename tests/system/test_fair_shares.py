@@ -3,8 +3,9 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -72,7 +73,7 @@ async def quiet(sonant: Sonant, key: Key, what: str) -> None:
 
 
 @asynccontextmanager
-async def noise(ask: Callable[[int], Awaitable[None]], count: int) -> AsyncIterator[None]:
+async def noise(ask: Callable[[int], Coroutine[Any, Any, None]], count: int) -> AsyncIterator[None]:
     tasks = [asyncio.create_task(ask(number)) for number in range(count)]
     try:
         yield
