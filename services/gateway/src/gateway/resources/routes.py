@@ -173,9 +173,8 @@ def catalogue_routes(kind: Kind) -> Sequence[Route]:
     active = (ActiveTools,) if kind == "tool" else ()
 
     def route(method: str, handler: Handler, summary: str, **fields: Any) -> Route:
-        errors, work = (404, 409, 502, 503, 504), work_of(method)
-        common = {"scope": Scope.RESOURCES, "work": work, "headers": USER, "tags": (plural,), "errors": errors}
-        return Route(method, f"/api/hume/{plural}", handler, summary, **{**common, **fields})
+        common = {"scope": Scope.RESOURCES, "headers": USER, "tags": (plural,), "errors": (404, 409, 502, 503, 504)}
+        return Route(method, f"/api/hume/{plural}", handler, summary, work=work_of(method), **{**common, **fields})
 
     return [
         route(
