@@ -20,7 +20,7 @@ from common.bus.port import MAX_RECORD_BYTES, BusUnavailableError, Log, Subscrip
 from common.events.record import Partition, Received
 from common.events.spec import Topic
 from deploy.kafka.broker import Broker
-from tests.contract.blast_radius_contract import BlastRadiusContract, Foreign, unreadable
+from tests.contract.blast_radius_contract import Foreign, unreadable
 from tests.contract.bus_contract import (
     Worker,
     a_process,
@@ -33,6 +33,7 @@ from tests.contract.bus_contract import (
 )
 from tests.contract.bus_member import Member
 from tests.contract.byte_budget_contract import ByteBudgetContract
+from tests.contract.fair_share_contract import FairShareContract
 
 # Of a record batch: what follows it is what it sums up.
 CHECKSUM = slice(17, 21)
@@ -83,7 +84,7 @@ class Handed(list[Partition]):
         self.extend(partitions)
 
 
-class TestKafkaLog(BlastRadiusContract, ByteBudgetContract):
+class TestKafkaLog(FairShareContract, ByteBudgetContract):
     @pytest.fixture
     def log_url(self, kafka_url: str) -> str:
         return kafka_url

@@ -14,9 +14,10 @@ from common.events.record import text
 from common.events.spec import Topic
 from common.storage.redis import open_redis
 from sonant_cli.engines import valkey
-from tests.contract.blast_radius_contract import BlastRadiusContract, Foreign, kept, unreadable
+from tests.contract.blast_radius_contract import Foreign, kept, unreadable
 from tests.contract.bus_contract import Worker, nothing_to_hand_over, take, until, works
 from tests.contract.byte_budget_contract import ByteBudgetContract
+from tests.contract.fair_share_contract import FairShareContract
 from tests.support.engines import running
 
 
@@ -33,7 +34,7 @@ def as_fields(one: Foreign) -> dict[bytes, bytes]:
     return {b"k": one.key, b"v": one.value, b"h": json.dumps(headers).encode()}
 
 
-class TestValkeyLog(BlastRadiusContract, ByteBudgetContract):
+class TestValkeyLog(FairShareContract, ByteBudgetContract):
     @pytest.fixture
     def log_url(self, valkey_url: str) -> str:
         return valkey_url

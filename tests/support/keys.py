@@ -24,9 +24,10 @@ from gateway.http.idempotency import Idempotency
 from gateway.http.openapi import document
 from gateway.http.routing import add_routes
 from gateway.http.server import Runner
+from gateway.http.work_bounds import WorkBounds
 from gateway.keys.keyring import Keys
 from gateway.keys.routes import ROUTES
-from gateway.ports import KeyRecord
+from gateway.ports import Caller, KeyRecord, Work
 from tests.support.sonant import ROOT
 
 MIGRATIONS = ROOT / "services/gateway/migrations"
@@ -91,6 +92,18 @@ class Operated:
         )
 
 
+def unbounded() -> WorkBounds:
+    """No bounds, and keys without limits."""
+    return WorkBounds(cast("Any", Unlimited()), dict.fromkeys(Work, 0))
+
+
+class Unlimited:
+    """Limits of keys that have none."""
+
+    async def count(self, caller: Caller) -> None:
+        del caller
+
+
 @asynccontextmanager
 async def served(fleet: Fleet, redis: Redis) -> AsyncIterator[web.AppRunner]:
     """The admin routes and the documents, on a port of 127.0.0.1."""
@@ -98,7 +111,7 @@ async def served(fleet: Fleet, redis: Redis) -> AsyncIterator[web.AppRunner]:
     boundary.install(app)
     idempotency = Idempotency(RedisIdempotency(redis))
     app[DEPS] = cast("Any", SimpleNamespace(keys=fleet.members[0], idempotency=idempotency))
-    add_routes(app, ROUTES, fleet.members[0].identify)
+    add_routes(app, ROUTES, fleet.members[0].identify, unbounded())
     app.add_routes(docs_routes(document(ROUTES), b"{}"))
     runner = Runner(app, access_log=None, handler_cancellation=True)
     await runner.setup()

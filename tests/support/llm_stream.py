@@ -167,6 +167,8 @@ class World:
         user_id: str | None = None,
         project_id: str | None = None,
         resume_grace: float = 0.0,
+        org_id: str = "org-1",
+        answer_tokens: int | None = None,
         **body: Any,
     ) -> AsyncIterator[Exchange]:
         """Ask for an answer that must be complete within `seconds`; `body` is merged into the request."""
@@ -176,7 +178,7 @@ class World:
         asked = {"model": name, "stream": stream, "messages": [{"role": "user", "content": said}], **body}
         payload = ChatReplyRequested(
             request_id=request_id,
-            org_id="org-1",
+            org_id=org_id,
             key_id="key-1",
             session_id=session_id or request_id,
             user_id=user_id,
@@ -186,6 +188,7 @@ class World:
             body=asked,
             resume_grace=resume_grace,
             received_at=now,
+            answer_tokens=answer_tokens,
         )
         event = Event(
             CHAT_REPLY_REQUESTED,

@@ -8,7 +8,7 @@ import pytest
 from common.bus.live.frames import Frame, FrameKind
 from common.bus.live.writer import LiveWriter
 from common.events.chat import ChatReplyRequested
-from common.providers.breaker import Breaker
+from common.providers.shared_breaker import SharedBreaker
 from llm_stream.aliases import Alias, Upstream
 from llm_stream.answer.attempt import Attempt
 from llm_stream.answer.delivery import Delivery
@@ -58,7 +58,8 @@ def relay_on(mailbox: Mailbox, release: str, choices: int = 1, *, include_usage:
     request = request_of(body)
     alias = Alias.model_validate({"upstreams": [UPSTREAM], "release": release})
     prepared = PreparedRequest(request, alias, body)
-    attempt = Attempt(prepared, UPSTREAM, Breaker(), Patience(connect=1.0, first_byte=1.0, idle=1.0), 1)
+    patience = Patience(connect=1.0, first_byte=1.0, idle=1.0)
+    attempt = Attempt(prepared, UPSTREAM, SharedBreaker().seen_by(request.org_id), patience, 1)
     delivery = Delivery(cast("LiveWriter", mailbox), "mailbox")
     return Relay(attempt, Frames(request, request.received_at + 120.0, delivery, lambda: None))
 

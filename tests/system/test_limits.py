@@ -176,8 +176,9 @@ async def test_an_answer_taken_up_is_charged_in_full(sonant: Sonant) -> None:
 async def test_an_answer_left_before_its_end_is_charged(sonant: Sonant) -> None:
     key = new_key(sonant, limits={"tokens_per_minute": TOKENS_PER_MINUTE})
     async with client(sonant.url, key.headers) as http:
-        async with http.stream("POST", PATH, json=chat(f"Say: {WORDS}", stream=True)) as response:
-            await some(response, 3990)
+        body = chat(f"Say: {WORDS}", stream=True, max_tokens=500)
+        async with http.stream("POST", PATH, json=body) as response:
+            await some(response, 490)
         await eventually(lambda: in_debt(http), interval=ASKING_SECONDS)
 
 

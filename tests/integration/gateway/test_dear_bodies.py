@@ -187,7 +187,7 @@ async def test_a_request_is_counted_alone_and_given_back_where_the_rest_is_refus
     async with open_resp(valkey_url) as connection:
         limits = Limits(RedisLimits(connection))
         await limits.count(who)
-        headers = await limits.admit(who, "one", 900, 60, counted=True)
+        headers = (await limits.admit(who, "one", 900, 60, counted=True)).headers
         assert headers["x-ratelimit-remaining-requests"] == "1"
         await limits.count(who)
         with pytest.raises(Refused) as refused:

@@ -226,11 +226,15 @@ async def test_a_cancelled_call_is_no_verdict(policy: Policy, breaker: Breaker, 
     assert await policy.once(policy.begin(), "get", Provider("here").send) == "here"
 
 
-async def test_a_refusal_shows_that_the_provider_lives(policy: Policy, breaker: Breaker) -> None:
-    for failure in (503, 503, 400, 503, 503, 400):
+async def test_what_a_request_itself_causes_is_no_verdict(policy: Policy, breaker: Breaker) -> None:
+    """Neither for the provider nor against it: one caller's mistakes would hide an outage from all others."""
+    for failure in (400, 503, 400, 503, 400, 400, 400):
         with pytest.raises((Refused, ProviderDown)):
             await policy.once(policy.begin(), "get", Provider(ClientError(failure)).send)
     assert breaker.state == "closed"
+    with pytest.raises(ProviderDown):
+        await policy.once(policy.begin(), "get", Provider(ClientError(503)).send)
+    assert breaker.state == "open"
 
 
 async def test_a_busy_provider_rests_and_is_not_broken(policy: Policy, breaker: Breaker, clock: Clock) -> None:

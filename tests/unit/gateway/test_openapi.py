@@ -179,7 +179,7 @@ def test_every_route_of_the_application_is_documented() -> None:
     """Seen from inside: from outside, a route nobody asks for cannot be told from one that is not there."""
     settings = GatewaySettings(instance="gateway-0")
     # Routes are declared without looking at what their views will need.
-    deps = SimpleNamespace(settings=settings, keys=SimpleNamespace(identify=None))
+    deps = SimpleNamespace(settings=settings, limits=None, keys=SimpleNamespace(identify=None))
     app = build_app(cast("Any", SimpleNamespace(health=Health())), cast("Any", deps))
     routes = {(route.method.lower(), route.resource.canonical) for route in app.router.routes() if route.resource}
     beside = {(method, path) for path in UNDOCUMENTED for method in ("get", "head")}

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import pytest
+
 from llm_stream.aliases import Upstream
-from llm_stream.answer.ask import merge_request
+from llm_stream.answer.ask import limit_length, merge_request
 
 PLAIN = Upstream(name="a", base_url="http://h", model="m")
 
@@ -84,3 +86,19 @@ def test_a_developer_is_a_system_where_the_upstream_knows_none() -> None:
 def test_a_continuation_ends_with_the_user() -> None:
     messages = sent(said("system"), said("user"), released="Hello. ")
     assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
+
+
+@pytest.mark.parametrize(
+    ("url", "word"),
+    [
+        ("https://api.openai.com/v1", "max_completion_tokens"),
+        ("https://eu.api.openai.com/v1", "max_completion_tokens"),
+        ("https://mine.openai.azure.com/openai/v1", "max_completion_tokens"),
+        ("https://api.openai.com.example.org/v1", "max_tokens"),
+        ("http://vllm:8000/v1", "max_tokens"),
+    ],
+)
+def test_the_length_is_limited_in_the_upstreams_own_word(url: str, word: str) -> None:
+    request: dict[str, Any] = {}
+    limit_length(request, PLAIN.model_copy(update={"base_url": url}), 100)
+    assert request == {word: 100}

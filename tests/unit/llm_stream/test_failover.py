@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from common.bus.live.writer import LiveWriter
-from common.providers.breaker import Breaker
+from common.providers.shared_breaker import SharedBreaker
 from llm_stream.aliases import Alias, Upstream
 from llm_stream.answer.attempt import Attempt, Attempts
 from llm_stream.answer.delivery import Delivery
@@ -118,7 +118,7 @@ class Line:
 def watched(rate: float, line: Line) -> tuple[Attempt, MinimumRate]:
     patience = Patience(connect=1.0, first_byte=1.0, idle=1.0, minimum_rate=rate)
     alias = Alias(upstreams=(UPSTREAM,))
-    attempt = Attempt(PreparedRequest(request_of({}), alias, {}), UPSTREAM, Breaker(), patience, 1)
+    attempt = Attempt(PreparedRequest(request_of({}), alias, {}), UPSTREAM, SharedBreaker().seen_by("us"), patience, 1)
     return attempt, MinimumRate(attempt, cast("UpstreamAnswer", line), window=0.05)
 
 

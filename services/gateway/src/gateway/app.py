@@ -42,8 +42,10 @@ from gateway.http.readiness import public_health_routes
 from gateway.http.request_reply import RequestReply
 from gateway.http.routing import add_routes
 from gateway.http.server import Runner
+from gateway.http.work_bounds import WorkBounds
 from gateway.keys.first_admin import ensure_admin
 from gateway.keys.keyring import keeper
+from gateway.ports import Work
 from gateway.routes import ROUTES
 from gateway.settings import GatewaySettings
 from gateway.webhooks.replays import Replays
@@ -118,7 +120,15 @@ def build_app(kernel: Kernel, deps: Deps) -> web.Application:
     boundary.install(app)
     cors.install(app, deps.settings.origins)
     app[DEPS] = deps
-    add_routes(app, ROUTES, deps.keys.identify)
+    settings = deps.settings
+    bounds = {
+        Work.ANSWER: settings.organization_answers,
+        Work.DRAFT: settings.organization_drafts,
+        Work.WRITE: settings.organization_writes,
+        Work.READ: settings.organization_reads,
+        Work.DELIVERY: settings.webhook_deliveries,
+    }
+    add_routes(app, ROUTES, deps.keys.identify, WorkBounds(deps.limits, bounds))
     app.add_routes(docs_routes(document(ROUTES), files("common.events").joinpath("asyncapi.json").read_bytes()))
     app.add_routes(public_health_routes(kernel.health))
     return app

@@ -19,6 +19,11 @@ KEYS_REFUSED = Counter("sonant_keys_refused_total", "Requests without a valid AP
 LIMITS_REFUSED = Counter(
     "sonant_limits_refused_total", "Requests refused by a limit of their key or organisation.", ["limit"]
 )
+WORK_REFUSED = Counter(
+    "sonant_work_refused_total",
+    "Requests refused since too much of their organisation was under way (answer, draft, write, read, delivery).",
+    ["work"],
+)
 LIMITS_UNAVAILABLE = Counter("sonant_limits_unavailable_total", "Times the store of the limits did not answer.")
 WEBHOOKS_RECEIVED = Counter(
     "sonant_webhooks_received_total",

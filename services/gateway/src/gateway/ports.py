@@ -25,6 +25,16 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
+class Work(StrEnum):
+    """Kinds of work that routes have others do."""
+
+    ANSWER = "answer"
+    DRAFT = "draft"
+    WRITE = "write"
+    READ = "read"
+    DELIVERY = "delivery"
+
+
 @dataclass(frozen=True, slots=True)
 class KeyLimits:
     """Limits of one key; None is no limit."""
@@ -123,11 +133,15 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What the limits of a key allow a request; `slot_wait` is milliseconds until another answer may run."""
+    """What the limits of a key allow a request; `slot_wait` is milliseconds until another answer may run.
+
+    `taken` are the tokens that were reserved.
+    """
 
     requests: Bucket
     tokens: Bucket
     slot_wait: int
+    taken: int = 0
 
     @property
     def granted(self) -> bool:
@@ -149,10 +163,13 @@ class LimitStore(Protocol):
     async def count(self, caller: Caller) -> Bucket:
         """Take one request, where there is one: before anything of the request but its head is read."""
 
-    async def admit(self, caller: Caller, request_id: str, tokens: int, ttl: float, *, counted: bool) -> Admission:
+    async def admit(
+        self, caller: Caller, request_id: str, tokens: int, most: int, ttl: float, *, counted: bool
+    ) -> Admission:
         """Reserve one request, `tokens` and a slot: all of them or none.
 
-        One that is `counted` has its request, and gives it back where the others are refused.
+        Where there are more, up to `most` tokens and up to a quarter of what is left are reserved. One that is
+        `counted` has its request, and gives it back where the others are refused.
         """
 
     async def resume(self, caller: Caller, request_id: str, ttl: float) -> SlotState:

@@ -106,6 +106,31 @@ class GatewaySettings(CommonSettings):
         description="Most open connections from one address, 0 for no such bound. Off unless set: behind a proxy all "
         "clients have the proxy's address. Set it where clients connect directly.",
     )
+    organization_answers: int = Field(
+        default=1000,
+        ge=0,
+        description="Most answers of one organisation under way at this gateway; more get 429. 0 is no bound.",
+    )
+    organization_drafts: int = Field(
+        default=8,
+        ge=0,
+        description="Most tool drafts of one organisation under way at this gateway; more get 429. 0 is no bound.",
+    )
+    organization_writes: int = Field(
+        default=100,
+        ge=0,
+        description="Most other writes of one organisation under way at this gateway; more get 429. 0 is no bound.",
+    )
+    organization_reads: int = Field(
+        default=1000,
+        ge=0,
+        description="Most reads of one organisation under way at this gateway; more get 429. 0 is no bound.",
+    )
+    webhook_deliveries: int = Field(
+        default=100,
+        ge=0,
+        description="Most webhooks under way at this gateway, of all senders; more get 429. 0 is no bound.",
+    )
     hume_webhook_keys: SecretStr = Field(
         default=SecretStr(""),
         description="Comma list of the keys that may sign webhooks of Hume, several while one replaces another; "

@@ -37,6 +37,8 @@ class ChatReplyRequested(AnswerRequested):
     """A chat completion is wanted. Where a user or a project is named, their active set goes into the answer."""
 
     project_id: str | None = None
+    # What each choice may say, where the caller leaves it open and its key has a limit of tokens.
+    answer_tokens: int | None = None
 
 
 class ChatModelsRequested(Payload):
@@ -165,6 +167,7 @@ CHAT_MODELS_REQUESTED = RequestSpec(
     park=False,
     ordered=False,
     expires=True,
+    question=True,
 )
 
 

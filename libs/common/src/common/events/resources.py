@@ -286,6 +286,7 @@ def _query(type: str, payload: type[Q], reply: type[R], summary: str) -> Request
         park=False,
         ordered=False,
         expires=True,
+        question=True,
     )
 
 

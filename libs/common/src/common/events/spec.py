@@ -61,7 +61,9 @@ class EventSpec(Generic[P]):
 
     `key` derives the record key from the payload; records of one key share a partition, and with
     `ordered` they are handled one after the other. `expires` lets the kernel drop a record whose
-    deadline has passed instead of starting work that nobody waits for.
+    deadline has passed instead of starting work that nobody waits for. A `question` is over in a moment
+    and has places of its own, so that it never waits behind long work. A key begins with the organisation,
+    up to its first `/` or `:`, where the event is somebody's: places are shared out by it.
 
     `bulk` names a field of the payload, a JSON object, that may be large: past the deadline it is read as empty, and
     fields behind it (which have defaults) not at all, so that finishing what nobody waits for costs little.
@@ -79,6 +81,7 @@ class EventSpec(Generic[P]):
     ordered: bool = True
     expires: bool = False
     bulk: str | None = None
+    question: bool = False
 
     @property
     def name(self) -> str:

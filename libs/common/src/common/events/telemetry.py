@@ -56,4 +56,5 @@ USAGE_REQUESTED = RequestSpec(
     park=False,
     ordered=False,
     expires=True,
+    question=True,
 )

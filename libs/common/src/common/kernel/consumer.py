@@ -2,29 +2,31 @@
 
 import asyncio
 import contextlib
-import gc
 import time
 from collections import deque
-from collections.abc import Iterable
-from typing import Any, NamedTuple, cast
+from collections.abc import Iterator
+from typing import Any, cast
 
 import structlog
 
 from common.bus.live.writer import LiveWriter
 from common.bus.port import BusUnavailableError, Log, Subscription
-from common.bus.request_reply import send_refusal, send_reply
+from common.bus.request_reply import send_refusal
 from common.events import trace
 from common.events.envelope import Event, UnreadableError, is_overdue, open_event
 from common.events.record import Partition, Received
 from common.events.spec import EventSpec, RequestSpec
-from common.failures import Halt, Park, Refused, Retry
+from common.failures import Halt, Refused
 from common.kernel import metrics
 from common.kernel.brake import Brake, Scope
 from common.kernel.dead_letters import AWAY_SECONDS, DeadLetters, Failures
+from common.kernel.handler_tries import FailedTries, tried_patiently
 from common.kernel.handlers import D, Handler, Handlers
+from common.kernel.in_hand import InHand
+from common.kernel.places import owner_of
 from common.kernel.progress import Progress, Step
 from common.kernel.tasks import end
-from common.kernel.weight import weigh
+from common.kernel.turn_away import may_be_turned_away, turn_away
 from common.metrics import labelled
 
 log = structlog.get_logger(__name__)
@@ -35,28 +37,18 @@ POLL_RECORDS = 200
 WORK_BYTES = 96 * 1024 * 1024
 # Commits are cheap but not free; a crash redelivers at most what this long finished.
 COMMIT_SECONDS = 0.1
-# A bug is given a few tries, since it may have been a race; then the record is parked, not the whole lane.
-BUG_TRIES = 5
-# What was finished may hang on in cycles, and the collector counts objects: a few large records never wake it.
-COLLECT_BYTES = 32 * 1024 * 1024
-LARGE_BYTES = 1024 * 1024
 # How often a record that waits for its brake looks whether it may go on.
 HOLD_SECONDS = 0.25
 # How long a record waits for its brake at most, and how many records read behind it on its partition may be finished
 # meanwhile: until it is out of the way none of them is committed, and the log keeps them all.
 MAX_HOLD_SECONDS = 300.0
 MAX_BEHIND = 10_000
+# How long a request waits for a place at most before its caller is told to come back.
+PLACE_SECONDS = 10.0
 # How long a service that says it is broken takes nothing in, before it tries the same record again.
 HALT_SECONDS = 10.0
 # Nothing came in or was finished for this long although work waits: wedged, not slow.
 STALL_SECONDS = 60.0
-
-
-class _Failure(NamedTuple):
-    """A record was tried as often as it may be."""
-
-    error: Exception
-    failures: Failures
 
 
 class Consumer:
@@ -78,6 +70,7 @@ class Consumer:
         brake: Brake | None = None,
         halt_seconds: float = HALT_SECONDS,
         hold_seconds: float = MAX_HOLD_SECONDS,
+        place_seconds: float = PLACE_SECONDS,
     ) -> None:
         self._log = log
         self._live = live
@@ -88,8 +81,8 @@ class Consumer:
         # Only these have a twin to park on.
         self._parking = {handler.spec.topic.name for handler in handlers if handler.spec.park}
         self._deps = deps
-        self._concurrency = concurrency
-        self._work_bytes = work_bytes
+        self._in_hand = InHand(self._handlers, concurrency, work_bytes)
+        self._place_seconds = place_seconds
         self._gather_seconds = gather_seconds
         self._drain_seconds = drain_seconds
         self._brake = brake or Brake()
@@ -99,16 +92,8 @@ class Consumer:
         self._progress: dict[Partition, Progress] = {}
         self._lanes: dict[tuple[Partition, str], deque[tuple[Received, Step]]] = {}
         self._tasks: dict[asyncio.Task[None], tuple[Partition, bool, float]] = {}
-        # Those that wait for a brake or the end of a halt: nothing is lost if they end at once.
+        # Those that wait for a brake, a place or the end of a halt: nothing is lost if they end at once.
         self._held: set[asyncio.Task[None]] = set()
-        self._in_hand = 0
-        self._bytes_in_hand = 0
-        self._finished_bytes = 0
-        metrics.EVENTS_IN_HAND.labels(group).set_function(lambda: self._in_hand)
-        metrics.BYTES_IN_HAND.labels(group).set_function(lambda: self._bytes_in_hand)
-        metrics.EVENTS_HELD.labels(group).set_function(lambda: len(self._held))
-        metrics.BRAKES_OPEN.labels(group).set_function(lambda: self._brake.open_scopes)
-        metrics.CONSUMER_HALTED.labels(group).set_function(lambda: float(self.halted is not None))
         self._freed = asyncio.Event()
         self._to_commit: dict[Partition, str] = {}
         self._stopping = asyncio.Event()
@@ -117,6 +102,17 @@ class Consumer:
         self._away = False
         self._polled = False
         self._halts: dict[str, str] = {}
+        self._show()
+
+    def _show(self) -> None:
+        """Have the metrics of this group read what they tell."""
+        group = self._group
+        metrics.EVENTS_IN_HAND.labels(group).set_function(lambda: self._in_hand.count)
+        metrics.BYTES_IN_HAND.labels(group).set_function(lambda: self._in_hand.weight)
+        metrics.EVENTS_HELD.labels(group).set_function(lambda: len(self._held))
+        metrics.EVENTS_WAITING.labels(group).set_function(lambda: self._in_hand.waiting)
+        metrics.BRAKES_OPEN.labels(group).set_function(lambda: self._brake.open_scopes)
+        metrics.CONSUMER_HALTED.labels(group).set_function(lambda: float(self.halted is not None))
 
     # -- life ---------------------------------------------------------------------------------------------
 
@@ -168,7 +164,7 @@ class Consumer:
 
     async def _intake(self, subscription: Subscription) -> None:
         while not self._stopping.is_set():
-            room = 0 if self._halts or self._full else self._concurrency - self._in_hand
+            room = 0 if self._halts else self._in_hand.room
             if room <= 0:
                 await self._await_room()
             try:
@@ -195,10 +191,6 @@ class Consumer:
         self._moved_at = time.monotonic()
         await asyncio.sleep(AWAY_SECONDS)
 
-    @property
-    def _full(self) -> bool:
-        return self._in_hand >= self._concurrency or self._bytes_in_hand >= self._work_bytes
-
     async def _await_room(self) -> None:
         self._freed.clear()
         with contextlib.suppress(TimeoutError):
@@ -213,11 +205,12 @@ class Consumer:
         if known is None and (record.fault is None or (named and named.isprintable())):
             self._finish(record, step)
             return
-        step.weight = weigh(record)
-        self._in_hand += 1
-        self._bytes_in_hand += step.weight
+        within_part = self._in_hand.enter(record, step)
         if known is None:
             self._spawn(record, False, self._set_unreadable_aside(record, step))
+            return
+        if not within_part and may_be_turned_away(record, known):
+            self._spawn(record, False, self._turn_away(record, step, known))
             return
         if not known.spec.ordered:
             self._spawn(record, False, self._handle(record, step))
@@ -247,7 +240,8 @@ class Consumer:
                 await self._handle(*lane.popleft())
         finally:
             # Cancelled: what still queues is not in hand any more; it was not finished and comes again.
-            self._release(step for _, step in lane)
+            for waiting in lane:
+                self._release(*waiting)
             del self._lanes[first.partition, first.key]
 
     # -- one record ---------------------------------------------------------------------------------------
@@ -256,9 +250,9 @@ class Consumer:
         handler = self._handlers[record.headers["event-type"]]
         started = time.monotonic()
         try:
-            outcome = await self._outcome_at_last(record, handler)
+            outcome = await self._outcome_in_place(record, handler)
         finally:
-            self._release([step])
+            self._release(record, step)
         labelled(metrics.EVENT_SECONDS, handler.spec.type).observe(time.monotonic() - started)
         self._finish(record, step, handler.spec, outcome)
 
@@ -267,18 +261,42 @@ class Consumer:
         try:
             await self._park_unreadable(record, None, UnreadableError(record.fault))
         finally:
-            self._release([step])
+            self._release(record, step)
         self._finish(record, step)
 
-    def _release(self, steps: Iterable[Step]) -> None:
-        for step in steps:
-            self._in_hand -= 1
-            self._bytes_in_hand -= step.weight
-            self._finished_bytes += step.weight if step.weight >= LARGE_BYTES else 0
-        if self._finished_bytes > COLLECT_BYTES:
-            self._finished_bytes = 0
-            gc.collect()
+    async def _turn_away(self, record: Received, step: Step, handler: Handler[Any]) -> None:
+        """Too much of this organisation is in hand already: what comes beyond that is not even queued."""
+        try:
+            outcome = await self._refuse_place(record, handler)
+        finally:
+            self._release(record, step)
+        self._finish(record, step, handler.spec, outcome)
+
+    def _release(self, record: Received, step: Step) -> None:
+        self._in_hand.leave(record, step)
         self._freed.set()
+
+    async def _outcome_in_place(self, record: Received, handler: Handler[Any]) -> str:
+        places = self._in_hand.seating(record).places
+        owner = owner_of(record.key)
+        if not places.take(owner):
+            seconds = self._place_seconds if may_be_turned_away(record, handler) else None
+            with self._waiting_held():
+                placed = await places.wait(owner, seconds)
+            if not placed:
+                return await self._refuse_place(record, handler)
+        try:
+            return await self._outcome_at_last(record, handler)
+        finally:
+            places.give_back(owner)
+
+    async def _refuse_place(self, record: Received, handler: Handler[Any]) -> str:
+        try:
+            event = open_event(record, handler.spec)
+        except (KeyError, ValueError) as error:
+            return await self._park_unreadable(record, handler, error)
+        await turn_away(event, handler, self._deps, self._live)
+        return "turned away"
 
     async def _outcome_at_last(self, record: Received, handler: Handler[Any]) -> str:
         """However often the service halts meanwhile: this record is what shows whether it works again."""
@@ -314,7 +332,7 @@ class Consumer:
         probing = False
         patience_ends = time.monotonic() + self._hold_seconds
         while True:
-            tried = await self._try(event, handler)
+            tried = await tried_patiently(event, handler, self._deps, self._live)
             if tried is None:
                 if probing:
                     self._brake.close(scope)
@@ -330,35 +348,8 @@ class Consumer:
                 return "parked"
             probing = True
 
-    async def _try(self, event: Event[Any], handler: Handler[Any]) -> _Failure | None:
-        """What became of it where that is final; None where it was done."""
-        first_failure = 0.0
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                reply = await handler.act(event, self._deps)
-                if reply is not None:
-                    send_reply(self._live, event, reply)
-            except Halt:
-                raise
-            except Refused as refused:
-                send_refusal(self._live, event, refused)
-                return None
-            except Park as error:
-                return _Failure(error, Failures(attempt, first_failure or time.time()))
-            except Exception as error:
-                first_failure = first_failure or time.time()
-                self._note_failure(handler.spec, event, error)
-                delay = handler.spec.retry.delay(attempt) if isinstance(error, Retry) or attempt < BUG_TRIES else None
-                if delay is None:
-                    return _Failure(error, Failures(attempt, first_failure))
-                await asyncio.sleep(delay)
-            else:
-                return None
-
     async def _fail_for_caller(
-        self, record: Received, handler: Handler[Any], event: Event[Any], failure: _Failure
+        self, record: Received, handler: Handler[Any], event: Event[Any], failure: FailedTries
     ) -> str:
         """Tell the one who waits, once. What a caller provokes says nothing about others: no brake counts it.
 
@@ -385,7 +376,7 @@ class Consumer:
 
     async def _hold(self, scope: Scope, until: float) -> bool:
         """Wait until the brake lets this record be tried again; False where it has to give way."""
-        while not self._full and time.monotonic() < until:
+        while not self._in_hand.busy and time.monotonic() < until:
             progress = self._progress.get(scope.partition)
             if progress is not None and progress.length > MAX_BEHIND:
                 return False
@@ -395,21 +386,18 @@ class Consumer:
         return False
 
     async def _pause(self, seconds: float) -> None:
-        """Sleep as a task that may be cancelled at any time."""
+        with self._waiting_held():
+            await asyncio.sleep(seconds)
+
+    @contextlib.contextmanager
+    def _waiting_held(self) -> Iterator[None]:
+        """Wait as a task that may be cancelled at any time."""
         task = cast("asyncio.Task[None]", asyncio.current_task())
         self._held.add(task)
         try:
-            await asyncio.sleep(seconds)
+            yield
         finally:
             self._held.discard(task)
-
-    def _note_failure(self, spec: EventSpec[Any], event: Event[Any], error: Exception) -> None:
-        metrics.EVENT_RETRIES.labels(spec.type).inc()
-        if isinstance(error, Retry):
-            log.info("handler asks for another try", event_type=spec.type, event_id=event.id, error=str(error))
-            return
-        metrics.EVENT_BUGS.labels(spec.type).inc()
-        log.error("handler failed unexpectedly", event_type=spec.type, event_id=event.id, exc_info=error)
 
     # -- offsets ------------------------------------------------------------------------------------------
 

@@ -13,19 +13,28 @@ D = TypeVar("D")
 
 @dataclass(frozen=True, slots=True)
 class Handler(Generic[D]):
-    """One line of the table; made by `on` or `answer`. `name` is the function's, for dead letters."""
+    """One line of the table; made by `on` or `answer`. `name` is the function's, for dead letters.
+
+    `full` tells the one who waits that no place came free; a command or query without it is refused by the kernel.
+    """
 
     spec: EventSpec[Any]
     act: Callable[[Event[Any], D], Awaitable[Reply[Any] | None]]
     name: str
+    full: Callable[[Event[Any], D], Awaitable[None]] | None = None
 
 
 Handlers: TypeAlias = Sequence[Handler[D]]
 
 
-def on(spec: EventSpec[P], act: Callable[[Event[P], D], Awaitable[None]]) -> Handler[D]:
-    """Take an event that nobody waits for."""
-    return Handler(spec, act, name_of(act))
+def on(
+    spec: EventSpec[P],
+    act: Callable[[Event[P], D], Awaitable[None]],
+    *,
+    full: Callable[[Event[P], D], Awaitable[None]] | None = None,
+) -> Handler[D]:
+    """Take an event that is not answered with a reply; `full` as in `Handler`."""
+    return Handler(spec, act, name_of(act), full)
 
 
 def answer(spec: RequestSpec[P, R], act: Callable[[Event[P], D], Awaitable[Reply[R]]]) -> Handler[D]:

@@ -6,7 +6,7 @@ from common.metrics import SECONDS
 
 EVENTS_HANDLED = Counter(
     "sonant_events_handled_total",
-    "Records finished, by event and outcome (done, failed, parked, expired, dropped).",
+    "Records finished, by event and outcome (done, failed, parked, expired, dropped, turned away).",
     ["event", "outcome"],
 )
 EVENT_SECONDS = Histogram(
@@ -17,7 +17,8 @@ EVENT_BUGS = Counter("sonant_event_bugs_total", "Exceptions that no verdict fore
 EVENTS_UNREADABLE = Counter(
     "sonant_events_unreadable_total", "Records that could not be read as the event they were meant to be.", ["topic"]
 )
-EVENTS_HELD = Gauge("sonant_events_held", "Records that wait for a brake or for the end of a halt.", ["group"])
+EVENTS_HELD = Gauge("sonant_events_held", "Records that wait for a brake, a place or the end of a halt.", ["group"])
+EVENTS_WAITING = Gauge("sonant_events_waiting", "Records that wait until their organisation has a place.", ["group"])
 BRAKES_OPEN = Gauge(
     "sonant_brakes_open", "Organisations, by partition, of which too much was parked to park more at once.", ["group"]
 )

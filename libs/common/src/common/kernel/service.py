@@ -168,6 +168,7 @@ class Service(Generic[S, D]):
             work_bytes=kernel.settings.work_bytes,
             gather_seconds=self._gather_seconds,
             drain_seconds=kernel.settings.drain_seconds,
+            place_seconds=kernel.settings.place_seconds,
         )
         kernel.health.watch("consumer", consumer.complaint)
         kernel.tasks.spawn(_watch_progress(consumer, self._name), "watch-progress")

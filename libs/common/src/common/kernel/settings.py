@@ -48,7 +48,16 @@ class CommonSettings(BaseSettings):
     kafka_replication: int = Field(default=1, ge=1, description="Replicas of topics created at boot; 3 in production.")
     database_pool: int = Field(default=8, ge=1, description="PostgreSQL connections per process.")
     concurrency: int = Field(
-        default=1000, ge=1, description="Records in flight per process; a running chat turn is one of them."
+        default=1000,
+        ge=1,
+        description="Records at work per process; a running chat turn is one of them. Where all places are taken they "
+        "are shared out fairly between organisations; a quarter more is for those below their share, and another for "
+        "questions.",
+    )
+    place_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        description="How long a request waits for a place of its organisation before its caller gets 503 `busy`.",
     )
     work_bytes: int = Field(
         default=96 * 1024 * 1024,

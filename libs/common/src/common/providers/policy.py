@@ -210,7 +210,9 @@ class Policy:
             self._breaker.left()
             return
         if isinstance(failure, Refused):
-            self._answered(sent)
+            # It answers, but what a request itself causes is no verdict.
+            self._breaker.left()
+            self.record.answered(time.monotonic() - sent)
         elif failure.status == 429 and failure.retry_after is not None:
             self._breaker.rest(min(failure.retry_after, MAX_REST_SECONDS))
         else:

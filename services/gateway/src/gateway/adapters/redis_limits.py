@@ -25,15 +25,17 @@ local function level_of(key, capacity)
   if not kept[1] then return capacity end
   return math.min(capacity, kept[1] + math.max(0, now - kept[2]) * capacity / 60000)
 end
-local function keep(key, level)
+local function keep(key, level, capacity)
   redis.call('HSET', key, 'level', level, 'at', now)
-  redis.call('PEXPIRE', key, 180000)
+  -- A debt is kept until it is paid.
+  redis.call('PEXPIRE', key, math.ceil(math.max(180000, (capacity - level) * 60000 / capacity + 60000)))
 end
 """
 # KEYS: requests, tokens, streams. ARGV: their limits (0: none), tokens asked for, request id, time to live in ms,
-# the wait to name when no slot is free, requests to take (0: one was taken, to be given back where it is refused).
+# the wait to name when no slot is free, requests to take (0: one was taken, to be given back where it is refused),
+# tokens to take at most: what goes beyond those asked for is at most a quarter of what there is.
 # Returns milliseconds to wait for each of the three (0: admitted, all consumed), then remaining and ms until full
-# for requests and for tokens.
+# for requests and for tokens, and the tokens taken.
 _ADMIT = (
     _CLOCK
     + """
@@ -51,10 +53,11 @@ if streams > 0 then
   if redis.call('ZCARD', KEYS[3]) >= streams then wait[3] = tonumber(ARGV[7]) end
 end
 if wait[1] + wait[2] + wait[3] == 0 then
+  cost[2] = math.max(cost[2], math.min(tonumber(ARGV[9]), math.floor(level[2] / 4)))
   for i = 1, 2 do
     if capacity[i] > 0 then
       level[i] = level[i] - cost[i]
-      keep(KEYS[i], level[i])
+      keep(KEYS[i], level[i], capacity[i])
     end
   end
   if streams > 0 then
@@ -63,13 +66,14 @@ if wait[1] + wait[2] + wait[3] == 0 then
   end
 elseif cost[1] == 0 and capacity[1] > 0 then
   level[1] = math.min(capacity[1], level[1] + 1)
-  keep(KEYS[1], level[1])
+  keep(KEYS[1], level[1], capacity[1])
 end
 local answer = {wait[1], wait[2], wait[3]}
 for i = 1, 2 do
   answer[#answer + 1] = math.max(0, math.floor(level[i]))
   answer[#answer + 1] = capacity[i] > 0 and math.ceil((capacity[i] - level[i]) * 60000 / capacity[i]) or 0
 end
+answer[#answer + 1] = cost[2]
 return answer
 """
 )
@@ -83,20 +87,20 @@ if level < 1 then
   wait = math.ceil((1 - level) * 60000 / capacity)
 else
   level = level - 1
-  keep(KEYS[1], level)
+  keep(KEYS[1], level, capacity)
 end
 return {wait, math.floor(level), math.ceil((capacity - level) * 60000 / capacity)}
 """
 )
 # KEYS: tokens, streams. ARGV: limit of tokens (0: none), tokens to take in addition (negative: to give back), id.
-# A debt is at most the bucket once over: the longest answer holds its key up for two minutes at worst.
+# A debt is carried until the minutes have paid it; an hour's worth at most, whatever an upstream says that it took.
 _SETTLE = (
     _CLOCK
     + """
 local capacity = tonumber(ARGV[1])
 if capacity > 0 then
   local level = level_of(KEYS[1], capacity) - ARGV[2]
-  keep(KEYS[1], math.max(-capacity, math.min(capacity, level)))
+  keep(KEYS[1], math.max(-60 * capacity, math.min(capacity, level)), capacity)
 end
 return redis.call('ZREM', KEYS[2], ARGV[3])
 """
@@ -125,14 +129,17 @@ class RedisLimits:
     async def count(self, caller: Caller) -> Bucket:
         return Bucket(*await self._run(_COUNT, [_key(caller, "requests")], caller.limits.requests_per_minute or 0))
 
-    async def admit(self, caller: Caller, request_id: str, tokens: int, ttl: float, *, counted: bool) -> Admission:
+    async def admit(
+        self, caller: Caller, request_id: str, tokens: int, most: int, ttl: float, *, counted: bool
+    ) -> Admission:
         limits = caller.limits
         capacities = (limits.requests_per_minute or 0, limits.tokens_per_minute or 0, limits.concurrent_streams or 0)
         keys = [_key(caller, name) for name in ("requests", "tokens", "streams")]
         requests = 0 if counted else 1
         lease = _milliseconds(ttl)
-        answer = await self._run(_ADMIT, keys, *capacities, tokens, request_id, lease, SLOT_RETRY_MS, requests)
-        return Admission(Bucket(answer[0], answer[3], answer[4]), Bucket(answer[1], answer[5], answer[6]), answer[2])
+        answer = await self._run(_ADMIT, keys, *capacities, tokens, request_id, lease, SLOT_RETRY_MS, requests, most)
+        buckets = Bucket(answer[0], answer[3], answer[4]), Bucket(answer[1], answer[5], answer[6])
+        return Admission(*buckets, slot_wait=answer[2], taken=answer[7])
 
     async def resume(self, caller: Caller, request_id: str, ttl: float) -> SlotState:
         limit = caller.limits.concurrent_streams or 0

@@ -1,13 +1,15 @@
 """The OpenAI chat completion request: checked where a wrong value would hurt, otherwise passed through."""
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.events.token_estimate import content_tokens
 
-# What `max_tokens` is taken for when a request names none and its key has a token budget.
-ASSUMED_ANSWER_TOKENS = 256
+# What an answer may have at least and at most where a request names no limit and its key has a token budget.
+LEAST_ANSWER_TOKENS = 256
+MOST_ANSWER_TOKENS = 4096
 MAX_CHOICES = 8
 
 Unit = Annotated[float, Field(ge=0, le=1)]
@@ -53,6 +55,28 @@ class ChatRequest(Open):
     user: Annotated[str, Field(max_length=512)] | None = None
 
     def reserved_tokens(self) -> int:
-        """Tokens to reserve before the answer is known: the prompt by estimate, and the most it may say."""
-        prompt = content_tokens(message.content for message in self.messages)
-        return prompt + (self.max_completion_tokens or self.max_tokens or ASSUMED_ANSWER_TOKENS)
+        """Tokens to reserve before the answer is known: the prompt by estimate, and the most its choices may say."""
+        return self.prompt_tokens + self.choices * (self.named_tokens or LEAST_ANSWER_TOKENS)
+
+    def most_tokens(self) -> int:
+        """What may be reserved at most; more than `reserved_tokens` where the request leaves the length open."""
+        return self.prompt_tokens + self.choices * (self.named_tokens or MOST_ANSWER_TOKENS)
+
+    def answer_tokens(self, reserved: int) -> int | None:
+        """What each choice may say of so many `reserved` tokens; None where the request says so itself."""
+        return None if self.named_tokens else max(1, (reserved - self.prompt_tokens) // self.choices)
+
+    @cached_property
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompt, by estimate."""
+        return content_tokens(message.content for message in self.messages)
+
+    @property
+    def choices(self) -> int:
+        """How many answers are asked for."""
+        return self.n or 1
+
+    @property
+    def named_tokens(self) -> int:
+        """The most that a choice may say; 0 where it is open. Of two limits an upstream may know only the larger."""
+        return max(self.max_completion_tokens or 0, self.max_tokens or 0)

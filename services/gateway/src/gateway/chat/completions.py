@@ -2,17 +2,15 @@
 
 import asyncio
 import math
-from collections.abc import Mapping
 
 import orjson
 from aiohttp import web
 
 from common.events.chat import CHAT_REQUESTS
 from gateway.chat.accepted_request import AcceptedRequest, accept
-from gateway.chat.admission import admitted
+from gateway.chat.admission import Admitted, admitted
 from gateway.chat.event_stream import write_stream
 from gateway.chat.publication import publish, request_record
-from gateway.chat.stream import Stream
 from gateway.chat.whole_answer import whole_answer, write_whole
 from gateway.deps import DEPS, Deps
 from gateway.http.context import CALLER, COMPLETION
@@ -23,9 +21,8 @@ from gateway.http.large_bodies import step
 async def create_completion(request: web.Request) -> web.StreamResponse:
     """`POST /v1/chat/completions` and `POST /chat/completions`."""
     deps = request.app[DEPS]
-    # Before the body is read: a key past its limit costs others nothing.
+    # Before the body is read.
     deps.quota.check(request[CALLER].org_id)
-    await deps.limits.count(request[CALLER])
     accepted = await accept(request)
     if accepted.asked.stream:
         return await _admit_and_answer(request, deps, accepted)
@@ -54,22 +51,23 @@ async def _admit_and_answer(request: web.Request, deps: Deps, accepted: Accepted
     request[COMPLETION] = accepted.request_id
     deps.presence.require(CHAT_REQUESTS)
     await deps.quota.take(accepted.caller.org_id, accepted.size)
-    async with admitted(accepted, deps) as (stream, headers):
+    async with admitted(accepted, deps) as admission:
         try:
-            return await _answer(request, deps, accepted, stream, headers)
+            return await _answer(request, deps, accepted, admission)
         except TimeoutError:
             # llm-stream meets the same deadline by itself and says so in the fact.
             raise timed_out("The answer was not complete before the deadline.") from None
         except (asyncio.CancelledError, ConnectionError):
-            deps.streams.stop(stream, "client_closed", grace=accepted.grace)
+            deps.streams.stop(admission.stream, "client_closed", grace=accepted.grace)
             raise
 
 
 async def _answer(
-    request: web.Request, deps: Deps, accepted: AcceptedRequest, stream: Stream, headers: Mapping[str, str]
+    request: web.Request, deps: Deps, accepted: AcceptedRequest, admission: Admitted
 ) -> web.StreamResponse:
+    stream, headers, answer_tokens = admission
     async with step(accepted.size):
-        record = request_record(accepted, deps.streams.mailbox)
+        record = request_record(accepted, deps.streams.mailbox, answer_tokens)
     if accepted.interrupts:
         # Everything of this session received before this request gives way to it, and never it itself.
         before = math.nextafter(accepted.received_at, 0.0)

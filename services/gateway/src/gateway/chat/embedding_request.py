@@ -90,6 +90,13 @@ class EmbeddingRequest(Open):
         """Tokens to reserve before the answer is known."""
         return input_tokens(self.input)
 
+    def most_tokens(self) -> int:
+        """The same: vectors have the length they have."""
+        return self.reserved_tokens()
+
+    def answer_tokens(self, reserved: int) -> None:
+        """Vectors have the length they have."""
+
 
 class Embedding(BaseModel):
     """One vector: numbers, or single floats in little-endian order as base64."""

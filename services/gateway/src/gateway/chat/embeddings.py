@@ -27,7 +27,6 @@ async def create_embeddings(request: web.Request) -> web.StreamResponse:
     """`POST /v1/embeddings` and `POST /embeddings`."""
     deps = request.app[DEPS]
     deps.quota.check(request[CALLER].org_id)
-    await deps.limits.count(request[CALLER])
     accepted = await accept_embeddings(request)
     async with step(accepted.size):
         digest = orjson.dumps([accepted.body, accepted.user_id], option=orjson.OPT_SORT_KEYS)
@@ -44,7 +43,7 @@ async def _admit_and_answer(request: web.Request, deps: Deps, accepted: Accepted
     request[COMPLETION] = accepted.request_id
     deps.presence.require(CHAT_REQUESTS)
     await deps.quota.take(accepted.caller.org_id, accepted.size)
-    async with admitted(accepted, deps) as (stream, headers):
+    async with admitted(accepted, deps) as (stream, headers, _):
         try:
             answer = await _ask(deps, accepted, stream, headers)
         except TimeoutError:

@@ -21,8 +21,11 @@ UNKNOWN = (
 )
 
 
-def request_record(accepted: AcceptedRequest, mailbox: str) -> Record:
-    """What goes onto the log; its answer comes to `mailbox`. Raises RecordTooLargeError."""
+def request_record(accepted: AcceptedRequest, mailbox: str, answer_tokens: int | None = None) -> Record:
+    """What goes onto the log; its answer comes to `mailbox`, with choices of at most `answer_tokens` where that is set.
+
+    Raises RecordTooLargeError.
+    """
     spec: EventSpec[Any] = CHAT_REPLY_REQUESTED if isinstance(accepted.asked, ChatRequest) else EMBEDDINGS_REQUESTED
     # An embeddings request knows no project, and takes what it knows.
     payload = spec.payload(
@@ -37,6 +40,7 @@ def request_record(accepted: AcceptedRequest, mailbox: str) -> Record:
         body=accepted.body,
         resume_grace=accepted.grace,
         received_at=accepted.received_at,
+        answer_tokens=answer_tokens,
     )
     event = Event(
         spec,

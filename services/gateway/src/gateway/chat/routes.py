@@ -12,7 +12,7 @@ from gateway.chat.embeddings import create_embeddings
 from gateway.chat.resume import LAST_EVENT_HEADER, resume_completion
 from gateway.http.end_user import USER_HEADER
 from gateway.http.routing import Route
-from gateway.ports import Scope
+from gateway.ports import Scope, Work
 
 GRACE = {
     GRACE_HEADER: "Seconds the answer goes on after this connection dropped, to be resumed; 0 to 600. What its "
@@ -41,6 +41,7 @@ def _completions(path: str, summary: str) -> Route:
         streaming=True,
         idempotent=True,
         limited=True,
+        work=Work.ANSWER,
         tags=("chat",),
     )
 
@@ -58,6 +59,7 @@ def _embeddings(path: str, summary: str) -> Route:
         errors=(404, 409, 413, 422, 429, 502, 503, 504),
         idempotent=True,
         limited=True,
+        work=Work.ANSWER,
         tags=("embeddings",),
     )
 

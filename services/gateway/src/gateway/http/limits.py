@@ -1,7 +1,7 @@
 """Limits of a key: who is admitted, what a refusal says, and what is settled at the end of an answer."""
 
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
@@ -15,6 +15,13 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 MINUTE_MS = 60_000
+
+
+class Reservation(NamedTuple):
+    """What was reserved for a request: tokens, and the `x-ratelimit-*` headers of its answer."""
+
+    tokens: int
+    headers: dict[str, str]
 
 
 class Limits:
@@ -37,25 +44,33 @@ class Limits:
             raise _refusal(limits, Admission(requests, Bucket(0, 0, 0), 0), headers)
 
     async def admit(
-        self, caller: Caller, request_id: str, tokens: int, ttl: float, *, counted: bool = False
-    ) -> dict[str, str]:
-        """Reserve one request, `tokens` and a slot for at most `ttl` seconds; returns the `x-ratelimit-*` headers.
+        self,
+        caller: Caller,
+        request_id: str,
+        tokens: int,
+        ttl: float,
+        *,
+        most: int | None = None,
+        counted: bool = False,
+    ) -> Reservation:
+        """Reserve one request, `tokens` and a slot for at most `ttl` seconds.
 
-        One that is `counted` has its request, and gives it back where tokens or slots are refused.
+        Where there are more, up to `most` tokens are reserved, and up to a quarter of what is left, so that others find
+        some. One that is `counted` has its request, and gives it back where tokens or slots are refused.
 
         Raises Refused and reserves nothing: 429 when a limit is reached, 400 when `tokens` can never fit, 503
         while the store does not answer.
         """
         limits = caller.limits
         if not limits.any:
-            return {}
+            return Reservation(tokens, {})
         if limits.tokens_per_minute is not None and tokens > limits.tokens_per_minute:
             raise _too_many_tokens(tokens, limits.tokens_per_minute)
-        admission = await _decided(self._store.admit(caller, request_id, tokens, ttl, counted=counted))
+        admission = await _decided(self._store.admit(caller, request_id, tokens, most or tokens, ttl, counted=counted))
         headers = _headers(limits, admission)
         if not admission.granted:
             raise _refusal(limits, admission, headers)
-        return headers
+        return Reservation(admission.taken, headers)
 
     async def resume(self, caller: Caller, request_id: str, ttl: float) -> bool:
         """Whether an answer that is resumed got a slot, to be settled, for at most `ttl` seconds: it may have one yet.

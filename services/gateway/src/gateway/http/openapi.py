@@ -170,6 +170,8 @@ def error_statuses(route: Route) -> list[int]:
         statuses |= {400, 409, 422, 503}
     if route.limited:
         statuses |= {400, 429, 503}
+    if route.work:
+        statuses |= {429}
     if unknown := statuses - ERRORS.keys():
         raise KeyError(f"{route.method} {route.path} answers {sorted(unknown)}, which nothing describes")
     return sorted(statuses)

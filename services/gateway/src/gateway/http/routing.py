@@ -12,7 +12,8 @@ from common.events.spec import RequestSpec
 from gateway.http.context import CALLER
 from gateway.http.errors import forbidden
 from gateway.http.server import expect
-from gateway.ports import Caller, Scope
+from gateway.http.work_bounds import NOBODY, WorkBounds
+from gateway.ports import Caller, Scope, Work
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -27,7 +28,9 @@ class Route:
     that of a success, `also` of others with the same body, `sends` names further headers of a success. `errors` are
     the statuses the handler itself can answer beyond what every route of its kind can (see `gateway.http.openapi`).
     A `streaming` route answers with server-sent events: always, or where it has a `request`, when that asks for it.
-    `idempotent` and `limited` routes honour `Idempotency-Key` and the limits of the key.
+    `idempotent` and `limited` routes honour `Idempotency-Key` and all limits of the key. `work` is what the route has
+    others do, for the bounds of an organisation and the requests per minute of the key; one that must get through
+    whatever else is under way has none.
     """
 
     method: str
@@ -45,6 +48,7 @@ class Route:
     streaming: bool = False
     idempotent: bool = False
     limited: bool = False
+    work: Work | None = None
     tags: Sequence[str] = ()
     description: str = ""
     content_type: str = "application/json"
@@ -63,12 +67,35 @@ class Authenticate(Protocol):
     async def __call__(self, request: web.Request) -> Caller: ...
 
 
-def add_routes(app: web.Application, routes: Sequence[Route], authenticate: Authenticate) -> None:
-    """Register the routes; those with a scope run behind authentication and the scope check."""
+def add_routes(app: web.Application, routes: Sequence[Route], authenticate: Authenticate, bounds: WorkBounds) -> None:
+    """Register the routes; those with a scope run behind authentication and the scope check, work within `bounds`."""
     for route in routes:
-        handler = route.handler if route.scope is None else guarded(route.handler, route.scope, authenticate)
+        handler = bounded(route, bounds)
+        if route.scope is not None:
+            handler = guarded(handler, route.scope, authenticate)
         # add_route registers GET without the HEAD that would run the whole handler.
         app.router.add_route(route.method, route.path, handler, expect_handler=expect)
+
+
+def bounded(route: Route, bounds: WorkBounds) -> Handler:
+    """The handler of a route within the bounds of its kind of work."""
+    work, handler = route.work, route.handler
+    if work is None:
+        return handler
+
+    async def within(request: web.Request) -> web.StreamResponse:
+        caller = request.get(CALLER)
+        org_id = NOBODY if caller is None else caller.org_id
+        bounds.enter(work, org_id)
+        try:
+            # Before the body is read: a key past its limit costs others nothing.
+            if caller is not None:
+                await bounds.count(caller)
+            return await handler(request)
+        finally:
+            bounds.leave(work, org_id)
+
+    return within
 
 
 def guarded(handler: Handler, scope: Scope, authenticate: Authenticate) -> Handler:

@@ -16,7 +16,7 @@ from gateway.keys.admin import (
     revoke_key,
     rotate_key,
 )
-from gateway.ports import Scope
+from gateway.ports import Scope, Work
 
 # Instead of the kept answer that other routes repeat: the text of a key is kept nowhere.
 ONCE = {IDEMPOTENCY_HEADER: "A repetition within a day makes no second key; 409 `already_created` names the first."}
@@ -28,6 +28,7 @@ ROUTES: Sequence[Route] = [
         create_key,
         "Create an API key",
         scope=Scope.ADMIN,
+        work=Work.WRITE,
         request=NewKey,
         response=CreatedKey,
         headers=ONCE,
@@ -42,6 +43,7 @@ ROUTES: Sequence[Route] = [
         list_keys,
         "List API keys",
         scope=Scope.ADMIN,
+        work=Work.READ,
         query=KeysQuery,
         response=KeyList,
         errors=(404,),
@@ -64,6 +66,7 @@ ROUTES: Sequence[Route] = [
         rotate_key,
         "Replace an API key",
         scope=Scope.ADMIN,
+        work=Work.WRITE,
         request=Rotation,
         response=CreatedKey,
         headers=ONCE,

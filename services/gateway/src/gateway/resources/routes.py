@@ -25,7 +25,7 @@ from common.events.resources import (
 from gateway.http.end_user import USER_HEADER
 from gateway.http.fields import Query
 from gateway.http.routing import Handler, Route
-from gateway.ports import Scope
+from gateway.ports import Scope, Work
 from gateway.resources import active_bodies, active_sets, audit_trail, drafted_tools, hume_token, resource_bodies
 from gateway.resources.catalogue import Catalogue
 from gateway.resources.request_context import IF_MATCH
@@ -35,12 +35,18 @@ USER_OF_LAYER = {USER_HEADER: "The end user inside the organisation; needed (401
 SEEN_LAST = {IF_MATCH: 'The ETag of the set as last seen, `"0"` for none; another one by now answers 412.'}
 
 
+def work_of(method: str) -> Work:
+    """What a route of this method has others do."""
+    return Work.READ if method == "GET" else Work.WRITE
+
+
 # -- active sets ----------------------------------------------------------------------------------------------------
 
 
 def _active(method: str, path: str, handler: Handler, summary: str, **fields: Any) -> Route:
     common = {
         "scope": Scope.RESOURCES,
+        "work": work_of(method),
         "query": active_bodies.ScopeQuery,
         "headers": USER_OF_LAYER,
         "errors": (404, 409, 503, 504),
@@ -168,7 +174,7 @@ def catalogue_routes(kind: Kind) -> Sequence[Route]:
 
     def route(method: str, handler: Handler, summary: str, **fields: Any) -> Route:
         common = {"scope": Scope.RESOURCES, "headers": USER, "tags": (plural,), "errors": (404, 409, 502, 503, 504)}
-        return Route(method, f"/api/hume/{plural}", handler, summary, **{**common, **fields})
+        return Route(method, f"/api/hume/{plural}", handler, summary, work=work_of(method), **{**common, **fields})
 
     return [
         route(
@@ -224,13 +230,14 @@ def catalogue_routes(kind: Kind) -> Sequence[Route]:
 # -- drafted tools, the audit trail, access tokens --------------------------------------------------------------------
 
 
-def _drafted(path: str, handler: Handler, summary: str, **fields: Any) -> Route:
+def _drafted(path: str, handler: Handler, summary: str, *, work: Work = Work.WRITE, **fields: Any) -> Route:
     return Route(
         "POST",
         f"/api/hume/tools/dynamic{path}",
         handler,
         summary,
         scope=Scope.RESOURCES,
+        work=work,
         query=Query,
         headers=USER,
         idempotent=True,
@@ -244,6 +251,7 @@ DRAFTED_TOOL_ROUTES: Sequence[Route] = [
         "",
         drafted_tools.draft,
         "Have a model draft a tool",
+        work=Work.DRAFT,
         request=drafted_tools.DraftTool,
         response=TOOL_DRAFT_REQUESTED,
         status=201,
@@ -271,6 +279,7 @@ AUDIT_ROUTE = Route(
     audit_trail.list_audit,
     "List what was done, newest first",
     scope=Scope.RESOURCES,
+    work=Work.READ,
     query=audit_trail.AuditQuery,
     response=AUDIT_LIST_REQUESTED,
     errors=(503, 504),
@@ -282,6 +291,7 @@ TOKEN_ROUTE = Route(
     hume_token.get_token,
     "Get a short-lived access token of the voice provider",
     scope=Scope.RESOURCES,
+    work=Work.READ,
     query=Query,
     headers=USER,
     response=HUME_TOKEN_REQUESTED,

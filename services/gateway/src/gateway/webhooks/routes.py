@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from gateway.http.routing import Route
+from gateway.ports import Work
 from gateway.webhooks.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER
 from gateway.webhooks.views import Acknowledged, HumeWebhook, receive_hume
 
@@ -19,6 +20,7 @@ ROUTES: Sequence[Route] = [
             TIMESTAMP_HEADER: "Unix seconds; at most 180 from now.",
         },
         errors=(401, 503),
+        work=Work.DELIVERY,
         tags=("webhooks",),
         description="Proven by its signature, not by an API key. Acknowledged once the log has it, which survives the "
         "crash of any process; docs/durability.md says what a power cut loses. A repetition is acknowledged and "

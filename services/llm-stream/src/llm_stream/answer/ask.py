@@ -1,8 +1,11 @@
 """Second stage: an upstream is asked what was prepared, in its own terms."""
 
+import re
 from contextlib import AbstractAsyncContextManager
 from typing import Any
+from urllib.parse import urlsplit
 
+from common.events.chat import ChatReplyRequested
 from common.events.embeddings import EmbeddingsRequested
 from llm_stream.aliases import Upstream
 from llm_stream.answer.attempt import Attempt
@@ -11,6 +14,9 @@ from llm_stream.answer.instructions import one_leading
 from llm_stream.answer.request_fields import CHAT_FIELDS, wanted_fields, wanted_message
 from llm_stream.ports import ChatModel, Endpoint, UpstreamAnswer
 
+# The limits of an answer's length: OpenAI's word, and the one that others know.
+LENGTHS = ("max_completion_tokens", "max_tokens")
+OPENAI_HOST = re.compile(r"(.*\.)?(openai\.com|openai\.azure\.com)")
 # Of a user: many templates let nobody else speak last, and know system messages at the beginning alone.
 CONTINUE = "Continue the assistant's answer exactly where it stops. Repeat none of it."
 
@@ -26,6 +32,8 @@ def ask(attempt: Attempt, released: str, chat_model: ChatModel) -> AbstractAsync
         vectors = embeddings_request(prepared.body, attempt.upstream)
         return chat_model.ask(attempt.upstream, vectors, attempt.patience, Endpoint.EMBEDDINGS)
     request = merge_request(prepared.body, attempt.upstream, stream=prepared.request.stream, released=released)
+    if isinstance(prepared.request, ChatReplyRequested) and prepared.request.answer_tokens is not None:
+        limit_length(request, attempt.upstream, prepared.request.answer_tokens)
     return chat_model.ask(attempt.upstream, request, attempt.patience)
 
 
@@ -57,3 +65,15 @@ def continued(messages: list[dict[str, Any]], released: str) -> list[dict[str, A
     if last.keys() == {"role", "content"} and last["role"] == "assistant" and isinstance(last["content"], str):
         before, said = messages[:-1], last["content"] + released
     return [*before, {"role": "assistant", "content": said}, {"role": "user", "content": CONTINUE}]
+
+
+def limit_length(request: dict[str, Any], upstream: Upstream, tokens: int) -> None:
+    """Have each choice say no more than that, in the word that the upstream knows."""
+    named = [name for name in LENGTHS if request.get(name) is not None]
+    for name in named or [LENGTHS[0] if is_openai(upstream) else LENGTHS[1]]:
+        request[name] = min(request.get(name) or tokens, tokens)
+
+
+def is_openai(upstream: Upstream) -> bool:
+    """Whether this is OpenAI itself, whose reasoning models refuse the older word for the length of an answer."""
+    return OPENAI_HOST.fullmatch(urlsplit(upstream.base_url).hostname or "") is not None

@@ -11,7 +11,7 @@ from common.events import chat
 from common.events.backoff import Backoff
 from common.events.token_estimate import answer_tokens
 from common.metrics import labelled
-from common.providers.breaker import Breaker
+from common.providers.shared_breaker import CallerBreaker
 from common.redaction import redact_text
 from llm_stream.aliases import Upstream
 from llm_stream.answer.prepare import PreparedRequest
@@ -36,7 +36,7 @@ class Attempt:
     """
 
     def __init__(
-        self, prepared: PreparedRequest, upstream: Upstream, breaker: Breaker, patience: Patience, number: int
+        self, prepared: PreparedRequest, upstream: Upstream, breaker: CallerBreaker, patience: Patience, number: int
     ) -> None:
         self.prepared = prepared
         self.upstream = upstream
@@ -98,7 +98,8 @@ class Attempt:
             self._rest(error)
             return "busy"
         if isinstance(error, UpstreamRefused):
-            self._breaker.succeeded()
+            # Of what a request itself causes nothing can be learnt about the upstream.
+            self._breaker.left()
             return "refused"
         if error.code == "unconfigured":
             # Nobody was asked.
@@ -123,7 +124,7 @@ class Attempt:
         name = self.upstream.name
         labelled(ATTEMPTS, name, self.outcome).inc()
         labelled(ATTEMPT_SECONDS, name).observe(self._seconds)
-        labelled(BREAKER_OPEN, name).set(self._breaker.state != "closed")
+        labelled(BREAKER_OPEN, name).set(self._breaker.open_for_all)
         if self.error is not None:
             log.warning("attempt failed", upstream=name, outcome=self.outcome, error=str(self.error))
 

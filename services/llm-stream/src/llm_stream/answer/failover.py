@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from common.events.backoff import Backoff
-from common.providers.breaker import Breaker
+from common.providers.shared_breaker import CallerBreaker, SharedBreaker
 from llm_stream.aliases import Upstream
 from llm_stream.answer import failure
 from llm_stream.answer.attempt import Attempt
@@ -35,12 +35,15 @@ class Breakers:
     """One breaker per upstream, by name and address, bounded by the models file."""
 
     def __init__(self) -> None:
-        self._breakers: dict[tuple[str, str, str], Breaker] = {}
+        self._breakers: dict[tuple[str, str, str], SharedBreaker] = {}
 
-    def of(self, upstream: Upstream) -> Breaker:
-        """The breaker that all turns share for this upstream."""
+    def of(self, upstream: Upstream, org_id: str) -> CallerBreaker:
+        """The breaker of this upstream as all turns of an organisation meet it."""
         key = (upstream.name, upstream.base_url, upstream.model)
-        return self._breakers.setdefault(key, Breaker())
+        shared = self._breakers.get(key)
+        if shared is None:
+            shared = self._breakers[key] = SharedBreaker()
+        return shared.seen_by(org_id)
 
 
 @dataclass(slots=True)
@@ -48,7 +51,7 @@ class _Candidate:
     """An upstream as one turn sees it: how often it may still be asked, and not before when (monotonic seconds)."""
 
     upstream: Upstream
-    breaker: Breaker
+    breaker: CallerBreaker
     tries: int
     made: int = 0
     not_before: float = 0.0
@@ -81,7 +84,7 @@ class Failover:
         self._prepared = prepared
         self._answer = answer
         self._candidates = [
-            _Candidate(upstream, breakers.of(upstream), alias.tries)
+            _Candidate(upstream, breakers.of(upstream, prepared.request.org_id), alias.tries)
             for upstream in alias.upstreams
             if not prepared.needs_tools or "tools" in upstream.capabilities
         ]

@@ -67,6 +67,12 @@ def too_late() -> AnswerFailed:
     return server_error(504, "The answer was not complete before the deadline.", "deadline_exceeded")
 
 
+def busy() -> AnswerFailed:
+    """No place came free for this organisation, which has its share of them."""
+    message = "Too many requests of this organisation are under way: come back in a moment."
+    return AnswerFailed(ReplyError(status=503, message=message, type="server_error", code="busy"), retry_after=1.0)
+
+
 def server_error(status: int, message: str, code: str) -> AnswerFailed:
     """The fault is on our side."""
     return AnswerFailed(ReplyError(status=status, message=message, type="server_error", code=code))

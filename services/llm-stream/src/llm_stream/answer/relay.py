@@ -50,8 +50,8 @@ class Relay:
         released = frames.released_text
         self._frames = frames
         self._request = prepared.request
-        self._include_usage = prepared.wants_usage
         self._choices = prepared.choices
+        self._include_usage = prepared.wants_usage
         # A continuation is always compared with what was released, whoever continues.
         self._hold = prepared.alias.holds_sentences or bool(released)
         self._skip = SkipPrefix(released)
@@ -312,8 +312,13 @@ class Relay:
         return len(self._finished) >= self._choices
 
     def check_whole(self) -> None:
-        """Raises UpstreamBroken unless every choice finished. The body has ended cleanly, with `[DONE]` or not."""
-        if not self.heard_all:
+        """Raises UpstreamBroken unless every choice finished; the body has ended cleanly, with `[DONE]` or not.
+
+        One that was asked for several and says with `[DONE]` that fewer are all, as servers do that do not know `n`,
+        has answered.
+        """
+        begun = {0} | self._opened | self._held.keys() | self._waiting
+        if not (self.heard_all or (self.ended and self._finished.issuperset(begun))):
             raise UpstreamBroken("the stream ended before the answer did")
 
 

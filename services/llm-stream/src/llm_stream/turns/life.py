@@ -28,28 +28,29 @@ NEW_SECONDS = 1.0
 TAKEN_SECONDS = 0.5
 
 
-async def answer(event: RequestEvent, deps: Deps) -> None:
+async def answer(event: RequestEvent, deps: Deps, *, refused: AnswerFailed | None = None) -> None:
     """Answer one request, or see to it that whoever is at it already comes to an end.
 
-    Returning earlier would let the log forget a request whose answerer may still die.
+    One that is `refused` is ended so where nobody answers it yet, and no upstream is asked. Returning earlier would let
+    the log forget a request whose answerer may still die.
     """
     while True:
         with deps.turns.answering(event.payload.request_id) as first:
-            if first and await _answer(event, deps):
+            if first and await _answer(event, deps, refused):
                 return
         await asyncio.sleep(TAKEN_SECONDS)
 
 
-async def _answer(event: RequestEvent, deps: Deps) -> bool:
+async def _answer(event: RequestEvent, deps: Deps, refused: AnswerFailed | None) -> bool:
     """Whether the request is done with; False while another instance answers it."""
     request_id = event.payload.request_id
     turn = Turn(event, deps.live, partial(deps.claims.note_released, request_id), deps.memory)
     turn.claim = claim = asyncio.create_task(_claim(turn, deps), name=f"claim {request_id}")
     with deps.turns.running(turn):
-        if time.time() - event.payload.received_at > NEW_SECONDS:
+        if refused is not None or time.time() - event.payload.received_at > NEW_SECONDS:
             await asyncio.wait({claim})
         if not claim.done() or claim.result() is Claim.OURS:
-            await _run(turn, deps)
+            await (_run(turn, deps) if refused is None else ending.finish(turn, refused, deps))
         if claim.result() is Claim.LOST:
             await ending.abandon(turn, deps)
     claimed = claim.result()
