@@ -14,7 +14,7 @@ class EventLines:
     """
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest: list[bytes] = []  # of a line whose end has not come, joined once it has
         self._data: list[bytes] = []
         self._begun = False
         self._after_cr = False
@@ -40,21 +40,26 @@ class EventLines:
             data = self._begin(data)
         if self._after_cr or b"\r" in data:
             data = self._with_one_line_end(data)
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        payloads = [payload for line in lines for payload in self._take(line)]
+        payloads: list[bytes] = []
+        if b"\n" in data:
+            *lines, rest = b"".join((*self._rest, data)).split(b"\n")
+            self._rest = [rest] if rest else []
+            payloads = [payload for line in lines for payload in self._take(line)]
+        elif data:
+            self._rest.append(data)
         self._between = self._begun and not (self._rest or self._data or self._after_cr)
         return payloads
 
     def end(self) -> list[bytes]:
         """The payloads of a last event that no empty line follows."""
-        rest, self._rest = self._rest, b""
+        rest, self._rest = b"".join(self._rest), []
         return [*self._take(rest), *self._take(b"")]
 
     def _begin(self, data: bytes) -> bytes:
         """The data without a byte order mark at the beginning of the stream."""
-        data, self._rest = self._rest + data, b""
+        data, self._rest = b"".join((*self._rest, data)), []
         if len(data) < len(BYTE_ORDER_MARK) and BYTE_ORDER_MARK.startswith(data):
-            self._rest = data
+            self._rest = [data]
             return b""
         self._begun = True
         return data.removeprefix(BYTE_ORDER_MARK)

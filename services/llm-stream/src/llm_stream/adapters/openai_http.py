@@ -199,10 +199,13 @@ async def _accepted(connection: Connection) -> None:
 async def _error_body(response: Connection) -> bytes:
     """What there is to read of an error in a short time."""
     parts: list[bytes] = []
+    size = 0
 
     def arrived(data: bytes) -> None:
-        parts.append(data)
-        if sum(map(len, parts)) > MAX_ERROR_BYTES:
+        nonlocal size
+        size += len(data)
+        parts.append(data[: MAX_ERROR_BYTES - size] if size > MAX_ERROR_BYTES else data)
+        if size > MAX_ERROR_BYTES:
             response.finish()
 
     with contextlib.suppress(Lost, UpstreamBroken, TimeoutError):
