@@ -15,7 +15,7 @@ from llm_stream.ports import UpstreamBroken
 from llm_stream.upstream.chunks import parse_chunk, read_chunk
 from llm_stream.upstream.completions import read_completion
 from llm_stream.upstream.errors import read_error_body
-from llm_stream.upstream.tool_calls import ToolCallIndexes
+from llm_stream.upstream.tool_calls import ToolCallPieces
 from llm_stream.upstream.values import MAX_CONTAINERS, parse
 
 # Eight times the input: eight times the work, and 64 times where it grows with the square. Between them is room for
@@ -94,7 +94,7 @@ def test_an_answer_of_too_many_parts_is_none() -> None:
     assert len(parse(orjson.dumps({"text": "[{" * MAX_CONTAINERS}))["text"]) == 2 * MAX_CONTAINERS
     choices = [{"index": index, "delta": {"content": "x"}} for index in range(129)]
     with pytest.raises(UpstreamBroken):
-        read_chunk({"choices": choices}, ToolCallIndexes())
+        read_chunk({"choices": choices}, ToolCallPieces())
     with pytest.raises(UpstreamBroken):
         read_completion(orjson.dumps({"choices": choices}))
 
