@@ -17,7 +17,7 @@ from common.events.spec import Payload
 LISTS = frozenset({"list", "set", "frozenset", "tuple"})
 # What we write ourselves, and nobody sends.
 OURS = ("gateway.chat.completion_answer", "gateway.chat.model_views")
-ANSWERS = frozenset({"ActiveTools", "CreatedKey", "Interrupted", "Key", "KeyList"})
+ANSWERS = frozenset({"ActiveTools", "CreatedKey", "Embedding", "EmbeddingList", "Interrupted", "Key", "KeyList"})
 
 
 def models() -> Iterator[type[BaseModel]]:
