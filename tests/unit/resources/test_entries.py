@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from common.clients.resources.entries import Entry, Version, in_candidate, layers, scope_key, version_key
 from common.events.reply import content
 from common.events.resource_terms import Pin, Pins
-from resources.active.revision_diff import pin_changes, prompt_diff
+from resources.active.revision_diff import pin_changes, prompt_diff, rough_prompt_diff
 from resources.ports import Item
 from resources.scopes import Pinned
 
@@ -169,6 +169,27 @@ def test_a_text_that_is_gone_is_not_compared(gone: int) -> None:
     assert prompt_diff(pins(0), pins(1), items(prompt(1 - gone, "there"))) is None
 
 
-def test_texts_of_many_lines_are_only_told_to_differ() -> None:
-    found = items(prompt(0, "x\n" * 6_000), prompt(1, "y\n" * 6_000))
-    assert (prompt_diff(pins(0), pins(1), found) or "").count("\n") == 2
+def test_of_texts_of_many_lines_everything_between_the_first_and_the_last_difference_is_shown() -> None:
+    lines = [f"line {number}\n" for number in range(6_000)]
+    changed = [*lines[:10], "other\n", *lines[11:20], "another\n", *lines[21:]]
+    found = items(prompt(0, "".join(lines)), prompt(1, "".join(changed)))
+    diff = (prompt_diff(pins(0), pins(1), found) or "").splitlines()
+    assert diff[2] == "@@ -8,17 +8,17 @@"
+    assert [line[0] for line in diff[3:]] == [*"   ", *("-" * 11), *("+" * 11), *"   "]
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=12), st.lists(st.sampled_from("abc"), max_size=12))
+def test_a_rough_diff_turns_the_one_text_into_the_other(before: list[str], after: list[str]) -> None:
+    found = items(prompt(0, "\n".join(before)), prompt(1, "\n".join(after)))
+    rough = rough_prompt_diff(pins(0), pins(1), found)
+    assert (rough is None) == (before == after)
+    applied = list(before)
+    for line in (rough or "").splitlines()[2:3]:
+        _, old, _, _ = line.split()
+        start, _, count = old[1:].partition(",")
+        body = (rough or "").splitlines()[3:]
+        first = int(start) - (count != "0")
+        kept = [each[1:] for each in body if each[0] in " -"]
+        assert applied[first : first + len(kept)] == kept
+        applied[first : first + len(kept)] = [each[1:] for each in body if each[0] in " +"]
+    assert applied == after

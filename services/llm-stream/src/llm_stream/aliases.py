@@ -29,11 +29,15 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+# A token for more than a dollar is a slip of the pen; what an answer costs stays a number.
+MAX_PRICE = 1_000_000.0
+
+
 class Price(_Section):
     """USD per million tokens."""
 
-    input: float = Field(default=0.0, ge=0)
-    output: float = Field(default=0.0, ge=0)
+    input: float = Field(default=0.0, ge=0, le=MAX_PRICE)
+    output: float = Field(default=0.0, ge=0, le=MAX_PRICE)
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
         """USD of one answer."""

@@ -9,6 +9,7 @@ from common.bus.outbox import OutboxPublisher
 from common.events.envelope import Event
 from common.events.spec import Payload
 from common.kernel.service import Kernel, Service
+from common.kernel.worker_processes import open_workers
 from common.storage.command_answers import prune_answers
 from common.storage.database_watch import DatabaseWatch
 from common.storage.postgres import open_postgres
@@ -22,6 +23,7 @@ from resources.adapters.openai_drafts import open_drafting_model
 from resources.adapters.postgres.local_catalogue import LocalCatalogue
 from resources.adapters.postgres.provider_copy import PostgresCopy
 from resources.adapters.postgres.store import PostgresStore, write_tables
+from resources.dear_work import MODULES
 from resources.deps import Catalogues, Deps
 from resources.drafting.drafting import Drafting
 from resources.handlers import HANDLERS
@@ -45,6 +47,7 @@ async def open_deps(settings: ResourcesSettings, kernel: Kernel) -> AsyncIterato
         async with (
             open_hume(settings, store, PostgresCopy(pool, HumeCatalogue.name), Tokens) as hume,
             open_drafting_model(settings) as model,
+            open_workers(MODULES) as workers,
         ):
             drafting = Drafting(model, settings.draft_seconds)
             outbox = OutboxPublisher(pool, kernel.log, SCHEMA)
@@ -67,7 +70,7 @@ async def open_deps(settings: ResourcesSettings, kernel: Kernel) -> AsyncIterato
 
             units = UnitsOfWork(pool, SCHEMA, tables=write_tables, committed=committed)
             try:
-                yield Deps(store, units, catalogues, cache, drafting, hume.of)
+                yield Deps(store, units, catalogues, cache, drafting, hume.of, workers)
             finally:
                 resp.close()
                 for task in tasks:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from common.kernel.worker_processes import WorkerProcesses
 from common.storage.unit_of_work import UnitsOfWork
 from resources.active.cache_writer import CacheWriter
 from resources.drafting.drafting import Drafting
@@ -30,3 +31,4 @@ class Deps:
     cache: CacheWriter
     drafting: Drafting
     provider_of: Callable[[str], Provider]
+    workers: WorkerProcesses

@@ -1,7 +1,7 @@
 """Chat: one request, the frames and signals of its answer, and exactly one of three facts about how that ended."""
 
 import builtins
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
@@ -117,7 +117,7 @@ class ChatReplyEnded(Payload):
     first_token_at: float | None = None
     finished_at: float
     finish_reason: str | None = None
-    attempts: tuple[Attempt, ...] = ()
+    attempts: Annotated[tuple[Attempt, ...], Field(fail_fast=True)] = ()
 
 
 class ChatReplyCompleted(ChatReplyEnded):

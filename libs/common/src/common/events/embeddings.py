@@ -4,7 +4,9 @@ A request takes the way of a chat request: the same frames, the same signals, th
 """
 
 import builtins
-from typing import TypeVar
+from typing import Annotated, TypeVar
+
+from pydantic import Field
 
 from common.events.backoff import NEVER, PATIENTLY
 from common.events.chat import (
@@ -40,7 +42,7 @@ class EmbeddingsEnded(Payload):
     received_at: float
     started_at: float
     finished_at: float
-    attempts: tuple[Attempt, ...] = ()
+    attempts: Annotated[tuple[Attempt, ...], Field(fail_fast=True)] = ()
 
 
 class EmbeddingsCompleted(EmbeddingsEnded):

@@ -1,6 +1,8 @@
 """What every event and reply about resources speaks of: kinds, pins, and the scope of an active set."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from common.events.spec import Payload
 
@@ -25,7 +27,7 @@ class Pins(Payload):
     config: Pin
     prompt: Pin
     voice: Pin | None = None
-    tools: tuple[Pin, ...] = ()
+    tools: Annotated[tuple[Pin, ...], Field(fail_fast=True)] = ()
 
 
 class SetScope(Payload):

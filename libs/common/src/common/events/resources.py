@@ -1,6 +1,8 @@
 """Resources: versioned prompts, configs, tools and voices, and the active set of a user and project."""
 
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field
 
 from common.events import resource_replies as replies
 from common.events.backoff import A_FEW_TIMES, NEVER, PATIENTLY
@@ -118,8 +120,8 @@ class ToolDraftRequested(ResourceRequest):
     """A model drafts a tool from a description; it is stored in quarantine."""
 
     description: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    inputs: Annotated[tuple[str, ...], Field(fail_fast=True)]
+    outputs: Annotated[tuple[str, ...], Field(fail_fast=True)]
 
 
 class ToolStatusRequested(ResourceRequest):

@@ -4,6 +4,9 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from common.metrics import SECONDS
 
+# Finer than other durations around the 100 ms that no input may cost.
+PAUSES = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
 EVENTS_HANDLED = Counter(
     "sonant_events_handled_total",
     "Records finished, by event and outcome (done, failed, parked, expired, dropped, turned away).",
@@ -31,4 +34,20 @@ BYTES_IN_HAND = Gauge(
 CONSUMER_LAG = Gauge("sonant_consumer_lag", "Records behind the newest on owned partitions.", ["group"])
 CONSUMER_STALLED = Counter("sonant_consumer_stalled_total", "Times a consumer stopped moving despite lag.", ["group"])
 LOG_UNAVAILABLE = Counter("sonant_log_unavailable_total", "Times the log did not answer, by operation.", ["operation"])
-LOOP_LAG = Gauge("sonant_event_loop_lag_seconds", "How late the event loop woke up last time it was asked.")
+LOOP_LAG = Gauge("sonant_event_loop_lag_seconds", "How late the event loop woke up at most within the last second.")
+LOOP_PAUSE_SECONDS = Histogram(
+    "sonant_loop_pause_seconds",
+    "Times for which the event loop took nothing up, of 10 ms and more.",
+    buckets=PAUSES,
+)
+LOOP_PAUSE_CPU_SECONDS = Histogram(
+    "sonant_loop_pause_cpu_seconds",
+    "What the loop's own thread worked in each of these pauses; the rest of a pause the process was held up.",
+    buckets=PAUSES,
+)
+WORKER_CALLS = Counter(
+    "sonant_worker_calls_total",
+    "Calls to worker processes, by outcome (done, too_dear, lost, busy).",
+    ["outcome"],
+)
+WORKER_SECONDS = Histogram("sonant_worker_seconds", "Time of one call in a worker process.", buckets=SECONDS)

@@ -6,7 +6,6 @@ import ctypes
 import gc
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -27,7 +26,8 @@ from common.kernel import instance_name, logs, presence
 from common.kernel.consumer import Consumer
 from common.kernel.handlers import Handlers
 from common.kernel.health import Health, ops_routes
-from common.kernel.metrics import CONSUMER_STALLED, LOOP_LAG
+from common.kernel.loop_pauses import watch_pauses
+from common.kernel.metrics import CONSUMER_STALLED
 from common.kernel.settings import CommonSettings
 from common.kernel.tasks import Tasks, end
 from common.storage.redis import NO_EVICTION, UNAVAILABLE, Redis, eviction_policy, open_redis
@@ -144,7 +144,7 @@ class Service(Generic[S, D]):
                 self._refused = True
                 return
             deps = await stack.enter_async_context(self._open_deps(settings, kernel))
-            tasks.spawn(_watch_loop(), "loop-lag")
+            tasks.spawn(watch_pauses(), "watch-pauses")
             if self._serves is not None:
                 await stack.enter_async_context(self._serves(settings, kernel, deps))
             health.state("ready")
@@ -252,13 +252,6 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-
-
-async def _watch_loop() -> None:
-    while True:
-        began = time.monotonic()
-        await asyncio.sleep(WATCH_SECONDS)
-        LOOP_LAG.set(max(0.0, time.monotonic() - began - WATCH_SECONDS))
 
 
 async def _watch_progress(consumer: Consumer, group: str) -> None:

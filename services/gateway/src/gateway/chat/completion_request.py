@@ -27,7 +27,7 @@ class Message(Open):
     """One message; voice platforms add `models` (prosody) and `time`, which are kept."""
 
     role: Literal["developer", "system", "user", "assistant", "tool", "function"]
-    content: str | list[dict[str, Any]] | None = None
+    content: str | Annotated[list[dict[str, Any]], Field(fail_fast=True)] | None = None
 
 
 class StreamOptions(Open):
@@ -40,7 +40,7 @@ class ChatRequest(Open):
     """Body of `POST /v1/chat/completions`."""
 
     model: Name = "default"
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
@@ -50,8 +50,8 @@ class ChatRequest(Open):
     frequency_penalty: Penalty | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-    stop: str | list[str] | None = None
-    tools: Annotated[list[dict[str, Any]], Field(max_length=128)] | None = None
+    stop: str | Annotated[list[str], Field(fail_fast=True)] | None = None
+    tools: Annotated[list[dict[str, Any]], Field(max_length=128, fail_fast=True)] | None = None
     user: Annotated[str, Field(max_length=512)] | None = None
 
     def reserved_tokens(self) -> int:

@@ -2,7 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
+
+from common.events.first_error import FewUnknown
 
 MAX_INT = 2**31 - 1  # what a database column holds
 
@@ -24,13 +26,13 @@ Revision = Annotated[int, Field(ge=1, le=MAX_INT), Whole]
 Flag = Literal["true", "false"]
 
 
-class Strict(BaseModel):
+class Strict(FewUnknown):
     """A body: a wrong type or an unknown name is an error, never a guess."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Query(BaseModel):
+class Query(FewUnknown):
     """Query parameters: texts are read as what they stand for, an unknown name is an error."""
 
     model_config = ConfigDict(extra="forbid")

@@ -51,7 +51,7 @@ class NewKey(Strict):
 
     name: Name
     organization: Organization | None = None
-    scopes: list[Annotated[Scope, Field(strict=False)]] = Field(
+    scopes: Annotated[list[Annotated[Scope, Field(strict=False)]], Field(fail_fast=True)] = Field(
         default=[Scope.CHAT], min_length=1, max_length=len(Scope)
     )
     limits: LimitsBody = LimitsBody()

@@ -28,7 +28,7 @@ class ActivePins(Strict):
     prompt_version: Version | None = Field(default=None, alias="promptVersion")
     voice_id: ResourceId | None = Field(default=None, alias="voiceId")
     voice_version: Version | None = Field(default=None, alias="voiceVersion")
-    tools: Annotated[list[ToolPin], Field(max_length=MAX_TOOLS)] | None = None
+    tools: Annotated[list[ToolPin], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
 
     def pins(self) -> Pins:
         """The same as it travels; raises Refused 400 for a contradiction."""

@@ -24,8 +24,8 @@ class DraftTool(Strict):
     """What a tool is wanted for, what it is given and what it gives."""
 
     description: Annotated[str, Field(min_length=1, max_length=4000, pattern=r"^[^\x00]+$")]
-    inputs: list[Line] = Field(default=[], max_length=MAX_NAMES)
-    outputs: list[Line] = Field(default=[], max_length=MAX_NAMES)
+    inputs: Annotated[list[Line], Field(fail_fast=True)] = Field(default=[], max_length=MAX_NAMES)
+    outputs: Annotated[list[Line], Field(fail_fast=True)] = Field(default=[], max_length=MAX_NAMES)
 
 
 class _Id(Strict):

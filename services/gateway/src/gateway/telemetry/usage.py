@@ -5,12 +5,13 @@ from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
 from aiohttp import web
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from common.events.telemetry import USAGE_REQUESTED, UsageRequested
 from gateway.deps import DEPS
 from gateway.http.context import CALLER
 from gateway.http.errors import bad_request
+from gateway.http.fields import Query
 from gateway.http.validation import read_query
 
 DEFAULT_DAYS = 30
@@ -28,10 +29,8 @@ def _calendar(value: Any) -> Any:
 Day = Annotated[date, BeforeValidator(_calendar)]
 
 
-class UsageQuery(BaseModel):
+class UsageQuery(Query):
     """Query of `GET /v1/usage`; days are UTC and inclusive."""
-
-    model_config = ConfigDict(extra="forbid")
 
     since: Day | None = None
     until: Day | None = None

@@ -43,7 +43,7 @@ class EventLines:
         lines: list[bytes] = []
         if b"\n" in data:
             first, *more = data.split(b"\n")
-            lines = [bytes(self._rest + first), *more[:-1]]
+            lines = [bytes(self._rest + first) if self._rest else first, *more[:-1]]
             self._rest = bytearray(more[-1])
         else:
             # A line of many packets is put together once, however small they are.

@@ -3,21 +3,36 @@
 import re
 
 # An end mark with its closing quotes, followed by white space; CJK end marks need none; a line break also ends.
-BOUNDARY = re.compile("[.!?\u2026]+[\"'\u201d\u2019)\\]]*\\s+|[\u3002\uff01\uff1f]+[\u300d\u300f\u201d]?|\n+")
+# Nothing is gone back over, and no run of marks is looked at from its middle: it costs its length, not its square.
+BOUNDARY = re.compile(
+    "(?<![.!?\u2026])[.!?\u2026]++[\"'\u201d\u2019)\\]]*+\\s++|[\u3002\uff01\uff1f]++[\u300d\u300f\u201d]?+|\n++"
+)
 # An end mark that white space follows, unless that was cut off.
-SENTENCE_END = re.compile("[.!?\u2026]+[\"'\u201d\u2019)\\]]*$")
+SENTENCE_END = re.compile("(?<![.!?\u2026])[.!?\u2026]++[\"'\u201d\u2019)\\]]*+$")
 # Text without any end mark still has to flow: this is about two spoken lines.
 MAX_HELD_CHARACTERS = 300
+# Longer than any usual delta with what is held before it.
+LOOK_BACK_CHARACTERS = 4096
 
 
 def releasable(text: str) -> int:
     """How many characters of held text may go out: up to the last boundary, or 0."""
-    end = 0
-    for match in BOUNDARY.finditer(text):
-        end = match.end()
+    end = _last_boundary(text)
     if end or len(text) < MAX_HELD_CHARACTERS:
         return end
     return text.rfind(" ") + 1 or len(text)
+
+
+def _last_boundary(text: str) -> int:
+    """Where the last one ends, or 0. In a long text the end is looked at first: it may hold millions of them."""
+    window = LOOK_BACK_CHARACTERS
+    while True:
+        end = 0
+        for match in BOUNDARY.finditer(text, max(0, len(text) - window)):
+            end = match.end()
+        if end or window >= len(text):
+            return end
+        window *= 4
 
 
 class SkipPrefix:
@@ -30,39 +45,45 @@ class SkipPrefix:
     def __init__(self, released: str) -> None:
         self._expected = released.strip()
         self._gap = released[len(released.rstrip()) :]
-        self._held = ""
+        self._held: list[str] = []
+        self._agreed = 0  # characters of `expected` that have come again
+        self._rest: list[str] = []  # what came behind all of them: white space, as long as nothing is decided
         self._deciding = bool(self._expected)
 
     def feed(self, text: str) -> str:
-        """The new part of `text`."""
+        """The new part of `text`; looks at nothing twice, however long the repetition is."""
         if not self._deciding:
             return text
-        self._held += text
-        heard = self._held.lstrip()
-        if self._expected.startswith(heard):
-            return ""
-        if not heard.startswith(self._expected):
+        self._held.append(text)
+        if not self._agreed:
+            text = text.lstrip()
+        compared = text[: len(self._expected) - self._agreed]
+        if not self._expected.startswith(compared, self._agreed):
             self._deciding = False
-            return self._joined(self._held)
-        rest = heard[len(self._expected) :]
+            return self._joined()
+        self._agreed += len(compared)
+        behind = text[len(compared) :]
+        self._rest.append(behind)
         # White space alone does not tell yet where the repetition ends.
-        if not rest.strip():
+        if not behind.strip():
             return ""
         self._deciding = False
+        rest = "".join(self._rest)
         return rest.removeprefix(self._gap) if rest.startswith(self._gap) else rest.lstrip()
 
     def finish(self) -> str:
         """What is still held when the fallback has ended and was not a repetition."""
-        if not self._deciding or self._held.strip() == self._expected:
+        if not self._deciding or self._agreed == len(self._expected):
             return ""
         self._deciding = False
-        return self._joined(self._held)
+        return self._joined()
 
-    def _joined(self, text: str) -> str:
+    def _joined(self) -> str:
         """Models like to begin with a space; where one was released they would make two. Lines keep their indent.
 
         Where text is cut between tokens the space behind a sentence was not released, and not all models begin with it.
         """
+        text = "".join(self._held)
         if self._gap.endswith(" "):
             return text.lstrip(" ")
         wants_space = not self._gap and SENTENCE_END.search(self._expected) and not text[:1].isspace()

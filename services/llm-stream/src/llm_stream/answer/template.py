@@ -11,8 +11,10 @@ from typing import NamedTuple
 import orjson
 
 # A quotation mark within a text has a backslash before it, so nothing that a text says looks like this.
-CONTENT = re.compile(rb'"content"\s*:\s*"((?:[^"\\]|\\.)*)"', re.DOTALL)
+CONTENT = re.compile(rb'"content"\s*+:\s*+"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
 PROBE = b"probe"
+# The bytes around a text are few. To search a chunk of megabytes takes longer than it could ever spare.
+MAX_CHUNK_BYTES = 16 * 1024
 
 
 class _Around(NamedTuple):
@@ -33,6 +35,8 @@ class Template:
     @classmethod
     def learn(cls, received: bytes, sent: bytes) -> "Template | None":
         """From a chunk as it came and as it was passed on, both valid; None where their text cannot be cut out."""
+        if len(received) > MAX_CHUNK_BYTES or len(sent) > MAX_CHUNK_BYTES:
+            return None
         around_received, around_sent = _around(received), _around(sent)
         return cls(around_received, around_sent) if around_received and around_sent else None
 

@@ -17,6 +17,7 @@ SPOKEN = frozenset({"role", "content"})
 CHOICE_MEMBERS = frozenset({"index", "delta", "message", "finish_reason", "logprobs"})
 # Of a chunk, what is read by itself. An error that is none is not passed on either.
 BESIDE_HEAD = ("choices", "usage", "model", "error")
+READ_BY_ITSELF = frozenset({*BESIDE_HEAD, "created"})
 # What nearly all choices end with, and None for those that go on.
 PLAIN_ENDS = (None, "stop", "length", "tool_calls", "content_filter")
 # How servers name an ending that OpenAI names otherwise, in lower case; clients act on OpenAI's names.
@@ -30,6 +31,10 @@ ENDINGS = {
 FAILED_ENDINGS = frozenset(
     {"error", "abort", "aborted", "cancelled", "canceled", "failed", "network_error", "insufficient_system_resource"}
 )
+# As many as OpenAI lets anybody ask for.
+MAX_CHOICES = 128
+# A larger chunk keeps beside its choices what is small: that is sent again with each choice, and each sentence.
+LARGE_CHUNK_BYTES = 64 * 1024
 # How an ending is named where a server names it by something that is no text.
 UNNAMED_END = "stop"
 
@@ -65,7 +70,13 @@ def parse_chunk(payload: bytes) -> JsonObject:
         value = orjson.loads(payload) if len(payload) < ALWAYS_WRITABLE_BYTES else parse(payload)
     except ValueError:
         value = _parse_again(payload)
-    return value if type(value) is dict else _no_chunk(value)
+    if type(value) is not dict:
+        _no_chunk(value)
+    return value if len(payload) < LARGE_CHUNK_BYTES or not value.get("choices") else _without_large(value)
+
+
+def _without_large(chunk: JsonObject) -> JsonObject:
+    return {key: value for key, value in chunk.items() if key in READ_BY_ITSELF or name(value) == value}
 
 
 def _parse_again(payload: bytes) -> Any:
@@ -108,6 +119,8 @@ def read_chunk(chunk: JsonObject, calls: ToolCallPieces) -> Chunk:
     if found is not None and not isinstance(found, list):
         raise UpstreamBroken("the upstream sent choices that are no list")
     found = found or []
+    if len(found) > MAX_CHOICES:
+        raise UpstreamBroken("the upstream sent more choices than anybody can ask for")
     choices = [_said_alone(each) or _choice(each, at, calls) for at, each in enumerate(found)]
     usage, head, model = _usage(chunk, found), chunk.copy(), name(chunk.get("model"))
     for member in BESIDE_HEAD:

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from llm_stream.ports import UpstreamBroken
-from llm_stream.upstream.chunks import check_choice, read_content, read_finish_reason, said_characters
+from llm_stream.upstream.chunks import MAX_CHOICES, check_choice, read_content, read_finish_reason, said_characters
 from llm_stream.upstream.errors import error_in
 from llm_stream.upstream.reported_usage import ReportedUsage, read_usage
 from llm_stream.upstream.tool_calls import read_function_call, whole_calls
@@ -32,6 +32,8 @@ def read_completion(body: bytes) -> WholeAnswer:
     found = content.get("choices") if isinstance(content, dict) else None
     if not isinstance(found, list) or not found:
         raise UpstreamBroken("the upstream sent an answer without choices")
+    if len(found) > MAX_CHOICES:
+        raise UpstreamBroken("the upstream sent more choices than anybody can ask for")
     choices = [_choice(each, at) for at, each in enumerate(found)]
     completion = {**content, "object": "chat.completion", "choices": choices}
     completion.pop("error", None)  # one that is none

@@ -15,6 +15,12 @@ MAX_WRITABLE_DEPTH = 250
 # Every level takes two bytes at least.
 ALWAYS_WRITABLE_BYTES = 2 * MAX_WRITABLE_DEPTH
 MAX_NAME_CHARACTERS = 200
+# What one step of the loop can make and write again. An answer with more is none: the largest completions, of 128
+# choices with the likelihood of each token, have about as many.
+MAX_CONTAINERS = 100_000
+# What only the lenient parser reads is read in Python, at a tenth of the speed.
+MAX_LENIENT_BYTES = 512 * 1024
+_NOT_OPENING = bytes(set(range(256)) - set(b'[{"'))
 
 
 def parse(payload: bytes) -> Any:
@@ -23,17 +29,28 @@ def parse(payload: bytes) -> Any:
     `NaN`, halves of characters and integers of any size are no JSON that everybody reads; Python servers send them,
     and Python clients read them.
     """
+    # Each level, and each list or object, is opened by one of these; they also stand in texts.
+    opened = payload.count(b"{") + payload.count(b"[") if len(payload) >= ALWAYS_WRITABLE_BYTES else 0
+    if opened > MAX_CONTAINERS and _containers(payload) > MAX_CONTAINERS:
+        raise ValueError("more lists and objects than an answer has")
     try:
         value = orjson.loads(payload)
     except orjson.JSONDecodeError:
         value = _parse_leniently(payload)
-    # Each level is opened by one of these.
-    if len(payload) >= ALWAYS_WRITABLE_BYTES and payload.count(b"{") + payload.count(b"[") > MAX_WRITABLE_DEPTH:
+    if opened > MAX_WRITABLE_DEPTH:
         _check_writable(value)
     return value
 
 
+def _containers(payload: bytes) -> int:
+    """How many lists and objects a JSON text opens, without those that only stand in its strings."""
+    bare = payload.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NOT_OPENING)
+    return sum(map(len, bare.replace(b'""', b"").split(b'"')[::2]))
+
+
 def _parse_leniently(payload: bytes) -> Any:
+    if len(payload) > MAX_LENIENT_BYTES:
+        raise ValueError("no JSON, and too long to be read leniently")
     text = payload.decode("utf-8", "replace")
     try:
         return _clean(json.loads(text, strict=False, parse_constant=lambda _: None, parse_int=_integer))

@@ -1,6 +1,7 @@
 """What was: the revisions of a set, what differs between two of them, and what was live at a moment."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from common.clients.resources.entries import in_candidate
 from common.events.envelope import Event
@@ -16,7 +17,8 @@ from common.events.resource_replies import (
 from common.events.resource_terms import Pins
 from common.events.resources import ActiveAtRequested, ActiveDiffRequested, ActiveHistoryRequested
 from common.failures import Refused
-from resources.active.revision_diff import pin_changes, prompt_diff
+from common.kernel.worker_processes import TooDear, WorkersBusy
+from resources.active.revision_diff import pin_changes, prompt_diff, rough_prompt_diff
 from resources.deps import Deps
 from resources.ports import ScopeTables
 from resources.scopes import (
@@ -97,8 +99,17 @@ async def diff(event: Event[ActiveDiffRequested], deps: Deps) -> Reply[ActiveDif
         old = await _pins(tables.scopes, key, query.old)
         new = await _pins(tables.scopes, key, query.new)
         items = await tables.scopes.contents(list({*pinned(old), *pinned(new)}))
-    changes, text = pin_changes(old, new, items), prompt_diff(old, new, items)
+    changes = pin_changes(old, new, items)
+    text = await _prompt_diff(query.org_id, deps, old, new, {pin: items[pin] for pin in items if pin.kind == "prompt"})
     return Reply(ActiveDiff(old=query.old, new=query.new, changes=changes, prompt_text=text))
+
+
+async def _prompt_diff(org_id: str, deps: Deps, *between: Any) -> str | None:
+    """The least changes, where they are found in time; else all that stands between the first and the last one."""
+    try:
+        return await deps.workers.run(org_id, prompt_diff, *between)
+    except (TooDear, WorkersBusy):
+        return rough_prompt_diff(*between)
 
 
 async def _pins(tables: ScopeTables, key: ScopeKey, revision: int) -> Pins:

@@ -6,9 +6,10 @@ from itertools import groupby
 from typing import Annotated, Any, Literal, cast
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from common.events.envelope import Event
+from common.events.first_error import FewUnknown
 from common.events.reply import Reply, content
 from common.events.resource_replies import (
     ExportedResource,
@@ -24,6 +25,7 @@ from common.failures import Refused
 from resources.active import switch
 from resources.catalogue import validation
 from resources.catalogue.changes import changed
+from resources.dear_work import checked
 from resources.deps import Deps
 from resources.ports import CatalogueTables, Item, Tables, Work
 from resources.resource_ids import is_id
@@ -33,6 +35,7 @@ from resources.scopes import MAX_ID_CHARS, ScopeKey, State, key_of, pinned, show
 MAX_SETS = 1_000
 MAX_RESOURCES = 1_000
 MAX_VERSIONS = 10_000
+CHECKED_AT_ONCE = 50
 MAX_DOCUMENT_BYTES = 3 * 1024 * 1024
 # The last millisecond of the year 9998: PostgreSQL and Python both know it.
 MAX_MILLISECONDS = 253_370_764_799_999
@@ -40,7 +43,7 @@ MAX_MILLISECONDS = 253_370_764_799_999
 # -- the document ----------------------------------------------------------------------------------------------
 
 
-class _Strict(BaseModel):
+class _Strict(FewUnknown):
     model_config = ConfigDict(extra="forbid")
 
 
@@ -63,7 +66,7 @@ class KeptResource(_Strict):
     name: str
     status: Status = "usable"
     provenance: dict[str, Any] | None = None
-    versions: Annotated[list[KeptVersion], Field(min_length=1, max_length=MAX_VERSIONS)]
+    versions: Annotated[list[KeptVersion], Field(min_length=1, max_length=MAX_VERSIONS, fail_fast=True)]
 
 
 class KeptSet(_Strict):
@@ -79,8 +82,8 @@ class KeptSet(_Strict):
 class Document(_Strict):
     format: Literal["sonant.project/1"]
     project_id: str
-    resources: Annotated[list[KeptResource], Field(max_length=MAX_RESOURCES)]
-    places: Annotated[list[KeptSet], Field(max_length=MAX_SETS)]
+    resources: Annotated[list[KeptResource], Field(max_length=MAX_RESOURCES, fail_fast=True)]
+    places: Annotated[list[KeptSet], Field(max_length=MAX_SETS, fail_fast=True)]
 
 
 # -- export ---------------------------------------------------------------------------------------------------
@@ -177,8 +180,8 @@ async def import_project(event: Event[ProjectImportRequested], deps: Deps) -> Re
     if deps.catalogues.of(command.org_id).name != "local":
         message = "The resources of this organisation are kept by its provider, which takes no ids and versions."
         raise Refused(409, message, "not_local")
-    document = _read(command.document)
-    resources = [_items(resource) for resource in document.resources]
+    document = await checked(deps.workers, command.org_id, "document", _read, command.document)
+    resources = [await _checked_items(resource, command.org_id, deps) for resource in document.resources]
     async with deps.units.begin(event) as work:
         new = [await _restored(work, versions) for versions in resources]
         async with _admitted(work, [versions[-1] for versions in resources]):
@@ -192,6 +195,16 @@ def _read(document: Mapping[str, Any]) -> Document:
         return Document.model_validate(document)
     except ValidationError as error:
         raise validation.refused(error) from None
+
+
+async def _checked_items(resource: KeptResource, org_id: str, deps: Deps) -> list[Item]:
+    """Its versions; raises `Refused` (400). So many at a time that the checks of honest ones are done in time."""
+    kept = sorted(resource.versions, key=lambda version: version.version)
+    items: list[Item] = []
+    for start in range(0, len(kept), CHECKED_AT_ONCE):
+        part = resource.model_copy(update={"versions": kept[start : start + CHECKED_AT_ONCE]})
+        items += await checked(deps.workers, org_id, "resources", _items, part)
+    return items
 
 
 def _items(resource: KeptResource) -> list[Item]:
@@ -212,7 +225,7 @@ def _items(resource: KeptResource) -> list[Item]:
             status=resource.status,
             provenance=resource.provenance,
         )
-        for kept in sorted(resource.versions, key=lambda kept: kept.version)
+        for kept in resource.versions
     ]
 
 

@@ -6,8 +6,17 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import orjson
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
+from common.events.first_error import FewUnknown
 from common.events.resource_terms import MAX_TOOLS, Kind
 from common.failures import Refused
 from resources.catalogue.tool_parameters import parameters
@@ -36,8 +45,10 @@ def _storable(value: str) -> str:
     # The one character PostgreSQL cannot keep, and halves of characters that have no UTF-8.
     if "\0" in value:
         raise ValueError("must not contain NUL")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError("must not contain surrogates")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must not contain surrogates") from None
     return value
 
 
@@ -101,7 +112,7 @@ Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Flag = Annotated[bool, Field(strict=True)]
 
 
-class _Part(BaseModel):
+class _Part(FewUnknown):
     model_config = ConfigDict(extra="forbid")
 
 
@@ -230,7 +241,9 @@ class Interruption(_Part):
 
 class Webhook(_Part):
     url: Url
-    events: Annotated[list[Literal["chat_started", "chat_ended", "tool_call"]], Field(min_length=1, max_length=3)]
+    events: Annotated[
+        list[Literal["chat_started", "chat_ended", "tool_call"]], Field(min_length=1, max_length=3, fail_fast=True)
+    ]
 
 
 # -- bodies ----------------------------------------------------------------------------------------------------
@@ -257,14 +270,14 @@ class ConfigVersion(_Body):
     voice: VoiceReference | None = None
     language_model: LanguageModel | None = None
     ellm_model: EllmModel | None = None
-    tools: Annotated[list[ToolReference], Field(max_length=MAX_TOOLS)] | None = None
-    builtin_tools: Annotated[list[BuiltinTool], Field(max_length=2)] | None = None
+    tools: Annotated[list[ToolReference], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
+    builtin_tools: Annotated[list[BuiltinTool], Field(max_length=2, fail_fast=True)] | None = None
     event_messages: EventMessages | None = None
     timeouts: Timeouts | None = None
     nudges: Nudges | None = None
     turn_detection: TurnDetection | None = None
     interruption: Interruption | None = None
-    webhooks: Annotated[list[Webhook], Field(max_length=10)] | None = None
+    webhooks: Annotated[list[Webhook], Field(max_length=10, fail_fast=True)] | None = None
 
     @model_validator(mode="after")
     def _once_each(self) -> "ConfigVersion":
@@ -281,7 +294,7 @@ class VoiceVersion(_Body):
     provider: Literal["HUME_AI", "CUSTOM_VOICE"] = "CUSTOM_VOICE"
     description: Line | None = None
     compatible_octave_models: (
-        Annotated[list[Annotated[str, Field(max_length=20), Stored]], Field(max_length=10)] | None
+        Annotated[list[Annotated[str, Field(max_length=20), Stored]], Field(max_length=10, fail_fast=True)] | None
     ) = None
 
 

@@ -1,6 +1,6 @@
 """Prompts, configs, tools and voices: reading their versions, and every way to change them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from common.events.envelope import Event
@@ -26,6 +26,7 @@ from common.failures import Refused
 from resources.active import switch
 from resources.catalogue import validation
 from resources.catalogue.changes import changed, deleted
+from resources.dear_work import checked
 from resources.deps import Deps
 from resources.ports import Catalogue, Item, Page, Work, not_found
 from resources.resource_ids import MAX_VERSION, is_id
@@ -92,7 +93,7 @@ async def create(event: Event[ResourceCreateRequested], deps: Deps) -> Reply[Res
     """201 with the resource and its version 0, active if that was asked for; 400, 409 `name_taken`."""
     command = event.payload
     catalogue = deps.catalogues.of(command.org_id)
-    body = validation.new_resource(command.kind, command.body)
+    body = await _body(validation.new_resource, command, deps)
     await _references(catalogue, command.org_id, command.kind, body)
     async with deps.units.begin(event) as work:
         if command.activate is not None and catalogue.name != deps.catalogues.local.name:
@@ -102,6 +103,17 @@ async def create(event: Event[ResourceCreateRequested], deps: Deps) -> Reply[Res
         if command.activate is not None:
             await _activate(work, command.activate, item)
         return await work.answer(Reply(_one(item), status=201))
+
+
+async def _body(
+    check: Callable[[Kind, Mapping[str, Any]], dict[str, Any]],
+    command: ResourceCreateRequested | ResourceVersionRequested,
+    deps: Deps,
+) -> dict[str, Any]:
+    """The body as it is stored; raises `Refused` (400). What the check of a tool's schema costs, its caller chooses."""
+    if command.kind != "tool":
+        return check(command.kind, command.body)
+    return await checked(deps.workers, command.org_id, "parameters", check, command.kind, command.body)
 
 
 async def _rehearse(work: Work, local: Catalogue, scope: SetScope, kind: Kind, body: Mapping[str, Any]) -> None:
@@ -136,7 +148,7 @@ async def create_version(event: Event[ResourceVersionRequested], deps: Deps) -> 
     command = event.payload
     catalogue = deps.catalogues.of(command.org_id)
     id = _id(command.kind, command.id)
-    body = validation.new_version(command.kind, command.body)
+    body = await _body(validation.new_version, command, deps)
     await _references(catalogue, command.org_id, command.kind, body)
     async with deps.units.begin(event) as work:
         before = await _known(work, command.kind, id)

@@ -17,10 +17,12 @@ from common.events.reply import Reply
 from common.events.resource_replies import ToolReply
 from common.events.resources import ToolDraftRequested
 from common.failures import ProviderDown, Refused
+from common.kernel.worker_processes import TooDear, WorkerProcesses, WorkersBusy
 from common.storage.unit_of_work import Repeated
 from resources import metrics
 from resources.catalogue import validation
 from resources.catalogue.changes import changed
+from resources.dear_work import busy, checked
 from resources.deps import Deps
 from resources.drafting.judge import Draft, Verdict, judge
 from resources.drafting.rules.reasons import Reason
@@ -75,7 +77,7 @@ async def _once(event: Event[ToolDraftRequested], deps: Deps) -> Reply[ToolReply
     taken = await deps.store.of(wanted.org_id).catalogue.tool_names()
     try:
         async with asyncio.timeout(deps.drafting.seconds):
-            drafted = await _drafted(wanted, deps.drafting.model, taken)
+            drafted = await _drafted(wanted, deps.drafting.model, deps.workers, taken)
     except ProviderDown:
         metrics.TOOL_DRAFTS.labels("unavailable").inc()
         raise
@@ -99,7 +101,9 @@ def _check(wanted: ToolDraftRequested) -> None:
 # -- the model -------------------------------------------------------------------------------------------------
 
 
-async def _drafted(wanted: ToolDraftRequested, model: DraftingModel | None, taken: Sequence[str]) -> _Drafted:
+async def _drafted(
+    wanted: ToolDraftRequested, model: DraftingModel | None, workers: WorkerProcesses, taken: Sequence[str]
+) -> _Drafted:
     """What the model comes up with in `ATTEMPTS` tries. Raises `Refused` (503) and `ProviderDown`."""
     if model is None:
         raise Refused(503, "No model is configured to draft tools.", "drafting_unconfigured", type="server_error")
@@ -107,14 +111,22 @@ async def _drafted(wanted: ToolDraftRequested, model: DraftingModel | None, take
     verdict = Verdict(None, ())
     for attempt in range(1, ATTEMPTS + 1):
         raw = await model.complete(messages)
-        # Some hundred milliseconds at worst, which others need not wait for.
-        verdict = await asyncio.to_thread(judge, raw, inputs=wanted.inputs, taken=taken)
+        verdict = await _judged(raw, wanted, workers, taken)
         if not verdict.reasons:
             return _Drafted(verdict.draft, (), attempt, model.name)
         for code in {reason.code for reason in verdict.reasons}:
             metrics.TOOL_DRAFT_FAULTS.labels(code).inc()
         messages += _repair(raw, verdict.reasons)
     return _Drafted(None, verdict.reasons, ATTEMPTS, model.name)
+
+
+async def _judged(raw: str, wanted: ToolDraftRequested, workers: WorkerProcesses, taken: Sequence[str]) -> Verdict:
+    try:
+        return await workers.run(wanted.org_id, judge, raw, inputs=wanted.inputs, taken=taken)
+    except TooDear:
+        return Verdict(None, (Reason("too_dear", "draft"),))
+    except WorkersBusy as error:
+        raise busy(error) from None
 
 
 def _opening(wanted: ToolDraftRequested) -> list[Message]:
@@ -139,8 +151,9 @@ async def _keep(event: Event[ToolDraftRequested], deps: Deps, drafted: _Drafted)
     """Put the tool into quarantine, or note why there is none; either is the answer to a repetition as well."""
     if drafted.draft is None:
         raise await _noted(event, deps, _refused(drafted.reasons))
+    body = await checked(deps.workers, event.payload.org_id, "parameters", _body, drafted.draft)
     async with deps.units.begin(event) as work:
-        reply = await work.answer(await _quarantined(event.payload, deps, work, drafted, drafted.draft))
+        reply = await work.answer(await _quarantined(event.payload, deps, work, drafted, body))
     metrics.TOOL_DRAFTS.labels("accepted" if drafted.attempts == 1 else "repaired").inc()
     return reply
 
@@ -156,10 +169,10 @@ async def _noted(event: Event[ToolDraftRequested], deps: Deps, refused: Refused)
 
 
 async def _quarantined(
-    wanted: ToolDraftRequested, deps: Deps, work: Work, drafted: _Drafted, draft: Draft
+    wanted: ToolDraftRequested, deps: Deps, work: Work, drafted: _Drafted, body: dict[str, Any]
 ) -> Reply[ToolReply]:
     # A provider knows no quarantine: until it is promoted the tool is here alone.
-    item = await deps.catalogues.local.create(work, "tool", _body(draft))
+    item = await deps.catalogues.local.create(work, "tool", body)
     provenance = _provenance(wanted, drafted, work.at)
     item = await work.tables.catalogue.set_status(item.id, "quarantined", provenance)
     await changed(work, "quarantined", item, before=None)

@@ -1,6 +1,5 @@
 """Whether a tool may be used: drafted ones wait in quarantine, and any tool can be taken out everywhere at once."""
 
-import asyncio
 from collections.abc import Sequence
 
 from common.events.envelope import Event
@@ -8,7 +7,9 @@ from common.events.reply import Reply
 from common.events.resource_replies import ToolReply
 from common.events.resources import ToolStatusRequested
 from common.failures import Refused
+from common.kernel.worker_processes import WorkerProcesses
 from resources.catalogue.changes import changed, deleted
+from resources.dear_work import checked
 from resources.deps import Deps
 from resources.drafting.judge import MAX_REASONS, judge_tool
 from resources.drafting.rules.reasons import Reason
@@ -34,23 +35,24 @@ async def change(event: Event[ToolStatusRequested], deps: Deps) -> Reply[ToolRep
             raise not_found("tool", command.id)
         item = before
         if before.status != command.status:
-            item = await _changed(work, deps.catalogues.of(work.org_id), before, command.status)
+            item = await _changed(work, deps, before, command.status)
         return await work.answer(Reply(ToolReply(tool=item.resource())))
 
 
-async def _changed(work: Work, own: Catalogue, before: Item, status: str) -> Item:
+async def _changed(work: Work, deps: Deps, before: Item, status: str) -> Item:
+    own = deps.catalogues.of(work.org_id)
     if status == "disabled":
         item = await work.tables.catalogue.set_status(before.id, status)
         await changed(work, "disabled", item, before=before)
         return item
-    await _check(work, before)
+    await _check(work, deps.workers, before)
     item = await _moved(work, own, before) if await _is_to_move(work, own, before) else before
     item = await work.tables.catalogue.set_status(item.id, status)
     await changed(work, "promoted", item, before=before)
     return item
 
 
-async def _check(work: Work, item: Item) -> None:
+async def _check(work: Work, workers: WorkerProcesses, item: Item) -> None:
     """Raises `Refused` (422) for a drafted tool of which the rules, or what else is there by now, allow not all.
 
     Every version is checked: once the tool is usable, a set may pin any of them.
@@ -63,15 +65,20 @@ async def _check(work: Work, item: Item) -> None:
         raise Refused(
             422, f"A tool with more than {MAX_VERSIONS} versions cannot be promoted.", "too_many_versions", "id"
         )
-    reasons = await asyncio.to_thread(_reasons, versions.items, others)
+    reasons = await _reasons(work.org_id, workers, versions.items, others)
     if reasons:
         details = {"reasons": [reason.body() for reason in reasons]}
         raise Refused(422, "The tool does not come through the checks.", "draft_refused", "id", details=details)
 
 
-def _reasons(versions: Sequence[Item], others: Sequence[str]) -> Sequence[Reason]:
-    found = (reason for each in versions for reason in judge_tool(each.name, dict(each.content), taken=others))
-    return list(dict.fromkeys(found))[:MAX_REASONS]
+async def _reasons(
+    org_id: str, workers: WorkerProcesses, versions: Sequence[Item], others: Sequence[str]
+) -> Sequence[Reason]:
+    found: dict[Reason, None] = {}
+    for each in versions:
+        content = dict(each.content)
+        found |= dict.fromkeys(await checked(workers, org_id, "id", judge_tool, each.name, content, taken=others))
+    return list(found)[:MAX_REASONS]
 
 
 async def _is_to_move(work: Work, own: Catalogue, item: Item) -> bool:

@@ -1,22 +1,22 @@
 """PostgreSQL: turns written many at a time, and sums read by day."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import asyncpg
-import orjson
 
 from common.bus.batching import Batcher
-from common.events.embeddings import EmbeddingsEnded
 from common.events.telemetry import UsageRequested, UsageRow
 from common.failures import Park
 from common.storage.postgres import Pool, transient
 from telemetry import metrics
+from telemetry.adapters.turn_row import encode, without_nul
 from telemetry.ports import Ended, Outcome
 
 # A few hundred rows gain all that batching can; more only lengthen the wait of the first.
 ROWS_PER_WRITE = 500
+# A fact takes a few kilobytes; one record of the log may hold 8 MiB, of which 500 are no statement any more.
+BYTES_PER_WRITE = 4 * 1024 * 1024
 
 # What PostgreSQL says when a value, and not the server, is at fault: out of range, missing, too long to index.
 UNSTORABLE = (
@@ -34,7 +34,7 @@ INSERT INTO telemetry.turns (
 SELECT
     request_id, operation, org_id, key_id, session_id, user_id, model, stream, upstream, upstream_model, outcome,
     finish_reason,
-    (usage->>'prompt_tokens')::integer, (usage->>'completion_tokens')::integer, (usage->>'total_tokens')::integer,
+    (usage->>'prompt_tokens')::bigint, (usage->>'completion_tokens')::bigint, (usage->>'total_tokens')::bigint,
     (usage->>'estimated')::boolean, cost_usd,
     to_timestamp(received_at), to_timestamp(started_at), to_timestamp(first_token_at), to_timestamp(finished_at),
     attempts, receipt, error
@@ -95,7 +95,8 @@ class PostgresTurns:
 
     async def _write(self, rows: Sequence[_Row]) -> None:
         async with transient():
-            await self._insert(rows)
+            for part in _parts(rows):
+                await self._insert(part)
 
     async def _insert(self, rows: Sequence[_Row]) -> None:
         """Write all rows but those that cannot be held, which get their refusal: halves find them in few steps."""
@@ -123,34 +124,15 @@ class PostgresTurns:
         await self._writes.close()
 
 
-def encode(end: Ended, outcome: Outcome) -> bytes:
-    """A turn as a JSON object of what the table wants; raises `Park` for numbers that JSON cannot hold."""
-    try:
-        encoded = orjson.dumps({**_kind(end), **end.model_dump(), "outcome": outcome})
-        # The escape may also be part of a text about escapes; only then is the second pass in vain.
-        if rb"\u0000" in encoded:
-            encoded = orjson.dumps(without_nul(orjson.loads(encoded)))
-    except orjson.JSONEncodeError as error:
-        raise Park(f"the turn cannot be encoded: {error}") from error
-    return encoded
-
-
-def _kind(end: Ended) -> dict[str, Any]:
-    """What a turn is of, and what the table wants of it that is not said of embeddings."""
-    if isinstance(end, EmbeddingsEnded):
-        return {"operation": "embeddings", "session_id": end.request_id, "stream": False}
-    return {"operation": "chat"}
-
-
-def without_nul(value: Any) -> Any:
-    """The same JSON value with U+FFFD for every NUL, the one character PostgreSQL cannot keep in a text."""
-    if isinstance(value, str):
-        return value.replace("\0", "\ufffd")
-    if isinstance(value, list):
-        return [without_nul(item) for item in value]
-    if isinstance(value, dict):
-        return {without_nul(name): without_nul(item) for name, item in value.items()}
-    return value
+def _parts(rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
+    """The rows in their order, in parts of at most `BYTES_PER_WRITE`, or of one row."""
+    start = size = 0
+    for at, row in enumerate(rows):
+        if at > start and size + len(row.json) > BYTES_PER_WRITE:
+            yield rows[start:at]
+            start, size = at, 0
+        size += len(row.json)
+    yield rows[start:]
 
 
 class PostgresUsage:

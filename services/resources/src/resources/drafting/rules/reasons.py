@@ -6,6 +6,7 @@ from dataclasses import dataclass
 # Changing a code breaks callers that act on it; the sentences may change.
 CODES: Mapping[str, str] = {
     # The document as a whole.
+    "too_dear": "takes longer to check than a check may take",
     "draft_too_large": "the draft is larger than 64 KiB",
     "not_json": "the draft is not one JSON document",
     "not_object": "the draft is not a JSON object",

@@ -1,0 +1,103 @@
+"""Worker processes: what takes too long is ended, the next call finds a worker, and one caller never holds all."""
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+
+from common.kernel.worker_processes import TooDear, WorkerProcesses
+
+SECONDS = 0.5
+
+
+def pid() -> int:
+    return os.getpid()
+
+
+def work_for_ever() -> None:
+    while True:
+        pass
+
+
+def match_for_ever() -> None:
+    """Holds the interpreter, as no thread could be kept from doing."""
+    re.search("(a+)+$", "a" * 40 + "!")
+
+
+def die() -> None:
+    os._exit(3)
+
+
+def eat_memory() -> int:
+    return len(bytearray(1024 * 1024 * 1024))
+
+
+def refuse() -> None:
+    raise ValueError("no")
+
+
+def print_something() -> str:
+    print("not an answer")
+    return "the answer"
+
+
+@pytest.fixture
+async def workers() -> AsyncIterator[WorkerProcesses]:
+    workers = WorkerProcesses(modules=[__name__], seconds=SECONDS)
+    yield workers
+    await workers.close()
+
+
+async def test_work_is_done_in_a_process_that_stays(workers: WorkerProcesses) -> None:
+    first, second = await workers.run("a", pid), await workers.run("b", pid)
+    assert first == second != os.getpid()
+    assert await workers.run("a", print_something) == "the answer"
+
+
+async def test_what_the_work_raises_is_raised(workers: WorkerProcesses) -> None:
+    with pytest.raises(ValueError, match=r"^no$"):
+        await workers.run("a", refuse)
+
+
+@pytest.mark.parametrize("work", [work_for_ever, match_for_ever, die, eat_memory])
+async def test_work_without_end_is_ended_and_the_next_is_done(workers: WorkerProcesses, work: object) -> None:
+    before = await workers.run("a", pid)
+    with pytest.raises(TooDear):
+        await workers.run("a", work)  # type: ignore[arg-type]
+    after = await workers.run("a", pid)
+    assert (after == before) == (work is eat_memory)
+
+
+async def test_a_worker_that_was_killed_is_replaced(workers: WorkerProcesses) -> None:
+    killed = await workers.run("a", pid)
+    os.kill(killed, signal.SIGKILL)
+    with contextlib.suppress(TooDear):
+        # Whether the end is noticed before this call or in it.
+        assert await workers.run("a", pid) != killed
+    assert await workers.run("a", pid) != killed
+
+
+async def test_one_caller_holds_one_worker(workers: WorkerProcesses) -> None:
+    await asyncio.gather(workers.run("a", pid), workers.run("b", pid))
+    dear = [asyncio.create_task(workers.run("a", work_for_ever)) for _ in range(3)]
+    served = 0
+    while not all(task.done() for task in dear):
+        await workers.run("b", pid)
+        served += 1
+    await asyncio.gather(*dear, return_exceptions=True)
+    # Three times the limit went by; the other caller was served all along.
+    assert served
+
+
+async def test_a_caller_that_leaves_ends_its_work(workers: WorkerProcesses) -> None:
+    worker = await workers.run("a", pid)
+    task = asyncio.create_task(workers.run("a", work_for_ever))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await workers.run("a", pid) != worker
