@@ -167,9 +167,11 @@ class Failover:
 
     def _note_refusal(self, candidate: _Candidate, refusal: UpstreamRefused) -> None:
         """The client's request was refused: for good, unless somebody else failed at it or it may fit another one."""
-        fits_another = refusal.too_long and self._prepared.alias.larger is None
+        alias = self._prepared.alias
+        # The upstreams of vectors are one model, and no larger one.
+        fits_another = refusal.too_long and alias.larger is None and alias.serves == "chat"
         disputed = self._failure is not None or self._refusal is not None
-        moves_on = refusal.too_long and not fits_another
+        moves_on = refusal.too_long and alias.larger is not None
         if refusal.filtered or moves_on or not (fits_another or disputed):
             self._final = refusal
         else:
