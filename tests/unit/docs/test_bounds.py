@@ -12,7 +12,7 @@ METRICS = (REPOSITORY / "deploy/reference/metrics.md").read_text()
 # Of the supervisor and the sandbox, which are no services.
 ELSEWHERE = {"SONANT_SANDBOX_RECORD_KEY"}
 BOUNDING = re.compile(
-    r"SONANT_(?:MAX_\w+|ORGANIZATION_\w+|\w+_BYTES|\w+_BYTES_PER_MINUTE|USAGE_\w+|CONCURRENCY|PLACE_SECONDS)"
+    r"SONANT_(?:MAX_\w+|ORGANIZATION_\w+|\w+_BYTES(?:_PER_MINUTE)?|USAGE_\w+|CONCURRENCY|PLACE_SECONDS)"
 )
 
 
