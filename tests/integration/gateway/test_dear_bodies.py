@@ -27,6 +27,7 @@ from gateway.deps import DEPS, Deps
 from gateway.http import boundary
 from gateway.http.context import CALLER
 from gateway.http.idempotency import Idempotency
+from gateway.http.large_bodies import LargeBodies
 from gateway.http.limits import Limits
 from gateway.http.log_quota import LogQuota
 from gateway.http.server import Runner
@@ -127,6 +128,7 @@ async def url(settled: None) -> AsyncIterator[str]:
         settings=GatewaySettings(),
         limits=Limits(cast("Any", None)),
         quota=LogQuota(cast("Any", None), 0),
+        large_bodies=LargeBodies(6),
         idempotency=Idempotency(Memory()),
         models=KnowsAll(),
         streams=OneWay(),

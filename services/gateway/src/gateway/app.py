@@ -35,6 +35,7 @@ from gateway.http import boundary, cors
 from gateway.http.connections import ConnectionBounds, max_open, raise_descriptor_limit
 from gateway.http.docs_page import docs_routes
 from gateway.http.idempotency import Idempotency
+from gateway.http.large_bodies import LargeBodies
 from gateway.http.limits import Limits
 from gateway.http.log_quota import LogQuota
 from gateway.http.openapi import document
@@ -99,6 +100,7 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                     idempotency=idempotency,
                     limits=limits,
                     quota=quota,
+                    large_bodies=LargeBodies(settings.large_bodies),
                     presence=presence,
                     keys=keys,
                     streams=streams,

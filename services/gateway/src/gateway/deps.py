@@ -13,6 +13,7 @@ from gateway.chat.model_list import KnownModels
 from gateway.chat.streams import Streams
 from gateway.chat.usage_settlement import UsageSettlement
 from gateway.http.idempotency import Idempotency
+from gateway.http.large_bodies import LargeBodies
 from gateway.http.limits import Limits
 from gateway.http.log_quota import LogQuota
 from gateway.http.request_reply import RequestReply
@@ -32,6 +33,7 @@ class Deps:
     idempotency: Idempotency
     limits: Limits
     quota: LogQuota
+    large_bodies: LargeBodies
     presence: Presence
     keys: Keys
     streams: Streams

@@ -40,6 +40,12 @@ class GatewaySettings(CommonSettings):
         description="Largest request body accepted, unpacked. A chat request travels as one record of the log, which "
         f"takes {MAX_BODY_BYTES} bytes: a start with more is refused. Images larger than that go by URL.",
     )
+    large_bodies: int = Field(
+        default=6,
+        ge=1,
+        description="Chat and embeddings requests of more than 100 KB read and parsed at the same time; others "
+        "wait up to 10 seconds, then get 503 busy. Each may take several times its size in memory.",
+    )
     max_messages: int = Field(default=2000, ge=1, description="Most messages in one chat request.")
     stream_open_after: float = Field(
         default=0.0,

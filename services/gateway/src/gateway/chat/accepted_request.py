@@ -14,7 +14,7 @@ from gateway.http.body import read_json
 from gateway.http.context import BODY_BYTES, CALLER
 from gateway.http.end_user import any_user, checked_id
 from gateway.http.errors import bad_request
-from gateway.http.large_bodies import step
+from gateway.http.large_bodies import BodyPlace, step
 from gateway.http.validation import validate
 from gateway.ports import Caller
 from gateway.settings import GatewaySettings
@@ -26,11 +26,11 @@ GRACE_HEADER = "x-sonant-resume-grace"
 MAX_GRACE = 600.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AcceptedRequest:
     """A request for an answer that passed every check. Times are unix seconds, `grace` is in seconds, `size` in bytes.
 
-    `interrupts` says that it stops what is being said in its session.
+    `interrupts` says that it stops what is being said in its session, `streamed` that its answer is a stream.
     """
 
     caller: Caller
@@ -45,12 +45,19 @@ class AcceptedRequest:
     size: int
     received_at: float
     deadline: float
+    streamed: bool
+    place: BodyPlace
+
+    def forget_content(self) -> None:
+        """Let go of what is on the log: the answer may take minutes, and the request megabytes."""
+        self.place.leave()
+        del self.body, self.asked
 
 
-async def accept(request: web.Request) -> AcceptedRequest:
+async def accept(request: web.Request, place: BodyPlace) -> AcceptedRequest:
     """The request, checked; raises Refused 400, 404 for an unknown model, 408, 413, 415 or 503."""
     deps = request.app[DEPS]
-    body = await read_json(request, max_bytes=deps.settings.max_body_bytes)
+    body = await read_json(request, max_bytes=deps.settings.max_body_bytes, place=place)
     size = request[BODY_BYTES]
     async with step(size):
         chat = _checked(body, deps.settings)
@@ -73,13 +80,15 @@ async def accept(request: web.Request) -> AcceptedRequest:
         size=size,
         received_at=received_at,
         deadline=received_at + deps.settings.chat_deadline,
+        streamed=bool(chat.stream),
+        place=place,
     )
 
 
-async def accept_embeddings(request: web.Request) -> AcceptedRequest:
+async def accept_embeddings(request: web.Request, place: BodyPlace) -> AcceptedRequest:
     """An embeddings request, checked; raises as `accept`."""
     deps = request.app[DEPS]
-    body = await read_json(request, max_bytes=deps.settings.max_body_bytes)
+    body = await read_json(request, max_bytes=deps.settings.max_body_bytes, place=place)
     size = request[BODY_BYTES]
     async with step(size):
         asked = validate(EmbeddingRequest, body)
@@ -100,6 +109,8 @@ async def accept_embeddings(request: web.Request) -> AcceptedRequest:
         size=size,
         received_at=received_at,
         deadline=received_at + deps.settings.chat_deadline,
+        streamed=False,
+        place=place,
     )
 
 

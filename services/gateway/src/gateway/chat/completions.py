@@ -1,7 +1,7 @@
 """Chat completions: accept the request, admit it, publish it, and write its answer."""
 
 import asyncio
-import math
+import hashlib
 
 import orjson
 from aiohttp import web
@@ -10,7 +10,7 @@ from common.events.chat import CHAT_REQUESTS
 from gateway.chat.accepted_request import AcceptedRequest, accept
 from gateway.chat.admission import Admitted, admitted
 from gateway.chat.event_stream import write_stream
-from gateway.chat.publication import publish, request_record
+from gateway.chat.publication import publish
 from gateway.chat.whole_answer import whole_answer, write_whole
 from gateway.deps import DEPS, Deps
 from gateway.http.context import CALLER, COMPLETION
@@ -22,10 +22,20 @@ async def create_completion(request: web.Request) -> web.StreamResponse:
     """`POST /v1/chat/completions` and `POST /chat/completions`."""
     deps = request.app[DEPS]
     # Before the body is read.
-    deps.quota.check(request[CALLER].org_id)
-    accepted = await accept(request)
-    if accepted.asked.stream:
-        return await _admit_and_answer(request, deps, accepted)
+    caller = request[CALLER]
+    deps.quota.check(caller.org_id)
+    place = deps.large_bodies.place(caller.org_id)
+    try:
+        accepted = await accept(request, place)
+        if accepted.streamed:
+            return await _admit_and_answer(request, deps, accepted)
+        return await _answer_once(request, deps, accepted)
+    finally:
+        place.leave()
+
+
+async def _answer_once(request: web.Request, deps: Deps, accepted: AcceptedRequest) -> web.StreamResponse:
+    """An answer in one piece, which a repetition with the same idempotency key gets again."""
     async with step(accepted.size):
         digest = _fingerprint(accepted)
     lease = deps.settings.chat_deadline
@@ -44,7 +54,8 @@ def _fingerprint(accepted: AcceptedRequest) -> bytes:
     # A session that the caller did not name is new with every request.
     session = None if accepted.session_id == accepted.request_id else accepted.session_id
     named = [session, accepted.user_id, accepted.project_id]
-    return body + orjson.dumps(named) if any(named) else body
+    # Its digest: the body itself would lie in memory until the answer is over.
+    return hashlib.sha256(body + orjson.dumps(named) if any(named) else body).digest()
 
 
 async def _admit_and_answer(request: web.Request, deps: Deps, accepted: AcceptedRequest) -> web.StreamResponse:
@@ -66,13 +77,7 @@ async def _answer(
     request: web.Request, deps: Deps, accepted: AcceptedRequest, admission: Admitted
 ) -> web.StreamResponse:
     stream, headers, answer_tokens = admission
-    async with step(accepted.size):
-        record = request_record(accepted, deps.streams.mailbox, answer_tokens)
-    if accepted.interrupts:
-        # Everything of this session received before this request gives way to it, and never it itself.
-        before = math.nextafter(accepted.received_at, 0.0)
-        await deps.streams.interrupt(accepted.caller.org_id, accepted.session_id, "newer_request", before)
-    await publish(record, stream, deps.log, deps.streams)
-    if accepted.asked.stream:
+    await publish(accepted, answer_tokens, stream, deps)
+    if accepted.streamed:
         return await write_stream(request, deps, stream, accepted.deadline, headers)
     return await whole_answer(deps, stream, accepted.deadline, headers)

@@ -1,6 +1,7 @@
 """Embeddings: the same way as a chat completion, with an answer whose bytes are passed on as they are."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Mapping
 
 import orjson
@@ -10,7 +11,7 @@ from common.bus.port import BusUnavailableError
 from common.events.chat import CHAT_REQUESTS
 from gateway.chat.accepted_request import AcceptedRequest, accept_embeddings
 from gateway.chat.admission import admitted
-from gateway.chat.publication import publish, request_record
+from gateway.chat.publication import publish
 from gateway.chat.stream import Stream
 from gateway.chat.whole_answer import WholeAnswer, hear_whole
 from gateway.deps import DEPS, Deps
@@ -26,10 +27,21 @@ MAX_REPEATABLE_BYTES = 8 * 1024 * 1024
 async def create_embeddings(request: web.Request) -> web.StreamResponse:
     """`POST /v1/embeddings` and `POST /embeddings`."""
     deps = request.app[DEPS]
-    deps.quota.check(request[CALLER].org_id)
-    accepted = await accept_embeddings(request)
+    caller = request[CALLER]
+    deps.quota.check(caller.org_id)
+    place = deps.large_bodies.place(caller.org_id)
+    try:
+        accepted = await accept_embeddings(request, place)
+        return await _answer_once(request, deps, accepted)
+    finally:
+        place.leave()
+
+
+async def _answer_once(request: web.Request, deps: Deps, accepted: AcceptedRequest) -> web.StreamResponse:
     async with step(accepted.size):
-        digest = orjson.dumps([accepted.body, accepted.user_id], option=orjson.OPT_SORT_KEYS)
+        asked = orjson.dumps([accepted.body, accepted.user_id], option=orjson.OPT_SORT_KEYS)
+        digest = hashlib.sha256(asked).digest()
+        del asked
     async with deps.idempotency.guard(request, accepted.caller, digest, lease=deps.settings.chat_deadline) as slot:
         if slot.replay is not None:
             return slot.replay
@@ -56,9 +68,7 @@ async def _admit_and_answer(request: web.Request, deps: Deps, accepted: Accepted
 
 
 async def _ask(deps: Deps, accepted: AcceptedRequest, stream: Stream, headers: Mapping[str, str]) -> WholeAnswer:
-    async with step(accepted.size):
-        record = request_record(accepted, deps.streams.mailbox)
-    await publish(record, stream, deps.log, deps.streams)
+    await publish(accepted, None, stream, deps)
     return await hear_whole(deps, stream, accepted.deadline, headers)
 
 

@@ -1,8 +1,9 @@
 """Publishing a request for an answer on the log."""
 
+import math
 from typing import Any
 
-from common.bus.port import BusUnavailableError, Log, UnconfirmedError, check_sizes
+from common.bus.port import BusUnavailableError, UnconfirmedError, check_sizes
 from common.events.chat import CHAT_REPLY_REQUESTED
 from common.events.embeddings import EMBEDDINGS_REQUESTED
 from common.events.envelope import Event
@@ -11,8 +12,9 @@ from common.events.spec import EventSpec
 from gateway.chat.accepted_request import AcceptedRequest
 from gateway.chat.completion_request import ChatRequest
 from gateway.chat.stream import Stream
-from gateway.chat.streams import Streams
+from gateway.deps import Deps
 from gateway.http.errors import unavailable
+from gateway.http.large_bodies import step
 
 NOT_ACCEPTED = "The request was not accepted: the log does not answer."
 UNKNOWN = (
@@ -55,16 +57,27 @@ def request_record(accepted: AcceptedRequest, mailbox: str, answer_tokens: int |
     return record
 
 
-async def publish(record: Record, stream: Stream, log: Log, streams: Streams) -> None:
-    """Publish a request whose answer `stream` awaits; raises Refused 503 where the log does not take it."""
+async def publish(accepted: AcceptedRequest, answer_tokens: int | None, stream: Stream, deps: Deps) -> None:
+    """Publish a request whose answer `stream` awaits, and let go of its content.
+
+    Raises Refused 503 where the log does not take it, and RecordTooLargeError.
+    """
+    async with step(accepted.size):
+        record = request_record(accepted, deps.streams.mailbox, answer_tokens)
+    if accepted.interrupts:
+        # Everything of this session received before this request gives way to it, and never it itself.
+        before = math.nextafter(accepted.received_at, 0.0)
+        await deps.streams.interrupt(accepted.caller.org_id, accepted.session_id, "newer_request", before)
     stream.used_tokens = None
     try:
-        await log.publish(record)
+        await deps.log.publish(record)
     except BusUnavailableError as error:
         if await stream.waiter.arrived(0):
             # It was written and is being answered: only the acknowledgement is missing.
+            accepted.forget_content()
             return
         # It may have been written all the same: whoever finds it must not start.
-        streams.stop(stream, "client_closed", withdrawn=True)
+        deps.streams.stop(stream, "client_closed", withdrawn=True)
         stream.used_tokens = 0
         raise unavailable(UNKNOWN if isinstance(error, UnconfirmedError) else NOT_ACCEPTED) from error
+    accepted.forget_content()

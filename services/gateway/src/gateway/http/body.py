@@ -10,7 +10,7 @@ from common.failures import Refused
 from gateway.http import errors
 from gateway.http.context import BODY_BYTES
 from gateway.http.json_bounds import MAX_DEPTH, check_depth, load, parse_json
-from gateway.http.large_bodies import LARGE_BYTES, step
+from gateway.http.large_bodies import LARGE_BYTES, BodyPlace, step
 
 # What reading a body raises that is packed or sent wrongly.
 UNREADABLE = (web.RequestPayloadError, HttpProcessingError)
@@ -20,15 +20,20 @@ BODY_SECONDS = 30.0
 ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
 
 
-async def read_json(request: web.Request, *, max_bytes: int, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
+async def read_json(
+    request: web.Request, *, max_bytes: int, max_depth: int = MAX_DEPTH, place: BodyPlace | None = None
+) -> dict[str, Any]:
     """The JSON object in the body, at most `max_bytes` long (unpacked) and `max_depth` levels deep.
 
-    Raises Refused: 413 too large, 415 packed in an unknown way, 400 anything else that is wrong with it.
+    With a `place` it is read on only once there is one, if it is large. Raises Refused: 413 too large, 415 packed in an
+    unknown way, 503 no place, 400 anything else that is wrong with it.
     """
-    body = await read_body(request, max_bytes)
+    body = await read_body(request, max_bytes, place)
     size = request[BODY_BYTES] = len(body)
     if size < LARGE_BYTES:
         return parse_json(body, max_depth=max_depth)
+    if place is not None:
+        await place.weigh(body)
     async with step(size):
         value = load(body, max_depth=max_depth)
     async with step(size):
@@ -36,8 +41,8 @@ async def read_json(request: web.Request, *, max_bytes: int, max_depth: int = MA
     return value
 
 
-async def read_body(request: web.Request, max_bytes: int) -> bytes:
-    """The body, unpacked; raises Refused 413, 415, 408 or 400."""
+async def read_body(request: web.Request, max_bytes: int, place: BodyPlace | None = None) -> bytes:
+    """The body, unpacked; raises Refused 413, 415, 408, 503 or 400."""
     encoding = request.headers.get(hdrs.CONTENT_ENCODING, "").lower()
     if encoding not in ENCODINGS:
         raise Refused(415, f"Content-Encoding {encoding!r} is not supported; use gzip.", "unsupported_encoding")
@@ -46,20 +51,22 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
     try:
         if request.content.is_eof():
             # The common case: it came together with the head, and needs no timer.
-            return await _read_all(request, max_bytes)
+            return await _read_all(request, max_bytes, place)
         async with asyncio.timeout(BODY_SECONDS):
-            return await _read_all(request, max_bytes)
+            return await _read_all(request, max_bytes, place)
     except UNREADABLE:
         raise errors.bad_request("The request body could not be read.", code="invalid_body") from None
     except TimeoutError:
         raise Refused(408, "The request body did not arrive in time.", "request_timeout") from None
 
 
-async def _read_all(request: web.Request, max_bytes: int) -> bytes:
+async def _read_all(request: web.Request, max_bytes: int, place: BodyPlace | None) -> bytes:
     chunks, size = [], 0
     while chunk := await request.content.readany():
         size += len(chunk)
         if size > max_bytes:
             raise errors.too_large(max_bytes)
         chunks.append(chunk)
+        if size > LARGE_BYTES and place is not None:
+            await place.enter()
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
