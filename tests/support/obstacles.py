@@ -50,7 +50,8 @@ async def full_disk(postgres_url: str) -> AsyncIterator[Obstacle]:
         space = disk / "space"
         space.mkdir(mode=0o700)
         connection = await asyncpg.connect(postgres_url)
-        account = Path(await connection.fetchval("SHOW data_directory")).stat()
+        # The account that the server runs as.
+        account = Path(f"/proc/{await connection.fetchval('SELECT pg_backend_pid()')}").stat()
         await connection.close()
         os.chown(space, account.st_uid, account.st_gid)
         await execute(postgres_url, f"CREATE TABLESPACE small LOCATION '{space}'")

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import aiohttp
 import httpx
+import orjson
 import pytest
 from aiohttp import web
 
@@ -37,7 +38,9 @@ from tests.support.engines import new_database
 from tests.support.gateway import Gateway, gateway_process
 
 MIB = 1024 * 1024
+# What a pause may take, or so many times as long as parsing the dearest body: no machine is too slow for the test.
 PAUSE_SECONDS = 0.1
+PARSES = 4
 HEAD = b'{"messages":[{"role":"user","content":"x"}],"x":'
 
 
@@ -151,6 +154,16 @@ async def url(settled: None) -> AsyncIterator[str]:
     await runner.cleanup()
 
 
+def parsing_seconds() -> float:
+    """What it takes this machine to parse the dearest body once, the best of three."""
+    took = []
+    for _ in range(3):
+        before = time.thread_time()
+        orjson.loads(DEAREST["strings"])
+        took.append(time.thread_time() - before)
+    return min(took)
+
+
 class Pauses:
     """The longest time this thread worked between two turns of the loop; other processes do not count."""
 
@@ -180,8 +193,9 @@ async def test_the_loop_never_pauses_long(url: str, body: bytes) -> None:
         statuses = await asyncio.gather(*(post() for _ in range(4)))
         watching.cancel()
     assert set(statuses) <= {400, 413, 503}
-    print(f"longest pause {pauses.longest * 1000:.0f} ms")
-    assert pauses.longest <= PAUSE_SECONDS
+    most = max(PAUSE_SECONDS, PARSES * parsing_seconds())
+    print(f"longest pause {pauses.longest * 1000:.0f} ms, at most {most * 1000:.0f} ms")
+    assert pauses.longest <= most
 
 
 async def test_a_request_is_counted_alone_and_given_back_where_the_rest_is_refused(valkey_url: str) -> None:

@@ -2,18 +2,24 @@
 
 import asyncio
 import secrets
+from collections.abc import AsyncIterator
 
 import pytest
-from redis.asyncio import Redis
 
 from common.failures import Refused
-from common.storage.redis import open_redis
+from common.storage.resp import Resp, open_resp
 from gateway.adapters.redis_quota import RedisQuota
 from gateway.http.log_quota import LogQuota
 from sonant_cli.engines import valkey
 from tests.support.engines import running
 
 MIB = 1024 * 1024
+
+
+@pytest.fixture
+async def resp(valkey_url: str) -> AsyncIterator[Resp]:
+    async with open_resp(valkey_url) as connection:
+        yield connection
 
 
 @pytest.fixture
@@ -31,10 +37,8 @@ async def until_refused(quota: LogQuota, org: str, size: int) -> tuple[int, Refu
     raise AssertionError("nothing was refused")
 
 
-async def test_past_its_quota_an_organisation_is_told_when_to_come_back_and_others_go_on(
-    redis: Redis, org: str
-) -> None:
-    quota = LogQuota(RedisQuota(redis), 64 * MIB)
+async def test_past_its_quota_an_organisation_is_told_when_to_come_back_and_others_go_on(resp: Resp, org: str) -> None:
+    quota = LogQuota(RedisQuota(resp), 64 * MIB)
     passed, refused = await until_refused(quota, org, 4 * MIB)
     assert 15 <= passed <= 17
     assert (refused.status, refused.code) == (429, "rate_limit_exceeded")
@@ -45,14 +49,14 @@ async def test_past_its_quota_an_organisation_is_told_when_to_come_back_and_othe
     await quota.take(f"{org}-other", 4 * MIB)
 
 
-async def test_gateways_share_one_quota(redis: Redis, org: str) -> None:
-    quotas = [LogQuota(RedisQuota(redis), 16 * MIB) for _ in range(3)]
+async def test_gateways_share_one_quota(resp: Resp, org: str) -> None:
+    quotas = [LogQuota(RedisQuota(resp), 16 * MIB) for _ in range(3)]
     passed = await asyncio.gather(*(until_refused(quota, org, MIB) for quota in quotas))
     # What refills meanwhile, and at most a portion of each that is not spent.
     assert 13 <= sum(count for count, _ in passed) <= 18
 
 
-async def test_small_requests_are_counted_without_a_trip_each(redis: Redis, org: str) -> None:
+async def test_small_requests_are_counted_without_a_trip_each(resp: Resp, org: str) -> None:
     asked: list[int] = []
 
     class Counting(RedisQuota):
@@ -60,29 +64,29 @@ async def test_small_requests_are_counted_without_a_trip_each(redis: Redis, org:
             asked.append(least)
             return await super().grant(org_id, capacity, least, most)
 
-    quota = LogQuota(Counting(redis), 256 * MIB)
+    quota = LogQuota(Counting(resp), 256 * MIB)
     for _ in range(500):
         await quota.take(org, 2000)
     assert len(asked) == 1
 
 
-async def test_a_request_larger_than_the_quota_passes_once(redis: Redis, org: str) -> None:
-    quota = LogQuota(RedisQuota(redis), MIB)
+async def test_a_request_larger_than_the_quota_passes_once(resp: Resp, org: str) -> None:
+    quota = LogQuota(RedisQuota(resp), MIB)
     await quota.take(org, 3 * MIB)
     with pytest.raises(Refused) as refused:
         await quota.take(org, 1000)
     assert int(refused.value.headers["retry-after"]) > 60
 
 
-async def test_a_quota_of_nothing_is_none(redis: Redis, org: str) -> None:
-    quota = LogQuota(RedisQuota(redis), 0)
+async def test_a_quota_of_nothing_is_none(resp: Resp, org: str) -> None:
+    quota = LogQuota(RedisQuota(resp), 0)
     for _ in range(100):
         await quota.take(org, 8 * MIB)
 
 
 async def test_while_the_store_is_away_nobody_is_let_through(org: str) -> None:
-    async with running(valkey) as engine, open_redis(engine.url) as redis:
-        quota = LogQuota(RedisQuota(redis), MIB)
+    async with running(valkey) as engine, open_resp(engine.url) as resp:
+        quota = LogQuota(RedisQuota(resp), MIB)
         await engine.stop()
         with pytest.raises(Refused) as refused:
             await quota.take(org, 1000)

@@ -86,7 +86,7 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
             idempotency = Idempotency(
                 RedisIdempotency(kernel.redis, answers=settings.idempotent_answers, max_bytes=settings.idempotent_bytes)
             )
-            quota = LogQuota(RedisQuota(kernel.redis), settings.log_bytes_per_minute)
+            quota = LogQuota(RedisQuota(counting), settings.log_bytes_per_minute)
             async with (
                 open_resource_client(settings.redis_url, requester) as resources,
                 open_kept_bodies(settings.redis_url) as kept_bodies,

@@ -5,11 +5,13 @@ say nothing about its tokens: providers charge from 85 (a small image at OpenAI)
 Anthropic), and a recording by the second.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 CHARACTERS_PER_TOKEN = 4
 MEDIA_PART_TOKENS = 1000
+# The members of a part by which it is known.
+TELLING = frozenset({"type", "text", "refusal"})
 
 
 def content_tokens(contents: Iterable[Any]) -> int:
@@ -20,21 +22,27 @@ def content_tokens(contents: Iterable[Any]) -> int:
             characters += len(content)
             continue
         for part in content if isinstance(content, list) else ():
-            text = _text(part)
-            characters += len(text or "")
-            media += text is None
+            # Of the many that a body may hold nearly all are such, and a call for each is what takes long.
+            said = part.get("text") if type(part) is dict else None
+            if type(said) is not str:
+                said = _text(part)
+            if said is None:
+                media += 1
+            else:
+                characters += len(said)
     return characters // CHARACTERS_PER_TOKEN + media * MEDIA_PART_TOKENS
 
 
 def _text(part: Any) -> str | None:
     """What a part says; None for an image, a recording or a file."""
-    if isinstance(part, str):
-        return part
-    said = (part.get("text") or part.get("refusal") or "") if isinstance(part, Mapping) else ""
+    if type(part) is not dict:
+        return part if isinstance(part, str) else ""
+    if not part.keys() & TELLING:
+        return ""
+    said = part.get("text") or part.get("refusal") or ""
     if isinstance(said, str) and said:
         return said
-    kind = part.get("type") if isinstance(part, Mapping) else None
-    return "" if kind in (None, "text", "input_text", "output_text", "refusal") else None
+    return "" if part.get("type") in (None, "text", "input_text", "output_text", "refusal") else None
 
 
 def input_tokens(given: Any) -> int:

@@ -23,7 +23,6 @@ from common.kernel.dead_letters import AWAY_SECONDS, DeadLetters, Failures
 from common.kernel.handler_tries import FailedTries, tried_patiently
 from common.kernel.handlers import D, Handler, Handlers
 from common.kernel.in_hand import InHand
-from common.kernel.places import owner_of
 from common.kernel.progress import Progress, Step
 from common.kernel.tasks import end
 from common.kernel.turn_away import may_be_turned_away, turn_away
@@ -250,7 +249,7 @@ class Consumer:
         handler = self._handlers[record.headers["event-type"]]
         started = time.monotonic()
         try:
-            outcome = await self._outcome_in_place(record, handler)
+            outcome = await self._outcome_in_place(record, step, handler)
         finally:
             self._release(record, step)
         labelled(metrics.EVENT_SECONDS, handler.spec.type).observe(time.monotonic() - started)
@@ -276,9 +275,8 @@ class Consumer:
         self._in_hand.leave(record, step)
         self._freed.set()
 
-    async def _outcome_in_place(self, record: Received, handler: Handler[Any]) -> str:
-        places = self._in_hand.seating(record).places
-        owner = owner_of(record.key)
+    async def _outcome_in_place(self, record: Received, step: Step, handler: Handler[Any]) -> str:
+        places, owner = self._in_hand.seating(record).places, step.owner
         if not places.take(owner):
             seconds = self._place_seconds if may_be_turned_away(record, handler) else None
             with self._waiting_held():

@@ -54,11 +54,11 @@ class InHand:
 
     def enter(self, record: Received, step: Step) -> bool:
         """Count a record in; whether its organisation was within its part."""
-        step.weight = weigh(record)
+        step.weight, step.owner = weigh(record), owner_of(record.key)
         self.weight += step.weight
-        return self.seating(record).room.enter(owner_of(record.key))
+        return self.seating(record).room.enter(step.owner)
 
     def leave(self, record: Received, step: Step) -> None:
         """Count a record out."""
         self.weight -= step.weight
-        self.seating(record).room.leave(owner_of(record.key))
+        self.seating(record).room.leave(step.owner)

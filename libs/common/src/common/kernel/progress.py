@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Step:
-    """One record in flight; `weight` is what it takes in memory, by estimate."""
+    """One record in flight; `weight` is what it takes in memory, by estimate, `owner` whose it is."""
 
     offset: str
     done: bool = False
     weight: int = 0
+    owner: str = ""
 
 
 @dataclass(slots=True)

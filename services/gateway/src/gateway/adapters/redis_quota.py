@@ -1,10 +1,7 @@
 """Bytes of organisations in Redis or Valkey: a bucket each, which fills evenly over a minute."""
 
-from typing import Any, cast
-
-from redis.asyncio import Redis
-
 from common.storage.redis import UNAVAILABLE
+from common.storage.resp import Resp
 from gateway.adapters.availability import needing
 
 PREFIX = "sonant:limit-bytes:"
@@ -27,13 +24,13 @@ return {granted, 0}
 
 
 class RedisQuota:
-    """The `QuotaStore` on a client."""
+    """The `QuotaStore` on a connection."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+    def __init__(self, connection: Resp) -> None:
+        self._connection = connection
 
     async def grant(self, org_id: str, capacity: int, least: int, most: int) -> tuple[int, int]:
         with needing("the store of the limits", UNAVAILABLE):
-            numbers = map(str, (capacity, least, most))
-            granted, wait = await cast("Any", self._redis.eval(_GRANT, 1, f"{PREFIX}{{{org_id}}}", *numbers))
+            key = f"{PREFIX}{{{org_id}}}"
+            granted, wait = await self._connection.execute("EVAL", _GRANT, 1, key, capacity, least, most)
         return granted, wait

@@ -24,15 +24,11 @@ def releasable(text: str) -> int:
 
 
 def _last_boundary(text: str) -> int:
-    """Where the last one ends, or 0. In a long text the end is looked at first: it may hold millions of them."""
-    window = LOOK_BACK_CHARACTERS
-    while True:
-        end = 0
-        for match in BOUNDARY.finditer(text, max(0, len(text) - window)):
-            end = match.end()
-        if end or window >= len(text):
-            return end
-        window *= 4
+    """Where the last one ends, or 0. Of a long text only the end is looked at; the rest is cut at a space."""
+    end = 0
+    for match in BOUNDARY.finditer(text, max(0, len(text) - LOOK_BACK_CHARACTERS)):
+        end = match.end()
+    return end
 
 
 class SkipPrefix:
