@@ -40,7 +40,7 @@ from tests.support.gateway import Gateway, gateway_process
 MIB = 1024 * 1024
 # What a pause may take, or so many times as long as parsing the dearest body: no machine is too slow for the test.
 PAUSE_SECONDS = 0.1
-PARSES = 4
+PARSES = 1.8
 HEAD = b'{"messages":[{"role":"user","content":"x"}],"x":'
 
 

@@ -1,20 +1,18 @@
 """What telemetry needs from outside: a store of turns, and the sums over them."""
 
 from collections.abc import Sequence
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol
 
-from common.events.chat import ChatReplyEnded
-from common.events.embeddings import EmbeddingsEnded
+from common.events.chat import AnswerEnded
 from common.events.telemetry import UsageRequested, UsageRow
 
-Ended: TypeAlias = ChatReplyEnded | EmbeddingsEnded
 Outcome = Literal["completed", "interrupted", "failed"]
 
 
 class Turns(Protocol):
     """The turns of all organisations."""
 
-    async def add(self, end: Ended, outcome: Outcome) -> None:
+    async def add(self, end: AnswerEnded, outcome: Outcome) -> None:
         """Keep a turn durably; one whose `request_id` is known changes nothing.
 
         Raises `Unavailable` while the store is away, `Park` for a turn it can never hold.

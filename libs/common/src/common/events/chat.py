@@ -1,6 +1,7 @@
 """Chat: one request, the frames and signals of its answer, and exactly one of three facts about how that ended."""
 
 import builtins
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
@@ -98,26 +99,31 @@ class ReplyError(Payload):
     param: str | None = None
 
 
-class ChatReplyEnded(Payload):
-    """What the three ends of a turn have in common. Times are unix seconds."""
+class AnswerEnded(Payload):
+    """What the ends of a turn have in common, of a chat or of embeddings. Times are unix seconds."""
 
     request_id: str
     org_id: str
     key_id: str
-    session_id: str
     user_id: str | None = None
     model: str
-    stream: bool
     upstream: str | None = None
     upstream_model: str | None = None
     usage: Usage = Usage()
     cost_usd: float = 0.0
     received_at: float
     started_at: float
-    first_token_at: float | None = None
     finished_at: float
-    finish_reason: str | None = None
     attempts: Annotated[tuple[Attempt, ...], Field(fail_fast=True)] = ()
+
+
+class ChatReplyEnded(AnswerEnded):
+    """What the three ends of a chat turn have in common."""
+
+    session_id: str
+    stream: bool
+    first_token_at: float | None = None
+    finish_reason: str | None = None
 
 
 class ChatReplyCompleted(ChatReplyEnded):
@@ -136,7 +142,7 @@ class ChatReplyFailed(ChatReplyEnded):
     error: ReplyError
 
 
-E = TypeVar("E", bound=ChatReplyEnded)
+E = TypeVar("E", bound=AnswerEnded)
 
 
 def _session(payload: ChatReplyRequested | ChatReplyEnded) -> str:
@@ -171,27 +177,32 @@ CHAT_MODELS_REQUESTED = RequestSpec(
 )
 
 
-def _end(type: str, payload: builtins.type[E], summary: str) -> EventSpec[E]:
+def answer_end(type: str, payload: builtins.type[E], key: Callable[[E], str], summary: str) -> EventSpec[E]:
     """One of the three ends of a turn; which one comes is all that differs."""
     return EventSpec(
         type=type,
         version=1,
         payload=payload,
         topic=CHAT_EVENTS,
-        key=_session,
+        key=key,
         summary=summary,
         retry=PATIENTLY,
         ordered=False,
     )
 
 
-CHAT_REPLY_COMPLETED = _end(
-    "chat.reply.completed", ChatReplyCompleted, "A turn ended with its whole answer handed over."
+CHAT_REPLY_COMPLETED = answer_end(
+    "chat.reply.completed", ChatReplyCompleted, _session, "A turn ended with its whole answer handed over."
 )
-CHAT_REPLY_INTERRUPTED = _end(
-    "chat.reply.interrupted", ChatReplyInterrupted, "A turn was stopped by its caller; carries the stop receipt."
+CHAT_REPLY_INTERRUPTED = answer_end(
+    "chat.reply.interrupted",
+    ChatReplyInterrupted,
+    _session,
+    "A turn was stopped by its caller; carries the stop receipt.",
 )
-CHAT_REPLY_FAILED = _end("chat.reply.failed", ChatReplyFailed, "A turn ended in an error; carries every attempt.")
+CHAT_REPLY_FAILED = answer_end(
+    "chat.reply.failed", ChatReplyFailed, _session, "A turn ended in an error; carries every attempt."
+)
 
 
 # -- frames: what reaches the gateway while a turn is answered, beside the bytes of the answer itself ----------------

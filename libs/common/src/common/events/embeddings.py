@@ -3,22 +3,16 @@
 A request takes the way of a chat request: the same frames, the same signals, the same life.
 """
 
-import builtins
-from typing import Annotated, TypeVar
-
-from pydantic import Field
-
-from common.events.backoff import NEVER, PATIENTLY
+from common.events.backoff import NEVER
 from common.events.chat import (
-    CHAT_EVENTS,
     CHAT_REQUESTS,
+    AnswerEnded,
     AnswerRequested,
-    Attempt,
     ReplyError,
     StopReceipt,
-    Usage,
+    answer_end,
 )
-from common.events.spec import EventSpec, Payload
+from common.events.spec import EventSpec
 
 
 class EmbeddingsRequested(AnswerRequested):
@@ -27,44 +21,23 @@ class EmbeddingsRequested(AnswerRequested):
     stream: bool = False
 
 
-class EmbeddingsEnded(Payload):
-    """What the three ends of an embeddings request have in common. Times are unix seconds."""
-
-    request_id: str
-    org_id: str
-    key_id: str
-    user_id: str | None = None
-    model: str
-    upstream: str | None = None
-    upstream_model: str | None = None
-    usage: Usage = Usage()
-    cost_usd: float = 0.0
-    received_at: float
-    started_at: float
-    finished_at: float
-    attempts: Annotated[tuple[Attempt, ...], Field(fail_fast=True)] = ()
-
-
-class EmbeddingsCompleted(EmbeddingsEnded):
+class EmbeddingsCompleted(AnswerEnded):
     """All vectors were handed over."""
 
 
-class EmbeddingsInterrupted(EmbeddingsEnded):
+class EmbeddingsInterrupted(AnswerEnded):
     """The caller left before the end."""
 
     receipt: StopReceipt
 
 
-class EmbeddingsFailed(EmbeddingsEnded):
+class EmbeddingsFailed(AnswerEnded):
     """No upstream gave the vectors; the client was told so."""
 
     error: ReplyError
 
 
-E = TypeVar("E", bound=EmbeddingsEnded)
-
-
-def _session(payload: EmbeddingsRequested | EmbeddingsEnded) -> str:
+def _session(payload: EmbeddingsRequested | AnswerEnded) -> str:
     return f"{payload.org_id}/{payload.request_id}"
 
 
@@ -81,24 +54,15 @@ EMBEDDINGS_REQUESTED = EventSpec(
 )
 
 
-def _end(type: str, payload: builtins.type[E], summary: str) -> EventSpec[E]:
-    """One of the three ends; which one comes is all that differs."""
-    return EventSpec(
-        type=type,
-        version=1,
-        payload=payload,
-        topic=CHAT_EVENTS,
-        key=_session,
-        summary=summary,
-        retry=PATIENTLY,
-        ordered=False,
-    )
-
-
-EMBEDDINGS_COMPLETED = _end("embeddings.completed", EmbeddingsCompleted, "All vectors of a request were handed over.")
-EMBEDDINGS_INTERRUPTED = _end(
-    "embeddings.interrupted", EmbeddingsInterrupted, "An embeddings request was stopped, since its caller left."
+EMBEDDINGS_COMPLETED = answer_end(
+    "embeddings.completed", EmbeddingsCompleted, _session, "All vectors of a request were handed over."
 )
-EMBEDDINGS_FAILED = _end(
-    "embeddings.failed", EmbeddingsFailed, "An embeddings request ended in an error; carries every attempt."
+EMBEDDINGS_INTERRUPTED = answer_end(
+    "embeddings.interrupted",
+    EmbeddingsInterrupted,
+    _session,
+    "An embeddings request was stopped, since its caller left.",
+)
+EMBEDDINGS_FAILED = answer_end(
+    "embeddings.failed", EmbeddingsFailed, _session, "An embeddings request ended in an error; carries every attempt."
 )

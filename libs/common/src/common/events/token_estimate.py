@@ -10,8 +10,6 @@ from typing import Any
 
 CHARACTERS_PER_TOKEN = 4
 MEDIA_PART_TOKENS = 1000
-# The members of a part by which it is known.
-TELLING = frozenset({"type", "text", "refusal"})
 
 
 def content_tokens(contents: Iterable[Any]) -> int:
@@ -37,10 +35,8 @@ def _text(part: Any) -> str | None:
     """What a part says; None for an image, a recording or a file."""
     if type(part) is not dict:
         return part if isinstance(part, str) else ""
-    if not part.keys() & TELLING:
-        return ""
-    said = part.get("text") or part.get("refusal") or ""
-    if isinstance(said, str) and said:
+    said = part.get("text") or part.get("refusal")
+    if isinstance(said, str):
         return said
     return "" if part.get("type") in (None, "text", "input_text", "output_text", "refusal") else None
 

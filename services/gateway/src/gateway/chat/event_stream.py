@@ -127,7 +127,6 @@ async def _prepare(request: web.Request, stream: Stream, headers: Mapping[str, s
     response = web.StreamResponse(headers={**SSE_HEADERS, **stream.headers(), **headers})
     if request.version >= HttpVersion11:
         response.enable_chunked_encoding()
-    keep_unsent_small(request.transport)
     await response.prepare(request)
     return response
 
@@ -138,6 +137,8 @@ async def _write_confirmed(
     """The same, and where the answering instance wants to know it, say how much has been written."""
     last = await _write(response, stream, batch, deps.settings.keepalive_seconds)
     if stream.marked:
+        # Only a long answer has marks; a short one leaves no more to the system's buffers than it is.
+        keep_unsent_small(request.transport)
         await request.writer.drain()
         deps.streams.confirm(stream)
     return last

@@ -96,7 +96,7 @@ class Streams:
             stream.asked = 0
         if stream.is_stopped():
             return None
-        if any(frame.kind == FrameKind.MARK for frame in batch):
+        if FrameKind.MARK in [frame.kind for frame in batch]:
             stream.marked = True
             batch = [frame for frame in batch if frame.kind != FrameKind.MARK]
         stream.note_end(batch)

@@ -37,7 +37,7 @@ async def read_json(
     async with step(size):
         value = load(body, max_depth=max_depth)
     async with step(size):
-        check_depth(value, body, max_depth)
+        check_depth(body, max_depth)
     return value
 
 

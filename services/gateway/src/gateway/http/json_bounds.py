@@ -24,7 +24,7 @@ _NOT_COLONS = bytes(set(range(256)) - set(b':"'))
 def parse_json(body: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
     """The JSON object that `body` is, at most `max_depth` levels deep; raises Refused 400."""
     value = load(body, max_depth=max_depth)
-    check_depth(value, body, max_depth)
+    check_depth(body, max_depth)
     return value
 
 
@@ -64,9 +64,9 @@ def _parsed(body: bytes) -> Any:
             gc.enable()
 
 
-def check_depth(value: dict[str, Any], body: bytes, max_depth: int = MAX_DEPTH) -> None:
-    """Raises Refused 400 where `value`, read from `body`, nests deeper."""
-    if body.count(b"[") + body.count(b"{") > max_depth and _is_deeper(value, max_depth):
+def check_depth(body: bytes, max_depth: int = MAX_DEPTH) -> None:
+    """Raises Refused 400 where a JSON text nests deeper."""
+    if body.count(b"[") + body.count(b"{") > max_depth and _nests_deeper(body, max_depth):
         raise _too_deep(max_depth)
 
 
@@ -74,23 +74,8 @@ def _too_deep(max_depth: int) -> Refused:
     return errors.bad_request(f"The request body is nested more than {max_depth} levels deep.", code="too_deep")
 
 
-def _is_deeper(value: dict[str, Any], max_depth: int) -> bool:
-    """Whether a parsed document nests deeper than `max_depth`; one pass a level, no recursion."""
-    level: list[Any] = [value]
-    for _ in range(max_depth):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if type(outer) is dict else outer)
-            if type(inner) in (dict, list)
-        ]
-        if not level:
-            return False
-    return True
-
-
 def _nests_deeper(body: bytes, max_depth: int) -> bool:
-    """The same for text too deep to be parsed; text that is not JSON may pass.
+    """Whether a JSON text nests deeper than `max_depth`, also one too deep to be parsed; what is no JSON may pass.
 
     Peels one level a step by removing empty pairs, at the speed of `bytes.replace`.
     """

@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
-from common.events.embeddings import EmbeddingsEnded
-from telemetry.ports import Ended, Outcome
+from common.events.chat import AnswerEnded, ChatReplyEnded
+from telemetry.ports import Outcome
 
 # What every reader of JSON keeps exactly; the sum of very many still fits a numeric column.
 MAX_COUNT = 2**53 - 1
@@ -21,7 +21,7 @@ INDEXED = ("request_id", "org_id")
 TIMES = ("received_at", "started_at", "first_token_at", "finished_at")
 
 
-def encode(end: Ended, outcome: Outcome) -> bytes:
+def encode(end: AnswerEnded, outcome: Outcome) -> bytes:
     """A turn as a JSON object of what the table wants."""
     turn = {**_kind(end), **end.model_dump(), "outcome": outcome}
     usage = turn["usage"]
@@ -41,11 +41,11 @@ def encode(end: Ended, outcome: Outcome) -> bytes:
     return orjson.dumps(without_nul(orjson.loads(encoded))) if rb"\u0000" in encoded else encoded
 
 
-def _kind(end: Ended) -> dict[str, Any]:
+def _kind(end: AnswerEnded) -> dict[str, Any]:
     """What a turn is of, and what the table wants of it that is not said of embeddings."""
-    if isinstance(end, EmbeddingsEnded):
-        return {"operation": "embeddings", "session_id": end.request_id, "stream": False}
-    return {"operation": "chat"}
+    if isinstance(end, ChatReplyEnded):
+        return {"operation": "chat"}
+    return {"operation": "embeddings", "session_id": end.request_id, "stream": False}
 
 
 def _between(value: float, least: float, most: float) -> float:

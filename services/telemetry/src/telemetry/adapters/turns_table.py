@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import asyncpg
 
 from common.bus.batching import Batcher
+from common.events.chat import AnswerEnded
 from common.events.telemetry import UsageRequested, UsageRow
 from common.failures import Park
 from common.storage.postgres import Pool, transient
 from telemetry import metrics
 from telemetry.adapters.turn_row import encode, without_nul
-from telemetry.ports import Ended, Outcome
+from telemetry.ports import Outcome
 
 # A few hundred rows gain all that batching can; more only lengthen the wait of the first.
 ROWS_PER_WRITE = 500
@@ -86,7 +87,7 @@ class PostgresTurns:
         self._pool = pool
         self._writes: Batcher[_Row] = Batcher(self._write, name="write-turns", limit=ROWS_PER_WRITE)
 
-    async def add(self, end: Ended, outcome: Outcome) -> None:
+    async def add(self, end: AnswerEnded, outcome: Outcome) -> None:
         row = _Row(encode(end, outcome))
         await self._writes.put(row)
         if row.refusal is not None:
