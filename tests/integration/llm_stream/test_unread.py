@@ -16,9 +16,9 @@ MOST = 1024 * 1024
 
 
 @asynccontextmanager
-async def asked(world: World) -> AsyncIterator[Exchange]:
-    """A turn whose upstream says three megabytes as fast as it can."""
-    answer = sse(*[chunk(PIECE)] * CHUNKS, chunk(finish="stop"), b"[DONE]")
+async def asked(world: World, *first: str) -> AsyncIterator[Exchange]:
+    """A turn whose upstream says three megabytes as fast as it can, behind what it says first."""
+    answer = sse(*map(chunk, first), *[chunk(PIECE)] * CHUNKS, chunk(finish="stop"), b"[DONE]")
     async with scripted([answer]) as upstream:
         alias = await world.alias({"base_url": upstream.url, "faults": ""})
         async with world.turn(alias, seconds=60) as turn:
@@ -29,7 +29,16 @@ async def until_held(turn: Exchange) -> list[Frame]:
     """What comes without a receipt: two marks without anything between them say that it waits."""
     frames: list[Frame] = []
     while [frame.kind for frame in frames[-2:]] != [FrameKind.MARK] * 2:
-        frames += await turn._waiter.frames(10)
+        frames += await more(turn)
+        assert frames[-1].kind != FrameKind.END, frames[-1].payload
+    return frames
+
+
+async def more(turn: Exchange) -> list[Frame]:
+    """The next frames, within 10 seconds."""
+    frames = await turn._waiter.first(10)
+    assert frames, "nothing comes"
+    assert not turn._waiter.gap, "frames were lost"
     return frames
 
 
@@ -40,9 +49,7 @@ async def read_on(world: World, turn: Exchange, frames: list[Frame]) -> None:
             number = max(frame.number for frame in frames)
             read = AnswerRead(request_id=turn.id, mailbox=world.reader.mailbox, number=number)
             await world.live.signal(ANSWER_READ, read)
-        got = await turn._waiter.frames(10)
-        assert got, "it does not go on"
-        frames += got
+        frames += await more(turn)
 
 
 def said(frames: list[Frame]) -> int:
@@ -62,6 +69,13 @@ async def test_an_upstream_waits_for_a_client_that_reads_nothing(llm_world: Worl
     assert said(frames) == CHUNKS
     fact = await llm_world.fact(turn.id)
     # That took longer than its silence would have been borne.
+    assert [attempt.outcome for attempt in fact.attempts] == ["completed"]
+
+
+async def test_an_upstream_that_waits_from_its_first_word_on_is_not_blamed(llm_world: World) -> None:
+    async with asked(llm_world, "x" * 400_000) as turn:
+        await read_on(llm_world, turn, await until_held(turn))
+    fact = await llm_world.fact(turn.id)
     assert [attempt.outcome for attempt in fact.attempts] == ["completed"]
 
 

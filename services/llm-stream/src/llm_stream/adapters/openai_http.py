@@ -49,10 +49,11 @@ class _Watch:
         self._looks = 0
         self._silent_at = self._loop.time() + self.idle
         if self._step != self._idle_step:
-            # The first sign of life.
+            # The first sign of life. Where it is so long that the exchange is paused by now, nothing is looked for.
             self._step = self._idle_step
-            self._timer.cancel()
-            self._timer = self._loop.call_later(self._step, self._look)
+            if not self._timer.cancelled():
+                self._timer.cancel()
+                self._timer = self._loop.call_later(self._step, self._look)
 
     def limit(self, idle: float) -> None:
         """Silence is over in `idle` seconds at the latest, from now on."""
@@ -128,14 +129,13 @@ class HttpAnswer:
         def arrived(data: bytes) -> None:
             self._count(data)
             parts.append(data)
+            if not data.isspace():
+                if self._silence is None:
+                    self._silence = _Watch(self._connection, self._watch.idle, self._watch.idle)
+                self._silence.alive()
+            # Last: it may pause this exchange, and with it whatever looks for silence.
             if grew is not None:
                 grew(len(data))
-            if data.isspace():
-                return
-            if self._silence is None:
-                self._silence = _Watch(self._connection, self._watch.idle, self._watch.idle)
-            else:
-                self._silence.alive()
 
         try:
             await self._receive(arrived)
