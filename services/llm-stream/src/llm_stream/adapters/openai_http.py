@@ -38,9 +38,9 @@ class _Watch:
     def __init__(self, connection: Connection, first: float, idle: float) -> None:
         self._connection = connection
         self.idle = idle
-        self._idle_step = idle / LOOKS
+        # The same from the first look on: to set a timer anew for each stream costs more than the looks.
+        self._step = min(first, idle, LAST_WORDS_SECONDS) / LOOKS
         self._loop = asyncio.get_running_loop()
-        self._step = first / LOOKS
         self._looks = 0
         self._silent_at = self._loop.time() + first
         self._timer = self._loop.call_later(self._step, self._look)
@@ -48,18 +48,17 @@ class _Watch:
     def alive(self) -> None:
         self._looks = 0
         self._silent_at = self._loop.time() + self.idle
-        if self._step != self._idle_step:
-            # The first sign of life. Where it is so long that the exchange is paused by now, nothing is looked for.
-            self._step = self._idle_step
-            if not self._timer.cancelled():
-                self._timer.cancel()
-                self._timer = self._loop.call_later(self._step, self._look)
 
     def limit(self, idle: float) -> None:
         """Silence is over in `idle` seconds at the latest, from now on."""
         self.idle = min(self.idle, idle)
-        self._idle_step = self.idle / LOOKS
         self.alive()
+        if self.idle / LOOKS < self._step:
+            self._step = self.idle / LOOKS
+            # Of a paused exchange nothing is looked for.
+            if not self._timer.cancelled():
+                self._timer.cancel()
+                self._timer = self._loop.call_later(self._step, self._look)
 
     def _look(self) -> None:
         self._looks += 1
@@ -103,7 +102,7 @@ class HttpAnswer:
             payloads = self._lines.feed(data)
             if payloads:
                 heard = True
-                said = max(map(take, payloads))
+                said = take(payloads[0]) if len(payloads) == 1 else max(map(take, payloads))
                 if said:
                     self._watch.alive()
                     if said == LAST:

@@ -79,6 +79,11 @@ class Backlog:
         """The number of the last frame."""
         return self.forgotten + len(self.kept)
 
+    @property
+    def kept_bytes(self) -> int:
+        """The payloads of all frames that are kept in order."""
+        return self._unread + self._read_bytes
+
     def add(self, frame: Frame) -> None:
         """Keep a frame and send it. The hottest path there is: what is rare stands in `_grew`."""
         self.kept.append(frame)
@@ -212,7 +217,7 @@ class Backlog:
 
     def _account(self) -> None:
         """Tell the process what this answer holds; where all hold too much, forget what its client has."""
-        self._tell(self._unread, self._unread + self._read_bytes + FRAME_BYTES * len(self.kept))
+        self._tell(self._unread, self.kept_bytes + FRAME_BYTES * len(self.kept))
         if self._memory.kept > self._memory.max_kept and self._read > self.forgotten:
             self.head = self._repeated_head()
             if not self.forgotten:

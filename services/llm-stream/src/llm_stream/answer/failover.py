@@ -246,5 +246,7 @@ class Failover:
 
     def _standing_by(self, candidate: _Candidate, seconds: float) -> int:
         """How many others could be asked in so many seconds."""
+        if len(self._candidates) == 1:
+            return 0
         others = (each for each in self._candidates if each is not candidate and each.tries > 0)
         return sum(1 for each in others if each.breaker.opens_in() <= seconds)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from common.bus.live.frames import FrameKind, made
 from common.bus.request_reply import refusal_to
-from common.events.chat import AnswerEnd, AnswerRequested, AnswerStart
+from common.events.chat import AnswerRequested, AnswerStart
 from common.events.model_json import to_json
 from common.failures import Refused
 from common.metrics import labelled
@@ -32,6 +32,7 @@ class Frames:
     ) -> None:
         self.backlog = backlog or Backlog(request.request_id, delivery)
         self.count = 0
+        self.delivered_tokens = 0  # in all frames so far
         self.delivery = delivery
         self.first_token_at: float | None = None
         self.last_byte_at: float | None = None
@@ -55,11 +56,6 @@ class Frames:
         """All text that was sent to the client."""
         return "".join(self._released)
 
-    @property
-    def delivered_tokens(self) -> int:
-        """Tokens in all frames so far."""
-        return self._tokens_at[-1]
-
     def tokens_up_to(self, number: int | None) -> int:
         """Tokens in the frames up to this number; in all frames where it is None or was never sent."""
         known = number is not None and number < len(self._tokens_at)
@@ -74,7 +70,7 @@ class Frames:
             self._before_start()
             request, kept = self._request, {"kept_bytes": kept_bytes} if kept_bytes else {}
             start = AnswerStart(headers=headers, session_id=request.session_id, deadline=self._deadline, **kept)
-            self._add(FrameKind.START, to_json(start, exclude_unset=True), 0)
+            self._add(FrameKind.START, to_json(start, exclude_unset=True))
 
     def emit(self, data: bytes, *, tokens: int = 0, text: str = "") -> None:
         """Send one SSE message (the JSON or `[DONE]` behind `data:`); nothing where the answer is muted."""
@@ -85,22 +81,27 @@ class Frames:
         if tokens and self.first_token_at is None:
             self.first_token_at = time.time()
             labelled(FIRST_TOKEN, self._request.model).observe(self.first_token_at - self._request.received_at)
-        self._add(FrameKind.DATA, b"id: %d\ndata: %b\n\n" % (self.count + 1, data), tokens)
+        # As `_add_data`: every chunk comes by here, and a call costs as much as all that it does.
+        self.count = number = self.count + 1
+        self.delivered_tokens += tokens
+        self._tokens_at.append(self.delivered_tokens)
+        self.last_byte_at = time.time()
+        self.backlog.add(made(self._request_id, FrameKind.DATA, number, b"id: %d\ndata: %b\n\n" % (number, data)))
 
     def emit_whole(self, body: bytes, *, tokens: int) -> None:
         """Send an answer that is not streamed; nothing where the answer is muted."""
         if self._muted:
             return
         self.first_token_at = time.time()
-        self._add(FrameKind.DATA, body, tokens)
+        self._add_data(body, tokens)
 
     def emit_error(self, body: bytes) -> None:
         """Tell a client that already listens that the answer failed; no `[DONE]` follows."""
-        self._add(FrameKind.DATA, b"id: %d\ndata: %b\n\n" % (self.count + 1, body), 0)
+        self._add_data(b"id: %d\ndata: %b\n\n" % (self.count + 1, body), 0)
 
-    def end(self, how: AnswerEnd) -> None:
-        """Close the answer with how it ended; only fields that were set travel."""
-        self._add(FrameKind.END, to_json(how, exclude_unset=True), 0)
+    def end(self, how: bytes) -> None:
+        """Close the answer with how it ended, an `AnswerEnd` as JSON."""
+        self._add(FrameKind.END, how)
 
     def refuse(self, refused: Refused) -> None:
         """Close an answer whose frames are lost, outside the order: a number would be taken for a repetition."""
@@ -110,9 +111,12 @@ class Frames:
         """Send nothing more of the answer but how it ended."""
         self._muted = True
 
-    def _add(self, kind: int, payload: bytes, tokens: int) -> None:
+    def _add_data(self, payload: bytes, tokens: int) -> None:
+        self.delivered_tokens += tokens
+        self.last_byte_at = time.time()
+        self._add(FrameKind.DATA, payload)
+
+    def _add(self, kind: int, payload: bytes) -> None:
         self.count += 1
-        self._tokens_at.append(self._tokens_at[-1] + tokens)
-        if kind == FrameKind.DATA:
-            self.last_byte_at = time.time()
+        self._tokens_at.append(self.delivered_tokens)
         self.backlog.add(made(self._request_id, kind, self.count, payload))

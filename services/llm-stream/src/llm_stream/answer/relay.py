@@ -80,18 +80,20 @@ class Relay:
         if self.ended or payload == DONE:
             self.ended = True
             return ALL
+        if self._template is not None and (plain := self._template.fill(payload)) is not None:
+            sent, text = plain
+            attempt = self.attempt
+            attempt.tokens += 1
+            attempt.characters += len(text)
+            self._frames.emit(sent, tokens=1, text=text)
+            return NOTHING if text.isspace() else SOMETHING
         said = self._take(payload)
         return ALL if self.ended else said
 
     def _take(self, payload: bytes) -> Said:
-        attempt = self.attempt
-        if attempt.first_byte_at is None:
-            attempt.first_byte_at = time.time()
-        if self._template is not None and (plain := self._template.fill(payload)) is not None:
-            attempt.tokens += 1
-            attempt.characters += len(plain[1])
-            self._frames.emit(plain[0], tokens=1, text=plain[1])
-            return NOTHING if plain[1].isspace() else SOMETHING
+        """A payload that the template does not fit."""
+        if self.attempt.first_byte_at is None:
+            self.attempt.first_byte_at = time.time()
         chunk = parse_chunk(payload)
         choice = plain_choice(chunk)
         if choice is None or choice["index"] in self._waiting:
@@ -110,11 +112,14 @@ class Relay:
 
     def _pass_on(self, payload: bytes, chunk: JsonObject, choice: JsonObject) -> None:
         self._note_plain(chunk, choice)
-        alone = not self._aside
-        sent = self._emit(chunk, choice["delta"]["content"], tokens=1)
-        # The first of a choice was given its role.
-        if self._lessons > 0 and alone and len(choice["delta"]) == 1:
+        alone, delta = not self._aside, choice["delta"]
+        sent = self._emit(chunk, delta["content"], tokens=1)
+        if self._lessons > 0 and alone:
             self._lessons -= 1
+            if choice["delta"] is not delta:
+                # The first of a choice was given its role, which those behind it are not.
+                choice["delta"] = delta
+                sent = orjson.dumps(chunk)
             self._template = Template.learn(payload, sent)
 
     def _hold_plain(self, chunk: JsonObject, choice: JsonObject) -> None:
@@ -170,7 +175,9 @@ class Relay:
     def _noted(self, choice: Choice) -> Choice:
         """The choice, its end counted; an end that was told before is not told again."""
         self.attempt.tokens += choice.says_something
-        self.attempt.characters += len(choice.content) + said_characters(choice.beside)
+        self.attempt.characters += len(choice.content)
+        if choice.beside:
+            self.attempt.characters += said_characters(choice.beside)
         if choice.finish_reason is None:
             return choice
         if choice.number in self._finished:

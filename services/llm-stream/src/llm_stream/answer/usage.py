@@ -11,13 +11,12 @@ from llm_stream.upstream.values import MAX_COUNT
 
 def usage_of(reported: ReportedUsage | None, body: Mapping[str, Any], tokens: int) -> Usage:
     """What the upstream reported; where it reported nothing, or no count that can be one, the estimate."""
-    guess = estimated(body, tokens)
     if reported is None:
-        return guess
+        return estimated(body, tokens)
     prompt, completion = reported.prompt_tokens, reported.completion_tokens
     partly = prompt is None or completion is None
-    prompt = guess.prompt_tokens if prompt is None else prompt
-    completion = guess.completion_tokens if completion is None else completion
+    prompt = estimated(body, tokens).prompt_tokens if prompt is None else prompt
+    completion = tokens if completion is None else completion
     total = min(prompt + completion, MAX_COUNT)
     return Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=total, estimated=partly)
 

@@ -19,6 +19,7 @@ from common.events.chat import AnswerRequested, ChatReplyRequested
 from common.events.embeddings import EmbeddingsRequested
 from common.events.envelope import Event
 from common.events.record import Record
+from llm_stream.answer.backlog import Backlog
 from llm_stream.turns.kept_answers_quota import KeptAnswers
 
 # What a frame takes in the store beside its payload: its lengths and the id of its request.
@@ -102,11 +103,12 @@ class Claims:
         state = orjson.dumps({"owner": self._owner, what: True})
         self._live.queue_command("SET", TURN_PREFIX + request_id, state, "XX", "KEEPTTL")
 
-    def note_ended(self, request: AnswerRequested, frames: Sequence[Frame], fact: Record, *, whole: bool) -> None:
+    def note_ended(self, request: AnswerRequested, backlog: Backlog, fact: Record) -> None:
         """The turn is over; precedes its last frames on the same connection.
 
-        Where not all frames are there (`whole`), or there is no room for them, only the last one is kept.
+        Where not all frames are there, or there is no room for them, only the last one is kept.
         """
+        frames: Sequence[Frame] = backlog.kept
         state = {
             "fact": {
                 "topic": fact.topic,
@@ -117,8 +119,8 @@ class Claims:
         }
         keep = ("EX", self._keep_seconds)
         self._live.queue_command("SET", TURN_PREFIX + request.request_id, orjson.dumps(state), *keep)
-        size = sum(len(frame.payload) + FRAME_OVERHEAD for frame in frames)
-        if not (whole and self._quota.admits(request.org_id, size)):
+        size = backlog.kept_bytes + FRAME_OVERHEAD * len(frames)
+        if backlog.forgotten or not self._quota.admits(request.org_id, size):
             frames = frames[-1:]
         stored = pack_ended(frames, audience_of(request.org_id, stream=request.stream))
         self._live.queue_command("SET", ENDED_PREFIX + request.request_id, stored, *keep)

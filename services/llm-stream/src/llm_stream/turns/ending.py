@@ -26,6 +26,7 @@ from common.events.embeddings import (
     EmbeddingsRequested,
 )
 from common.events.envelope import Event
+from common.events.model_json import to_json
 from common.events.record import Record
 from common.events.spec import EventSpec
 from common.failures import Refused
@@ -100,7 +101,7 @@ async def repeat(event: RequestEvent, ended: Ended, deps: Deps) -> None:
 def _keep(turn: Turn, fact: Fact, deps: Deps) -> Record:
     """Store how the turn ended, and send its last frames behind that; returns the fact's record."""
     record = fact.record()
-    deps.claims.note_ended(turn.request, turn.backlog.kept, record, whole=not turn.backlog.forgotten)
+    deps.claims.note_ended(turn.request, turn.backlog, record)
     turn.backlog.send_rest()
     turn.delivery.flush()
     return record
@@ -203,17 +204,16 @@ def _spent(turn: Turn) -> dict[str, Any]:
     }
 
 
-def _end(fact: Fact, outcome: FinishedAnswer | AnswerFailed | None) -> AnswerEnd:
-    """What the END frame tells the gateway."""
+def _end(fact: Fact, outcome: FinishedAnswer | AnswerFailed | None) -> bytes:
+    """The END frame, an `AnswerEnd`, as it is sent to the gateway."""
     how = fact.spec.type.rpartition(".")[2]
     used = fact.payload.usage
-    usage = TokenCounts(
-        prompt_tokens=used.prompt_tokens, completion_tokens=used.completion_tokens, total_tokens=used.total_tokens
-    )
+    usage = {name: getattr(used, name) for name in TokenCounts.model_fields}
     if not isinstance(outcome, AnswerFailed):
-        return AnswerEnd(outcome=how, usage=usage)
+        # Plain names and numbers, which a model would only make dearer.
+        return orjson.dumps({"outcome": how, "usage": usage})
     error = AnswerError(**outcome.error.model_dump(), retry_after=outcome.retry_after)
-    return AnswerEnd(outcome=how, usage=usage, error=error)
+    return to_json(AnswerEnd(outcome=how, usage=TokenCounts(**usage), error=error), exclude_unset=True)
 
 
 def _refusal(error: ReplyError) -> Refused:

@@ -3,6 +3,7 @@
 import time
 from collections import Counter, deque
 
+from common.metrics import labelled
 from llm_stream.metrics import ANSWERS_NOT_KEPT
 
 # One organisation may have so much of what this process has kept; the others still find room.
@@ -31,7 +32,7 @@ class KeptAnswers:
         while self._kept and self._kept[0][0] <= now:
             self._drop(*self._kept.popleft()[1:])
         if why := self._full(org_id, size):
-            ANSWERS_NOT_KEPT.labels(why).inc()
+            labelled(ANSWERS_NOT_KEPT, why).inc()
             return False
         self._kept.append((now + self._seconds, org_id, size))
         self._total += size

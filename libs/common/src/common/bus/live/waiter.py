@@ -117,9 +117,11 @@ class Waiter:
             _finish(self._arrival)
 
     def close(self) -> None:
-        """Drop the timer. Nothing may wait any more."""
+        """Drop the timer, and the sink, which may hold what holds this. Nothing may wait any more."""
+        self.sink = None
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
 
     def wake(self) -> None:
         """End the current wait, or the next one, at once."""
