@@ -193,6 +193,8 @@ def pauses(sonant: Sonant, client: httpx.Client, send: Send) -> tuple[httpx.Resp
     }
 
 
+# For a system whose pauses are to be told exactly.
+LOOK_OFTEN = {"SONANT_PAUSE_LOOK_SECONDS": "0.02"}
 NAMES = ("sonant_loop_pause_seconds", "sonant_loop_pause_cpu_seconds")
 Counts = Mapping[float, float]
 

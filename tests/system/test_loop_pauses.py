@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.support.clients import new_key
-from tests.support.dear_inputs import INPUTS, REQUESTS, models_text, pauses, upstream
+from tests.support.dear_inputs import INPUTS, LOOK_OFTEN, REQUESTS, models_text, pauses, upstream
 from tests.support.sonant import Sonant, sonant_system
 
 # The aim is 0.1 s, which `python -m tests.bench.pauses` shows. What stood still before did so for 20 s and more.
@@ -17,7 +17,7 @@ WORKED_SECONDS = 1.0
 @pytest.fixture(scope="module")
 def system() -> Iterator[Sonant]:
     """A system of its own whose upstream says what is dear to hear."""
-    with upstream() as url, sonant_system(models_text=models_text(url)) as started:
+    with upstream() as url, sonant_system(models_text=models_text(url), env=LOOK_OFTEN) as started:
         yield started
 
 

@@ -144,7 +144,7 @@ class Service(Generic[S, D]):
                 self._refused = True
                 return
             deps = await stack.enter_async_context(self._open_deps(settings, kernel))
-            tasks.spawn(watch_pauses(), "watch-pauses")
+            tasks.spawn(watch_pauses(settings.pause_look_seconds), "watch-pauses")
             if self._serves is not None:
                 await stack.enter_async_context(self._serves(settings, kernel, deps))
             health.state("ready")

@@ -45,6 +45,12 @@ class CommonSettings(BaseSettings):
     drain_seconds: float = Field(
         default=10.0, ge=0, description="How long work in flight may go on after a stop signal; below the pod's grace."
     )
+    pause_look_seconds: float = Field(
+        default=0.1,
+        ge=0.01,
+        description="How often a process looks whether its event loop stood still; a pause shows as at most this much "
+        "shorter than it was.",
+    )
     kafka_replication: int = Field(default=1, ge=1, description="Replicas of topics created at boot; 3 in production.")
     database_pool: int = Field(default=8, ge=1, description="PostgreSQL connections per process.")
     concurrency: int = Field(
