@@ -21,8 +21,10 @@ NAME_TOKENS = 1
 ANSWER_TOKENS = 3
 # The channel, the recipient and the form of its arguments stand around a call.
 CALL_TOKENS = 8
-# Of an image nobody can tell the size beyond this many in a request: reading so many heads would hold up others.
-MAX_READ_IMAGES = 100
+# The heads of so many images are read, which takes some 20 ms; those behind them count as the largest there are.
+MAX_READ_IMAGES = 5_000
+# Texts of the parts or the calls of one message.
+MAX_PIECES = 8
 TEXT_TYPES = frozenset({None, "text", "input_text", "output_text", "refusal"})
 # What stands beside the messages and is written for the model too, as JSON.
 BESIDE = ("tools", "functions", "response_format")
@@ -93,17 +95,19 @@ class _Images:
 
     def __init__(self, prices: ImagePrices) -> None:
         self._prices = prices
+        self._largest, _ = prices.tokens("", "auto")
         self._read = 0
 
     def tokens(self, part: Mapping[str, Any]) -> tuple[int, bool]:
         """The tokens of an image, and whether its size is known."""
-        url, detail = image_url_of(part)
+        if self._read >= MAX_READ_IMAGES:
+            return self._largest, False
         self._read += 1
-        return self._prices.tokens(url if self._read <= MAX_READ_IMAGES else "", detail)
+        return self._prices.tokens(*image_url_of(part))
 
 
 def _take_parts(content: Sequence[Any], texts: list[str], images: _Images) -> tuple[int, int]:
-    """Add the text of all parts as one; returns the flat tokens of the others, and which of these are estimated."""
+    """Add the texts of the parts; returns the flat tokens of the others, and how many of these are estimated."""
     # A body may hold many, and nearly all are such.
     said = [part["text"] for part in content if type(part) is dict and type(part.get("text")) is str]
     flat = estimated = 0
@@ -112,19 +116,23 @@ def _take_parts(content: Sequence[Any], texts: list[str], images: _Images) -> tu
             tokens, known = _other_part(part, said, images)
             flat += tokens
             estimated += 0 if known else tokens
-    texts.append("".join(said))
+    _add(texts, said)
     return flat, estimated
+
+
+def _add(texts: list[str], pieces: list[str]) -> None:
+    """Few pieces are counted one by one; many as one text, so that what a message may cost here is bounded."""
+    texts += pieces if len(pieces) <= MAX_PIECES else ["\n".join(pieces)]
 
 
 def _other_part(part: Any, said: list[str], images: _Images) -> tuple[int, bool]:
     """The tokens of a part that is no text, and whether they follow a published rule."""
-    if type(part) is not dict:
-        said.append(part if type(part) is str else "")
+    if type(part) is not dict or type(part.get("text")) is str:
+        said.extend([part] if type(part) is str else [])
         return 0, True
     kind = part.get("type")
-    if kind in TEXT_TYPES or type(part.get("text")) is str:
-        refusal = part.get("refusal")
-        said.append(refusal if type(refusal) is str else "")
+    if kind in TEXT_TYPES:
+        said.extend([refusal] if type(refusal := part.get("refusal")) is str else [])
         return 0, True
     if kind in ("image_url", "input_image"):
         return images.tokens(part)
@@ -139,7 +147,7 @@ def _take_members(message: Message, texts: list[str]) -> tuple[int, int]:
             texts.append(said)
             flat += NAME_TOKENS if name == "name" else 0
     if calls := calls_of(message):
-        texts.append("\n".join(_written(calls)))
+        _add(texts, list(_written(calls)))
         estimated += CALL_TOKENS * len(calls)
     if message.get("audio"):
         # What the assistant said before, by its id.
