@@ -3,6 +3,7 @@
 import base64
 import gzip
 import hashlib
+import random
 import struct
 from collections.abc import Callable, Sequence
 from importlib.resources import files
@@ -18,6 +19,7 @@ Encode: TypeAlias = Callable[[str], list[int]]
 
 # What a call costs beside its name and arguments is not published; the guess of `context.outline`.
 CALL_TOKENS = 8
+MOST_MESSAGES = 5_000
 IDS = ("a", "b", "c")
 
 
@@ -52,7 +54,8 @@ def reference_tokens(message: Message, encode: Encode) -> int:
     """A message as OpenAI's cookbook counts it, with images by OpenAI's guide."""
     tokens = 3 + len(encode(message["role"]))
     content = message.get("content")
-    for part in [{"text": content}] if isinstance(content, str) else content or []:
+    parts: list[Message] = [{"text": content}] if isinstance(content, str) else content or []
+    for part in parts:
         tokens += len(encode(part["text"])) if "text" in part else _image_tokens(part["image_url"])
     if name := message.get("name"):
         tokens += 1 + len(encode(name))
@@ -100,6 +103,29 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     _message("assistant", content=st.none(), function_call=st.just({"name": "look_up", "arguments": "{}"})),
     _message("function", content=TEXTS, name=st.just("look_up")),
 )
+
+
+def _exchange(said: Message, call: Message, text: str, answer: Message) -> list[Message]:
+    results = [{"role": "tool", "tool_call_id": each["id"], "content": text} for each in call["tool_calls"]]
+    return [said, call, *results, answer]
+
+
+EXCHANGES: st.SearchStrategy[list[Message]] = st.builds(
+    _exchange,
+    _message("user", content=TEXTS),
+    _message("assistant", content=TEXTS, tool_calls=CALLS),
+    TEXTS,
+    _message("assistant", content=TEXTS),
+)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Message]:
+    """Up to 5,000 messages: exchanges as they should be, and messages in any order."""
+    pieces = draw(st.lists(EXCHANGES | st.lists(MESSAGES, min_size=1, max_size=3), min_size=1, max_size=8))
+    size = draw(st.integers(1, 40) | st.integers(500, MOST_MESSAGES))
+    order = random.Random(draw(st.integers(0, 1_000_000))).choices(pieces, k=size)
+    return [message for piece in order for message in piece][:size]
 
 
 def pairs(messages: Sequence[Message]) -> list[tuple[int, int]]:

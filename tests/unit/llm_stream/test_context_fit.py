@@ -1,6 +1,5 @@
 """A conversation is cut to its budget at its old end, and to nothing less than makes sense."""
 
-import random
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +14,7 @@ from llm_stream.context.exchanges import exchange_starts
 from llm_stream.context.fit import Counted, DoesNotFit, Fitted, fit
 from llm_stream.context.image_tokens import USUAL
 from llm_stream.context.outline import outline
-from tests.support.conversations import MESSAGES, Message, pairs, reference, reference_tokens
+from tests.support.conversations import Message, histories, pairs, reference, reference_tokens
 
 __all__ = ["reference"]
 
@@ -44,25 +43,20 @@ def must_stay(messages: Sequence[Message]) -> list[int]:
     return [at for at, message in enumerate(messages) if at >= begin or instructs(message)]
 
 
-@settings(max_examples=80)
-@given(
-    pool=st.lists(MESSAGES, min_size=1, max_size=12),
-    size=st.integers(1, 40) | st.integers(1, 5_000),
-    seed=st.integers(0, 1_000_000),
-    share=st.floats(0.0, 1.1),
-)
+@settings(max_examples=150)
+@given(messages=histories(), share=st.floats(-0.3, 1.2))
 def test_what_is_kept_is_whole_within_its_budget_and_as_much_as_there_can_be(
-    reference: tiktoken.Encoding, pool: list[Message], size: int, seed: int, share: float
+    reference: tiktoken.Encoding, messages: list[Message], share: float
 ) -> None:
-    order = random.Random(seed).choices(range(len(pool)), k=size)
-    messages = [pool[at] for at in order]
-    of_pool = [reference_tokens(message, reference.encode_ordinary) for message in pool]
-    tokens = [of_pool[at] for at in order]
+    """The budget lies anywhere between what must stay and all there is, or a little beyond either."""
+    different = {id(message): message for message in messages}
+    known = {name: reference_tokens(message, reference.encode_ordinary) for name, message in different.items()}
+    tokens = [known[id(message)] for message in messages]
     # Counted as the reference does, every single message.
     assert counted(messages, reference.name) == tokens
-    budget = int((BESIDE + sum(tokens)) * share)
     stays = must_stay(messages)
     needed = BESIDE + sum(tokens[at] for at in stays)
+    budget = needed + int((BESIDE + sum(tokens) - needed) * share)
     if needed > budget:
         with pytest.raises(DoesNotFit) as raised:
             fit(Counted(messages, tokens), BESIDE, budget)

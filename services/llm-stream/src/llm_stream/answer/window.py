@@ -81,7 +81,7 @@ async def load_tokenizers(aliases: Iterable[Alias], counter: TokenCounter) -> No
 async def _count(prepared: PreparedRequest, counter: TokenCounter) -> _Counts:
     alias, body = prepared.alias, prepared.body
     tokenizer = await _tokenizer(alias, counter)
-    found = outline(body["messages"], body, prices_of(alias.upstreams[0].model))
+    found = outline(body["messages"], body, prices_of(*(upstream.model for upstream in alias.upstreams)))
     counts = await counter.counts(prepared.request.org_id, tokenizer, found.texts)
     return _Counts(tokenizer, found, found.tokens(counts), found.beside(counts) + ANSWER_TOKENS)
 

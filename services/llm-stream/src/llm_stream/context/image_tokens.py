@@ -10,6 +10,7 @@ import binascii
 import math
 import struct
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 # A JPEG may have a preview and a profile before its size.
@@ -72,9 +73,11 @@ PRICES: Mapping[str, Tiles | Patches] = {
 }
 
 
-def prices_of(model: str) -> Tiles | Patches:
-    """What images cost for a model of that name; for one that is not in the table, what GPT-4o takes."""
-    return next((prices for name, prices in PRICES.items() if model.startswith(name)), USUAL)
+@lru_cache(maxsize=1_024)
+def prices_of(*models: str) -> Tiles | Patches:
+    """What images cost for the dearest of these models; one that is not in the table takes what GPT-4o does."""
+    found = (next((PRICES[name] for name in PRICES if model.startswith(name)), USUAL) for model in models)
+    return max(found, key=lambda prices: prices.tokens("", "auto"))
 
 
 def image_url_of(part: Mapping[str, Any]) -> tuple[str, str]:
