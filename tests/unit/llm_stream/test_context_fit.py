@@ -14,7 +14,7 @@ from llm_stream.context.exchanges import exchange_starts
 from llm_stream.context.fit import Counted, DoesNotFit, Fitted, fit
 from llm_stream.context.image_tokens import USUAL
 from llm_stream.context.outline import outline
-from tests.support.conversations import Message, histories, pairs, reference, reference_tokens
+from tests.support.conversations import HISTORIES, History, Message, pairs, reference, reference_tokens
 
 __all__ = ["reference"]
 
@@ -33,22 +33,20 @@ def instructs(message: Message) -> bool:
 
 
 def must_stay(messages: Sequence[Message]) -> list[int]:
-    """The system messages, and all from the last user's message on, or from the call of a result behind that."""
-    begin = max((at for at, message in enumerate(messages) if message["role"] == "user"), default=0)
-    known = pairs(messages)
-    while begin and (
-        before := [call for call, result in known if call < begin <= result] or messages[begin]["role"] != "user"
-    ):
-        begin = min(before) if isinstance(before, list) else begin - 1
+    """The system messages, and all from the last user's message on that divides no pair."""
+    divides = {at for call, result in pairs(messages) for at in range(call + 1, result + 1)}
+    starts = (at for at, message in enumerate(messages) if message["role"] == "user" and at not in divides)
+    begin = max(starts, default=0)
     return [at for at, message in enumerate(messages) if at >= begin or instructs(message)]
 
 
 @settings(max_examples=150)
-@given(messages=histories(), share=st.floats(-0.3, 1.2))
+@given(history=HISTORIES, share=st.floats(-0.3, 1.2))
 def test_what_is_kept_is_whole_within_its_budget_and_as_much_as_there_can_be(
-    reference: tiktoken.Encoding, messages: list[Message], share: float
+    reference: tiktoken.Encoding, history: History, share: float
 ) -> None:
     """The budget lies anywhere between what must stay and all there is, or a little beyond either."""
+    messages = history.messages()
     different = {id(message): message for message in messages}
     known = {name: reference_tokens(message, reference.encode_ordinary) for name, message in different.items()}
     tokens = [known[id(message)] for message in messages]

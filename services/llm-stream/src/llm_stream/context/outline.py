@@ -21,7 +21,7 @@ NAME_TOKENS = 1
 ANSWER_TOKENS = 3
 # The channel, the recipient and the form of its arguments stand around a call.
 CALL_TOKENS = 8
-# The heads of so many images are read, which takes some 20 ms; those behind them count as the largest there are.
+# The heads of so many images are read, which takes some 30 ms; those behind them count as the largest there are.
 MAX_READ_IMAGES = 5_000
 # Texts of the parts or the calls of one message.
 MAX_PIECES = 8
