@@ -23,11 +23,12 @@ async def test_an_upstream_is_asked_with_what_fits_its_window(llm_world: World) 
     assert asked == [system, *TURNS[len(TURNS) - len(asked) + 4 :], *last]
     assert 4 < len(asked) < 20
     context = fact.context
-    assert (context.tokenizer, context.estimated_tokens) == ("o200k_base", 0)
+    # The framing of its call.
+    assert (context.tokenizer, context.estimated_tokens) == ("o200k_base", 8)
     assert (context.messages_before, context.messages_cut) == (44, 44 - len(asked))
     assert context.tokens <= context.budget_tokens == 500 < context.tokens_before
     assert (heard.headers or {})["x-sonant-context"] == (
-        f"tokens={context.tokens}, budget=500, estimated=0, messages=44, cut={context.messages_cut}"
+        f"tokens={context.tokens}, budget=500, estimated=8, messages=44, cut={context.messages_cut}"
     )
 
 

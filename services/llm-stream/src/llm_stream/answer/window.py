@@ -9,7 +9,7 @@ from llm_stream.answer.ask import LENGTHS
 from llm_stream.answer.failure import AnswerFailed, bad_request
 from llm_stream.answer.in_progress import FactNotes
 from llm_stream.answer.prepare import PreparedRequest
-from llm_stream.context.fit import Counted, DoesNotFit, fit
+from llm_stream.context.fit import Counted, DoesNotFit, Fitted, fit
 from llm_stream.context.image_tokens import prices_of
 from llm_stream.context.outline import ANSWER_TOKENS, Outline, outline
 from llm_stream.context.token_counter import TokenCounter
@@ -24,11 +24,16 @@ class _Counts(NamedTuple):
     tokens: list[int]
     beside: int
 
-    def estimated(self, kept: list[int], tokens: int) -> int:
-        """How many of the `tokens` of the messages kept, and of what stands beside them, are no exact count."""
+    @property
+    def total(self) -> int:
+        """The tokens of all there is."""
+        return sum(self.tokens) + self.beside
+
+    def estimated(self, fitted: Fitted) -> int:
+        """How many tokens of what is kept are no exact count."""
         if self.tokenizer is None:
-            return tokens
-        return sum(self.outline.estimated[at] for at in kept) + self.beside - ANSWER_TOKENS
+            return fitted.tokens
+        return sum(self.outline.estimated[at] for at in fitted.kept) + self.beside - ANSWER_TOKENS
 
 
 async def fit_window(prepared: PreparedRequest, notes: FactNotes, counter: TokenCounter) -> PreparedRequest | None:
@@ -36,39 +41,48 @@ async def fit_window(prepared: PreparedRequest, notes: FactNotes, counter: Token
 
     Raises AnswerFailed (400) where not even the system messages and the last exchange fit.
     """
-    counts = await _count(prepared, counter)
-    budget = _budget(prepared)
-    messages = prepared.body["messages"]
-    before = sum(counts.tokens) + counts.beside
-    if before > budget and prepared.alias.larger is not None:
+    counts, budget = await _count(prepared, counter), _budget(prepared)
+    if counts.total <= budget:
+        notes.context = context = _use(prepared, counts, budget, _whole(prepared, counts))
+        return prepared._replace(context=context)
+    if prepared.alias.larger is not None:
         CONTEXT_CUTS.labels("larger").inc()
         return None
-    use = ContextUse(
-        tokenizer=counts.tokenizer,
-        window_tokens=prepared.alias.context_tokens or 0,
-        budget_tokens=max(0, budget),
-        tokens_before=before,
-        tokens=before,
-        estimated_tokens=counts.estimated(list(range(len(messages))), before),
-        messages_before=len(messages),
-    )
-    notes.context = use
-    if before <= budget:
-        return prepared._replace(context=use)
+    # What is refused is told as it came.
+    notes.context = _use(prepared, counts, budget, _whole(prepared, counts))
+    fitted = _cut(prepared, counts, budget)
+    notes.context = context = _use(prepared, counts, budget, fitted)
+    return prepared._replace(body={**prepared.body, "messages": fitted.messages}, context=context)
+
+
+def _whole(prepared: PreparedRequest, counts: _Counts) -> Fitted:
+    messages = prepared.body["messages"]
+    return Fitted(messages, counts.total, list(range(len(messages))), [])
+
+
+def _cut(prepared: PreparedRequest, counts: _Counts, budget: int) -> Fitted:
     try:
-        fitted = fit(Counted(messages, counts.tokens), counts.beside, budget)
+        fitted = fit(Counted(prepared.body["messages"], counts.tokens), counts.beside, budget)
     except DoesNotFit as error:
         CONTEXT_CUTS.labels("refused").inc()
         raise _too_long(prepared, error.needed, budget) from None
     CONTEXT_CUTS.labels("cut").inc()
-    notes.context = use = use.model_copy(
-        update={
-            "tokens": fitted.tokens,
-            "estimated_tokens": counts.estimated(fitted.kept, fitted.tokens),
-            "messages_cut": len(messages) - len(fitted.kept),
-        }
+    return fitted
+
+
+def _use(prepared: PreparedRequest, counts: _Counts, budget: int, fitted: Fitted) -> ContextUse:
+    """What the fact and the header tell."""
+    messages = len(prepared.body["messages"])
+    return ContextUse(
+        tokenizer=counts.tokenizer,
+        window_tokens=prepared.alias.context_tokens or 0,
+        budget_tokens=max(0, budget),
+        tokens_before=counts.total,
+        tokens=fitted.tokens,
+        estimated_tokens=counts.estimated(fitted),
+        messages_before=messages,
+        messages_cut=messages - len(fitted.kept),
     )
-    return prepared._replace(body={**prepared.body, "messages": fitted.messages}, context=use)
 
 
 async def load_tokenizers(aliases: Iterable[Alias], counter: TokenCounter) -> None:
