@@ -1,12 +1,18 @@
 """A conversation that is longer than the window of its alias: what is asked, what is refused, and what is told."""
 
+import asyncio
+import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 import pytest
 
 from common.bus.live.frames import FrameKind
+from llm_stream.adapters.bpe import BpeTokenizer, BpeTokenizers
+from llm_stream.aliases import AliasTable
+from llm_stream.answer.window import load_tokenizers
+from llm_stream.context.token_counter import open_token_counter
 from llm_stream.ports import UpstreamBroken, UpstreamRefused
 from tests.support.one_turn import Live, Model, World
 
@@ -160,3 +166,24 @@ async def test_an_alias_may_name_its_tokenizer_or_none() -> None:
         world_ = world(tokenizer=given)
         await world_.answer(messages=[QUESTION])
         assert world_.facts[0]["context"].get("tokenizer") == told
+
+
+async def test_what_aliases_count_by_is_ready_before_the_first_conversation() -> None:
+    class Known(BpeTokenizers):
+        loaded: ClassVar[list[str]] = []
+
+        def load(self, name: str) -> BpeTokenizer:
+            self.loaded.append(name)
+            return super().load(name)
+
+    table = {"small": {"upstreams": [UPSTREAM], "context_tokens": 2_000}, "large": {"upstreams": [OTHER]}}
+    async with open_token_counter(Known()) as counter:
+        await load_tokenizers(AliasTable.model_validate({"aliases": table}).aliases.values(), counter)
+        assert Known.loaded == ["o200k_base"]
+        assert await counter.counts("us", "o200k_base", ["tiktoken is great!"]) == [6]
+
+
+async def test_aliases_without_a_window_load_nothing() -> None:
+    code = "import sys, llm_stream.app; sys.exit('tiktoken' in sys.modules)"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
+    assert await process.wait() == 0
