@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any, cast
@@ -17,11 +18,13 @@ from common.clients.resources.client import ActiveSets
 from common.events.chat import CHAT_REPLY_REQUESTED, AnswerStop, ChatReplyRequested
 from common.events.envelope import Event
 from common.events.record import Record
+from llm_stream.adapters.bpe import BpeTokenizers
 from llm_stream.adapters.event_stream import EventLines
 from llm_stream.aliases import AliasTable, Upstream
 from llm_stream.answer.backlog import AnswerMemory
 from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
+from llm_stream.context.token_counter import TokenCounter
 from llm_stream.deps import Deps
 from llm_stream.ports import Endpoint, Patience, Take, UpstreamError
 from llm_stream.turns import life
@@ -30,6 +33,9 @@ from llm_stream.turns.early_stops import EarlyStops
 from llm_stream.turns.running_turns import RunningTurns
 from tests.support.scripted import chunk
 
+# Loaded once for all tests.
+TOKENIZERS = BpeTokenizers()
+THREADS = ThreadPoolExecutor(1)
 PAYLOADS = [orjson.dumps(chunk("Hi.")), orjson.dumps(chunk(finish="stop")), b"[DONE]"]
 TABLE = {
     "small": {"upstreams": [{"name": "s", "base_url": "http://s", "model": "s"}], "larger": "large"},
@@ -117,6 +123,7 @@ class Model:
         self.silent = silent
         self.bodies = bodies or {}
         self.asked: list[str] = []
+        self.requests: list[dict[str, Any]] = []
         self.accepted = asyncio.Event()
         self.closed = 0
 
@@ -125,6 +132,7 @@ class Model:
         self, upstream: Upstream, body: dict[str, Any], patience: Patience, endpoint: Endpoint = Endpoint.CHAT
     ) -> AsyncIterator["Model | Body"]:
         self.asked.append(upstream.name)
+        self.requests.append(body)
         if upstream.name in self.refusals:
             raise self.refusals[upstream.name]
         self.accepted.set()
@@ -172,6 +180,7 @@ class World:
             breakers=Breakers(),
             aliases=AliasTable.model_validate({"aliases": table}),
             active_sets=cast("ActiveSets", None),
+            token_counter=TokenCounter(TOKENIZERS, THREADS),
         )
 
     async def _publish(self, records: Sequence[Record]) -> None:

@@ -4,6 +4,7 @@ import asyncio
 
 import orjson
 
+from common.events.chat import ContextUse
 from tests.support.service import World, started
 from tests.support.telemetry import NOON, all_read, completed, embedded, failed, has, interrupted, reaches, stored
 
@@ -11,7 +12,11 @@ from tests.support.telemetry import NOON, all_read, completed, embedded, failed,
 async def test_a_turn_keeps_what_its_fact_said(world: World) -> None:
     async with started(world, "telemetry") as telemetry:
         await telemetry.ready()
-        await world.publish(completed(1), interrupted(2), failed(3))
+        # Which has no column.
+        context = ContextUse(
+            window_tokens=2**70, budget_tokens=80, tokens_before=177, tokens=49, estimated_tokens=0, messages_before=12
+        )
+        await world.publish(completed(1, context=context), interrupted(2), failed(3))
         await has(world, 3)
     rows = await world.fetch("SELECT * FROM telemetry.turns ORDER BY request_id")
     assert [row["outcome"] for row in rows] == ["completed", "interrupted", "failed"]

@@ -36,6 +36,13 @@ def test_an_alias_has_defaults_that_fit_its_upstreams(tmp_path: Path) -> None:
         (f"[aliases]\na = {{ upstreams = [{UPSTREAM}], idle_timeout = 0 }}", "idle_timeout"),
         (f"[aliases]\na = {{ upstreams = [{UPSTREAM}], release = 'words' }}", "release"),
         (f"[aliases]\na = {{ upstreams = [{UPSTREAM}], typo = 1 }}", "typo"),
+        (f"[aliases]\na = {{ upstreams = [{UPSTREAM}], context_tokens = 0 }}", "context_tokens"),
+        (f"[aliases]\na = {{ upstreams = [{UPSTREAM}], context_tokens = 1000 }}", "answer_reserve leaves nothing"),
+        (f"[aliases]\na = {{ upstreams = [{UPSTREAM}], tokenizer = 'gpt2' }}", "tokenizer"),
+        (
+            f"[aliases]\na = {{ upstreams = [{UPSTREAM}], serves = 'embeddings', context_tokens = 8000 }}",
+            "context_tokens is of conversations",
+        ),
         (f"[aliases]\na = {{ upstreams = [{UPSTREAM}], larger = 'b' }}", "does not exist"),
         (f"[aliases]\na = {{ upstreams = [{UPSTREAM}], larger = 'a' }}", "leads back"),
         (

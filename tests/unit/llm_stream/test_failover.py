@@ -13,7 +13,7 @@ from llm_stream.answer.attempt import Attempt, Attempts
 from llm_stream.answer.delivery import Delivery
 from llm_stream.answer.failover import Breakers, Failover
 from llm_stream.answer.frames import Frames
-from llm_stream.answer.in_progress import AnswerInProgress
+from llm_stream.answer.in_progress import AnswerInProgress, FactNotes
 from llm_stream.answer.minimum_rate import MinimumRate
 from llm_stream.answer.prepare import PreparedRequest
 from llm_stream.answer.whole_answers import WholeAnswers
@@ -33,7 +33,7 @@ def failover(count: int = 1, *, stream: bool = True, body: dict[str, Any] | None
     async def ours() -> bool:
         return True
 
-    answer = AnswerInProgress(request, time.time() + SECONDS, frames, Attempts(), ours, WholeAnswers())
+    answer = AnswerInProgress(request, time.time() + SECONDS, frames, Attempts(), ours, WholeAnswers(), FactNotes())
     return Failover(PreparedRequest(request, alias, request.body), answer, Breakers())
 
 

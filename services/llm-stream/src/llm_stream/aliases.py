@@ -18,6 +18,8 @@ OPENAI_EMBEDDING_MODEL = "text-embedding-3-small"
 Seconds = Annotated[float, Field(gt=0, le=600)]
 # Which fields of a request an upstream gets: OpenAI's alone, or every one; by default all but those of voice platforms.
 Fields = Literal["strict", "all"]
+# What counts the tokens of a conversation: a tokenizer that is known, or the length of its texts.
+TokenizerName = Literal["o200k_base", "cl100k_base", "estimate"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:/+-]{1,200}$")]
 
 
@@ -31,6 +33,10 @@ class _Section(BaseModel):
 
 # A token for more than a dollar is a slip of the pen; what an answer costs stays a number.
 MAX_PRICE = 1_000_000.0
+
+
+# Beyond any model; counts stay numbers that every reader of facts can hold.
+MAX_CONTEXT_TOKENS = 100_000_000
 
 
 class Price(_Section):
@@ -99,6 +105,22 @@ class Alias(_Section):
     wait_for_rate_limit: float = Field(default=0.0, ge=0, le=300)
     # The alias that takes over when the conversation is too long for this one.
     larger: str | None = None
+    # The context window: tokens of prompt and answer together. Without it nothing is counted and nothing cut.
+    context_tokens: int | None = Field(default=None, ge=1, le=MAX_CONTEXT_TOKENS)
+    # What of it is kept for the answer, where the request does not say how long that may be.
+    answer_reserve: int = Field(default=1_024, ge=0, le=MAX_CONTEXT_TOKENS)
+    # By default the one that the upstreams' models are known to have.
+    tokenizer: TokenizerName | None = None
+
+    @model_validator(mode="after")
+    def _window_has_room(self) -> "Alias":
+        if self.context_tokens is None:
+            return self
+        if self.serves == "embeddings":
+            raise ValueError("context_tokens is of conversations, and nothing is cut from what vectors are made of")
+        if self.answer_reserve >= self.context_tokens:
+            raise ValueError("answer_reserve leaves nothing of context_tokens for the conversation")
+        return self
 
     @model_validator(mode="after")
     def _vectors_are_comparable(self) -> "Alias":

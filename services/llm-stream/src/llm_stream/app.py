@@ -18,11 +18,14 @@ from common.events.chat import ANSWER_ATTACH, ANSWER_READ, ANSWER_STOP, SESSION_
 from common.events.record import Record
 from common.kernel.service import Kernel, Service
 from llm_stream import aliases
+from llm_stream.adapters.bpe import BpeTokenizers
 from llm_stream.adapters.openai_http import open_chat_model
 from llm_stream.answer.backlog import AnswerMemory
 from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
 from llm_stream.answer.whole_answers import WholeAnswers
+from llm_stream.answer.window import load_tokenizers
+from llm_stream.context.token_counter import open_token_counter
 from llm_stream.deps import Deps
 from llm_stream.handlers import HANDLERS
 from llm_stream.metrics import BACKLOG_BYTES, MODELS_RELOADS, RUNNING_BYTES, WHOLE_BYTES
@@ -59,6 +62,7 @@ async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterato
             kernel.read_live(f"llm-stream:{settings.instance}", signals) as reader,
             open_resource_client(settings.redis_url, Requester(kernel.log, reader)) as resources,
             open_kept_bodies(settings.redis_url) as kept_bodies,
+            open_token_counter(BpeTokenizers()) as token_counter,
         ):
             facts = Batcher(partial(_publish, kernel.log), name="publish-facts", linger=FACTS_LINGER_SECONDS)
             deps = Deps(
@@ -76,7 +80,9 @@ async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterato
                 aliases=table,
                 active_sets=resources.sets,
                 memory=memory,
+                token_counter=token_counter,
             )
+            await load_tokenizers(table.aliases.values(), token_counter)
             kernel.tasks.spawn(GatewayWatch(kernel.live, turns, reader.mailbox).run(), "watch-gateways")
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, settings, deps)
             yield deps

@@ -11,6 +11,7 @@ from llm_stream.aliases import AliasTable
 from llm_stream.answer.backlog import AnswerMemory
 from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
+from llm_stream.context.token_counter import TokenCounter
 from llm_stream.ports import ChatModel
 from llm_stream.turns.claim import Claims
 from llm_stream.turns.early_stops import EarlyStops
@@ -32,4 +33,5 @@ class Deps:
     breakers: Breakers
     aliases: AliasTable
     active_sets: ActiveSets
+    token_counter: TokenCounter
     memory: AnswerMemory

@@ -45,4 +45,9 @@ ACTIVE_SETS = Counter(
     "Requests that name a user or project, by what came of the active set (used, stale, none, broken, away).",
     ["outcome"],
 )
+CONTEXT_CUTS = Counter(
+    "sonant_chat_context_cuts_total",
+    "Conversations longer than the window of their alias (cut, refused, larger: left whole to the larger alias).",
+    ["outcome"],
+)
 MODELS_RELOADS = Counter("sonant_models_reloads_total", "Reloads of the models file, by outcome.", ["outcome"])

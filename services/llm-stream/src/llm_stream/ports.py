@@ -162,3 +162,27 @@ class ChatModel(Protocol):
         Raises UpstreamBroken, UpstreamBusy or UpstreamRefused.
         """
         ...
+
+
+class TokenizerUnavailable(Exception):
+    """A tokenizer cannot be loaded; the message says why."""
+
+
+class Tokenizer(Protocol):
+    """Counts tokens as a model does."""
+
+    def count(self, text: str) -> int:
+        """The tokens of a text, whatever is in it."""
+        ...
+
+
+class Tokenizers(Protocol):
+    """Those that are known."""
+
+    def of_model(self, model: str) -> str | None:
+        """The name of the tokenizer that a model has, by the model's name; None where it is not known."""
+        ...
+
+    def load(self, name: str) -> Tokenizer:
+        """The tokenizer of that name; to be called beside the loop. Raises TokenizerUnavailable."""
+        ...

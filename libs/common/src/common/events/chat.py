@@ -99,6 +99,23 @@ class ReplyError(Payload):
     param: str | None = None
 
 
+class ContextUse(Payload):
+    """What of a conversation its upstream was asked with, where the alias says how long its window is.
+
+    `tokens` of `budget_tokens` are those of the prompt, its tools among them, `estimated_tokens` of them by rule of
+    thumb; `tokens_before` are those of the whole conversation. `messages_cut` of `messages_before` were left out.
+    """
+
+    tokenizer: str | None = None
+    window_tokens: int
+    budget_tokens: int
+    tokens_before: int
+    tokens: int
+    estimated_tokens: int
+    messages_before: int
+    messages_cut: int = 0
+
+
 class AnswerEnded(Payload):
     """What the ends of a turn have in common, of a chat or of embeddings. Times are unix seconds."""
 
@@ -124,6 +141,7 @@ class ChatReplyEnded(AnswerEnded):
     stream: bool
     first_token_at: float | None = None
     finish_reason: str | None = None
+    context: ContextUse | None = None
 
 
 class ChatReplyCompleted(ChatReplyEnded):

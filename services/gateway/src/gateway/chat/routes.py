@@ -37,6 +37,7 @@ def _completions(path: str, summary: str) -> Route:
         request=ChatRequest,
         response=ChatCompletion,
         headers=COMPLETION_HEADERS,
+        sends=("x-sonant-context",),
         errors=(404, 409, 413, 422, 429, 502, 503, 504),
         streaming=True,
         idempotent=True,

@@ -22,6 +22,7 @@ EXPOSED = ", ".join(
         "x-sonant-completion-id",
         "x-sonant-session-id",
         "x-sonant-provider",
+        "x-sonant-context",
         "x-sonant-stale",
         *(f"x-ratelimit-{part}-{name}" for name in ("requests", "tokens") for part in ("limit", "remaining", "reset")),
     ]

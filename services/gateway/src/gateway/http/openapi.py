@@ -108,6 +108,9 @@ _HEADERS: Json = {
     "etag": _header('The revision of the place that was asked for, `"0"` where it has no set of its own.'),
     "x-sonant-stale": _header("`true` where this could not be refreshed although it is due."),
     "x-sonant-provider": _header("`sandbox` where no real provider stands behind the answer."),
+    "x-sonant-context": _header(
+        "Tokens and messages of the conversation, and how many messages were cut; there when its model has a window."
+    ),
     "idempotency-replayed": _header("`true` where the answer is that of an earlier request."),
     **_RATE_HEADERS,
 }

@@ -1,12 +1,24 @@
 """What the stages of an answer share: the request, what was sent of the answer, and the attempts made for it."""
 
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from common.events.chat import AnswerRequested
+from common.events.chat import AnswerRequested, ContextUse
 from llm_stream.answer.attempt import Attempts
 from llm_stream.answer.frames import Frames
 from llm_stream.answer.whole_answers import WholeAnswers
+
+
+@dataclass(slots=True)
+class FactNotes:
+    """What stages find out that the fact about the turn tells, however the turn ends."""
+
+    context: ContextUse | None = None
+
+    def said(self) -> dict[str, Any]:
+        """As the payload of the fact takes it."""
+        return {} if self.context is None else {"context": self.context}
 
 
 class AnswerInProgress(NamedTuple):
@@ -21,3 +33,4 @@ class AnswerInProgress(NamedTuple):
     attempts: Attempts
     is_ours: Callable[[], Awaitable[bool]]
     whole_answers: WholeAnswers
+    notes: FactNotes

@@ -1,4 +1,4 @@
-"""The answer to one request, stage by stage: prepare → ask → relay → finish."""
+"""The answer to one request, stage by stage: prepare → fit → ask → relay → finish."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from llm_stream.answer.in_progress import AnswerInProgress
 from llm_stream.answer.prepare import PreparedRequest, prepare
 from llm_stream.answer.relay import relay
 from llm_stream.answer.whole import read_whole
+from llm_stream.answer.window import fit_window
 from llm_stream.deps import Deps
 from llm_stream.ports import UpstreamAnswer
 
@@ -33,7 +34,13 @@ async def run(answer: AnswerInProgress, deps: Deps) -> FinishedAnswer | None:
     model = answer.request.model
     while True:
         prepared = await prepare(answer.request, model, deps.aliases, deps.active_sets)
-        # History, retrieval and budget are to stand here: each takes a PreparedRequest and returns one.
+        # History and retrieval are to stand here: each takes a PreparedRequest and returns one.
+        if prepared.alias.context_tokens is not None:
+            fitted = await fit_window(prepared, answer.notes, deps.token_counter)
+            if fitted is None:
+                model = prepared.alias.larger or model
+                continue
+            prepared = fitted
         async with deps.large_embeddings.one(answer.request):
             heard = await _hear(prepared, answer, deps)
             if isinstance(heard, HeardEmbeddings):
@@ -41,7 +48,7 @@ async def run(answer: AnswerInProgress, deps: Deps) -> FinishedAnswer | None:
         # Tools are to stand here: they run what `heard` calls for, prepare the results, and hear again.
         if not isinstance(heard, TooLong):
             return None if heard is None else finish(heard)
-        model = heard.larger
+        model, answer.notes.context = heard.larger, None
 
 
 def _way(request: AnswerRequested) -> Hear:

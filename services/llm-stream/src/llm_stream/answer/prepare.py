@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from common.clients.resources.client import ActiveSets
-from common.events.chat import AnswerRequested, ChatReplyRequested
+from common.events.chat import AnswerRequested, ChatReplyRequested, ContextUse
 from llm_stream.aliases import Alias, AliasTable
 from llm_stream.answer.active_set import with_active_set
 from llm_stream.answer.failure import bad_request
@@ -15,6 +15,7 @@ class PreparedRequest(NamedTuple):
     request: AnswerRequested
     alias: Alias
     body: dict[str, Any]
+    context: ContextUse | None = None  # where the alias says how long its window is
 
     @property
     def needs_tools(self) -> bool:

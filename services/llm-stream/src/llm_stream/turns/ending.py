@@ -187,6 +187,7 @@ def _common(turn: Turn) -> dict[str, Any]:
         "first_token_at": turn.frames.first_token_at,
         "finished_at": time.time(),
         "attempts": turn.attempts.records(),
+        **turn.notes.said(),
     }
 
 
