@@ -12,6 +12,7 @@ from llm_stream.answer.backlog import AnswerMemory
 from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
 from llm_stream.ports import ChatModel
+from llm_stream.tools.toolbox import Toolbox
 from llm_stream.turns.claim import Claims
 from llm_stream.turns.early_stops import EarlyStops
 from llm_stream.turns.running_turns import RunningTurns
@@ -33,3 +34,4 @@ class Deps:
     aliases: AliasTable
     active_sets: ActiveSets
     memory: AnswerMemory
+    toolbox: Toolbox

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -35,6 +35,11 @@ class CommonSettings(BaseSettings):
         default="postgresql://127.0.0.1:5432/sonant", description="PostgreSQL 15 or newer with pgvector."
     )
     data_dir: Path = Field(default=Path(".sonant"), description="Where the embedded mode keeps everything.")
+    secret_keys: SecretStr = Field(
+        default=SecretStr(""),
+        description="Comma list of the keys that seal secrets at rest (those of HTTP tools), each 32 bytes in URL-safe "
+        "base64. The first one seals, all of them open: put a new one before the old one to rotate.",
+    )
     instance: str = Field(
         default_factory=socket.gethostname,
         description="Name of this process, unique per service and stable over restarts (a pod or host name).",

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from common.events.chat import AnswerRequested
 from llm_stream.answer.attempt import Attempts
 from llm_stream.answer.frames import Frames
+from llm_stream.answer.rounds import Rounds
 from llm_stream.answer.whole_answers import WholeAnswers
 
 
@@ -21,3 +22,4 @@ class AnswerInProgress(NamedTuple):
     attempts: Attempts
     is_ours: Callable[[], Awaitable[bool]]
     whole_answers: WholeAnswers
+    rounds: Rounds

@@ -11,6 +11,7 @@ from llm_stream.answer.backlog import AnswerMemory, Backlog
 from llm_stream.answer.delivery import Delivery
 from llm_stream.answer.finish import FinishedAnswer
 from llm_stream.answer.frames import Frames
+from llm_stream.answer.rounds import Rounds
 from llm_stream.metrics import STOP_SECONDS
 from llm_stream.turns.claim import Claim, Claimed, RequestEvent
 from llm_stream.turns.stop import Stop
@@ -35,6 +36,7 @@ class Turn:
         self.deadline = event.deadline or self.started_at + DEFAULT_SECONDS
         self.delivery = Delivery(live, event.reply_to or "")
         self.attempts = Attempts()
+        self.rounds = Rounds()
         self.backlog = Backlog(
             self.request.request_id,
             self.delivery,
