@@ -165,7 +165,7 @@ class ChatModel(Protocol):
 
 
 class ToolError(Exception):
-    """A tool came to nothing; the message is for the model that called it, and tells nothing that users may not hear."""
+    """A tool came to nothing; the message is for the model that called it, and tells nothing secret."""
 
 
 class ToolServer(Protocol):

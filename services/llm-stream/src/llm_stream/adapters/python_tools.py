@@ -54,7 +54,9 @@ def _loaded(name: str, threads: ThreadPoolExecutor) -> Tool:
 def tool_of(name: str, function: Callable[..., Any], threads: ThreadPoolExecutor) -> Tool:
     """A function as a tool: its docstring describes it, its annotations make the schema. Raises PythonToolsError."""
     try:
-        schema = TypeAdapter[Any](function).json_schema()
+        # Pydantic takes functions too, as its documentation of `TypeAdapter` says and its annotations do not.
+        of: Any = function
+        schema = TypeAdapter[Any](of).json_schema()
     except (PydanticUserError, NameError, TypeError) as error:
         raise PythonToolsError(f"the parameters of the tool '{name}' have no JSON Schema: {error}") from error
     if schema.get("type") != "object":

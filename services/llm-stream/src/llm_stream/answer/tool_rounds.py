@@ -65,13 +65,13 @@ async def go_on(
         heard.drop_calls({call.number for call in ours})
         _end_all(steps, rounds)
         return None
+    attempt = heard.attempt
+    rounds.settle(attempt, usage_of(heard.usage, attempt.prepared.body, attempt.estimated_tokens))
     if rounds.count >= toolbox.max_rounds:
         raise server_error(
             502, f"The model called tools again after {rounds.count} rounds of calls.", "too_many_tool_rounds"
         )
     said = heard.end_round()
-    attempt = heard.attempt
-    rounds.settle(attempt, usage_of(heard.usage, attempt.prepared.body, attempt.estimated_tokens))
     rounds.count += 1
     rounds.steps += steps
     with _filled(steps, prepared, offered, answer.frames):

@@ -37,7 +37,7 @@ async def checked(share: str, schema: JsonObject, text: str, workers: WorkerProc
     else:
         reason = await _fault_elsewhere(share, schema, arguments, workers)
     if reason is not None:
-        raise WrongArguments(f"The arguments do not fit the schema: {reason}")
+        raise WrongArguments(f"The arguments do not fit the schema: {reason}.")
     return arguments
 
 
