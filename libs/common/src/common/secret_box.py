@@ -4,6 +4,8 @@ A sealed secret is text that may be stored, exported and shown: without the key 
 the organisation it was sealed for. Fernet (https://github.com/fernet/spec) does the work.
 """
 
+import base64
+import hashlib
 from collections.abc import Sequence
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -11,6 +13,8 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 PREFIX = "sealed:"
 # Keys of an HMAC have some dozens.
 MAX_SECRET_CHARACTERS = 500
+# A key is random, and so long that nobody tries all of them: no slow derivation is needed.
+MIN_KEY_CHARACTERS = 32
 
 
 class SecretError(Exception):
@@ -20,11 +24,11 @@ class SecretError(Exception):
 class SecretBox:
     """Seals with the first of `keys`, and opens what any of them sealed; without keys it does neither.
 
-    A key is 32 bytes in URL-safe base64, as `Fernet.generate_key` makes it. Raises ValueError for one that is none.
+    A key is at least `MIN_KEY_CHARACTERS` random characters. Raises ValueError for a shorter one.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
-        self._box = MultiFernet([Fernet(key) for key in keys]) if keys else None
+        self._box = MultiFernet([_fernet(key) for key in keys]) if keys else None
 
     def seal(self, secret: str, org_id: str) -> str:
         """The secret for an organisation, sealed; one that is sealed already stays as it is. Raises SecretError."""
@@ -45,6 +49,12 @@ class SecretBox:
         if opened is None or owner != org_id:
             raise SecretError("the secret was sealed with another key, or for another organisation")
         return secret
+
+
+def _fernet(key: str) -> Fernet:
+    if len(key) < MIN_KEY_CHARACTERS:
+        raise ValueError(f"a key has at least {MIN_KEY_CHARACTERS} characters")
+    return Fernet(base64.urlsafe_b64encode(hashlib.sha256(b"sonant secret box\n" + key.encode()).digest()))
 
 
 def secret_keys(text: str) -> list[str]:

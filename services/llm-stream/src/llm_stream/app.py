@@ -21,7 +21,6 @@ from common.kernel.service import Kernel, Service
 from common.kernel.worker_processes import WorkerProcesses
 from common.providers.addresses import AddressRules, networks
 from common.providers.guarded_http import open_guarded_http
-from common.secret_box import SecretBox, secret_keys
 from llm_stream import aliases
 from llm_stream.adapters.open_meteo import OpenMeteo
 from llm_stream.adapters.openai_http import open_chat_model
@@ -113,7 +112,7 @@ async def _open_toolbox(settings: LlmStreamSettings) -> AsyncIterator[Toolbox]:
             yield Toolbox(
                 named_tools(builtin_tools(weather), others),
                 HttpToolServer(http),
-                SecretBox(secret_keys(settings.secret_keys.get_secret_value())),
+                settings.secret_box(),
                 calls,
                 settings.max_tool_rounds,
             )
