@@ -22,10 +22,10 @@ from common.kernel.worker_processes import WorkerProcesses
 from common.providers.addresses import AddressRules, networks
 from common.providers.guarded_http import open_guarded_http
 from llm_stream import aliases
-from llm_stream.adapters.open_meteo import OpenMeteo
 from llm_stream.adapters.openai_http import open_chat_model
 from llm_stream.adapters.python_tools import python_tools
 from llm_stream.adapters.tool_server import HttpToolServer
+from llm_stream.adapters.weather_api import OpenMeteo
 from llm_stream.answer.backlog import AnswerMemory
 from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
