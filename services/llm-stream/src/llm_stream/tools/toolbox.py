@@ -47,6 +47,26 @@ class ToolSources(NamedTuple):
     off: bool = False
 
 
+class _Offer:
+    """What is offered so far, in order."""
+
+    def __init__(self) -> None:
+        self.shown: list[JsonObject] = []
+        self.names: set[str] = set()
+        self.own: dict[str, Tool] = {}
+
+    def add(self, definition: JsonObject, tool: Tool | None) -> None:
+        """Another one, unless its name is taken; `tool` where Sonant runs it."""
+        name = _name(definition) if tool is None else tool.name
+        if name in self.names:
+            return
+        self.shown.append(definition if tool is None else tool.definition())
+        if name is not None:
+            self.names.add(name)
+        if tool is not None:
+            self.own[tool.name] = tool
+
+
 @dataclass(frozen=True, slots=True)
 class Toolbox:
     """What an instance can run: tools by name, servers of organisations, and the calls at work.
@@ -62,25 +82,18 @@ class Toolbox:
 
     def offered(self, sources: ToolSources) -> tuple[list[JsonObject], Offered]:
         """The definitions that the model is shown, and who runs them. Raises ToolsRefused."""
-        own: dict[str, Tool] = {}
-        shown: dict[str, JsonObject] = {}
-        others: list[JsonObject] = []  # of other kinds than functions
+        offer = _Offer()
         for number, definition in enumerate(sources.listed):
-            is_callers = number < sources.callers
-            tool = self._named_by_caller(definition) if is_callers else self._of_set(definition)
-            name = _name(definition) if tool is None else tool.name
-            if name is None:
-                others.append(definition)
-            elif name not in shown and not (tool is not None and sources.off and not is_callers):
-                shown[name] = definition if tool is None else tool.definition()
-                own |= {} if tool is None else {name: tool}
+            if number < sources.callers:
+                offer.add(definition, self._named_by_caller(definition))
+            elif (tool := self._of_set(definition)) is None or not sources.off:
+                offer.add(definition, tool)
         for name in () if sources.off else sources.alias:
-            if name in self.named and name not in shown:
-                own[name] = self.named[name]
-                shown[name] = self.named[name].definition()
-        if len(shown) + len(others) > MAX_OFFERED:
+            if (tool := self.named.get(name)) is not None:
+                offer.add({}, tool)
+        if len(offer.shown) > MAX_OFFERED:
             raise ToolsRefused(f"There are more than {MAX_OFFERED} tools with those of the active set and the model.")
-        return [*others, *shown.values()], Offered(own, frozenset(shown.keys() - own.keys()))
+        return offer.shown, Offered(offer.own, frozenset(offer.names - offer.own.keys()))
 
     def _named_by_caller(self, definition: JsonObject) -> Tool | None:
         if "sonant" in definition:
