@@ -138,6 +138,20 @@ async def test_a_model_that_calls_for_ever_is_stopped() -> None:
     assert turn.fact["usage"]["prompt_tokens"] == 30
 
 
+async def test_a_client_that_wants_to_sees_calls_and_responses() -> None:
+    model = Talk(calling(("echo", '{"word": "a"}')), saying("It is a."))
+    turn = await ToolTurn(model, toolbox(ECHO)).run(sonant_tools="show", stream_options={"include_usage": True})
+    shown = [event for event in turn.events if "sonant" in event]
+    call = {"id": "call_0", "type": "function", "function": {"name": "echo", "arguments": '{"word": "a"}'}}
+    assert [event["sonant"] for event in shown] == [
+        {"tool_call": call},
+        {"tool_response": {"tool_call_id": "call_0", "output": "echo of a"}},
+    ]
+    assert all(event["choices"] == [] for event in shown)
+    assert turn.text == "It is a."
+    assert "sonant_tools" not in model.requests[0]
+
+
 async def test_a_choice_that_made_it_call_a_tool_holds_once() -> None:
     model = Talk(calling(("echo", '{"word": "a"}')), saying("Done."))
     choice = {"type": "function", "function": {"name": "echo"}}

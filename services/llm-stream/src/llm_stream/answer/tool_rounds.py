@@ -74,8 +74,10 @@ async def go_on(
     said = heard.end_round()
     rounds.count += 1
     rounds.steps += steps
+    _show([{"tool_call": step.told()} for step in steps], prepared, answer.frames)
     with _filled(steps, prepared, offered, answer.frames):
         await _made(steps, answer, toolbox)
+    _show([{"tool_response": step.response()} for step in steps], prepared, answer.frames)
     answer.frames.begin_round()
     rounds.messages += closed_round(steps, said)
     return next_round(prepared, rounds, toolbox.max_rounds)
@@ -128,16 +130,27 @@ def _filled(steps: Sequence[Step], prepared: PreparedRequest, offered: Offered, 
 
 def _say(filler: Filler, prepared: PreparedRequest, frames: Frames) -> None:
     """The filler as a chunk of the answer. It is no part of what the model has said, and no token of it."""
-    request = prepared.request
     role = {} if frames.begun else {"role": "assistant"}
     apart = " " if frames.released_text and not frames.released_text[-1].isspace() else ""
     delta = {**role, "content": f"{apart}{filler.text} "}
-    chunk: JsonObject = {
+    _emit({"choices": [{"index": 0, "delta": delta, "finish_reason": None, "logprobs": None}]}, prepared, frames)
+
+
+def _show(told: Sequence[JsonObject], prepared: PreparedRequest, frames: Frames) -> None:
+    """Chunks about the calls, for a client that wants them: they have no choices and a member `sonant`."""
+    if prepared.body.get("sonant_tools") == "show" and prepared.request.stream:
+        for each in told:
+            _emit({"choices": [], "sonant": each}, prepared, frames)
+
+
+def _emit(said: JsonObject, prepared: PreparedRequest, frames: Frames) -> None:
+    request = prepared.request
+    chunk = {
         "id": request.request_id,
         "object": "chat.completion.chunk",
         "created": int(request.received_at),
         "model": request.model,
-        "choices": [{"index": 0, "delta": delta, "finish_reason": None, "logprobs": None}],
+        **said,
     }
     if prepared.wants_usage:
         chunk["usage"] = None

@@ -105,6 +105,10 @@ class Step:
         """The message that closes the pair."""
         return {"role": "tool", "tool_call_id": self.call.id, "content": self.output}
 
+    def response(self) -> JsonObject:
+        """What came of it, as callers are shown it."""
+        return {"tool_call_id": self.call.id, "output": self.output}
+
     def record(self) -> ToolStep:
         """The step as the fact tells it; it has ended."""
         return ToolStep(
