@@ -149,6 +149,7 @@ async def test_a_client_that_wants_to_sees_calls_and_responses() -> None:
     ]
     assert all(event["choices"] == [] for event in shown)
     assert turn.text == "It is a."
+    assert turn.deltas[0] == {"role": "assistant", "content": ""}
     assert "sonant_tools" not in model.requests[0]
 
 
@@ -217,16 +218,24 @@ async def test_a_tool_that_cannot_be_is_a_400(definition: dict[str, Any]) -> Non
 
 
 async def test_a_tool_that_nobody_has_gets_a_clear_result() -> None:
-    model = Talk(calling(("other", "{}")), saying("Sorry."))
+    model = Talk(calling(("functions.other!", "{}")), saying("Sorry."))
     turn = await ToolTurn(model, toolbox(ECHO)).run()
     assert turn.outcomes == ["unknown_tool"]
-    assert model.requests[1]["messages"][2]["content"] == "There is no tool named 'other'."
+    _, called, result = model.requests[1]["messages"]
+    assert result["content"] == "There is no tool named 'functions.other!'."
+    # No server takes such a name in a conversation.
+    assert called["tool_calls"][0]["function"]["name"] == "functions_other_"
 
 
 async def test_more_calls_than_are_made_at_a_time_are_told_so() -> None:
     model = Talk(calling(*[("echo", '{"word": "a"}')] * 20), saying("Many."))
     turn = await ToolTurn(model, toolbox(ECHO)).run()
     assert turn.outcomes == ["done"] * 16 + ["too_many"] * 4
+
+    model = Talk(calling(*[("echo", '{"word": "a"}')] * 1_000), saying("Far too many."))
+    turn = await ToolTurn(model, toolbox(ECHO)).run()
+    assert len(turn.outcomes) == 32
+    assert len(model.requests[1]["messages"]) == 34
 
 
 async def test_a_filler_is_said_while_tools_take_long() -> None:
@@ -238,7 +247,7 @@ async def test_a_filler_is_said_while_tools_take_long() -> None:
     model = Talk(calling(("slow", '{"word": "a"}')), saying("It is 42."))
     turn = await ToolTurn(model, box).run()
     assert turn.text == "One moment. It is 42."
-    assert turn.deltas[0] == {"role": "assistant", "content": "One moment. "}
+    assert turn.deltas[:2] == [{"role": "assistant", "content": ""}, {"content": "One moment. "}]
     # The model did not say it.
     assert model.requests[1]["messages"][1]["content"] is None
 

@@ -15,7 +15,6 @@ import orjson
 
 from llm_stream.answer.failure import server_error
 from llm_stream.answer.finish import HeardAnswer
-from llm_stream.answer.frames import Frames
 from llm_stream.answer.in_progress import AnswerInProgress
 from llm_stream.answer.prepare import PreparedRequest
 from llm_stream.answer.rounds import Rounds
@@ -27,6 +26,8 @@ from llm_stream.upstream.values import JsonObject
 
 # In one round; a model that calls for more is told to call for less.
 MAX_CALLS = 16
+# What is kept of a round; calls beyond them are forgotten.
+MAX_KEPT_CALLS = 2 * MAX_CALLS
 TOO_MANY = f"Not called: at most {MAX_CALLS} calls are made at a time."
 NOT_RUN = "Not called: the answer ended with the calls of the caller's own tools."
 # Kept back from the deadline, so that the model can still say something.
@@ -60,7 +61,7 @@ async def go_on(
     if not ours:
         return None
     rounds = answer.rounds
-    steps = [Step(call, offered.own.get(call.name), rounds.count + 1) for call in ours]
+    steps = [Step(call, offered.own.get(call.name), rounds.count + 1) for call in ours[:MAX_KEPT_CALLS]]
     if len(ours) < len(calls):
         heard.drop_calls({call.number for call in ours})
         _end_all(steps, rounds)
@@ -74,10 +75,10 @@ async def go_on(
     said = heard.end_round()
     rounds.count += 1
     rounds.steps += steps
-    _show([{"tool_call": step.told()} for step in steps], prepared, answer.frames)
-    with _filled(steps, prepared, offered, answer.frames):
+    _show([{"tool_call": step.told()} for step in steps], prepared, answer)
+    with _filled(steps, prepared, offered, answer):
         await _made(steps, answer, toolbox)
-    _show([{"tool_response": step.response()} for step in steps], prepared, answer.frames)
+    _show([{"tool_response": step.response()} for step in steps], prepared, answer)
     answer.frames.begin_round()
     rounds.messages += closed_round(steps, said)
     return next_round(prepared, rounds, toolbox.max_rounds)
@@ -114,37 +115,47 @@ async def _made(steps: Sequence[Step], answer: AnswerInProgress, toolbox: Toolbo
 
 
 @contextmanager
-def _filled(steps: Sequence[Step], prepared: PreparedRequest, offered: Offered, frames: Frames) -> Iterator[None]:
+def _filled(
+    steps: Sequence[Step], prepared: PreparedRequest, offered: Offered, answer: AnswerInProgress
+) -> Iterator[None]:
     """While the calls are made: say the filler once they have taken so long, where there is one."""
     fillers = (step.tool.filler for step in steps if step.tool is not None)
     filler = next((each for each in fillers if each is not None), offered.filler)
     if filler is None or not prepared.request.stream:
         yield
         return
-    timer = asyncio.get_running_loop().call_later(filler.after, _say, filler, prepared, frames)
+    timer = asyncio.get_running_loop().call_later(filler.after, _say, filler, prepared, answer)
     try:
         yield
     finally:
         timer.cancel()
 
 
-def _say(filler: Filler, prepared: PreparedRequest, frames: Frames) -> None:
+def _say(filler: Filler, prepared: PreparedRequest, answer: AnswerInProgress) -> None:
     """The filler as a chunk of the answer. It is no part of what the model has said, and no token of it."""
-    role = {} if frames.begun else {"role": "assistant"}
-    apart = " " if frames.released_text and not frames.released_text[-1].isspace() else ""
-    delta = {**role, "content": f"{apart}{filler.text} "}
-    _emit({"choices": [{"index": 0, "delta": delta, "finish_reason": None, "logprobs": None}]}, prepared, frames)
+    said = answer.frames.released_text
+    apart = " " if said and not said[-1].isspace() else ""
+    _emit(_delta(content=f"{apart}{filler.text} "), prepared, answer)
 
 
-def _show(told: Sequence[JsonObject], prepared: PreparedRequest, frames: Frames) -> None:
+def _delta(**said: str) -> JsonObject:
+    return {"choices": [{"index": 0, "delta": said, "finish_reason": None, "logprobs": None}]}
+
+
+def _show(told: Sequence[JsonObject], prepared: PreparedRequest, answer: AnswerInProgress) -> None:
     """Chunks about the calls, for a client that wants them: they have no choices and a member `sonant`."""
     if prepared.body.get("sonant_tools") == "show" and prepared.request.stream:
         for each in told:
-            _emit({"choices": [], "sonant": each}, prepared, frames)
+            _emit({"choices": [], "sonant": each}, prepared, answer)
 
 
-def _emit(said: JsonObject, prepared: PreparedRequest, frames: Frames) -> None:
+def _emit(said: JsonObject, prepared: PreparedRequest, answer: AnswerInProgress) -> None:
+    """A chunk of ours, which has no token of the model in it; behind the role, which every choice begins with."""
     request = prepared.request
+    if not answer.frames.begun:
+        asked = answer.rounds.settled
+        answer.frames.start({} if asked is None else asked.provider_headers)
+        _emit(_delta(role="assistant", content=""), prepared, answer)
     chunk = {
         "id": request.request_id,
         "object": "chat.completion.chunk",
@@ -154,5 +165,4 @@ def _emit(said: JsonObject, prepared: PreparedRequest, frames: Frames) -> None:
     }
     if prepared.wants_usage:
         chunk["usage"] = None
-    frames.start({})
-    frames.emit(orjson.dumps(chunk))
+    answer.frames.emit(orjson.dumps(chunk))

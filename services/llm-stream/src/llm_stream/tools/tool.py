@@ -1,5 +1,6 @@
 """A tool that Sonant runs, one call of it, and what came of that."""
 
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from llm_stream.upstream.values import JsonObject
 DEFAULT_SECONDS = 10.0
 # What a fact keeps of the arguments and of the result of one call.
 MAX_KEPT_CHARACTERS = 4_000
+# What OpenAI takes as the name of a function.
+MAX_NAME_CHARACTERS = 64
+ODD_CHARACTERS = re.compile(r"[^A-Za-z0-9_-]")
 CANCELLED = "The call was cancelled: the user interrupted."
 LEFT_RUNNING = "The user interrupted before there was a result; the call goes on."
 
@@ -97,8 +101,9 @@ class Step:
 
     def told(self) -> JsonObject:
         """The call as it stands in a message."""
-        # A server that puts the arguments into a template fails on what is no JSON.
-        function = {"name": self.call.name, "arguments": readable(self.call.arguments)}
+        # Servers refuse other names, and those that put arguments into a template fail on what is no JSON.
+        name = ODD_CHARACTERS.sub("_", self.call.name[:MAX_NAME_CHARACTERS]) or "_"
+        function = {"name": name, "arguments": readable(self.call.arguments)}
         return {"id": self.call.id, "type": "function", "function": function}
 
     def result(self) -> JsonObject:
@@ -113,7 +118,7 @@ class Step:
         """The step as the fact tells it; it has ended."""
         return ToolStep(
             id=self.call.id,
-            name=self.call.name,
+            name=self.call.name[:MAX_NAME_CHARACTERS],
             kind=None if self.tool is None else self.tool.kind,
             arguments=self.call.arguments[:MAX_KEPT_CHARACTERS],
             result=self.output[:MAX_KEPT_CHARACTERS],
