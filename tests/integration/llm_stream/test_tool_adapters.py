@@ -1,11 +1,15 @@
 """What stands behind tools: servers by signed POST, packages by entry points, the weather."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
-from collections.abc import AsyncIterator
+import re
+import sys
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import aiohttp
@@ -15,6 +19,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from pydantic import Field
 
+from common.docs.__main__ import REPOSITORY
 from common.kernel.worker_processes import WorkerProcesses
 from common.providers.addresses import AddressRules, networks
 from common.providers.guarded_http import open_guarded_http
@@ -27,6 +32,8 @@ from llm_stream.tools.execution import Calls
 from llm_stream.tools.tool import Call, Caller
 from llm_stream.tools.toolbox import Toolbox, ToolSources
 from sandbox.app import build_app
+from sonant_cli.loopback import free_ports
+from tests.support.waiting import eventually
 
 CALLER = Caller("org-1", "ada", "session-1", "chatcmpl-1")
 BOX = SecretBox(["k" * 32])
@@ -63,7 +70,9 @@ async def shop() -> AsyncIterator[tuple[Shop, str]]:
         yield serving, str(server.make_url("/"))
 
 
-async def called(url: str, rules: AddressRules = LOCAL, **run: Any) -> str:
+async def called(
+    url: str, rules: AddressRules = LOCAL, arguments: Mapping[str, Any] = MappingProxyType({"id": 7}), **run: Any
+) -> str:
     """What a model is told by a tool of the active set at this address."""
     definition = {
         "type": "function",
@@ -73,7 +82,7 @@ async def called(url: str, rules: AddressRules = LOCAL, **run: Any) -> str:
     async with open_guarded_http(rules) as http:
         box = Toolbox({}, HttpToolServer(http), BOX, Calls(WorkerProcesses()))
         _, offered = box.offered(ToolSources([definition], 0))
-        return await offered.own["order"].run({"id": 7}, Call(0, "call_1", "order", '{"id": 7}'), CALLER)
+        return await offered.own["order"].run(dict(arguments), Call(0, "call_1", "order", ""), CALLER)
 
 
 async def test_a_server_gets_a_tool_call_signed_and_answers_with_a_tool_response() -> None:
@@ -164,6 +173,50 @@ def nameless(*items: str) -> str:
 def test_a_function_that_cannot_be_called_by_names_is_refused() -> None:
     with ThreadPoolExecutor(1) as threads, pytest.raises(PythonToolsError, match="nameless"):
         tool_of("nameless", nameless, threads)
+
+
+# -- the guide ---------------------------------------------------------------------------------------------------------
+
+
+def examples() -> list[str]:
+    """The Python programs of the guide."""
+    guide = (REPOSITORY / "docs" / "tools.md").read_text()
+    return re.findall(r"^```python\n(.*?)^```$", guide, flags=re.DOTALL | re.MULTILINE)
+
+
+async def test_the_receiver_of_the_guide_takes_genuine_calls_alone() -> None:
+    [port] = free_ports(1)
+    command = [sys.executable, "-W", "ignore", "-c", examples()[1], str(port)]
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+
+    async def told(secret: str) -> str | None:
+        try:
+            return await called(f"http://127.0.0.1:{port}/", secret=BOX.seal(secret, "org-1"), arguments={"order": 7})
+        except ToolError as error:
+            return None if "ClientConnectorError" in str(error) else str(error)
+
+    try:
+        assert await eventually(lambda: told("whsec_c29tZXRoaW5nIHNlY3JldA==")) == "Order 7 is on its way."
+        assert await told("whsec_AAAA") == "its server answered with status 401"
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def test_the_function_of_the_guide_is_a_tool() -> None:
+    defined: dict[str, Any] = {}
+    exec(examples()[2], defined)  # noqa: S102 - our own documentation
+    with ThreadPoolExecutor(1) as threads:
+        tool = tool_of("tea_price", defined["tea_price"], threads)
+        call = Call(0, "call_1", "tea_price", "")
+        assert await tool.run({"kind": "assam", "grams": 50}, call, CALLER) == '{"euros":4.0}'
+    assert tool.parameters["properties"]["grams"] | {"title": ""} == {
+        "default": 100,
+        "maximum": 5000,
+        "minimum": 1,
+        "title": "",
+        "type": "integer",
+    }
 
 
 # -- the weather -------------------------------------------------------------------------------------------------------
