@@ -60,7 +60,7 @@ def page(text: str) -> None:
 
 
 def call_in_pieces(text: str) -> None:
-    gathered([{"index": 0, "function": {"arguments": character}} for character in text])
+    gathered({"index": 0, "function": {"arguments": character}} for character in text)
 
 
 def unanswered_calls(text: str) -> None:

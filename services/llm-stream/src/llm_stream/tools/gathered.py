@@ -28,7 +28,10 @@ def gathered(pieces: Iterable[JsonObject]) -> list[Call]:
     """The calls in the order of their indexes, from pieces that were given indexes; each with an id of its own."""
     calls: dict[int, _Gathered] = {}
     for piece in pieces:
-        calls.setdefault(piece["index"], _Gathered()).add(piece)
+        call = calls.get(piece["index"])
+        if call is None:
+            call = calls[piece["index"]] = _Gathered()
+        call.add(piece)
     taken: set[str] = set()
     found = []
     for index in sorted(calls):
