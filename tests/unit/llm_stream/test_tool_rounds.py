@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import Any
 
+import orjson
 import pytest
 
 from llm_stream.tools.tool import Filler
@@ -293,3 +294,15 @@ async def test_a_broken_second_round_is_tried_again() -> None:
     turn = await ToolTurn(model, toolbox(ECHO)).run()
     assert turn.text == "Let me see. It is a."
     assert model.requests[1]["messages"] == model.requests[2]["messages"]
+
+
+async def test_the_fact_is_one_record_however_much_was_said() -> None:
+    async def large(arguments: dict[str, Any]) -> str:
+        return "\U0001f642" * 10_000
+
+    many = calling(*[("large", '{"word": "' + "x" * 8_000 + '"}')] * 16, size=10_000)
+    model = Talk(*[many] * 5, saying("Much."))
+    turn = await ToolTurn(model, toolbox(tool("large", large))).run()
+    assert turn.outcomes == ["done"] * 80
+    assert len(orjson.dumps(turn.fact["tools"])) < 500_000
+    assert all(step["result"] and step["arguments"] for step in turn.fact["tools"])

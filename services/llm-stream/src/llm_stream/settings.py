@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from common.kernel.settings import CommonSettings
+from common.providers.addresses import networks
 
 
 class LlmStreamSettings(CommonSettings):
@@ -96,3 +97,9 @@ class LlmStreamSettings(CommonSettings):
         description="Open-Meteo's search for places. Unset: the sandbox where it runs, else "
         "https://geocoding-api.open-meteo.com.",
     )
+
+    @field_validator("tool_networks")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        networks(value)
+        return value

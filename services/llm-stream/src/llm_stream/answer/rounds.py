@@ -4,8 +4,11 @@ from common.events.chat import ToolStep, Usage
 from common.metrics import labelled
 from llm_stream.answer.attempt import Attempt
 from llm_stream.metrics import TOOL_CALLS, TOOL_SECONDS
-from llm_stream.tools.tool import Step
+from llm_stream.tools.tool import MAX_KEPT_CHARACTERS, Step
 from llm_stream.upstream.values import MAX_COUNT, JsonObject
+
+# Of all calls together: a fact is one record of the log.
+MAX_FACT_CHARACTERS = 128_000
 
 
 class Rounds:
@@ -32,7 +35,8 @@ class Rounds:
         """All calls, as the fact tells them; those that the end of the answer has met are closed."""
         for step in self.steps:
             step.interrupt()
-        return tuple(_counted(step) for step in self.steps)
+        most = min(MAX_KEPT_CHARACTERS, MAX_FACT_CHARACTERS // max(1, 2 * len(self.steps)))
+        return tuple(_counted(step, most) for step in self.steps)
 
 
 def added(first: Usage, second: Usage) -> Usage:
@@ -45,8 +49,8 @@ def added(first: Usage, second: Usage) -> Usage:
     )
 
 
-def _counted(step: Step) -> ToolStep:
-    record = step.record()
+def _counted(step: Step, most: int) -> ToolStep:
+    record = step.record(most)
     kind = record.kind or "none"
     labelled(TOOL_CALLS, kind, record.outcome).inc()
     labelled(TOOL_SECONDS, kind).observe(step.seconds)

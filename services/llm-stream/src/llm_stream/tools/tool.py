@@ -114,14 +114,14 @@ class Step:
         """What came of it, as callers are shown it."""
         return {"tool_call_id": self.call.id, "output": self.output}
 
-    def record(self) -> ToolStep:
-        """The step as the fact tells it; it has ended."""
+    def record(self, most: int = MAX_KEPT_CHARACTERS) -> ToolStep:
+        """The step as the fact tells it, with so many characters of each text; it has ended."""
         return ToolStep(
             id=self.call.id,
             name=self.call.name[:MAX_NAME_CHARACTERS],
             kind=None if self.tool is None else self.tool.kind,
-            arguments=self.call.arguments[:MAX_KEPT_CHARACTERS],
-            result=self.output[:MAX_KEPT_CHARACTERS],
+            arguments=self.call.arguments[:most],
+            result=self.output[:most],
             outcome=self.outcome or "cancelled",
             round=self._round,
             started_at=self._started_at,
