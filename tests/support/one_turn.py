@@ -27,6 +27,7 @@ from llm_stream.answer.failover import Breakers
 from llm_stream.context.token_counter import TokenCounter
 from llm_stream.deps import Deps
 from llm_stream.ports import Endpoint, Patience, Take, UpstreamError
+from llm_stream.tools.toolbox import Toolbox
 from llm_stream.turns import life
 from llm_stream.turns.claim import Claims
 from llm_stream.turns.early_stops import EarlyStops
@@ -161,7 +162,9 @@ class Model:
 class World:
     """One instance of llm-stream without its process."""
 
-    def __init__(self, live: Live, model: Model, table: Mapping[str, Any] = TABLE) -> None:
+    def __init__(
+        self, live: Live, model: Model, table: Mapping[str, Any] = TABLE, toolbox: Toolbox | None = None
+    ) -> None:
         writer = cast("LiveWriter", live)
         early_stops = EarlyStops(writer)
         self.live = live
@@ -181,6 +184,7 @@ class World:
             aliases=AliasTable.model_validate({"aliases": table}),
             active_sets=cast("ActiveSets", None),
             token_counter=TokenCounter(TOKENIZERS, THREADS),
+            toolbox=toolbox or cast("Toolbox", None),
         )
 
     async def _publish(self, records: Sequence[Record]) -> None:

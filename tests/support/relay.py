@@ -16,6 +16,7 @@ from llm_stream.answer.finish import finish
 from llm_stream.answer.frames import Frames
 from llm_stream.answer.prepare import PreparedRequest
 from llm_stream.answer.relay import Relay
+from llm_stream.answer.rounds import Rounds
 from llm_stream.ports import Patience
 
 RELEASES = pytest.mark.parametrize("release", ["tokens", "sentences"])
@@ -79,7 +80,7 @@ class Client:
     def ends(self) -> "Client":
         self.relay.take(b"[DONE]")
         self.relay.check_whole()
-        self.fact = finish(self.relay)
+        self.fact = finish(self.relay, Rounds())
         self.relay._frames.delivery.flush()
         return self
 

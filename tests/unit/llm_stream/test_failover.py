@@ -16,6 +16,7 @@ from llm_stream.answer.frames import Frames
 from llm_stream.answer.in_progress import AnswerInProgress, FactNotes
 from llm_stream.answer.minimum_rate import MinimumRate
 from llm_stream.answer.prepare import PreparedRequest
+from llm_stream.answer.rounds import Rounds
 from llm_stream.answer.whole_answers import WholeAnswers
 from llm_stream.ports import Patience, UpstreamAnswer, UpstreamBroken, UpstreamBusy, UpstreamError
 from tests.support.relay import UPSTREAM, Mailbox, request_of
@@ -33,7 +34,9 @@ def failover(count: int = 1, *, stream: bool = True, body: dict[str, Any] | None
     async def ours() -> bool:
         return True
 
-    answer = AnswerInProgress(request, time.time() + SECONDS, frames, Attempts(), ours, WholeAnswers(), FactNotes())
+    answer = AnswerInProgress(
+        request, time.time() + SECONDS, frames, Attempts(), ours, WholeAnswers(), FactNotes(), Rounds()
+    )
     return Failover(PreparedRequest(request, alias, request.body), answer, Breakers())
 
 

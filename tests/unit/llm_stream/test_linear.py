@@ -12,6 +12,9 @@ from llm_stream.answer.held import HeldText
 from llm_stream.answer.sentences import SkipPrefix, releasable
 from llm_stream.answer.template import Template
 from llm_stream.ports import UpstreamBroken
+from llm_stream.tools.arguments import readable
+from llm_stream.tools.gathered import gathered
+from llm_stream.tools.pairs import closed
 from llm_stream.upstream.chunks import parse_chunk, read_chunk
 from llm_stream.upstream.completions import read_completion
 from llm_stream.upstream.errors import read_error_body
@@ -56,6 +59,20 @@ def page(text: str) -> None:
     read_error_body(("<html>" + text).encode(), 502)
 
 
+def call_in_pieces(text: str) -> None:
+    gathered({"index": 0, "function": {"arguments": character}} for character in text)
+
+
+def unanswered_calls(text: str) -> None:
+    calls = [{"id": f"{at}{character}"} for at, character in enumerate(text)]
+    results = [{"role": "tool", "tool_call_id": call["id"]} for call in reversed(calls[::2])]
+    closed([{"role": "assistant", "tool_calls": calls}, *results])
+
+
+def arguments_of(text: str) -> None:
+    readable(orjson.dumps({"text": text}).decode())
+
+
 WORK: Mapping[str, tuple[Callable[[str], object], int]] = {
     "a cut": (releasable, 4_000),
     "held text": (held, 400),
@@ -64,6 +81,9 @@ WORK: Mapping[str, tuple[Callable[[str], object], int]] = {
     "a shape": (learnt, 1_500),
     "a secret": (redact_text, 4_000),
     "a page": (page, 2_000),
+    "a call in pieces": (call_in_pieces, 4_000),
+    "unanswered calls": (unanswered_calls, 2_000),
+    "arguments": (arguments_of, 4_000),
     "an error": (lambda text: read_error_body(orjson.dumps({"error": {"message": text}}), 400), 2_000),
 }
 TEXTS = ("!", "!'", ". ", "a", " ", "\n", "\u3002", '"', "bearer ", ":", ":a@", "sk-", "<title>", "exceed available ")

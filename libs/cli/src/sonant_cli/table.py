@@ -174,6 +174,7 @@ def _shared_environment(
         "SONANT_REDIS_URL": urls["redis"],
         "SONANT_DATABASE_URL": urls["database"],
         "SONANT_DATA_DIR": str(data.root),
+        "SONANT_SECRET_KEYS": environ.get("SONANT_SECRET_KEYS") or data.secret("sealing"),
         "SONANT_ADMIN_KEY_FILE": str(data.admin_key),
         "SONANT_PORT": str(port),
         "SONANT_DRAIN_SECONDS": str(_drain_seconds(environ)),

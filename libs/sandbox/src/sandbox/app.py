@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from sandbox import observation
+from sandbox import observation, open_meteo
 from sandbox.faults import GATES, Gates
 from sandbox.hume import routes as hume_routes
 from sandbox.hume.accounts import ACCOUNTS, Accounts
@@ -36,6 +36,7 @@ def build_app(record_key: str = "") -> web.Application:
     app.add_routes(observation.routes())
     app.add_routes(openai_routes.routes())
     app.add_routes(hume_routes.routes())
+    app.add_routes(open_meteo.routes())
     return app
 
 

@@ -109,6 +109,7 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                     models=KnownModels(requester, kernel.tasks),
                     resources=resources,
                     replays=Replays(RedisReplays(kernel.redis)),
+                    secrets=settings.secret_box(),
                 )
 
 

@@ -9,6 +9,7 @@ from common.bus.port import Log
 from common.clients.resources.client import ResourceClient
 from common.kernel.presence import Presence
 from common.kernel.tasks import Tasks
+from common.secret_box import SecretBox
 from gateway.chat.model_list import KnownModels
 from gateway.chat.streams import Streams
 from gateway.chat.usage_settlement import UsageSettlement
@@ -42,6 +43,7 @@ class Deps:
     models: KnownModels
     resources: ResourceClient
     replays: Replays
+    secrets: SecretBox
 
 
 DEPS: web.AppKey[Deps] = web.AppKey("deps", Deps)

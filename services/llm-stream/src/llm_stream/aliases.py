@@ -78,6 +78,13 @@ class Upstream(_Section):
         return key
 
 
+class ToolFiller(_Section):
+    """What a streamed answer says when tools take longer than `after` seconds."""
+
+    text: str = Field(min_length=1, max_length=500)
+    after: float = Field(default=1.0, ge=0, le=60)
+
+
 class Alias(_Section):
     """A model name that callers use."""
 
@@ -122,6 +129,12 @@ class Alias(_Section):
             raise ValueError("answer_reserve leaves nothing of context_tokens for the conversation")
         return self
 
+    # Tools that Sonant runs for it: built-in ones and those of Python packages, by name.
+    tools: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")], ...] = Field(
+        default=(), max_length=64
+    )
+    tool_filler: ToolFiller | None = None
+
     @model_validator(mode="after")
     def _vectors_are_comparable(self) -> "Alias":
         if self.serves != "embeddings":
@@ -134,6 +147,11 @@ class Alias(_Section):
                 "same_vectors = true says that they are one model under several names"
             )
         return self
+
+    @property
+    def calls_tools(self) -> bool:
+        """Whether any upstream can. Those that cannot are asked without: see `merge_request`."""
+        return any("tools" in upstream.capabilities for upstream in self.upstreams)
 
     @property
     def holds_sentences(self) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
+import aiohttp
 import structlog
 
 from common.bus.batching import Batcher
@@ -17,9 +18,15 @@ from common.clients.resources.client import open_resource_client
 from common.events.chat import ANSWER_ATTACH, ANSWER_READ, ANSWER_STOP, SESSION_INTERRUPT
 from common.events.record import Record
 from common.kernel.service import Kernel, Service
+from common.kernel.worker_processes import WorkerProcesses
+from common.providers.addresses import AddressRules, networks
+from common.providers.guarded_http import open_guarded_http
 from llm_stream import aliases
 from llm_stream.adapters.bpe import BpeTokenizers
 from llm_stream.adapters.openai_http import open_chat_model
+from llm_stream.adapters.python_tools import python_tools
+from llm_stream.adapters.tool_server import HttpToolServer
+from llm_stream.adapters.weather_api import OpenMeteo
 from llm_stream.answer.backlog import AnswerMemory
 from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
@@ -30,6 +37,9 @@ from llm_stream.deps import Deps
 from llm_stream.handlers import HANDLERS
 from llm_stream.metrics import BACKLOG_BYTES, MODELS_RELOADS, RUNNING_BYTES, WHOLE_BYTES
 from llm_stream.settings import LlmStreamSettings
+from llm_stream.tools.builtin import builtin_tools
+from llm_stream.tools.execution import Calls
+from llm_stream.tools.toolbox import Toolbox, named_tools
 from llm_stream.turns.claim import Claims
 from llm_stream.turns.early_stops import EarlyStops
 from llm_stream.turns.gateways import GatewayWatch
@@ -59,6 +69,7 @@ async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterato
     table = aliases.load(settings.models_file, settings.sandbox_url)
     async with open_chat_model(settings.max_answer_bytes, settings.max_embeddings_bytes) as chat_model:
         async with (
+            _open_toolbox(settings) as toolbox,
             kernel.read_live(f"llm-stream:{settings.instance}", signals) as reader,
             open_resource_client(settings.redis_url, Requester(kernel.log, reader)) as resources,
             open_kept_bodies(settings.redis_url) as kept_bodies,
@@ -81,12 +92,38 @@ async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterato
                 active_sets=resources.sets,
                 memory=memory,
                 token_counter=token_counter,
+                toolbox=toolbox,
             )
             await load_tokenizers(table.aliases.values(), token_counter)
             kernel.tasks.spawn(GatewayWatch(kernel.live, turns, reader.mailbox).run(), "watch-gateways")
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, settings, deps)
             yield deps
             await facts.close()
+
+
+@asynccontextmanager
+async def _open_toolbox(settings: LlmStreamSettings) -> AsyncIterator[Toolbox]:
+    """The tools of this instance. Raises PythonToolsError, and ValueError for a setting that cannot be."""
+    rules = AddressRules(allow=networks(settings.tool_networks))
+    workers = WorkerProcesses(modules=["llm_stream.tools.arguments"])
+    calls = Calls(workers)
+    names = [name.strip() for name in settings.python_tools.split(",") if name.strip()]
+    async with open_guarded_http(rules) as http, aiohttp.ClientSession() as session:
+        weather = OpenMeteo(
+            session,
+            settings.weather_url or settings.sandbox_url or "https://api.open-meteo.com",
+            settings.geocoding_url or settings.sandbox_url or "https://geocoding-api.open-meteo.com",
+        )
+        with python_tools(names) as others:
+            yield Toolbox(
+                named_tools(builtin_tools(weather), others),
+                HttpToolServer(http),
+                settings.secret_box(),
+                calls,
+                settings.max_tool_rounds,
+            )
+            await calls.close()
+    await workers.close()
 
 
 def _memory(settings: LlmStreamSettings) -> AnswerMemory:

@@ -13,6 +13,7 @@ from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
 from llm_stream.context.token_counter import TokenCounter
 from llm_stream.ports import ChatModel
+from llm_stream.tools.toolbox import Toolbox
 from llm_stream.turns.claim import Claims
 from llm_stream.turns.early_stops import EarlyStops
 from llm_stream.turns.running_turns import RunningTurns
@@ -35,3 +36,4 @@ class Deps:
     active_sets: ActiveSets
     token_counter: TokenCounter
     memory: AnswerMemory
+    toolbox: Toolbox

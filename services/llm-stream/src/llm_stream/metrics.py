@@ -50,4 +50,10 @@ CONTEXT_CUTS = Counter(
     "Conversations longer than the window of their alias (cut, refused, larger: left whole to the larger alias).",
     ["outcome"],
 )
+TOOL_CALLS = Counter(
+    "sonant_tool_calls_total",
+    "Calls of tools that Sonant runs, by kind (builtin, python, http; none where there is no such tool) and outcome.",
+    ["kind", "outcome"],
+)
+TOOL_SECONDS = Histogram("sonant_tool_seconds", "How long calls of tools took.", ["kind"], buckets=SECONDS)
 MODELS_RELOADS = Counter("sonant_models_reloads_total", "Reloads of the models file, by outcome.", ["outcome"])

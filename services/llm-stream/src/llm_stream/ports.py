@@ -186,3 +186,26 @@ class Tokenizers(Protocol):
     def load(self, name: str) -> Tokenizer:
         """The tokenizer of that name; to be called beside the loop. Raises TokenizerUnavailable."""
         ...
+
+
+class ToolError(Exception):
+    """A tool came to nothing; the message is for the model that called it, and tells nothing secret."""
+
+
+class ToolServer(Protocol):
+    """Somebody's HTTP server that is a tool."""
+
+    async def post(self, url: str, body: bytes, *, secret: str | None, id: str, seconds: float) -> bytes:
+        """What it answers to `body`, signed with `secret` where there is one; `id` names the call.
+
+        Raises ToolError where the address may not be called, answers no success, too much, or not within `seconds`.
+        """
+        ...
+
+
+class Weather(Protocol):
+    """Who knows the weather."""
+
+    async def report(self, place: str) -> dict[str, Any]:
+        """The weather there now: `place`, `temperature_c`, `wind_kmh`, `weather`. Raises ToolError."""
+        ...

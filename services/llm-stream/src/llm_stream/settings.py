@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from common.kernel.settings import CommonSettings
+from common.providers.addresses import networks
 
 
 class LlmStreamSettings(CommonSettings):
@@ -70,3 +71,35 @@ class LlmStreamSettings(CommonSettings):
         description="Embeddings requests of more than 64 inputs that an instance answers at the same time, since each "
         "answer is held in memory; others wait.",
     )
+    python_tools: str = Field(
+        default="",
+        description="Comma list of the tools that installed packages may give, by the names of their entry points in "
+        "the group `sonant.tools`.",
+    )
+    max_tool_rounds: int = Field(
+        default=5,
+        ge=1,
+        le=20,
+        description="How often a model may call tools that Sonant runs before it has to answer.",
+    )
+    tool_networks: str = Field(
+        default="",
+        description="Comma list of networks that HTTP tools may be called in beside public addresses, such as "
+        "10.1.0.0/16.",
+    )
+    weather_url: str | None = Field(
+        default=None,
+        description="Open-Meteo's API for the built-in tool `weather`. Unset: the sandbox where it runs, else "
+        "https://api.open-meteo.com, which is free for non-commercial use.",
+    )
+    geocoding_url: str | None = Field(
+        default=None,
+        description="Open-Meteo's search for places. Unset: the sandbox where it runs, else "
+        "https://geocoding-api.open-meteo.com.",
+    )
+
+    @field_validator("tool_networks")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        networks(value)
+        return value

@@ -116,6 +116,40 @@ class ContextUse(Payload):
     messages_cut: int = 0
 
 
+ToolKind = Literal["builtin", "python", "http"]
+ToolOutcome = Literal[
+    "done",
+    "wrong_arguments",
+    "failed",
+    "timed_out",
+    "busy",
+    "unknown_tool",
+    "too_many",
+    "not_run",
+    "cancelled",
+    "left_running",
+]
+
+
+class ToolStep(Payload):
+    """A call of a tool that Sonant runs. `arguments` and `result` may be cut.
+
+    `round` counts from 1: the calls of one round were made at the same time. `kind` is None where there is no such
+    tool. `not_run`: calls of the caller's tools were among them, so the answer ended with those.
+    """
+
+    id: str
+    name: str
+    kind: ToolKind | None = None
+    arguments: str = ""
+    result: str = ""
+    outcome: ToolOutcome
+    round: int = 1
+    # Unix seconds.
+    started_at: float
+    duration_ms: float = 0.0
+
+
 class AnswerEnded(Payload):
     """What the ends of a turn have in common, of a chat or of embeddings. Times are unix seconds."""
 
@@ -142,6 +176,7 @@ class ChatReplyEnded(AnswerEnded):
     first_token_at: float | None = None
     finish_reason: str | None = None
     context: ContextUse | None = None
+    tools: Annotated[tuple[ToolStep, ...], Field(fail_fast=True)] = ()
 
 
 class ChatReplyCompleted(ChatReplyEnded):

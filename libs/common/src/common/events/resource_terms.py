@@ -30,6 +30,22 @@ class Pins(Payload):
     tools: Annotated[tuple[Pin, ...], Field(fail_fast=True)] = ()
 
 
+class ToolRun(Payload):
+    """How Sonant runs a tool: one of its instance by name (`builtin`), or the server at `url`.
+
+    `secret` signs the calls, and is sealed. A call may take `seconds`. `on_interrupt` says what becomes of a call when
+    the user interrupts. `filler` is said once calls have taken `filler_after` seconds.
+    """
+
+    builtin: str | None = None
+    url: str | None = None
+    secret: str | None = None
+    seconds: float = 10.0
+    on_interrupt: Literal["cancel", "finish"] = "cancel"
+    filler: str | None = None
+    filler_after: float = 1.0
+
+
 class SetScope(Payload):
     """Which active set is meant: `project_id` is empty for the organisation's, `user_id` for a default."""
 

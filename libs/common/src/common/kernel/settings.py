@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from common.secret_box import SecretBox, secret_keys
 
 
 class CommonSettings(BaseSettings):
@@ -35,6 +37,12 @@ class CommonSettings(BaseSettings):
         default="postgresql://127.0.0.1:5432/sonant", description="PostgreSQL 15 or newer with pgvector."
     )
     data_dir: Path = Field(default=Path(".sonant"), description="Where the embedded mode keeps everything.")
+    secret_keys: SecretStr = Field(
+        default=SecretStr(""),
+        description="Comma list of the keys that seal secrets at rest (those of HTTP tools), each of 32 random "
+        "characters or more. The first one seals, all of them open: put a new one before the old one to rotate. Unset, "
+        "no secrets are kept.",
+    )
     instance: str = Field(
         default_factory=socket.gethostname,
         description="Name of this process, unique per service and stable over restarts (a pod or host name).",
@@ -71,6 +79,16 @@ class CommonSettings(BaseSettings):
         description="Memory that the records in flight of a process may need together, by estimate. Past it nothing is "
         "taken in; one that needs more alone passes alone. A fifth of what the container has.",
     )
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _are_keys(cls, value: SecretStr) -> SecretStr:
+        SecretBox(secret_keys(value.get_secret_value()))
+        return value
+
+    def secret_box(self) -> SecretBox:
+        """What seals and opens the secrets at rest."""
+        return SecretBox(secret_keys(self.secret_keys.get_secret_value()))
 
 
 S = TypeVar("S", bound=CommonSettings)

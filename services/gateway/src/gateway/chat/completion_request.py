@@ -53,6 +53,8 @@ class ChatRequest(Open):
     stop: str | Annotated[list[str], Field(fail_fast=True)] | None = None
     tools: Annotated[list[dict[str, Any]], Field(max_length=128, fail_fast=True)] | None = None
     user: Annotated[str, Field(max_length=512)] | None = None
+    # False leaves tools out that Sonant would run; "show" tells of their calls in the stream.
+    sonant_tools: bool | Literal["show"] | None = None
 
     def reserved_tokens(self) -> int:
         """Tokens to reserve before the answer is known: the prompt by estimate, and the most its choices may say."""

@@ -23,8 +23,10 @@ from common.events.resources import (
     ResourceVersionRequested,
     ResourceVersionsRequested,
 )
+from common.secret_box import SecretError
 from gateway.deps import DEPS
 from gateway.http.body import read_json
+from gateway.http.context import CALLER
 from gateway.http.end_user import end_user
 from gateway.http.errors import bad_request
 from gateway.http.fields import ProjectId, ResourceId, Strict
@@ -76,6 +78,7 @@ class Catalogue:
         if IF_MATCH in request.headers:
             raise bad_request(f"'{IF_MATCH}' goes with a body that names what is to be active.", IF_MATCH)
         validate(bodies.CONTENTS[self.kind], body)
+        _seal(request, self.kind, body)
         wanted = ResourceCreateRequested(**requested_by(request, user_id), kind=self.kind, body=body, activate=scope)
         return await request.app[DEPS].request_reply.command(request, RESOURCE_CREATE_REQUESTED, wanted)
 
@@ -105,6 +108,7 @@ class Catalogue:
         content = validate(bodies.CONTENTS[self.kind], body)
         id = _id(query.id, content.id)
         body.pop("id", None)
+        _seal(request, self.kind, body)
         wanted = ResourceVersionRequested(**requested_by(request, user_id), kind=self.kind, id=id, body=body)
         return await request.app[DEPS].request_reply.command(request, RESOURCE_VERSION_REQUESTED, wanted)
 
@@ -146,3 +150,15 @@ def _scope_beside(query: bodies.CreateResource, body: dict[str, Any], user_id: s
 def _id(query: str | None, body: str | None) -> str:
     found = one_of(query, body, "id")
     return validate(_Named, {} if found is None else {"id": found}).id
+
+
+def _seal(request: web.Request, kind: Kind, body: dict[str, Any]) -> None:
+    """Seal the secret of a tool in its body: what goes on to the log is as it will be kept. Raises Refused (400)."""
+    run = body.get("run") if kind == "tool" else None
+    if run is None or run.get("secret") is None:
+        return
+    try:
+        sealed = request.app[DEPS].secrets.seal(run["secret"], request[CALLER].org_id)
+    except SecretError as error:
+        raise bad_request(f"Invalid 'run.secret': {error}.", "run.secret", "secret_not_kept") from None
+    body["run"] = {**run, "secret": sealed}

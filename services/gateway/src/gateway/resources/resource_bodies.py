@@ -38,12 +38,29 @@ class ConfigContent(Content):
     language_model: dict[str, Any] | None = None
 
 
+class ToolRunContent(BaseModel):
+    """How Sonant runs a tool: one of its own by name (`builtin`), or a server at `url`, whose calls `secret` signs.
+
+    The secret is sealed before it is kept, and is shown so; it may be given back as it is shown.
+    """
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    builtin: Name | None = None
+    url: Annotated[str, Field(max_length=2000)] | None = None
+    secret: Annotated[str, Field(min_length=8, max_length=2000)] | None = None
+
+
 class ToolContent(Content):
-    """What a model may call; `parameters` is a JSON Schema, as text (which is how it is kept) or as it is."""
+    """What a model may call; `parameters` is a JSON Schema, as text (which is how it is kept) or as it is.
+
+    With `run` Sonant runs it; without, its calls go to the caller.
+    """
 
     parameters: Annotated[str, Field(min_length=1)] | dict[str, Any]
     description: str | None = None
     fallback_content: str | None = None
+    run: ToolRunContent | None = None
 
 
 class VoiceContent(Content):

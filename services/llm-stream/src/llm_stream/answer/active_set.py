@@ -29,7 +29,7 @@ async def with_active_set(request: ChatReplyRequested, alias: Alias, sets: Activ
     found = await _resolved(request, sets)
     if found is None:
         return request.body
-    return merged(request.body, found.json(), offers_tools=_offers_tools(alias))
+    return merged(request.body, found.json(), offers_tools=alias.calls_tools)
 
 
 async def _resolved(request: ChatReplyRequested, sets: ActiveSets) -> Resolved | None:
@@ -46,11 +46,6 @@ async def _resolved(request: ChatReplyRequested, sets: ActiveSets) -> Resolved |
         outcome = "away"
     ACTIVE_SETS.labels(outcome).inc()
     return found
-
-
-def _offers_tools(alias: Alias) -> bool:
-    """Whether any upstream could call them. Those that cannot are asked without: see `merge_request`."""
-    return any("tools" in upstream.capabilities for upstream in alias.upstreams)
 
 
 def merged(body: Mapping[str, Any], active: Mapping[str, Any], *, offers_tools: bool) -> dict[str, Any]:
@@ -74,7 +69,13 @@ def _tools(body: Mapping[str, Any], active: Mapping[str, Any]) -> list[dict[str,
 
 
 def _function(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """A tool of the catalogue as an OpenAI function; its parameters are JSON Schema in a string."""
+    """A tool of the catalogue as an OpenAI function; its parameters are JSON Schema in a string.
+
+    One that Sonant runs says how in the member `sonant`, which no upstream sees.
+    """
     known = {"name": tool["name"], "description": tool.get("description")}
     function = {name: value for name, value in known.items() if value}
-    return {"type": "function", "function": {**function, "parameters": orjson.loads(tool["parameters"])}}
+    definition = {"type": "function", "function": {**function, "parameters": orjson.loads(tool["parameters"])}}
+    if (run := tool.get("run")) is not None:
+        definition["sonant"] = {**run, "fallback": tool.get("fallback_content")}
+    return definition

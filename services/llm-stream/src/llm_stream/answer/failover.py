@@ -147,7 +147,7 @@ class Failover:
         error = attempt.error
         if error is None:
             return
-        begun = self._answer.frames.delivered_tokens > 0
+        begun = self._answer.frames.released_tokens > 0
         if isinstance(error, UpstreamRefused):
             if continued or (begun and not error.filtered):
                 # Our own request to continue was refused, or an answer that had begun broke: the client's is good.
@@ -181,7 +181,7 @@ class Failover:
     def _may_go_on(self) -> bool:
         """After a failure somebody may go on where no text was released, or where it was cut at a sentence."""
         frames = self._answer.frames
-        return frames.delivered_tokens == 0 or (self._continues and frames.continuable)
+        return frames.released_tokens == 0 or (self._continues and frames.continuable)
 
     @property
     def _continues(self) -> bool:

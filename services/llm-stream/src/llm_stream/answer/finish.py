@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 from common.events.chat import Usage
 from llm_stream.aliases import Upstream
 from llm_stream.answer.attempt import Attempt
+from llm_stream.answer.rounds import Rounds, added
 from llm_stream.answer.usage import usage_of
 from llm_stream.upstream.reported_usage import ReportedUsage
 
@@ -28,12 +29,18 @@ class FinishedAnswer(NamedTuple):
     upstream: Upstream
     model: str
     usage: Usage
+    cost_usd: float
     finish_reason: str | None
 
 
-def finish(heard: HeardAnswer) -> FinishedAnswer:
-    """Send the end of an answer."""
+def finish(heard: HeardAnswer, rounds: Rounds) -> FinishedAnswer:
+    """Send the end of an answer; what it cost is told with that of the `rounds` before it."""
     attempt = heard.attempt
     usage = usage_of(heard.usage, attempt.prepared.body, attempt.estimated_tokens)
+    cost = attempt.upstream.price.cost(usage.prompt_tokens, usage.completion_tokens)
+    if rounds.count:
+        usage, cost = added(rounds.usage, usage), rounds.cost_usd + cost
+        # The upstream's own total is that of its last round.
+        heard.usage = heard.usage and heard.usage._replace(total_tokens=None)
     heard.finish(usage)
-    return FinishedAnswer(attempt.upstream, heard.model, usage, heard.finish_reason)
+    return FinishedAnswer(attempt.upstream, heard.model, usage, cost, heard.finish_reason)

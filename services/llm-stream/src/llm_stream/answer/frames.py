@@ -45,16 +45,28 @@ class Frames:
         self._released: list[str] = []
         self._tokens_at = array("I", [0])  # released tokens after frame number i
         self._muted = False
+        self._tokens_before = 0
 
     @property
     def begun(self) -> bool:
         """Whether the client has been promised an answer: from here on errors travel in band."""
         return self.count > 0
 
+    def begin_round(self) -> None:
+        """What was sent so far stands: the model is asked anew, and nobody goes on from there."""
+        self._released.clear()
+        self._tokens_before = self.delivered_tokens
+        self.continuable = True
+
     @property
     def released_text(self) -> str:
-        """All text that was sent to the client."""
+        """All text that was sent to the client in this round."""
         return "".join(self._released)
+
+    @property
+    def released_tokens(self) -> int:
+        """Tokens in the frames of this round."""
+        return self.delivered_tokens - self._tokens_before
 
     def tokens_up_to(self, number: int | None) -> int:
         """Tokens in the frames up to this number; in all frames where it is None or was never sent."""

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from common.events.chat import AnswerRequested, ContextUse
 from llm_stream.answer.attempt import Attempts
 from llm_stream.answer.frames import Frames
+from llm_stream.answer.rounds import Rounds
 from llm_stream.answer.whole_answers import WholeAnswers
 
 
@@ -34,3 +35,4 @@ class AnswerInProgress(NamedTuple):
     is_ours: Callable[[], Awaitable[bool]]
     whole_answers: WholeAnswers
     notes: FactNotes
+    rounds: Rounds

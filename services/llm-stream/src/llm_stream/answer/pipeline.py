@@ -1,4 +1,4 @@
-"""The answer to one request, stage by stage: prepare → fit → ask → relay → finish."""
+"""The answer to one request, stage by stage: prepare → fit → ask → relay → tools → finish."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -13,8 +13,9 @@ from llm_stream.answer.failover import Failover
 from llm_stream.answer.finish import FinishedAnswer, HeardAnswer, finish
 from llm_stream.answer.in_progress import AnswerInProgress
 from llm_stream.answer.prepare import PreparedRequest, prepare
-from llm_stream.answer.relay import relay
-from llm_stream.answer.whole import read_whole
+from llm_stream.answer.relay import Relay, relay
+from llm_stream.answer.tool_rounds import go_on, next_round
+from llm_stream.answer.whole import Completion, read_whole
 from llm_stream.answer.window import fit_window
 from llm_stream.deps import Deps
 from llm_stream.ports import UpstreamAnswer
@@ -33,22 +34,44 @@ async def run(answer: AnswerInProgress, deps: Deps) -> FinishedAnswer | None:
     """Answer a request; None where another instance answers it. Raises AnswerFailed."""
     model = answer.request.model
     while True:
-        prepared = await prepare(answer.request, model, deps.aliases, deps.active_sets)
+        prepared = await prepare(answer.request, model, deps.aliases, deps.active_sets, deps.toolbox)
+        if answer.rounds.count:
+            prepared = next_round(prepared, answer.rounds, deps.toolbox.max_rounds)
         # History and retrieval are to stand here: each takes a PreparedRequest and returns one.
-        if prepared.alias.context_tokens is not None:
-            fitted = await fit_window(prepared, answer.notes, deps.token_counter)
-            if fitted is None:
-                model = prepared.alias.larger or model
-                continue
-            prepared = fitted
         async with deps.large_embeddings.one(answer.request):
-            heard = await _hear(prepared, answer, deps)
+            heard = await _fit_and_hear(prepared, answer, deps)
             if isinstance(heard, HeardEmbeddings):
                 await heard.keep(deps.kept_bodies, answer.request.request_id)
-        # Tools are to stand here: they run what `heard` calls for, prepare the results, and hear again.
+        if prepared.tools is not None:
+            heard = await _with_tools(heard, prepared, answer, deps)
         if not isinstance(heard, TooLong):
-            return None if heard is None else finish(heard)
+            return None if heard is None else finish(heard, answer.rounds)
         model, answer.notes.context = heard.larger, None
+
+
+async def _with_tools(
+    heard: HeardAnswer | TooLong | None, prepared: PreparedRequest, answer: AnswerInProgress, deps: Deps
+) -> HeardAnswer | TooLong | None:
+    """Run what an answer calls for and hear the next one, until one calls for none of our tools."""
+    while isinstance(heard, (Relay, Completion)):
+        following = await go_on(heard, prepared, answer, deps.toolbox)
+        if following is None:
+            return heard
+        prepared = following
+        heard = await _fit_and_hear(prepared, answer, deps)
+    return heard
+
+
+async def _fit_and_hear(
+    prepared: PreparedRequest, answer: AnswerInProgress, deps: Deps
+) -> HeardAnswer | TooLong | None:
+    """Ask with as much of the conversation as the alias has room for; None as in `run`."""
+    if prepared.alias.context_tokens is None:
+        return await _hear(prepared, answer, deps)
+    fitted = await fit_window(prepared, answer.notes, deps.token_counter)
+    if fitted is None:
+        return TooLong(prepared.alias.larger or answer.request.model)
+    return await _hear(fitted, answer, deps)
 
 
 def _way(request: AnswerRequested) -> Hear:

@@ -7,7 +7,7 @@ so are tool calls, which nobody can take back; everything else leaves when it co
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import nullcontext
 from typing import Any
 
@@ -22,6 +22,8 @@ from llm_stream.answer.minimum_rate import MinimumRate
 from llm_stream.answer.sentences import SkipPrefix
 from llm_stream.answer.template import Template
 from llm_stream.ports import Said, UpstreamAnswer, UpstreamBroken
+from llm_stream.tools.gathered import called_in, without_calls, without_end
+from llm_stream.tools.tool import Call
 from llm_stream.upstream.chunks import CHOICE_MEMBERS, Choice, parse_chunk, plain_choice, read_chunk, said_characters
 from llm_stream.upstream.reported_usage import ReportedUsage, read_usage
 from llm_stream.upstream.tool_calls import ToolCallPieces
@@ -54,6 +56,8 @@ class Relay:
         self._include_usage = prepared.wants_usage
         # A continuation is always compared with what was released, whoever continues.
         self._hold = prepared.alias.holds_sentences or bool(released)
+        # Calls of tools that are run here are not the client's.
+        self._hold_calls = self._hold or prepared.tools is not None
         self._skip = SkipPrefix(released)
         self._held: dict[int, HeldText] = {}
         self._tail: list[JsonObject] = []
@@ -151,7 +155,7 @@ class Relay:
         self._head = {"model": self.model, **chunk.head}
         choices = [self._noted(choice) for choice in chunk.choices]
         for choice in choices:
-            if choice.number in self._waiting or (self._hold and not choice.beside.keys().isdisjoint(CALLS)):
+            if choice.number in self._waiting or (self._hold_calls and not choice.beside.keys().isdisjoint(CALLS)):
                 self._wait_for_end(choice)
             elif self._hold:
                 self._hold_back(choice)
@@ -296,13 +300,7 @@ class Relay:
         The usage is told as the upstream reported it, and as `usage` where it reported none.
         """
         self._frames.delivery.defer()
-        if rest := self._skip.finish():
-            self._held.setdefault(0, HeldText()).add(rest)
-        for index, held in self._held.items():
-            self._release(index, held.rest())
-        for chunk in self._tail:
-            said = chunk["choices"][0]["delta"]
-            self._emit(chunk, said.get("content", ""), tokens=1 if said else 0)
+        self._send_rest()
         self.model = name(self.model) or self.attempt.upstream.model
         if self._include_usage:
             last = {"id": self._request.request_id, "object": "chat.completion.chunk", "model": self.model}
@@ -312,6 +310,31 @@ class Relay:
             created = int(self._request.received_at)
             self._frames.emit(orjson.dumps({**last, "created": created, "choices": [], "usage": counts}))
         self._frames.emit(DONE)
+
+    def _send_rest(self) -> None:
+        if rest := self._skip.finish():
+            self._held.setdefault(0, HeldText()).add(rest)
+        for index, held in self._held.items():
+            self._release(index, held.rest())
+        for chunk in self._tail:
+            said = chunk["choices"][0]["delta"]
+            self._emit(chunk, said.get("content", ""), tokens=1 if said else 0)
+
+    # -- calls of tools that are run here ---------------------------------------------------------------------
+
+    def calls(self) -> list[Call]:
+        """What the answer calls for."""
+        return called_in(self._tail)
+
+    def drop_calls(self, indexes: Collection[int]) -> None:
+        """Have it end without these calls."""
+        self._tail = without_calls(self._tail, indexes)
+
+    def end_round(self) -> str:
+        """Send what was said beside the calls, and nothing that ends the answer; returns all that was said."""
+        self._tail = without_end(self._tail)
+        self._send_rest()
+        return self._frames.released_text
 
     @property
     def heard_all(self) -> bool:

@@ -70,6 +70,8 @@ VOICE_FIELDS = VAPI_FIELDS | {
     # Agora
     "context",
     "turn_id",
+    # Ours: whether tools are offered that Sonant runs.
+    "sonant_tools",
 }
 # The same on single messages: prosody and times of Hume, turns of Agora.
 VOICE_MESSAGE_FIELDS = frozenset({"models", "time", "type", "turn_id", "timestamp", "interruptable", "metadata"})

@@ -1,6 +1,7 @@
 """An answer that is not streamed: read whole, then sent in one frame."""
 
 import time
+from collections.abc import Collection
 
 import orjson
 
@@ -9,7 +10,10 @@ from llm_stream.answer.attempt import Attempt
 from llm_stream.answer.frames import Frames
 from llm_stream.answer.in_progress import AnswerInProgress
 from llm_stream.ports import UpstreamAnswer
+from llm_stream.tools.gathered import gathered
+from llm_stream.tools.tool import Call
 from llm_stream.upstream.completions import read_completion
+from llm_stream.upstream.values import JsonObject
 
 
 class Completion:
@@ -27,6 +31,25 @@ class Completion:
         self.usage = read.usage
         self.finish_reason: str | None = read.finish_reason
         attempt.characters = read.characters
+
+    def calls(self) -> list[Call]:
+        """What its first choice calls for."""
+        return gathered({**call, "index": at} for at, call in enumerate(self._message.get("tool_calls") or ()))
+
+    def drop_calls(self, indexes: Collection[int]) -> None:
+        """Have it end without these calls."""
+        calls = self._message["tool_calls"]
+        self._message["tool_calls"] = [call for at, call in enumerate(calls) if at not in indexes]
+
+    def end_round(self) -> str:
+        """All that it said; nothing of it is sent, since the client gets the last message alone."""
+        said = self._message.get("content")
+        return said if isinstance(said, str) else ""
+
+    @property
+    def _message(self) -> JsonObject:
+        message: JsonObject = self._content["choices"][0]["message"]
+        return message
 
     def finish(self, usage: Usage) -> None:
         """Send the completion."""

@@ -145,7 +145,7 @@ def _completed(turn: Turn, finished: FinishedAnswer) -> Fact:
         upstream=finished.upstream.name,
         upstream_model=finished.model,
         usage=usage,
-        cost_usd=finished.upstream.price.cost(usage.prompt_tokens, usage.completion_tokens),
+        cost_usd=finished.cost_usd,
         finish_reason=finished.finish_reason,
     )
 
@@ -188,20 +188,23 @@ def _common(turn: Turn) -> dict[str, Any]:
         "finished_at": time.time(),
         "attempts": turn.attempts.records(),
         **turn.notes.said(),
+        "tools": turn.rounds.records(),
     }
 
 
 def _spent(turn: Turn) -> dict[str, Any]:
-    """What the attempt cost that was under way at a stop; nothing where there was none."""
-    attempt = turn.attempts.billed
-    if attempt is None:
+    """What the attempt cost that was under way at a stop, and the rounds before it; nothing where there was neither."""
+    attempt, rounds = turn.attempts.billed, turn.rounds
+    if attempt is not None and attempt is not rounds.settled:
+        rounds.settle(attempt, estimated(attempt.prepared.body, attempt.estimated_tokens))
+    last = rounds.settled
+    if last is None:
         return {}
-    used = estimated(attempt.prepared.body, attempt.estimated_tokens)
     return {
-        "upstream": attempt.upstream.name,
-        "upstream_model": attempt.upstream.model,
-        "usage": used,
-        "cost_usd": attempt.upstream.price.cost(used.prompt_tokens, used.completion_tokens),
+        "upstream": last.upstream.name,
+        "upstream_model": last.upstream.model,
+        "usage": rounds.usage,
+        "cost_usd": rounds.cost_usd,
     }
 
 

@@ -113,7 +113,14 @@ async def _in_time(turn: Turn, deps: Deps) -> FinishedAnswer | None:
         max(0.0, turn.deadline - time.time()), lambda: turn.stop(Stop("deadline", time.time()))
     )
     in_progress = AnswerInProgress(
-        turn.request, turn.deadline, turn.frames, turn.attempts, turn.is_ours, deps.turns.whole_answers, turn.notes
+        turn.request,
+        turn.deadline,
+        turn.frames,
+        turn.attempts,
+        turn.is_ours,
+        deps.turns.whole_answers,
+        turn.notes,
+        turn.rounds,
     )
     try:
         return await pipeline.run(in_progress, deps)

@@ -12,6 +12,7 @@ from llm_stream.answer.delivery import Delivery
 from llm_stream.answer.finish import FinishedAnswer
 from llm_stream.answer.frames import Frames
 from llm_stream.answer.in_progress import FactNotes
+from llm_stream.answer.rounds import Rounds
 from llm_stream.metrics import STOP_SECONDS
 from llm_stream.turns.claim import Claim, Claimed, RequestEvent
 from llm_stream.turns.stop import Stop
@@ -37,6 +38,7 @@ class Turn:
         self.delivery = Delivery(live, event.reply_to or "")
         self.attempts = Attempts()
         self.notes = FactNotes()
+        self.rounds = Rounds()
         self.backlog = Backlog(
             self.request.request_id,
             self.delivery,

@@ -172,5 +172,5 @@ def whole_calls(given: Any) -> list[JsonObject]:
             calls.append({**told, "id": id_, "type": kind, "function": {**function, "arguments": text}})
         elif isinstance(each, dict):
             # A tool of another kind than a function.
-            calls.append({**each, "id": name(each.get("id")) or new_id()})
+            calls.append({**each, "id": name(each.get("id")) or new_id(), "type": name(each.get("type")) or "function"})
     return calls

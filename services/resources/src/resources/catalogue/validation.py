@@ -19,6 +19,7 @@ from pydantic import (
 from common.events.first_error import FewUnknown
 from common.events.resource_terms import MAX_TOOLS, Kind
 from common.failures import Refused
+from common.secret_box import PREFIX
 from resources.catalogue.tool_parameters import parameters
 from resources.resource_ids import MAX_VERSION, is_id
 
@@ -83,6 +84,19 @@ def _https(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme != "https" or not parts.hostname:
         raise ValueError("must be an https URL")
+    return value
+
+
+def _http(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http or https URL")
+    return value
+
+
+def _sealed(value: str) -> str:
+    if not value.startswith(PREFIX):
+        raise ValueError("must be sealed")
     return value
 
 
@@ -258,10 +272,31 @@ class PromptVersion(_Body):
     prompt_expansion: PromptExpansion | None = None
 
 
+class RunOfTool(_Part):
+    """How Sonant runs a tool. Its secret has been sealed on its way here."""
+
+    builtin: ToolName | None = None
+    url: Annotated[str, Field(max_length=2000), AfterValidator(_http), Stored] | None = None
+    secret: Annotated[str, Field(max_length=2000), AfterValidator(_sealed), Stored] | None = None
+    seconds: Annotated[Number, Field(ge=0.1, le=60)] | None = None
+    on_interrupt: Literal["cancel", "finish"] | None = None
+    filler: Annotated[str, Field(min_length=1, max_length=500), Stored] | None = None
+    filler_after: Annotated[Number, Field(ge=0, le=60)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "RunOfTool":
+        if (self.builtin is None) == (self.url is None):
+            raise ValueError("must have either a builtin or a url")
+        if self.secret is not None and self.url is None:
+            raise ValueError("must not have a secret without a url")
+        return self
+
+
 class ToolVersion(_Body):
     parameters: Annotated[str, BeforeValidator(parameters)]
     description: Annotated[str, Field(max_length=4000), Stored] | None = None
     fallback_content: Annotated[str, Field(max_length=4000), Stored] | None = None
+    run: RunOfTool | None = None
 
 
 class ConfigVersion(_Body):

@@ -147,6 +147,7 @@ class HumeCatalogue:
     # -- creating --------------------------------------------------------------------------------------------------
 
     async def create(self, work: Work, kind: Kind, body: Mapping[str, Any]) -> Item:
+        _run_by_caller(body)
         await _no_draft(work, kind, body["name"])
         budget = self._api.begin()
         if kind == "voice":
@@ -157,6 +158,7 @@ class HumeCatalogue:
         return await _kept(work, item(kind, made))
 
     async def create_version(self, work: Work, kind: Kind, id: str, body: Mapping[str, Any]) -> Item:
+        _run_by_caller(body)
         _supported(kind)
         budget, sent = self._api.begin(), _with_mark(body, work)
         look = partial(self._lost_version, work, budget, kind, id)
@@ -316,6 +318,12 @@ def _page(items: Sequence[Item], pages: int, page: int, size: int) -> Page:
 
 def _cut(items: Sequence[Item], page: int, size: int) -> Page:
     return Page(items[page * size : (page + 1) * size], page, size, len(items))
+
+
+def _run_by_caller(body: Mapping[str, Any]) -> None:
+    """Raises `Refused` (400) for a tool that Sonant is to run: the provider has no field for it."""
+    if "run" in body:
+        raise Refused(400, "The provider's catalogue keeps no tools that Sonant runs.", "not_supported", "run")
 
 
 def _supported(kind: Kind) -> None:
