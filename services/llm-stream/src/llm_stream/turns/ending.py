@@ -16,6 +16,7 @@ from common.events.chat import (
     AnswerAbandoned,
     AnswerEnd,
     AnswerError,
+    ChatReplyRequested,
     ReplyError,
     TokenCounts,
 )
@@ -173,7 +174,7 @@ def _fact_id(turn: Turn) -> str:
 
 def _common(turn: Turn) -> dict[str, Any]:
     request = turn.request
-    return {
+    common: dict[str, Any] = {
         "request_id": request.request_id,
         "org_id": request.org_id,
         "key_id": request.key_id,
@@ -187,6 +188,9 @@ def _common(turn: Turn) -> dict[str, Any]:
         "finished_at": time.time(),
         "attempts": turn.attempts.records(),
     }
+    if isinstance(request, ChatReplyRequested) and request.prosody is not None:
+        common["prosody"] = request.prosody
+    return common
 
 
 def _spent(turn: Turn) -> dict[str, Any]:
