@@ -42,8 +42,7 @@ class _Item:
     def written(self, status: str) -> JsonObject:
         """The item as clients read it."""
         if self.kind == "function_call":
-            # No arguments at all are an empty object.
-            return {**self.head, "arguments": self.text or "{}", "status": status}
+            return {**self.head, "arguments": self.text, "status": status}
         parts = [self.content_part()] if self.texts else []
         return {**self.head, "content": parts, "status": status}
 
@@ -141,10 +140,13 @@ class ResponseWriter:
             yield from self._close()
             head = {"call_id": call.get("id"), "name": function.get("name")}
             item = self._calls[number] = self._new("function_call", head)
-            yield self._of("response.output_item.added", item, item={**item.written("in_progress"), "arguments": ""})
+            yield self._of("response.output_item.added", item, item=item.written("in_progress"))
         if arguments := function.get("arguments"):
-            item.texts.append(arguments)
-            yield self._of("response.function_call_arguments.delta", item, delta=arguments)
+            yield self._argue(item, arguments)
+
+    def _argue(self, item: _Item, arguments: str) -> NamedEvent:
+        item.texts.append(arguments)
+        return self._of("response.function_call_arguments.delta", item, delta=arguments)
 
     def _new(self, kind: str, head: JsonObject, part: str = "") -> _Item:
         index = len(self._items)
@@ -168,7 +170,10 @@ class ResponseWriter:
         yield from self._begin()
         yield from self._close()
         for item in self._calls.values():
-            written = item.written("completed")
+            if not item.texts:
+                # A call without arguments has an empty object of them.
+                yield self._argue(item, "{}")
+            written = item.written(self._status(item))
             done = {"name": written["name"], "arguments": written["arguments"]}
             yield self._of("response.function_call_arguments.done", item, **done)
             yield self._of("response.output_item.done", item, item=written)
@@ -184,7 +189,7 @@ class ResponseWriter:
         own = {"output_index": of.index} if "item" in said else {"item_id": of.head["id"], "output_index": of.index}
         return self._event(name, **own, **said)
 
-    def _event(self, name: str, **said: Any) -> NamedEvent:
+    def _event(self, name: str, /, **said: Any) -> NamedEvent:
         event = {"type": name, "sequence_number": self._number, **said}
         self._number += 1
         return NamedEvent(name, orjson.dumps(event))
@@ -249,13 +254,12 @@ class ResponseWriter:
 def _usage(usage: JsonObject | None) -> JsonObject | None:
     if usage is None:
         return None
+    read, written = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     return {
         "input_tokens": usage.get("prompt_tokens", 0),
-        "input_tokens_details": {"cached_tokens": member(usage, "prompt_tokens_details", "cached_tokens") or 0},
+        "input_tokens_details": {name: member(read, name) or 0 for name in ("cached_tokens", "cache_write_tokens")},
         "output_tokens": usage.get("completion_tokens", 0),
-        "output_tokens_details": {
-            "reasoning_tokens": member(usage, "completion_tokens_details", "reasoning_tokens") or 0
-        },
+        "output_tokens_details": {"reasoning_tokens": member(written, "reasoning_tokens") or 0},
         "total_tokens": usage.get("total_tokens", 0),
     }
 
