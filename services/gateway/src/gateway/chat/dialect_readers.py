@@ -1,12 +1,9 @@
 """Reading requests of voice platforms and of the Responses API: as the chat request that each of them means."""
 
-from collections.abc import Sequence
-from typing import Any
-
 from aiohttp import web
 
-from common.dialects.dialect_table import AUTO, DIALECTS, Dialect, detected
-from common.dialects.prosody import last_scores, utterances
+from common.dialects.dialect_table import AUTO, DIALECTS, Dialect, detected, understand
+from common.dialects.prosody import utterances
 from common.dialects.reading import JsonObject, Understood
 from common.dialects.responses import chat_request, told_of
 from common.events.chat import AnswerDialect
@@ -37,8 +34,8 @@ def chat_reader(named: Dialect | None) -> Read:
 
     def read(request: web.Request, body: JsonObject) -> Reading:
         dialect = named or detected(body)
-        understood = dialect.read(body, request.query.get("custom_session_id"))
-        return _reading(request, understood, dialect, dialect.name, understood.told)
+        understood = _understood(request, dialect, body)
+        return _reading(understood, AnswerDialect(name=dialect.name, told=understood.told))
 
     return read
 
@@ -51,34 +48,30 @@ def response_reader(named: Dialect | None) -> Read:
         if isinstance(items, list) and len(items) > most:
             message = f"Too many items: {len(items)}, at most {most} are accepted."
             raise bad_request(message, "input", "too_many_messages")
-        asked = validate(ResponseRequest, body)
-        added = asked.model_extra or {}
-        dialect = named or detected(added)
-        understood = dialect.read({**added, **chat_request(body)}, request.query.get("custom_session_id"))
-        return _reading(request, understood, dialect, RESPONSES, told_of(body))
+        added = validate(ResponseRequest, body).model_extra or {}
+        understood = _understood(request, named or detected(added), {**added, **chat_request(body)})
+        return _reading(understood, AnswerDialect(name=RESPONSES, told={**understood.told, **told_of(body)}))
 
     return read
 
 
-def _reading(request: web.Request, understood: Understood, dialect: Dialect, written: str, told: JsonObject) -> Reading:
-    """What was understood, with the prosody of its messages; the answer is `written` in one dialect or another."""
+def _understood(request: web.Request, dialect: Dialect, body: JsonObject) -> Understood:
+    """The request as its dialect means it, with the scores that its header or its dialect wants told."""
+    wanted = request.headers.get(PROSODY_HEADER)
+    if wanted not in (None, INCLUDE, OMIT):
+        raise bad_request(f"Invalid '{PROSODY_HEADER}': '{INCLUDE}' or '{OMIT}'.", PROSODY_HEADER, "invalid_value")
+    scores = None if wanted is None else wanted == INCLUDE
+    return understand(dialect, body, request.query.get("custom_session_id"), scores=scores)
+
+
+def _reading(understood: Understood, written: AnswerDialect) -> Reading:
     messages = understood.body.get("messages")
-    spoken: Sequence[Any] = messages if isinstance(messages, list) else ()
-    if _wants_scores(request, dialect) and (scores := last_scores(spoken)):
-        told = {**told, "scores": scores}
     return Reading(
         understood.body,
         understood.session_id,
         understood.user_id,
         understood.project_id,
         understood.newest_wins,
-        AnswerDialect(name=written, told=told),
-        utterances(spoken) or None,
+        written,
+        (utterances(messages) or None) if isinstance(messages, list) else None,
     )
-
-
-def _wants_scores(request: web.Request, dialect: Dialect) -> bool:
-    given = request.headers.get(PROSODY_HEADER)
-    if given not in (None, INCLUDE, OMIT):
-        raise bad_request(f"Invalid '{PROSODY_HEADER}': '{INCLUDE}' or '{OMIT}'.", PROSODY_HEADER, "invalid_value")
-    return dialect.prosody if given is None else given == INCLUDE
