@@ -128,7 +128,7 @@ def _paired(items: Sequence[JsonObject]) -> Iterator[JsonObject]:
         if message is None:
             continue
         if said is not None and message.get("role") == "assistant" and "tool_calls" in message:
-            said["tool_calls"] = [*said.get("tool_calls", ()), *message["tool_calls"]]
+            said.setdefault("tool_calls", []).extend(message["tool_calls"])
             continue
         if said is not None:
             yield said

@@ -2,12 +2,22 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from gateway.chat.completion_request import Name, Open, Unit
 
 MAX_METADATA = 16
 MAX_METADATA_KEY, MAX_METADATA_VALUE = 64, 512
+
+
+def _few_short(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Looked at one by one only where they are few: a model would collect an error for each."""
+    if len(metadata) > MAX_METADATA:
+        raise ValueError(f"at most {MAX_METADATA} pairs are accepted")
+    for name, value in metadata.items():
+        if len(name) > MAX_METADATA_KEY or not isinstance(value, str) or len(value) > MAX_METADATA_VALUE:
+            raise ValueError(f"texts of up to {MAX_METADATA_VALUE} characters under names of up to {MAX_METADATA_KEY}")
+    return metadata
 
 
 class ResponseText(Open):
@@ -35,16 +45,7 @@ class ResponseRequest(Open):
     parallel_tool_calls: bool | None = None
     text: ResponseText | None = None
     reasoning: dict[str, Any] | None = None
-    metadata: (
-        Annotated[
-            dict[
-                Annotated[str, Field(max_length=MAX_METADATA_KEY)],
-                Annotated[str, Field(max_length=MAX_METADATA_VALUE)],
-            ],
-            Field(max_length=MAX_METADATA),
-        ]
-        | None
-    ) = None
+    metadata: Annotated[dict[str, Any], AfterValidator(_few_short)] | None = None
     user: Annotated[str, Field(max_length=512)] | None = None
     safety_identifier: Annotated[str, Field(max_length=512)] | None = None
     prompt_cache_key: str | None = None
