@@ -147,6 +147,7 @@ class HumeCatalogue:
     # -- creating --------------------------------------------------------------------------------------------------
 
     async def create(self, work: Work, kind: Kind, body: Mapping[str, Any]) -> Item:
+        _known_there(body)
         await _no_draft(work, kind, body["name"])
         budget = self._api.begin()
         if kind == "voice":
@@ -158,6 +159,7 @@ class HumeCatalogue:
 
     async def create_version(self, work: Work, kind: Kind, id: str, body: Mapping[str, Any]) -> Item:
         _supported(kind)
+        _known_there(body)
         budget, sent = self._api.begin(), _with_mark(body, work)
         look = partial(self._lost_version, work, budget, kind, id)
         made = await self._once(budget, look, partial(self._api.create_version, budget, kind, id, sent))
@@ -316,6 +318,13 @@ def _page(items: Sequence[Item], pages: int, page: int, size: int) -> Page:
 
 def _cut(items: Sequence[Item], page: int, size: int) -> Page:
     return Page(items[page * size : (page + 1) * size], page, size, len(items))
+
+
+def _known_there(body: Mapping[str, Any]) -> None:
+    """Raises `Refused` (400) for what a config has here alone."""
+    if "prosody" in body:
+        message = "'prosody': The provider keeps no summary of prosody in a config; our own catalogue does."
+        raise Refused(400, message, "not_supported", "prosody")
 
 
 def _supported(kind: Kind) -> None:
