@@ -14,7 +14,7 @@ from common.bus.live.frames import Frame
 from common.bus.live.kept_bodies import KeptBodies
 from common.bus.live.writer import LiveWriter
 from common.clients.resources.client import ActiveSets
-from common.events.chat import CHAT_REPLY_REQUESTED, AnswerStop, ChatReplyRequested
+from common.events.chat import CHAT_REPLY_REQUESTED, AnswerDialect, AnswerStop, ChatReplyRequested, UtteranceProsody
 from common.events.envelope import Event
 from common.events.record import Record
 from llm_stream.adapters.event_stream import EventLines
@@ -178,7 +178,14 @@ class World:
         self.facts += [{"type": record.headers["event-type"], **orjson.loads(record.value)} for record in records]
 
     async def answer(
-        self, during: Callable[[], Any] | None = None, *, age: float = 0.0, stream: bool = True, **body: Any
+        self,
+        during: Callable[[], Any] | None = None,
+        *,
+        age: float = 0.0,
+        stream: bool = True,
+        dialect: AnswerDialect | None = None,
+        prosody: tuple[UtteranceProsody, ...] | None = None,
+        **body: Any,
     ) -> None:
         """A request that was received `age` seconds ago; `during` is called once its upstream has accepted it."""
         request = ChatReplyRequested(
@@ -190,6 +197,8 @@ class World:
             stream=stream,
             body={"messages": [{"role": "user", "content": "Hi"}], **body},
             received_at=time.time() - age,
+            dialect=dialect,
+            prosody=prosody,
         )
         event = Event(CHAT_REPLY_REQUESTED, request, deadline=time.time() + 10.0, reply_to="gateway")
         answering = asyncio.create_task(life.answer(event, self.deps))

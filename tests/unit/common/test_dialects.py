@@ -203,3 +203,56 @@ def test_the_official_models_read_what_is_written(path: Path) -> None:
         EVENT.validate_python(event)
     if "response" in case:
         Response.model_validate(case["response"])
+
+
+PIECE = st.text(min_size=1, max_size=4)
+DELTAS = st.lists(
+    st.fixed_dictionaries({"content": PIECE})
+    | st.fixed_dictionaries({"refusal": PIECE})
+    | st.fixed_dictionaries({"reasoning_content": PIECE})
+    | st.tuples(st.integers(0, 2), st.just("") | PIECE),
+    max_size=12,
+)
+
+
+def as_delta(piece: Any, begun: set[int]) -> dict[str, Any]:
+    """A piece of a tool call as a delta, with its id and name only at its beginning; everything else as it is."""
+    if isinstance(piece, dict):
+        return piece
+    index, arguments = piece
+    head = {} if index in begun else {"id": f"call_{index}", "type": "function"}
+    name = {} if index in begun else {"name": "f"}
+    begun.add(index)
+    return {"tool_calls": [{"index": index, **head, "function": {**name, "arguments": arguments}}]}
+
+
+@given(DELTAS, st.sampled_from(["stop", "length", "tool_calls", "content_filter"]))
+def test_the_deltas_of_an_item_are_what_its_end_says(pieces: list[Any], ending: str) -> None:
+    writer, begun = ResponseWriter("chatcmpl-1", 1, chat_request({"input": "hi"}), {}), set[int]()
+    chunks: list[Any] = [{"choices": [{"index": 0, "delta": as_delta(piece, begun)}]} for piece in pieces]
+    chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": ending}]})
+    payloads = [*map(orjson.dumps, chunks), b"[DONE]"]
+    events = [orjson.loads(event.data) for payload in payloads for event in writer.chunk(payload)]
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    said: dict[int, str] = {}
+    ended: dict[int, dict[str, Any]] = {}
+    for event in events:
+        at = event.get("output_index")
+        if event["type"] == "response.output_item.added":
+            assert at == len(said)
+            said[at] = ""
+        elif event["type"].endswith(".delta"):
+            assert at not in ended
+            said[at] += event["delta"]
+        elif event["type"] == "response.output_item.done":
+            ended[at] = event["item"]
+    final = events[-1]["response"]
+    assert final["status"] == ("incomplete" if ending in ("length", "content_filter") else "completed")
+    assert [ended[at] for at in range(len(said))] == final["output"]
+    for at, item in ended.items():
+        text = item["arguments"] if item["type"] == "function_call" else next(iter(parts(item)), "")
+        assert text == said[at]
+
+
+def parts(item: dict[str, Any]) -> list[str]:
+    return [part.get("text") or part.get("refusal") for part in item["content"]]

@@ -77,6 +77,7 @@ def test_how_the_user_sounds_is_told_where_the_config_wants_it() -> None:
     [prompt, spoken] = merged(asked, a_set(config={"prosody": PROSODY}), offers_tools=True)["messages"]
     assert (prompt["content"], spoken["content"]) == ("Greet.", "Hi\n\n(They sound: Awe 0.70, Joy 0.50.)")
     assert merged(asked, a_set(), offers_tools=True)["messages"][-1]["content"] == "Hi"
-    for nothing in (None, {}):
-        told = merged(measured(nothing), a_set(config={"prosody": PROSODY}), offers_tools=True)
+    nothing: dict[str, float] = {}
+    for scores in (None, nothing):
+        told = merged(measured(scores), a_set(config={"prosody": PROSODY}), offers_tools=True)
         assert told["messages"][-1]["content"] == "Hi"
