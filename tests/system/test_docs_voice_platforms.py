@@ -86,5 +86,5 @@ async def test_a_config_has_the_model_told_how_the_user_sounds(sonant: Sonant) -
 async def stored(http: httpx.AsyncClient, kind: str, body: dict[str, object]) -> dict[str, str]:
     answer = await http.post(f"/api/hume/{kind}", json=body)
     assert answer.status_code == 201, answer.text
-    made: dict[str, str] = answer.json()
+    made: dict[str, str] = answer.json()[kind[:-1]]
     return made

@@ -14,7 +14,7 @@ from common.dialects.chat_writer import ChatWriter
 from common.dialects.dialect_table import DIALECTS, detected, understand
 from common.dialects.reading import GO_ON, in_order
 from common.dialects.response_writer import ResponseWriter
-from common.dialects.responses import chat_request, told_of
+from common.dialects.responses import MAX_PARTS, chat_request, told_of
 from common.failures import Refused
 from tests.support.expected import DATA, Expected
 
@@ -120,6 +120,7 @@ def test_a_response_is_made_of_a_chat_completion(path: Path, expected: Expected)
         ({"input": [{"role": "user", "content": ["hi"]}]}, "input.0.content.0"),
         ({"input": [{"type": "function_call", "call_id": "c", "name": "f"}]}, "input.0.arguments"),
         ({"input": [{"type": "function_call_output", "output": "4"}]}, "input.0.call_id"),
+        ({"input": [{"role": "user", "content": [{"type": "input_text", "text": "a"}] * (MAX_PARTS + 1)}]}, "input"),
     ],
 )
 def test_what_is_not_served_is_refused_by_name(changed: dict[str, Any], param: str) -> None:

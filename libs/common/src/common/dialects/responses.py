@@ -23,6 +23,8 @@ SAME = (
     "service_tier",
 )
 RENAMED = {"max_output_tokens": "max_completion_tokens"}
+# Of all items together. A long conversation has a few for each message.
+MAX_PARTS = 10_000
 # What needs a store of earlier conversations, prompts or jobs.
 NEEDS_STORE = {
     "previous_response_id": "Responses are not stored yet: send the whole conversation in 'input'.",
@@ -112,12 +114,22 @@ def _tool_choice(choice: str | JsonObject) -> str | JsonObject:
 def _messages(body: JsonObject) -> list[JsonObject]:
     given = body["input"]
     items = [{"role": "user", "content": given}] if isinstance(given, str) else given
+    _check_parts(items)
     messages = list(_paired(items))
     if not messages:
         raise Refused(400, "Invalid 'input': it says nothing.", "invalid_value", "input")
     if instructions := body.get("instructions"):
         messages.insert(0, {"role": "system", "content": instructions})
     return messages
+
+
+def _check_parts(items: Sequence[JsonObject]) -> None:
+    """Each part is looked at and written anew: very many would hold up all others."""
+    lists = (item.get(name) for item in items for name in ("content", "output"))
+    parts = sum(len(each) for each in lists if isinstance(each, list))
+    if parts > MAX_PARTS:
+        message = f"Too many parts: {parts}, at most {MAX_PARTS} are accepted."
+        raise Refused(400, message, "too_many_parts", "input")
 
 
 def _paired(items: Sequence[JsonObject]) -> Iterator[JsonObject]:

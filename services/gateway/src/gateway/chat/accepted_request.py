@@ -86,10 +86,11 @@ async def accept(request: web.Request, place: BodyPlace, read: Read | None = Non
     body = await read_json(request, max_bytes=deps.settings.max_body_bytes, place=place)
     size = request[BODY_BYTES]
     reading = None
-    async with step(size):
-        if read is not None:
+    if read is not None:
+        async with step(size):
             reading = read(request, body)
-            body = reading.body
+        body = reading.body
+    async with step(size):
         chat = _checked(body, deps.settings)
     session_id = _session_id(request)
     user_id, project_id = any_user(request), _project_id(request)
