@@ -51,7 +51,8 @@ def example(schema: dict[str, Any], definitions: dict[str, Any], *, every: bool)
         return schema["enum"][0]
     match schema["type"]:
         case "object":
-            fields = schema.get("properties", {"anything": {"type": "string"}})
+            others = schema.get("additionalProperties")
+            fields = schema.get("properties", {"anything": others if isinstance(others, dict) else {"type": "string"}})
             wanted = fields if every else schema.get("required", [])
             return {name: example(fields[name], definitions, every=every) for name in wanted}
         case "array":

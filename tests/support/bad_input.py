@@ -17,6 +17,7 @@ from tests.support.waiting import eventually
 
 MIB = 1024 * 1024
 CHAT, PLATFORM = "/v1/chat/completions", "/chat/completions"
+DIALECT, RESPONSES = "/v1/dialects/hume/chat/completions", "/v1/responses"
 INTERRUPT, KEYS, ROTATE = "/v1/sessions/nobody/interrupt", "/v1/admin/keys", "/v1/admin/keys/OWN/rotate"
 PROMPTS, CONFIGS, TOOLS, VOICES = KINDS = tuple(f"/api/hume/{kind}s" for kind in ("prompt", "config", "tool", "voice"))
 ACTIVE, DYNAMIC, AUDIT = "/v1/active", f"{TOOLS}/dynamic", "/v1/audit"
@@ -32,6 +33,8 @@ RESOURCE_WRITES = (
 WRITES = {
     ("POST", CHAT): 4 * MIB,
     ("POST", PLATFORM): 4 * MIB,
+    ("POST", DIALECT): 4 * MIB,
+    ("POST", RESPONSES): 4 * MIB,
     ("POST", INTERRUPT): 4096,
     ("POST", KEYS): 16 * 1024,
     ("POST", ROTATE): 16 * 1024,
@@ -39,9 +42,17 @@ WRITES = {
 }
 # What is tried in one go: resources are many routes over one way to read a body.
 TOGETHER = [*([write] for write in WRITES if write not in RESOURCE_WRITES), list(RESOURCE_WRITES)]
-NAMES = ["chat", "platform", "interrupt", "keys", "rotate", "resources"]
+NAMES = ["chat", "platform", "dialect", "responses", "interrupt", "keys", "rotate", "resources"]
 RESOURCE_READS = (*KINDS, "/api/hume/auth", ACTIVE, f"{ACTIVE}/history", f"{ACTIVE}/diff?old=1&new=2", AUDIT)
-READS = ("/v1/models", "/v1/models/default", "/v1/usage", KEYS, f"{CHAT}/chatcmpl-{'0' * 32}/stream", *RESOURCE_READS)
+READS = (
+    "/v1/models",
+    "/v1/models/default",
+    "/v1/usage",
+    KEYS,
+    f"{CHAT}/chatcmpl-{'0' * 32}/stream",
+    f"{RESPONSES}/resp_{'0' * 32}?stream=true",
+    *RESOURCE_READS,
+)
 GOOD: dict[str, Any] = {"messages": [{"role": "user", "content": "Say: still here"}]}
 # No answer of a server that has understood takes longer, and no bad request may hold its connection longer.
 ANSWER_SECONDS = 20.0

@@ -15,9 +15,10 @@ from common.bus.live.frames import Frame
 from common.bus.live.kept_bodies import KeptBodies
 from common.bus.live.writer import LiveWriter
 from common.clients.resources.client import ActiveSets
-from common.events.chat import CHAT_REPLY_REQUESTED, AnswerStop, ChatReplyRequested
+from common.events.chat import CHAT_REPLY_REQUESTED, AnswerDialect, AnswerStop, ChatReplyRequested, UtteranceProsody
 from common.events.envelope import Event
 from common.events.record import Record
+from common.secret_box import SecretBox
 from llm_stream.adapters.bpe import BpeTokenizers
 from llm_stream.adapters.event_stream import EventLines
 from llm_stream.aliases import AliasTable, Upstream
@@ -26,7 +27,8 @@ from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
 from llm_stream.context.token_counter import TokenCounter
 from llm_stream.deps import Deps
-from llm_stream.ports import Endpoint, Patience, Take, UpstreamError
+from llm_stream.ports import Endpoint, Patience, Take, ToolServer, UpstreamError
+from llm_stream.tools.execution import Calls
 from llm_stream.tools.toolbox import Toolbox
 from llm_stream.turns import life
 from llm_stream.turns.claim import Claims
@@ -184,14 +186,21 @@ class World:
             aliases=AliasTable.model_validate({"aliases": table}),
             active_sets=cast("ActiveSets", None),
             token_counter=TokenCounter(TOKENIZERS, THREADS),
-            toolbox=toolbox or cast("Toolbox", None),
+            toolbox=toolbox or Toolbox({}, cast("ToolServer", None), SecretBox([]), cast("Calls", None)),
         )
 
     async def _publish(self, records: Sequence[Record]) -> None:
         self.facts += [{"type": record.headers["event-type"], **orjson.loads(record.value)} for record in records]
 
     async def answer(
-        self, during: Callable[[], Any] | None = None, *, age: float = 0.0, stream: bool = True, **body: Any
+        self,
+        during: Callable[[], Any] | None = None,
+        *,
+        age: float = 0.0,
+        stream: bool = True,
+        dialect: AnswerDialect | None = None,
+        prosody: tuple[UtteranceProsody, ...] | None = None,
+        **body: Any,
     ) -> None:
         """A request that was received `age` seconds ago; `during` is called once its upstream has accepted it."""
         request = ChatReplyRequested(
@@ -203,6 +212,8 @@ class World:
             stream=stream,
             body={"messages": [{"role": "user", "content": "Hi"}], **body},
             received_at=time.time() - age,
+            dialect=dialect,
+            prosody=prosody,
         )
         event = Event(CHAT_REPLY_REQUESTED, request, deadline=time.time() + 10.0, reply_to="gateway")
         answering = asyncio.create_task(life.answer(event, self.deps))

@@ -77,6 +77,14 @@ async def test_what_the_provider_refuses_is_told_with_its_code(world: World, arr
     assert "end_of_turn_silence_ms" in met.message
 
 
+async def test_what_the_provider_has_no_field_for_is_refused_before_it_is_asked(world: World, arrange: Arrange) -> None:
+    asked = (await arrange())["requests"]
+    config = {"name": "n", "evi_version": "3", "prosody": {"template": "{scores}", "number": 3, "tokens": 40}}
+    met = await refused(400, world.write(lambda work: world.catalogue.create(work, "config", config)))
+    assert (met.code, met.param) == ("not_supported", "prosody")
+    assert (await arrange())["requests"] == asked
+
+
 async def test_without_a_key_nothing_is_asked_and_the_copy_answers(
     pool: Pool, world: World, url: str, key: str, arrange: Arrange
 ) -> None:

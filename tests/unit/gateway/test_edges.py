@@ -155,8 +155,7 @@ def test_the_largest_body_that_may_be_set_fits_into_a_record() -> None:
     "path",
     [
         "/v1/completions",
-        "/v1/responses",
-        "/v1/responses/resp_1",
+        "/v1/responses/resp_1/cancel",
         "/v1/audio/speech",
         "/v1/audio/transcriptions",
         "/v1/images/generations",

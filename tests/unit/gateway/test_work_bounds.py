@@ -22,6 +22,7 @@ from gateway.settings import GatewaySettings
 FREE = {
     ("POST", "/v1/sessions/{session_id}/interrupt"),
     ("GET", "/v1/chat/completions/{id}/stream"),
+    ("GET", "/v1/responses/{id}"),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{model:.+}"),
     ("DELETE", "/v1/admin/keys/{key_id}"),

@@ -62,3 +62,22 @@ def test_no_tools_are_offered_where_they_do_not_belong() -> None:
     assert "tools" not in merged(ASKED, a_set(), offers_tools=False)
     assert "tools" not in merged({**ASKED, "functions": []}, a_set(), offers_tools=True)
     assert "tools" not in merged(ASKED, a_set(tools=[]), offers_tools=True)
+
+
+PROSODY = {"template": "(They sound: {scores}.)", "number": 2, "tokens": 40}
+
+
+def measured(scores: dict[str, float] | None) -> dict[str, Any]:
+    spoken = {"role": "user", "content": "Hi", "models": {"prosody": {"scores": scores}}}
+    return {"model": "default", "messages": [spoken]}
+
+
+def test_how_the_user_sounds_is_told_where_the_config_wants_it() -> None:
+    asked = measured({"Joy": 0.5, "Awe": 0.7, "Pain": 0.1})
+    [prompt, spoken] = merged(asked, a_set(config={"prosody": PROSODY}), offers_tools=True)["messages"]
+    assert (prompt["content"], spoken["content"]) == ("Greet.", "Hi\n\n(They sound: Awe 0.70, Joy 0.50.)")
+    assert merged(asked, a_set(), offers_tools=True)["messages"][-1]["content"] == "Hi"
+    nothing: dict[str, float] = {}
+    for scores in (None, nothing):
+        told = merged(measured(scores), a_set(config={"prosody": PROSODY}), offers_tools=True)
+        assert told["messages"][-1]["content"] == "Hi"

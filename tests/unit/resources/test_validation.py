@@ -123,6 +123,7 @@ FULL_CONFIG: dict[str, Any] = {
         "speech_detection_threshold": 0.5,
     },
     "interruption": {"min_interruption_ms": 800},
+    "prosody": {"template": "(Sounds {scores})", "number": 5, "tokens": 60},
     "webhooks": [{"url": "https://sonant.example/webhooks/hume", "events": ["chat_started", "tool_call"]}],
     "version_description": "everything",
 }
@@ -138,6 +139,19 @@ def test_a_config_with_every_part_is_kept_as_it_is_and_tells_what_it_names() -> 
         ("tool", "tool-1", 3, "tools.0"),
         ("tool", "tool-2", None, "tools.1"),
     ]
+
+
+def test_a_summary_of_prosody_has_defaults_and_bounds() -> None:
+    bare = {"name": "n", "evi_version": "3"}
+    assert validation.new_resource("config", {**bare, "prosody": {}})["prosody"] == {
+        "template": "(They sound: {scores}.)",
+        "number": 3,
+        "tokens": 40,
+    }
+    for field, value in (("template", "no place"), ("number", 0), ("tokens", 401)):
+        with pytest.raises(Refused) as refused:
+            validation.new_resource("config", {**bare, "prosody": {field: value}})
+        assert refused.value.param == f"prosody.{field}"
 
 
 @pytest.mark.parametrize(

@@ -34,12 +34,31 @@ class AnswerRequested(Payload):
     body: dict[str, Any]
 
 
+class UtteranceProsody(Payload):
+    """How an utterance sounded: a score for each name, as the platform measured it. Times are on its clock."""
+
+    scores: dict[str, float]
+    begin_ms: float | None = None
+    end_ms: float | None = None
+
+
+class AnswerDialect(Payload):
+    """Who the answer is written for: a dialect by name, and what of the request its chunks tell again."""
+
+    name: str
+    told: dict[str, Any] = Field(default_factory=dict)
+
+
 class ChatReplyRequested(AnswerRequested):
     """A chat completion is wanted. Where a user or a project is named, their active set goes into the answer."""
 
     project_id: str | None = None
     # What each choice may say, where the caller leaves it open and its key has a limit of tokens.
     answer_tokens: int | None = None
+    # None where the answer is OpenAI's own.
+    dialect: AnswerDialect | None = None
+    # What the user has said since the assistant spoke, where that was measured.
+    prosody: Annotated[tuple[UtteranceProsody, ...], Field(fail_fast=True)] | None = None
 
 
 class ChatModelsRequested(Payload):
@@ -177,6 +196,8 @@ class ChatReplyEnded(AnswerEnded):
     finish_reason: str | None = None
     context: ContextUse | None = None
     tools: Annotated[tuple[ToolStep, ...], Field(fail_fast=True)] = ()
+    # How the user sounded in this turn, in order; over a session this is a series.
+    prosody: Annotated[tuple[UtteranceProsody, ...], Field(fail_fast=True)] | None = None
 
 
 class ChatReplyCompleted(ChatReplyEnded):

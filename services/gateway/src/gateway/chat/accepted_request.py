@@ -2,11 +2,13 @@
 
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from aiohttp import web
 
+from common.events.chat import AnswerDialect, UtteranceProsody
 from gateway.chat.completion_request import ChatRequest
 from gateway.chat.embedding_request import EmbeddingRequest
 from gateway.deps import DEPS
@@ -26,11 +28,30 @@ GRACE_HEADER = "x-sonant-resume-grace"
 MAX_GRACE = 600.0
 
 
+class Reading(NamedTuple):
+    """A request in another shape as the chat request it means; the ids are those that its body names.
+
+    `newest_wins`: it stops what is being said in its session.
+    """
+
+    body: dict[str, Any]
+    session_id: str | None
+    user_id: str | None
+    project_id: str | None
+    newest_wins: bool
+    dialect: AnswerDialect
+    prosody: tuple[UtteranceProsody, ...] | None
+
+
+Read: TypeAlias = Callable[[web.Request, dict[str, Any]], Reading]
+
+
 @dataclass(slots=True)
 class AcceptedRequest:
     """A request for an answer that passed every check. Times are unix seconds, `grace` is in seconds, `size` in bytes.
 
-    `interrupts` says that it stops what is being said in its session, `streamed` that its answer is a stream.
+    `interrupts` says that it stops what is being said in its session, `streamed` that its answer is a stream, `dialect`
+    who that is written for, where it is not OpenAI's own.
     """
 
     caller: Caller
@@ -47,6 +68,8 @@ class AcceptedRequest:
     deadline: float
     streamed: bool
     place: BodyPlace
+    dialect: AnswerDialect | None = None
+    prosody: tuple[UtteranceProsody, ...] | None = None
 
     def forget_content(self) -> None:
         """Let go of what is on the log: the answer may take minutes, and the request megabytes."""
@@ -54,15 +77,29 @@ class AcceptedRequest:
         del self.body, self.asked
 
 
-async def accept(request: web.Request, place: BodyPlace) -> AcceptedRequest:
-    """The request, checked; raises Refused 400, 404 for an unknown model, 408, 413, 415 or 503."""
+async def accept(request: web.Request, place: BodyPlace, read: Read | None = None) -> AcceptedRequest:
+    """The request, checked; `read` makes a chat request of one in another shape.
+
+    Raises Refused 400, 404 for an unknown model, 408, 413, 415 or 503.
+    """
     deps = request.app[DEPS]
     body = await read_json(request, max_bytes=deps.settings.max_body_bytes, place=place)
     size = request[BODY_BYTES]
+    reading = None
+    if read is not None:
+        async with step(size):
+            reading = read(request, body)
+        body = reading.body
     async with step(size):
         chat = _checked(body, deps.settings)
     session_id = _session_id(request)
     user_id, project_id = any_user(request), _project_id(request)
+    interrupts = INTERRUPTION_HEADER in request.headers
+    if reading is not None:
+        session_id = session_id or _checked_name(reading.session_id, "session")
+        user_id = user_id or _checked_name(reading.user_id, "user")
+        project_id = project_id or _checked_name(reading.project_id, "project")
+        interrupts = interrupts or reading.newest_wins
     grace = resume_grace(request, deps.settings.resume_grace)
     await deps.models.check(chat.model)
     request_id = f"chatcmpl-{secrets.token_hex(16)}"
@@ -76,12 +113,14 @@ async def accept(request: web.Request, place: BodyPlace) -> AcceptedRequest:
         user_id=user_id,
         project_id=project_id,
         grace=grace,
-        interrupts=session_id is not None and INTERRUPTION_HEADER in request.headers,
+        interrupts=session_id is not None and interrupts,
         size=size,
         received_at=received_at,
         deadline=received_at + deps.settings.chat_deadline,
         streamed=bool(chat.stream),
         place=place,
+        dialect=None if reading is None else reading.dialect,
+        prosody=None if reading is None else reading.prosody,
     )
 
 
@@ -133,6 +172,11 @@ def _session_id(request: web.Request) -> str | None:
 
 def _project_id(request: web.Request) -> str | None:
     return checked_id(request.headers[PROJECT_HEADER], PROJECT_HEADER) if PROJECT_HEADER in request.headers else None
+
+
+def _checked_name(given: str | None, what: str) -> str | None:
+    """An id that the platform sends in the body; raises Refused 400 where it cannot be one."""
+    return None if given is None else checked_id(given, what)
 
 
 def resume_grace(request: web.Request, default: float) -> float:

@@ -1,14 +1,17 @@
-"""Chat completions: accept the request, admit it, publish it, and write its answer."""
+"""Chat completions, in every dialect: accept the request, admit it, publish it, and write its answer."""
 
 import asyncio
 import hashlib
+from typing import Any
 
 import orjson
 from aiohttp import web
 
+from common.dialects.dialect_table import OPENAI
 from common.events.chat import CHAT_REQUESTS
-from gateway.chat.accepted_request import AcceptedRequest, accept
+from gateway.chat.accepted_request import AcceptedRequest, Read, accept
 from gateway.chat.admission import Admitted, admitted
+from gateway.chat.dialect_readers import PROSODY_HEADER, chat_reader, named_dialect, response_reader
 from gateway.chat.event_stream import write_stream
 from gateway.chat.publication import publish
 from gateway.chat.whole_answer import whole_answer, write_whole
@@ -20,13 +23,32 @@ from gateway.http.large_bodies import step
 
 async def create_completion(request: web.Request) -> web.StreamResponse:
     """`POST /v1/chat/completions` and `POST /chat/completions`."""
+    return await _create(request, chat_reader(OPENAI) if PROSODY_HEADER in request.headers else None)
+
+
+async def create_dialect_completion(request: web.Request) -> web.StreamResponse:
+    """`POST /v1/dialects/{dialect}/chat/completions`."""
+    return await _create(request, chat_reader(named_dialect(request)))
+
+
+async def create_response(request: web.Request) -> web.StreamResponse:
+    """`POST /v1/responses`."""
+    return await _create(request, response_reader(OPENAI))
+
+
+async def create_dialect_response(request: web.Request) -> web.StreamResponse:
+    """`POST /v1/dialects/{dialect}/responses`."""
+    return await _create(request, response_reader(named_dialect(request)))
+
+
+async def _create(request: web.Request, read: Read | None) -> web.StreamResponse:
     deps = request.app[DEPS]
     # Before the body is read.
     caller = request[CALLER]
     deps.quota.check(caller.org_id)
     place = deps.large_bodies.place(caller.org_id)
     try:
-        accepted = await accept(request, place)
+        accepted = await accept(request, place, read)
         if accepted.streamed:
             return await _admit_and_answer(request, deps, accepted)
         return await _answer_once(request, deps, accepted)
@@ -53,7 +75,9 @@ def _fingerprint(accepted: AcceptedRequest) -> bytes:
     body = orjson.dumps(accepted.body, option=orjson.OPT_SORT_KEYS)
     # A session that the caller did not name is new with every request.
     session = None if accepted.session_id == accepted.request_id else accepted.session_id
-    named = [session, accepted.user_id, accepted.project_id]
+    named: list[Any] = [session, accepted.user_id, accepted.project_id]
+    if accepted.dialect is not None:
+        named.append(accepted.dialect.model_dump())
     # Its digest: the body itself would lie in memory until the answer is over.
     return hashlib.sha256(body + orjson.dumps(named) if any(named) else body).digest()
 

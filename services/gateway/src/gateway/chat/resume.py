@@ -4,27 +4,57 @@ import asyncio
 import re
 import time
 from contextlib import ExitStack
+from typing import Annotated, Literal
 
 from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.chat.accepted_request import resume_grace
 from gateway.chat.event_stream import write_stream
 from gateway.deps import DEPS
 from gateway.http.context import CALLER
 from gateway.http.errors import bad_request, not_found
+from gateway.http.validation import read_query
 
 LAST_EVENT_HEADER = "Last-Event-ID"
 COMPLETION_ID = re.compile(r"chatcmpl-[0-9a-f]{32}")
 # How long a resumed answer may stay unheard of: an attach signal, its way, and a retry.
 RESUME_SECONDS = 3.0
+# The first frame of an answer says that it began; event 0 of a response is the frame behind it, and has number 2.
+FRAMES_BEFORE = 2
+MAX_EVENTS = 1_000_000_000 - FRAMES_BEFORE
+
+
+class ResponseQuery(BaseModel):
+    """`GET /v1/responses/{id}`: a stream, behind the event with this number; the whole of it without one."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    stream: Literal["true", "false"] = "false"
+    starting_after: Annotated[int, Field(ge=0, lt=MAX_EVENTS)] | None = None
 
 
 async def resume_completion(request: web.Request) -> web.StreamResponse:
     """`GET /v1/chat/completions/{id}/stream`: what follows `Last-Event-ID`, from whichever instance answers."""
+    return await _resume(request, request.match_info["id"], _last_event_id(request))
+
+
+async def resume_response(request: web.Request) -> web.StreamResponse:
+    """`GET /v1/responses/{id}?stream=true&starting_after=7`: the same, with the numbers of a response's events."""
+    query = read_query(request, ResponseQuery)
+    if query.stream != "true":
+        message = "Responses are not stored yet: only 'stream=true' is served, while it lasts and two minutes longer."
+        raise bad_request(message, "stream", "unsupported_value")
+    request_id = "chatcmpl-" + request.match_info["id"].removeprefix("resp_")
+    if LAST_EVENT_HEADER in request.headers or query.starting_after is None:
+        return await _resume(request, request_id, _last_event_id(request))
+    return await _resume(request, request_id, query.starting_after + FRAMES_BEFORE)
+
+
+async def _resume(request: web.Request, request_id: str, after: int) -> web.StreamResponse:
     deps, caller = request.app[DEPS], request[CALLER]
-    request_id = request.match_info["id"]
-    after, grace = _last_event_id(request), resume_grace(request, deps.settings.resume_grace)
-    missing = not_found(f"No answer '{request_id}' is in progress or kept.", "id", "completion_not_found")
+    grace = resume_grace(request, deps.settings.resume_grace)
+    missing = not_found(f"No answer '{request.match_info['id']}' is in progress or kept.", "id", "completion_not_found")
     if not COMPLETION_ID.fullmatch(request_id) or deps.streams.foreign(request_id, caller.org_id):
         raise missing
     now = time.time()

@@ -1,4 +1,4 @@
-"""The routes of chat: completions and their resumption, interruptions, embeddings, models."""
+"""The routes of chat: completions, responses and their resumption, interruptions, embeddings, models."""
 
 from collections.abc import Sequence
 
@@ -6,12 +6,20 @@ from gateway.chat import model_views, sessions
 from gateway.chat.accepted_request import GRACE_HEADER, INTERRUPTION_HEADER, PROJECT_HEADER, SESSION_HEADER
 from gateway.chat.completion_answer import ChatCompletion
 from gateway.chat.completion_request import ChatRequest
-from gateway.chat.completions import create_completion
+from gateway.chat.completions import (
+    create_completion,
+    create_dialect_completion,
+    create_dialect_response,
+    create_response,
+)
+from gateway.chat.dialect_readers import PROSODY_HEADER
 from gateway.chat.embedding_request import EmbeddingList, EmbeddingRequest
 from gateway.chat.embeddings import create_embeddings
-from gateway.chat.resume import LAST_EVENT_HEADER, resume_completion
+from gateway.chat.response_answer import Response
+from gateway.chat.response_request import ResponseRequest
+from gateway.chat.resume import LAST_EVENT_HEADER, ResponseQuery, resume_completion, resume_response
 from gateway.http.end_user import USER_HEADER
-from gateway.http.routing import Route
+from gateway.http.routing import Handler, Route
 from gateway.ports import Scope, Work
 
 GRACE = {
@@ -23,15 +31,16 @@ COMPLETION_HEADERS = {
     USER_HEADER: "The end user inside the organisation, whose active set the answer uses.",
     PROJECT_HEADER: "The project whose active set the answer uses; `default` where only the user is named.",
     INTERRUPTION_HEADER: "Present: this request interrupts what is being said in its session.",
+    PROSODY_HEADER: "`include`: the answer carries the last scores of the conversation; `omit`: it does not.",
     **GRACE,
 }
 
 
-def _completions(path: str, summary: str) -> Route:
+def _completions(path: str, summary: str, view: Handler = create_completion) -> Route:
     return Route(
         "POST",
         path,
-        create_completion,
+        view,
         summary,
         scope=Scope.CHAT,
         request=ChatRequest,
@@ -44,6 +53,25 @@ def _completions(path: str, summary: str) -> Route:
         limited=True,
         work=Work.ANSWER,
         tags=("chat",),
+    )
+
+
+def _responses(path: str, summary: str, view: Handler) -> Route:
+    return Route(
+        "POST",
+        path,
+        view,
+        summary,
+        scope=Scope.CHAT,
+        request=ResponseRequest,
+        response=Response,
+        headers=COMPLETION_HEADERS,
+        errors=(404, 409, 413, 422, 429, 502, 503, 504),
+        streaming=True,
+        idempotent=True,
+        limited=True,
+        work=Work.ANSWER,
+        tags=("responses",),
     )
 
 
@@ -68,6 +96,27 @@ def _embeddings(path: str, summary: str) -> Route:
 ROUTES: Sequence[Route] = [
     _completions("/v1/chat/completions", "Answer a conversation, streaming or not"),
     _completions("/chat/completions", "The same for voice platforms: `custom_session_id` names the session"),
+    _completions(
+        "/v1/dialects/{dialect}/chat/completions",
+        "Answer a voice platform in its dialect; `auto` finds out which",
+        create_dialect_completion,
+    ),
+    _responses("/v1/responses", "Answer as OpenAI's Responses API, streaming or not", create_response),
+    _responses(
+        "/v1/dialects/{dialect}/responses", "The same for a voice platform that speaks it", create_dialect_response
+    ),
+    Route(
+        "GET",
+        "/v1/responses/{id}",
+        resume_response,
+        "Continue the stream of a response",
+        scope=Scope.CHAT,
+        query=ResponseQuery,
+        headers={LAST_EVENT_HEADER: "The SSE id of the last event received, instead of `starting_after`.", **GRACE},
+        errors=(404, 429, 503, 504),
+        streaming=True,
+        tags=("responses",),
+    ),
     Route(
         "GET",
         "/v1/chat/completions/{id}/stream",

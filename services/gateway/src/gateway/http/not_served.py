@@ -3,7 +3,7 @@
 # By the beginning of the path; a route of ours comes first.
 INSTEAD = {
     "/v1/completions": "Legacy completions are not served: send messages to POST /v1/chat/completions.",
-    "/v1/responses": "The Responses API is not served yet: use POST /v1/chat/completions.",
+    "/v1/responses": "Stored responses are not served yet: send the whole conversation to POST /v1/responses.",
     "/v1/conversations": "The Conversations API is not served: name the session of POST /v1/chat/completions with the "
     "header x-session-id.",
     "/v1/assistants": "The Assistants API is not served: use POST /v1/chat/completions with an active set.",

@@ -8,6 +8,7 @@ import orjson
 
 from common.bus.port import BusUnavailableError
 from common.clients.resources.client import ActiveSets, BrokenSetError, Resolved
+from common.dialects.prosody import last_scores, summary, with_summary
 from common.events.chat import ChatReplyRequested
 from common.events.resource_terms import DEFAULT_PROJECT
 from llm_stream.aliases import Alias
@@ -53,12 +54,20 @@ def merged(body: Mapping[str, Any], active: Mapping[str, Any], *, offers_tools: 
     request = dict(body)
     if text := active["prompt"].get("text"):
         request["messages"] = [{"role": "system", "content": text}, *body["messages"]]
+    if wanted := active["config"].get("prosody"):
+        request["messages"] = _with_prosody(request["messages"], wanted)
     temperature = (active["config"].get("language_model") or {}).get("temperature")
     if temperature is not None and body.get("temperature") is None:
         request["temperature"] = temperature
     if offers_tools and "functions" not in body and (tools := _tools(body, active)):
         request["tools"] = tools
     return request
+
+
+def _with_prosody(messages: list[dict[str, Any]], wanted: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The messages with how the user sounds, where that was measured."""
+    text = summary(last_scores(messages), wanted["template"], wanted["number"], wanted["tokens"])
+    return with_summary(messages, text) if text else messages
 
 
 def _tools(body: Mapping[str, Any], active: Mapping[str, Any]) -> list[dict[str, Any]]:

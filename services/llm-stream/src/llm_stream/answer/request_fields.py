@@ -63,6 +63,7 @@ VOICE_FIELDS = VAPI_FIELDS | {
     "custom_session_id",
     # Retell, whose bridges put the event of its socket beside the messages
     "interaction_type",
+    "call_id",
     "response_id",
     "transcript",
     "transcript_with_tool_calls",

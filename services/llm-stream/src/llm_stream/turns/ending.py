@@ -16,6 +16,7 @@ from common.events.chat import (
     AnswerAbandoned,
     AnswerEnd,
     AnswerError,
+    ChatReplyRequested,
     ReplyError,
     TokenCounts,
 )
@@ -174,7 +175,7 @@ def _fact_id(turn: Turn) -> str:
 
 def _common(turn: Turn) -> dict[str, Any]:
     request = turn.request
-    return {
+    common: dict[str, Any] = {
         "request_id": request.request_id,
         "org_id": request.org_id,
         "key_id": request.key_id,
@@ -190,6 +191,9 @@ def _common(turn: Turn) -> dict[str, Any]:
         **turn.notes.said(),
         "tools": turn.rounds.records(),
     }
+    if isinstance(request, ChatReplyRequested) and request.prosody is not None:
+        common["prosody"] = request.prosody
+    return common
 
 
 def _spent(turn: Turn) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from common.events.chat import AnswerRequested, StopReceipt
 from llm_stream.answer.attempt import Attempts
 from llm_stream.answer.backlog import AnswerMemory, Backlog
 from llm_stream.answer.delivery import Delivery
+from llm_stream.answer.dialect_frames import frames_for
 from llm_stream.answer.finish import FinishedAnswer
-from llm_stream.answer.frames import Frames
 from llm_stream.answer.in_progress import FactNotes
 from llm_stream.answer.rounds import Rounds
 from llm_stream.metrics import STOP_SECONDS
@@ -46,7 +46,7 @@ class Turn:
             hold=self.attempts.hold_upstream,
             marked=self.request.stream,
         )
-        self.frames = Frames(self.request, self.deadline, self.delivery, before_start, self.backlog)
+        self.frames = frames_for(self.request, self.deadline, self.delivery, before_start, self.backlog)
         # Written by `life` alone.
         self.claim: asyncio.Task[Claimed]
         self.work: asyncio.Task[FinishedAnswer | None] | None = None

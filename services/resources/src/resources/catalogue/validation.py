@@ -253,6 +253,20 @@ class Interruption(_Part):
     min_interruption_ms: Annotated[Whole, Field(ge=50, le=2000)] | None = None
 
 
+def _with_place(value: str) -> str:
+    if "{scores}" not in value:
+        raise ValueError("must have a place for '{scores}'")
+    return value
+
+
+class ProsodySummary(_Part):
+    """How the user sounds, in words for the model: the strongest `number` scores, in at most `tokens` by estimate."""
+
+    template: Annotated[str, Field(max_length=500), AfterValidator(_with_place), Stored] = "(They sound: {scores}.)"
+    number: Annotated[Whole, Field(ge=1, le=48)] = 3
+    tokens: Annotated[Whole, Field(ge=8, le=400)] = 40
+
+
 class Webhook(_Part):
     url: Url
     events: Annotated[
@@ -312,6 +326,7 @@ class ConfigVersion(_Body):
     nudges: Nudges | None = None
     turn_detection: TurnDetection | None = None
     interruption: Interruption | None = None
+    prosody: ProsodySummary | None = None
     webhooks: Annotated[list[Webhook], Field(max_length=10, fail_fast=True)] | None = None
 
     @model_validator(mode="after")

@@ -147,7 +147,7 @@ class HumeCatalogue:
     # -- creating --------------------------------------------------------------------------------------------------
 
     async def create(self, work: Work, kind: Kind, body: Mapping[str, Any]) -> Item:
-        _run_by_caller(body)
+        _kept_there(body)
         await _no_draft(work, kind, body["name"])
         budget = self._api.begin()
         if kind == "voice":
@@ -158,8 +158,8 @@ class HumeCatalogue:
         return await _kept(work, item(kind, made))
 
     async def create_version(self, work: Work, kind: Kind, id: str, body: Mapping[str, Any]) -> Item:
-        _run_by_caller(body)
         _supported(kind)
+        _kept_there(body)
         budget, sent = self._api.begin(), _with_mark(body, work)
         look = partial(self._lost_version, work, budget, kind, id)
         made = await self._once(budget, look, partial(self._api.create_version, budget, kind, id, sent))
@@ -320,10 +320,13 @@ def _cut(items: Sequence[Item], page: int, size: int) -> Page:
     return Page(items[page * size : (page + 1) * size], page, size, len(items))
 
 
-def _run_by_caller(body: Mapping[str, Any]) -> None:
-    """Raises `Refused` (400) for a tool that Sonant is to run: the provider has no field for it."""
+def _kept_there(body: Mapping[str, Any]) -> None:
+    """Raises `Refused` (400) for what only our own catalogue has a field for."""
     if "run" in body:
         raise Refused(400, "The provider's catalogue keeps no tools that Sonant runs.", "not_supported", "run")
+    if "prosody" in body:
+        message = "'prosody': The provider keeps no summary of prosody in a config; our own catalogue does."
+        raise Refused(400, message, "not_supported", "prosody")
 
 
 def _supported(kind: Kind) -> None:

@@ -1,0 +1,31 @@
+"""Vapi's custom LLM: OpenAI's request with the call, its customer and the assistant's metadata beside it.
+
+The session is the call. The metadata of the assistant are its operator's own words, so they may name the user and the
+project. They stand in a member of their own or, as the platform says, "destructured" among the others.
+"""
+
+from common.dialects.reading import JsonObject, Understood, in_order, member, named
+
+OWN = frozenset({"call", "phoneNumber", "customer", "assistant", "squad"})
+
+
+def speaks(body: JsonObject) -> bool:
+    """Whether a request looks like one of this platform."""
+    return not OWN.isdisjoint(body)
+
+
+def read(body: JsonObject, session_id: str | None) -> Understood:
+    """The request, its turns in order; `session_id` is what the URL calls the session."""
+    return Understood(
+        {**body, "messages": in_order(body.get("messages"))},
+        session_id or named(member(body, "call", "id")),
+        named(member(body, "metadata", "user_id"), body.get("user_id")),
+        named(member(body, "metadata", "project_id"), body.get("project_id")),
+        newest_wins=True,
+    )
+
+
+def write(chunk: JsonObject, told: JsonObject) -> JsonObject:
+    """A chunk, or a whole answer: OpenAI's own."""
+    del told
+    return chunk
