@@ -129,7 +129,7 @@ class ToolTurn:
     @property
     def outcomes(self) -> list[str]:
         """How its calls ended."""
-        return [step["outcome"] for step in self.fact["tools"]]
+        return [step["outcome"] for step in self.fact.get("tools", [])]
 
     @property
     def events(self) -> list[dict[str, Any]]:

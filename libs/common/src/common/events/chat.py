@@ -195,7 +195,7 @@ class ChatReplyEnded(AnswerEnded):
     first_token_at: float | None = None
     finish_reason: str | None = None
     context: ContextUse | None = None
-    tools: Annotated[tuple[ToolStep, ...], Field(fail_fast=True)] = ()
+    tools: Annotated[tuple[ToolStep, ...], Field(fail_fast=True)] | None = None
     # How the user sounded in this turn, in order; over a session this is a series.
     prosody: Annotated[tuple[UtteranceProsody, ...], Field(fail_fast=True)] | None = None
 

@@ -7,6 +7,7 @@ from llm_stream.metrics import TOOL_CALLS, TOOL_SECONDS
 from llm_stream.tools.tool import MAX_KEPT_CHARACTERS, Step
 from llm_stream.upstream.values import MAX_COUNT, JsonObject
 
+NO_USAGE = Usage()
 # Of all calls together: a fact is one record of the log.
 MAX_FACT_CHARACTERS = 128_000
 
@@ -18,7 +19,7 @@ class Rounds:
         self.steps: list[Step] = []
         self.messages: list[JsonObject] = []
         self.count = 0
-        self.usage = Usage()
+        self.usage = NO_USAGE
         self.cost_usd = 0.0
         # The attempt whose cost is in them already.
         self.settled: Attempt | None = None

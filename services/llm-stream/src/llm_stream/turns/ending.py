@@ -189,8 +189,9 @@ def _common(turn: Turn) -> dict[str, Any]:
         "finished_at": time.time(),
         "attempts": turn.attempts.records(),
         **turn.notes.said(),
-        "tools": turn.rounds.records(),
     }
+    if turn.rounds.steps:
+        common["tools"] = turn.rounds.records()
     if isinstance(request, ChatReplyRequested) and request.prosody is not None:
         common["prosody"] = request.prosody
     return common
