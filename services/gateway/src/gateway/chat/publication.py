@@ -29,7 +29,8 @@ def request_record(accepted: AcceptedRequest, mailbox: str, answer_tokens: int |
     Raises RecordTooLargeError.
     """
     spec: EventSpec[Any] = CHAT_REPLY_REQUESTED if isinstance(accepted.asked, ChatRequest) else EMBEDDINGS_REQUESTED
-    # An embeddings request knows no project and no dialect, and takes what it knows.
+    written = {} if accepted.dialect is None else {"dialect": accepted.dialect, "prosody": accepted.prosody}
+    # An embeddings request knows no project, and takes what it knows.
     payload = spec.payload(
         request_id=accepted.request_id,
         org_id=accepted.caller.org_id,
@@ -43,8 +44,7 @@ def request_record(accepted: AcceptedRequest, mailbox: str, answer_tokens: int |
         resume_grace=accepted.grace,
         received_at=accepted.received_at,
         answer_tokens=answer_tokens,
-        dialect=accepted.dialect,
-        prosody=accepted.prosody,
+        **written,
     )
     event = Event(
         spec,
