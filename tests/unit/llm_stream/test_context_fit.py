@@ -149,6 +149,28 @@ def test_the_work_grows_with_the_conversation(name: str) -> None:
     assert cost(16_000) <= 30 * max(cost(2_000), 0.0005)
 
 
+NAMES = st.sampled_from(
+    ["type", "text", "refusal", "image_url", "url", "detail", "id", "function", "name", "arguments"]
+)
+KINDS = st.sampled_from(["text", "image_url", "refusal", "input_audio"])
+LEAVES = st.none() | st.booleans() | st.integers() | st.text(max_size=5) | KINDS
+JSON = LEAVES | st.lists(LEAVES, max_size=2) | st.dictionaries(NAMES, LEAVES | st.dictionaries(NAMES, LEAVES))
+MEMBERS = st.sampled_from(["content", "name", "refusal", "tool_calls", "function_call", "tool_call_id", "audio"])
+ROLES = st.sampled_from(["developer", "system", "user", "assistant", "tool", "function"])
+ANY_MESSAGE = st.builds(
+    lambda role, more: {"role": role, **more},
+    ROLES,
+    st.dictionaries(MEMBERS, JSON | st.lists(st.dictionaries(NAMES, JSON), max_size=3)),
+)
+
+
+@given(messages=st.lists(ANY_MESSAGE, min_size=1, max_size=6))
+def test_members_of_any_shape_are_counted_somehow(messages: list[Message]) -> None:
+    tokens = counted(messages, "cl100k_base")
+    assert len(tokens) == len(messages)
+    assert fit(Counted(messages, tokens), 0, sum(tokens)).messages == messages
+
+
 def parts(*kinds: dict[str, Any]) -> list[Message]:
     return [{"role": "user", "content": list(kinds)}]
 

@@ -25,7 +25,7 @@ CALL_TOKENS = 8
 MAX_READ_IMAGES = 5_000
 # Texts of the parts or the calls of one message.
 MAX_PIECES = 8
-TEXT_TYPES = frozenset({None, "text", "input_text", "output_text", "refusal"})
+TEXT_TYPES = frozenset({"text", "input_text", "output_text", "refusal"})
 # What stands beside the messages and is written for the model too, as JSON.
 BESIDE = ("tools", "functions", "response_format")
 
@@ -131,7 +131,7 @@ def _other_part(part: Any, said: list[str], images: _Images) -> tuple[int, bool]
         said.extend([part] if type(part) is str else [])
         return 0, True
     kind = part.get("type")
-    if kind in TEXT_TYPES:
+    if kind is None or (type(kind) is str and kind in TEXT_TYPES):
         said.extend([refusal] if type(refusal := part.get("refusal")) is str else [])
         return 0, True
     if kind in ("image_url", "input_image"):
