@@ -17,6 +17,9 @@ BAD_HTTP = "The request is not valid HTTP, or its headers are too large."
 # How long a refused body is still read, so that its sender gets to see the refusal.
 LINGER_SECONDS = 2.0
 CONTINUE = "100-continue"
+# Of a body that nobody reads yet about four times as much is in memory, unpacked: a large one may have to wait for its
+# place, and many connections may have one.
+READ_BYTES = 64 * 1024
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -45,6 +48,7 @@ class Runner(web.AppRunner):
             request_factory=made.request_factory,
             **{
                 "lingering_time": LINGER_SECONDS,
+                "read_bufsize": READ_BYTES,
                 # Ours comes first: the framework's own closes what is on its way too.
                 "keepalive_timeout": bounds.idle_seconds + bounds.head_seconds + 2.0,
                 **self._kwargs,
