@@ -38,10 +38,12 @@ from tests.support.engines import new_database
 from tests.support.gateway import Gateway, gateway_process
 
 MIB = 1024 * 1024
-# What a pause may take, or so many times as long as parsing the dearest body: no machine is too slow for the test. The
-# longest takes 1.7 of them, and half as much again while other tests share the caches.
+# What a pause may take, or so many times as long as parsing the dearest body: no machine is too slow for the test.
 PAUSE_SECONDS = 0.1
-PARSES = 3.0
+PARSES = 2.5
+# Other tests use the same caches and make any work take up to three times as long. What the code itself does in one go
+# it does every time, so the best of so many tries counts.
+TRIES = 6
 HEAD = b'{"messages":[{"role":"user","content":"x"}],"x":'
 
 
@@ -178,9 +180,8 @@ class Pauses:
             self.longest = max(self.longest, time.thread_time() - before)
 
 
-@pytest.mark.parametrize("body", DEAREST.values(), ids=DEAREST.keys())
-async def test_the_loop_never_pauses_long(url: str, body: bytes) -> None:
-    assert len(body) <= 4 * MIB
+async def longest_pause(url: str, body: bytes) -> float:
+    """The longest pause while four such bodies come at once."""
     async with aiohttp.ClientSession() as session:
 
         async def post() -> int:
@@ -194,9 +195,18 @@ async def test_the_loop_never_pauses_long(url: str, body: bytes) -> None:
         statuses = await asyncio.gather(*(post() for _ in range(4)))
         watching.cancel()
     assert set(statuses) <= {400, 413, 503}
-    most = max(PAUSE_SECONDS, PARSES * parsing_seconds())
-    print(f"longest pause {pauses.longest * 1000:.0f} ms, at most {most * 1000:.0f} ms")
-    assert pauses.longest <= most
+    return pauses.longest
+
+
+@pytest.mark.parametrize("body", DEAREST.values(), ids=DEAREST.keys())
+async def test_the_loop_never_pauses_long(url: str, body: bytes) -> None:
+    assert len(body) <= 4 * MIB
+    for tried in range(1, TRIES + 1):
+        longest, most = await longest_pause(url, body), max(PAUSE_SECONDS, PARSES * parsing_seconds())
+        print(f"try {tried}: longest pause {longest * 1000:.0f} ms, at most {most * 1000:.0f} ms")
+        if longest <= most:
+            return
+    pytest.fail(f"the loop paused for {longest * 1000:.0f} ms, and longer than it may in each of {TRIES} tries")
 
 
 async def test_a_request_is_counted_alone_and_given_back_where_the_rest_is_refused(valkey_url: str) -> None:
