@@ -42,15 +42,9 @@ ENTRY_HEADER = "entry-"
 # A standby takes over after this long without a sign of the holder.
 LEASE_MS = 5_000
 LEASE_RENEW_SECONDS = 1.0
-# Of each topic in one read that waits, which cannot count bytes: so few that their size does not matter, and up to so
-# many where those before were small. More are read by a script, which costs as much as reading ten.
+# Of each topic in one read that waits: so few that their size does not matter. More are read by a script that counts
+# bytes.
 BLIND_RECORDS = 2
-MANY_BLIND_RECORDS = 8
-# Behind records as small as that the script looks at so many together.
-SMALL_RECORD_BYTES = 64 * 1024
-LOOKED_AT_ONCE = 8
-# How slowly a large record is forgotten: by this factor with each read.
-FORGETTING = 0.9
 # Counting further would hold up the single-threaded engine; an operator learns enough from "10000 or more".
 COUNT_CAP = 10_000
 
@@ -98,27 +92,23 @@ return math.max(counted, math.floor(redis.call('XLEN', KEYS[1]) * behind / all))
 """
 
 # KEYS: streams. ARGV: most records, most bytes, then behind which offset of each. As XREAD without BLOCK, but no more
-# bytes than that, unless a single record is larger. Behind small records several are looked at together.
+# bytes than that, unless a single record is larger.
 READ = """
 local left, room, found = tonumber(ARGV[1]), tonumber(ARGV[2]), {}
 for i, key in ipairs(KEYS) do
-  local entries, from, share, looked = {}, ARGV[2 + i], math.ceil(left / (#KEYS - i + 1)), 1
+  local entries, from, share = {}, ARGV[2 + i], math.ceil(left / (#KEYS - i + 1))
   while #entries < share and (room > 0 or #found + #entries == 0) do
-    local count = math.min(looked, share - #entries)
-    local behind, before = redis.call('XRANGE', key, '(' .. from, '+', 'COUNT', count), room
-    for _, entry in ipairs(behind) do
-      for _, part in ipairs(entry[2]) do room = room - #part end
-      if room < 0 and #found + #entries > 0 then break end
-      entries[#entries + 1], from = entry, entry[1]
-    end
-    if #behind < count or room < 0 then break end
-    looked = before - room < count * SMALL and MOST or 1
+    local entry = redis.call('XRANGE', key, '(' .. from, '+', 'COUNT', 1)[1]
+    if not entry then break end
+    for _, part in ipairs(entry[2]) do room = room - #part end
+    if room < 0 and #found + #entries > 0 then break end
+    entries[#entries + 1], from = entry, entry[1]
   end
   left = left - #entries
   if #entries > 0 then found[#found + 1] = {key, entries} end
 end
 return found
-""".replace("SMALL", str(SMALL_RECORD_BYTES)).replace("MOST", str(LOOKED_AT_ONCE))
+"""
 
 
 def _lease(topic: str, group: str) -> str:
@@ -325,8 +315,6 @@ class _ValkeySubscription:
         self._read_up_to: dict[str, str] = {}
         # Whether the last read left some, as far as can be told.
         self._many = True
-        # What a record is expected to be at most: as large as those before. At first nothing is known.
-        self._record_bytes = float(FETCH_BYTES)
         self._renewed_at = float("-inf")
 
     async def poll(self, max_records: int, timeout: float) -> Sequence[Received]:
@@ -349,18 +337,14 @@ class _ValkeySubscription:
         streams, behind = [stream(topic) for topic in self._read_up_to], self._read_up_to.values()
         if self._many:
             found = await self._reading.execute("EVAL", READ, len(streams), *streams, max_records, FETCH_BYTES, *behind)
-            self._many = sum(len(entries) for _, entries in found) > self._blind_records
+            self._many = sum(len(entries) for _, entries in found) > BLIND_RECORDS
             if found:
                 return found
-        share = max(1, min(self._blind_records, max_records // len(streams)))
+        share = max(1, min(BLIND_RECORDS, max_records // len(streams)))
         wait = max(1, int(timeout * 1000))
         found = await self._reading.execute("XREAD", "COUNT", share, "BLOCK", wait, "STREAMS", *streams, *behind)
         self._many = any(len(entries) == share for _, entries in found or ())
         return found
-
-    @property
-    def _blind_records(self) -> int:
-        return max(BLIND_RECORDS, min(MANY_BLIND_RECORDS, int(FETCH_BYTES / self._record_bytes)))
 
     def _take(self, found: Sequence[Any]) -> list[Received]:
         records = []
@@ -370,8 +354,6 @@ class _ValkeySubscription:
                 continue
             records += [_received(topic, entry_id, fields) for entry_id, fields in entries]
             self._read_up_to[topic] = records[-1].offset
-        largest = max((len(record.value) for record in records), default=0)
-        self._record_bytes = max(1.0, largest, FORGETTING * self._record_bytes)
         return records
 
     async def _renew(self) -> None:
