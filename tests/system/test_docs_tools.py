@@ -1,50 +1,31 @@
 """The guide to tools: its examples work as typed."""
 
-import os
-import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.support.sonant import ROOT, Sonant
+from tests.support.page_examples import PYTHON, SHELL, Reader, blocks
+from tests.support.sonant import Sonant
 
-GUIDE = ROOT / "docs" / "tools.md"
-RUN_SECONDS = 120
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", GUIDE.read_text(), flags=re.DOTALL | re.MULTILINE)
+PAGE = "tools.md"
 
 
-def run(command: list[str], text: str, sonant: Sonant, folder: Path) -> str:
-    """Run the text of an example where the key is as after `make run`, against the system of the test."""
-    (folder / ".sonant").symlink_to(sonant.data_dir)
-    done = subprocess.run(
-        [*command, text.replace("http://127.0.0.1:8080", sonant.url)],
-        cwd=folder,
-        env=dict(os.environ),
-        capture_output=True,
-        text=True,
-        timeout=RUN_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+@pytest.fixture
+def reader(sonant: Sonant, tmp_path: Path) -> Reader:
+    return Reader.at(tmp_path, sonant)
 
 
-def test_a_request_names_a_tool_and_hears_its_result(sonant: Sonant, tmp_path: Path) -> None:
-    assert "59.97" in run([sys.executable, "-c"], blocks("python")[0], sonant, tmp_path)
+def test_a_request_names_a_tool_and_hears_its_result(reader: Reader) -> None:
+    assert "59.97" in reader.types(PYTHON, blocks(PAGE, "python")[0])
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the guide speaks curl")
-def test_the_active_set_brings_tools_and_shows_no_secret(sonant: Sonant, tmp_path: Path) -> None:
-    (shell,) = blocks("sh")
+def test_the_active_set_brings_tools_and_shows_no_secret(reader: Reader) -> None:
+    (shell,) = blocks(PAGE, "sh")
     # What the answer to the tool's creation shows is looked at beside.
-    told = run(["bash", "-euo", "pipefail", "-c"], shell + '\napi GET "/api/hume/tools?id=$ORDER"', sonant, tmp_path)
+    told = reader.types(SHELL, shell + '\napi GET "/api/hume/tools?id=$ORDER"')
     assert '"error"' not in told, told
     assert "5.7" in told
     assert '"secret":"sealed:' in told

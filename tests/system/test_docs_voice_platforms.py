@@ -1,10 +1,7 @@
 """The page about voice platforms: its examples work as typed."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
@@ -12,44 +9,21 @@ import orjson
 import pytest
 
 from tests.support.clients import calls, client, new_key
+from tests.support.page_examples import PYTHON, SHELL, Reader, blocks
 from tests.support.sonant import ROOT, Sonant
 from tests.support.voice_caller import Hume
 
-PAGE = (ROOT / "docs" / "voice-platforms.md").read_text()
-RUN_SECONDS = 60
-
-
-def block(language: str) -> str:
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
-    return str(found)
+PAGE = "voice-platforms.md"
 
 
 @pytest.fixture
-def folder(sonant: Sonant, tmp_path: Path) -> Path:
-    """A folder as the page takes it for granted: the key where `make run` puts it."""
-    (tmp_path / ".sonant").symlink_to(sonant.data_dir)
-    return tmp_path
-
-
-def run(command: list[str], text: str, folder: Path, sonant: Sonant) -> str:
-    """Run the text of an example against the system of the test."""
-    typed = text.replace("http://127.0.0.1:8080", sonant.url)
-    done = subprocess.run(
-        [*command, typed],
-        cwd=folder,
-        env=dict(os.environ),
-        capture_output=True,
-        text=True,
-        timeout=RUN_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+def reader(sonant: Sonant, tmp_path: Path) -> Reader:
+    return Reader.at(tmp_path, sonant)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the page speaks curl")
-def test_a_request_of_hume_is_answered(sonant: Sonant, folder: Path) -> None:
-    said = run(["bash", "-euo", "pipefail", "-c"], block("sh"), folder, sonant)
+def test_a_request_of_hume_is_answered(reader: Reader) -> None:
+    said = reader.types(SHELL, *blocks(PAGE, "sh"))
     *chunks, done = [line.removeprefix("data: ") for line in said.splitlines() if line.startswith("data: ")]
     assert done == "[DONE]"
     first = orjson.loads(chunks[0])
@@ -57,14 +31,16 @@ def test_a_request_of_hume_is_answered(sonant: Sonant, folder: Path) -> None:
     assert first["choices"][0]["delta"]["models"]["prosody"]["scores"] == {"Joy": 0.61, "Calmness": 0.2}
 
 
-def test_a_function_is_called_through_a_response(sonant: Sonant, folder: Path) -> None:
-    called, answer = run([sys.executable, "-c"], block("python"), folder, sonant).splitlines()
+def test_a_function_is_called_through_a_response(reader: Reader) -> None:
+    called, answer = reader.types(PYTHON, *blocks(PAGE, "python")).splitlines()
     assert called == "get_weather {'city': 'Lisbon'}"
     assert "cloudless" in answer
 
 
 async def test_a_config_has_the_model_told_how_the_user_sounds(sonant: Sonant) -> None:
-    config = re.findall(r"^  ```json\n  (.*?)\n  ```$", PAGE, flags=re.DOTALL | re.MULTILINE)[0]
+    config = re.findall(
+        r"^  ```json\n  (.*?)\n  ```$", (ROOT / "docs" / PAGE).read_text(), flags=re.DOTALL | re.MULTILINE
+    )[0]
     key = new_key(sonant, scopes=["chat", "resources"])
     async with client(sonant.url, {**key.headers, "x-user-id": "user-1"}) as http:
         made = await stored(http, "configs", orjson.loads(config))
