@@ -1,6 +1,5 @@
 """The frames of an answer that is written in a dialect; they resume and stop like all others."""
 
-import time
 from collections.abc import Callable, Iterable
 
 import orjson
@@ -8,11 +7,9 @@ import orjson
 from common.dialects.chat_writer import ChatWriter
 from common.dialects.response_writer import NamedEvent, ResponseWriter
 from common.events.chat import AnswerRequested, ChatReplyRequested
-from common.metrics import labelled
 from llm_stream.answer.backlog import Backlog
 from llm_stream.answer.delivery import Delivery
 from llm_stream.answer.frames import Frames
-from llm_stream.metrics import FIRST_TOKEN
 
 RESPONSES = "responses"
 
@@ -63,8 +60,7 @@ class ResponseFrames(Frames):
         if text:
             self._released.append(text)
         if tokens and self.first_token_at is None:
-            self.first_token_at = time.time()
-            labelled(FIRST_TOKEN, self._request.model).observe(self.first_token_at - self._request.received_at)
+            self._note_first_token()
         self._send(self.writer.chunk(data), tokens)
 
     def emit_whole(self, body: bytes, *, tokens: int) -> None:

@@ -91,14 +91,17 @@ class Frames:
         if text:
             self._released.append(text)
         if tokens and self.first_token_at is None:
-            self.first_token_at = time.time()
-            labelled(FIRST_TOKEN, self._request.model).observe(self.first_token_at - self._request.received_at)
+            self._note_first_token()
         # As `_add_data`: every chunk comes by here, and a call costs as much as all that it does.
         self.count = number = self.count + 1
         self.delivered_tokens += tokens
         self._tokens_at.append(self.delivered_tokens)
         self.last_byte_at = time.time()
         self.backlog.add(made(self._request_id, FrameKind.DATA, number, b"id: %d\ndata: %b\n\n" % (number, data)))
+
+    def _note_first_token(self) -> None:
+        self.first_token_at = time.time()
+        labelled(FIRST_TOKEN, self._request.model).observe(self.first_token_at - self._request.received_at)
 
     def emit_whole(self, body: bytes, *, tokens: int) -> None:
         """Send an answer that is not streamed; nothing where the answer is muted."""
