@@ -40,7 +40,7 @@ from tests.support.gateway import Gateway, gateway_process
 MIB = 1024 * 1024
 # What a pause may take, or so many times as long as parsing the dearest body: no machine is too slow for the test.
 PAUSE_SECONDS = 0.1
-PARSES = 2.5
+PARSES = 1.8
 # Other tests use the same caches and make any work take up to three times as long. What the code itself does in one go
 # it does every time, so the best of so many tries counts.
 TRIES = 6
