@@ -40,6 +40,7 @@ from gateway.http.limits import Limits
 from gateway.http.log_quota import LogQuota
 from gateway.http.openapi import document
 from gateway.http.readiness import public_health_routes
+from gateway.http.refusal_pacing import PACING, RefusalPacing
 from gateway.http.request_reply import RequestReply
 from gateway.http.routing import add_routes
 from gateway.http.server import Runner
@@ -123,6 +124,7 @@ def build_app(kernel: Kernel, deps: Deps) -> web.Application:
     boundary.install(app)
     cors.install(app, deps.settings.origins)
     app[DEPS] = deps
+    app[PACING] = RefusalPacing(deps.settings.refusals_per_second)
     settings = deps.settings
     bounds = {
         Work.ANSWER: settings.organization_answers,
@@ -149,6 +151,7 @@ async def serve(settings: GatewaySettings, kernel: Kernel, deps: Deps) -> AsyncI
             write_seconds=settings.write_seconds,
             max_open=max_open(settings.max_connections, descriptors),
             max_per_address=settings.max_connections_per_address,
+            max_unsent=settings.unsent_bytes,
         ),
         access_log=None,
         handler_cancellation=True,

@@ -16,6 +16,7 @@ from common.metrics import labelled
 from gateway.http import errors
 from gateway.http.context import COMPLETION, COMPLETION_HEADER, REQUEST_ID
 from gateway.http.not_served import instead_of
+from gateway.http.refusal_pacing import PACING
 from gateway.metrics import HTTP_SECONDS
 
 log = structlog.get_logger(__name__)
@@ -72,7 +73,10 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     except FORESEEN as error:
         if _beyond_answering(request) or (isinstance(error, web.HTTPException) and error.status < 400):
             raise
-        response = errors.response_to(describe(error, request))
+        refused = describe(error, request)
+        if (pacing := request.app.get(PACING)) is not None:
+            await pacing.hold(request, refused)
+        response = errors.response_to(refused)
         if request.content.exception() is not None or not request.content.is_eof():
             # Where this body ends is not known, so nothing can follow it.
             response.force_close()

@@ -27,6 +27,9 @@ FRAMING_SHARE = 16
 MAX_HEADERS = 256
 # A body that nobody takes yet is read no further than this.
 MAX_WAITING_BYTES = 256 * 1024
+# What one read brings at most. An answer is held up only behind what it was read: with the event loop's own 256 KiB
+# thousands of answers that nobody reads would cost a quarter of a MiB each before the first of them could wait.
+READ_BYTES = 64 * 1024
 
 Sink = Callable[[bytes], None]
 
@@ -69,11 +72,21 @@ def _tls_context() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-class Connection(asyncio.Protocol):
-    """One connection: `send`, then `head`, then `body`; at last `leave`, whatever happened."""
+class Connection(asyncio.BufferedProtocol):
+    """One connection: `send`, then `head`, then `body`; at last `leave`, whatever happened.
 
-    def __init__(self, give_back: Callable[["Connection"], None], forget: Callable[["Connection"], None]) -> None:
+    All connections of a pool read into one `inbox`: what was read is parsed before the next read, and the parser copies
+    what it hands on.
+    """
+
+    def __init__(
+        self,
+        inbox: memoryview,
+        give_back: Callable[["Connection"], None],
+        forget: Callable[["Connection"], None],
+    ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._inbox = inbox
         self._give_back = give_back
         self._forget = forget
         self._transport: asyncio.Transport | None = None
@@ -211,14 +224,17 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._inbox
+
+    def buffer_updated(self, nbytes: int) -> None:
         if not self._busy:
             # Nobody asked: a goodbye of the server, or noise.
             self.abort()
             return
-        self._received += len(data)
+        self._received += nbytes
         try:
-            self._parser.feed_data(data)
+            self._parser.feed_data(self._inbox[:nbytes])
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             # Behind a whole answer it only costs the connection.
             self._kept = False
@@ -299,6 +315,7 @@ class Connections:
     def __init__(self) -> None:
         self._idle: dict[tuple[str, int, bool], list[Connection]] = {}
         self._all: set[Connection] = set()
+        self._inbox = memoryview(bytearray(READ_BYTES))
 
     async def take(self, target: Target, timeout: float, *, fresh: bool = False) -> Connection:
         """A connection to the target's origin, a new one where `fresh`, within `timeout` seconds; raises Lost."""
@@ -317,7 +334,9 @@ class Connections:
         origin = target.origin
         context = _tls_context() if target.tls else None
         _, connection = await asyncio.get_running_loop().create_connection(
-            lambda: Connection(lambda kept: self._keep(origin, kept), lambda gone: self._forget(origin, gone)),
+            lambda: Connection(
+                self._inbox, lambda kept: self._keep(origin, kept), lambda gone: self._forget(origin, gone)
+            ),
             target.host,
             target.port,
             ssl=context,

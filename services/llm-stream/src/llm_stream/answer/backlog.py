@@ -15,8 +15,10 @@ from llm_stream.metrics import ANSWERS_FORGOTTEN, UPSTREAMS_HELD
 
 # How far apart marks are, and the window of every answer while all together exceed their bound.
 MARK_BYTES = 64 * 1024
-# A mark or its receipt may get lost: one that holds its upstream asks again this often.
+# A mark or its receipt may get lost: one that holds its upstream asks again, at first so soon, and then ever more
+# seldom: there may be thousands that nobody reads.
 ASK_SECONDS = 1.0
+MAX_ASK_SECONDS = 4.0
 # What a frame takes in memory beside its payload, about.
 FRAME_BYTES = 200
 
@@ -72,6 +74,7 @@ class Backlog:
         self._held = False
         self._told = (0, 0)
         self._timer: asyncio.TimerHandle | None = None
+        self._pause = ASK_SECONDS
         self._closed = False
 
     @property
@@ -118,6 +121,7 @@ class Backlog:
         number = min(number, sent)
         progress = number > self._read
         if progress:
+            self._pause = ASK_SECONDS
             size = self._size(self._read, number)
             self._read, self._read_bytes = number, self._read_bytes + size
             self._unread -= size
@@ -203,11 +207,12 @@ class Backlog:
 
     def _ask_later(self) -> None:
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(ASK_SECONDS, self._ask_again)
+            self._timer = asyncio.get_running_loop().call_later(self._pause, self._ask_again)
 
     def _ask_again(self) -> None:
         self._timer = None
         if self._held or self._sent is not None:
+            self._pause = min(2 * self._pause, MAX_ASK_SECONDS)
             self._ask()
             self._ask_later()
 

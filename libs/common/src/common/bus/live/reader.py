@@ -28,6 +28,8 @@ HEARTBEAT_SECONDS = 1.0
 # An instance that starts has to learn which of the requests it will read were cancelled.
 SIGNAL_LOOKBACK_SECONDS = 120
 BLOCK_MS = 1_000
+# Of each stream at once: what is behind is taken in portions of 16 MiB at most, with the waiting requests in between.
+READ_ENTRIES = 64
 # A blocking read returns at least every BLOCK_MS; after two misses the engine is away.
 SILENT_SECONDS = 2.5
 
@@ -107,7 +109,8 @@ class LiveReader:
         while True:
             try:
                 found = await self._reading.execute(
-                    "XREAD", "BLOCK", BLOCK_MS, "STREAMS", *self._positions, *self._positions.values()
+                    *("XREAD", "COUNT", READ_ENTRIES, "BLOCK", BLOCK_MS),
+                    *("STREAMS", *self._positions, *self._positions.values()),
                 )
             except UNAVAILABLE as error:
                 LIVE_RECONNECTS.inc()

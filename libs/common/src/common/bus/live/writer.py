@@ -5,6 +5,7 @@ A write packs the frames of all requests into one entry per mailbox, and gathers
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import structlog
 from redis.exceptions import ResponseError
 
-from common.bus.live.frames import Frame, pack
+from common.bus.live.frames import Frame, pack_some
 from common.bus.live.signals import SIGNALS, signal_command
 from common.bus.metrics import LIVE_DROPPED, LIVE_FRAMES, LIVE_RECONNECTS, LIVE_REFUSED
 from common.bus.port import BusUnavailableError
@@ -25,6 +26,9 @@ log = structlog.get_logger(__name__)
 STREAM_PREFIX = "sonant:live:"
 # The most a stuck reader can pile up in the engine: entries, each a batch of frames.
 MAILBOX_ENTRIES = 20_000
+# One entry holds no more payload than this, unless a single frame is larger. A thousand answers that begin at once
+# would make one of hundreds of megabytes, which engine and reader copy as a whole while everybody else waits.
+ENTRY_BYTES = 256 * 1024
 # Seconds for which frames are kept while the engine is away.
 WRITE_PATIENCE = 10.0
 RETRY_PAUSE = 0.05
@@ -46,6 +50,8 @@ class LiveWriter:
     def __init__(self, connection: Resp) -> None:
         self._connection = connection
         self._boxes: dict[str, list[Frame]] = {}
+        # Those of which one entry could not hold all.
+        self._crowded: set[str] = set()
         self._commands: list[Command] = []
         self._settling: list[asyncio.Future[None]] = []
         self._closing = False
@@ -81,7 +87,7 @@ class LiveWriter:
         self.queue_command(*signal_command(spec, payload))
 
     async def settled(self) -> None:
-        """Wait until the engine has all that is queued now, however long it is away."""
+        """Wait until the engine has all commands that are queued now, however long it is away."""
         future = asyncio.get_running_loop().create_future()
         self._settling.append(future)
         if not self._writing:
@@ -115,8 +121,15 @@ class LiveWriter:
             self._robbed.clear()
         boxes, self._boxes = self._boxes, {}
         for mailbox, frames in boxes.items():
-            LIVE_FRAMES.inc(len(frames))
-            commands.append(("XADD", mailbox, "NOMKSTREAM", "MAXLEN", "~", MAILBOX_ENTRIES, "*", "f", pack(frames)))
+            if mailbox in self._crowded:
+                self._crowded.discard(mailbox)
+                frames = _light_first(frames)
+            packed, count = pack_some(frames, ENTRY_BYTES)
+            if count < len(frames):
+                self._crowded.add(mailbox)
+                self._boxes[mailbox] = frames[count:]
+            LIVE_FRAMES.inc(count)
+            commands.append(("XADD", mailbox, "NOMKSTREAM", "MAXLEN", "~", MAILBOX_ENTRIES, "*", "f", packed))
         sent = self._connection.try_send(commands)
         if sent is None:
             self._recover(commands, settling)
@@ -185,6 +198,14 @@ class LiveWriter:
         """Write what is queued; for an engine that is away it waits at most `WRITE_PATIENCE` seconds."""
         self._closing = True
         await self.flush()
+
+
+def _light_first(frames: list[Frame]) -> list[Frame]:
+    """The frames of requests with little to say before those with much; within a request the order stays."""
+    weights: Counter[str] = Counter()
+    for frame in frames:
+        weights[frame.request_id] += len(frame.payload)
+    return sorted(frames, key=lambda frame: weights[frame.request_id])
 
 
 def _fills_a_mailbox(command: Command) -> bool:
