@@ -22,6 +22,8 @@ from gateway.http.errors import shown, timed_out
 
 # A client that has stopped reading is cut off so long after the deadline, whose error others still get.
 UNREAD_SECONDS = 1.0
+# More than words that come one by one: the system would take megabytes of an answer before it says that nobody reads.
+LARGE_WRITE_BYTES = 16 * 1024
 KEEP_ALIVE = b": keep-alive\n\n"
 
 SSE_HEADERS = {
@@ -165,6 +167,8 @@ async def _write(
         # The kernel could not handle the request at all.
         return data + b"data: %b\n\n" % orjson.dumps(orjson.loads(last.payload)["body"])
     if data:
+        if len(data) > LARGE_WRITE_BYTES:
+            keep_unsent_small(request.transport)
         await cast("StreamWriter", request.writer).write(data, drain=False)
         # What waits for its client is held once, by the transport.
         batch.clear()

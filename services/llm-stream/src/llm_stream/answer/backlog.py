@@ -60,6 +60,7 @@ class Backlog:
         self.kept: list[Frame] = []
         self.forgotten = 0  # the number of the last frame that is not kept any more
         self.head: list[Frame] = []  # as it is repeated to a reader who resumes behind it
+        self.on_forget: Callable[[], None] = lambda: None  # told when what the client has is forgotten
         self._request_id = request_id
         self._delivery = delivery
         self._memory = memory or AnswerMemory()
@@ -229,6 +230,7 @@ class Backlog:
                 ANSWERS_FORGOTTEN.inc()
             del self.kept[: self._read - self.forgotten]
             self.forgotten, self._read_bytes = self._read, 0
+            self.on_forget()
             self._tell(self._unread, self._unread + FRAME_BYTES * len(self.kept))
 
     def _tell(self, unread: int, kept: int) -> None:

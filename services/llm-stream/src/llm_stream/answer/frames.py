@@ -38,6 +38,9 @@ class Frames:
         self.last_byte_at: float | None = None
         # Whether another upstream may go on behind the text that was released, or begin anew where there is none.
         self.continuable = True
+        # Of an answer whose tools are run here, what it said goes into the next request.
+        self.keeps_text = False
+        self.backlog.on_forget = self._forget_text
         self._request = request
         self._request_id = request.request_id
         self._deadline = deadline
@@ -57,6 +60,12 @@ class Frames:
         self._released.clear()
         self._tokens_before = self.delivered_tokens
         self.continuable = True
+
+    def _forget_text(self) -> None:
+        """Let go of the text too, where the memory of all answers is full: no other upstream can go on from there."""
+        if not self.keeps_text:
+            self._released.clear()
+            self.continuable = False
 
     @property
     def released_text(self) -> str:

@@ -58,6 +58,7 @@ class Relay:
         self._hold = prepared.alias.holds_sentences or bool(released)
         # Calls of tools that are run here are not the client's.
         self._hold_calls = self._hold or prepared.tools is not None
+        frames.keeps_text = prepared.tools is not None
         self._skip = SkipPrefix(released)
         self._held: dict[int, HeldText] = {}
         self._tail: list[JsonObject] = []

@@ -29,7 +29,7 @@ HEARTBEAT_SECONDS = 1.0
 SIGNAL_LOOKBACK_SECONDS = 120
 BLOCK_MS = 1_000
 # Of each stream at once: what is behind is taken in portions of 16 MiB at most, with the waiting requests in between.
-READ_ENTRIES = 64
+READ_ENTRIES = 32
 # A blocking read returns at least every BLOCK_MS; after two misses the engine is away.
 SILENT_SECONDS = 2.5
 

@@ -5,7 +5,6 @@ A write packs the frames of all requests into one entry per mailbox, and gathers
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,7 +12,8 @@ from typing import Any
 import structlog
 from redis.exceptions import ResponseError
 
-from common.bus.live.frames import Frame, pack_some
+from common.bus.live.crowd import ENTRY_BYTES, Crowd
+from common.bus.live.frames import Frame, pack, pack_some
 from common.bus.live.signals import SIGNALS, signal_command
 from common.bus.metrics import LIVE_DROPPED, LIVE_FRAMES, LIVE_RECONNECTS, LIVE_REFUSED
 from common.bus.port import BusUnavailableError
@@ -26,9 +26,6 @@ log = structlog.get_logger(__name__)
 STREAM_PREFIX = "sonant:live:"
 # The most a stuck reader can pile up in the engine: entries, each a batch of frames.
 MAILBOX_ENTRIES = 20_000
-# One entry holds no more payload than this, unless a single frame is larger. A thousand answers that begin at once
-# would make one of hundreds of megabytes, which engine and reader copy as a whole while everybody else waits.
-ENTRY_BYTES = 256 * 1024
 # Seconds for which frames are kept while the engine is away.
 WRITE_PATIENCE = 10.0
 RETRY_PAUSE = 0.05
@@ -50,8 +47,8 @@ class LiveWriter:
     def __init__(self, connection: Resp) -> None:
         self._connection = connection
         self._boxes: dict[str, list[Frame]] = {}
-        # Those of which one entry could not hold all.
-        self._crowded: set[str] = set()
+        # By mailbox: what its last entry could not hold.
+        self._crowds: dict[str, Crowd] = {}
         self._commands: list[Command] = []
         self._settling: list[asyncio.Future[None]] = []
         self._closing = False
@@ -109,7 +106,7 @@ class LiveWriter:
         """Write all that is queued; the acknowledgement starts the next write."""
         self._next_write = asyncio.get_running_loop().time() + WRITE_PACE
         settling, self._settling = self._settling, []
-        if not self._boxes and not self._commands and not self._robbed:
+        if not (self._boxes or self._commands or self._robbed or self._crowds):
             _settle(settling)
             self._writing = False
             self._next_write = 0.0
@@ -120,21 +117,29 @@ class LiveWriter:
             commands += [("XADD", box, "NOMKSTREAM", "*", "l", b"") for box in self._robbed]
             self._robbed.clear()
         boxes, self._boxes = self._boxes, {}
-        for mailbox, frames in boxes.items():
-            if mailbox in self._crowded:
-                self._crowded.discard(mailbox)
-                frames = _light_first(frames)
-            packed, count = pack_some(frames, ENTRY_BYTES)
-            if count < len(frames):
-                self._crowded.add(mailbox)
-                self._boxes[mailbox] = frames[count:]
-            LIVE_FRAMES.inc(count)
+        for mailbox in boxes.keys() | self._crowds.keys() if self._crowds else boxes:
+            packed = self._packed(mailbox, boxes.get(mailbox, []))
             commands.append(("XADD", mailbox, "NOMKSTREAM", "MAXLEN", "~", MAILBOX_ENTRIES, "*", "f", packed))
         sent = self._connection.try_send(commands)
         if sent is None:
             self._recover(commands, settling)
         else:
             sent[-1].add_done_callback(lambda _: self._written(sent, commands, settling))
+
+    def _packed(self, mailbox: str, frames: list[Frame]) -> bytes:
+        """The next entry of a mailbox; what it cannot hold goes into those behind it."""
+        crowd = self._crowds.get(mailbox)
+        if crowd is None:
+            packed, count = pack_some(frames, ENTRY_BYTES)
+            if count < len(frames):
+                self._crowds[mailbox] = Crowd(frames[count:])
+        else:
+            chosen = crowd.next(frames)
+            packed, count = pack(chosen), len(chosen)
+            if not crowd:
+                del self._crowds[mailbox]
+        LIVE_FRAMES.inc(count)
+        return packed
 
     def _written(
         self, replies: "list[asyncio.Future[Any]]", commands: list[Command], settling: "list[asyncio.Future[None]]"
@@ -198,14 +203,6 @@ class LiveWriter:
         """Write what is queued; for an engine that is away it waits at most `WRITE_PATIENCE` seconds."""
         self._closing = True
         await self.flush()
-
-
-def _light_first(frames: list[Frame]) -> list[Frame]:
-    """The frames of requests with little to say before those with much; within a request the order stays."""
-    weights: Counter[str] = Counter()
-    for frame in frames:
-        weights[frame.request_id] += len(frame.payload)
-    return sorted(frames, key=lambda frame: weights[frame.request_id])
 
 
 def _fills_a_mailbox(command: Command) -> bool:
