@@ -212,6 +212,32 @@ async def test_a_body_that_nobody_takes_is_not_read_either(pool: Connections) ->
         assert received == size
 
 
+async def test_one_read_brings_so_much_and_no_more(pool: Connections) -> None:
+    size, sent = 1024 * 1024, asyncio.Event()
+
+    async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK + b"content-length: %d\r\n\r\n" % size)
+        await sent.wait()
+        writer.write(bytes(size))
+
+    async with serving(script) as server:
+        connection = await pool.take(server.target, 5)
+        connection.send(REQUEST, b"{}")
+        await connection.head()
+        pieces: list[int] = []
+
+        def take(data: bytes) -> None:
+            pieces.append(len(data))
+            connection.pause()
+            asyncio.get_running_loop().call_later(0.001, connection.resume)
+
+        sent.set()
+        await connection.body(take)
+        connection.leave()
+    assert sum(pieces) == size
+    assert max(pieces) <= http1.READ_BYTES
+
+
 async def test_a_connection_is_not_kept_when_the_server_says_so(pool: Connections) -> None:
     async with serving(says(COUNTED.replace(b"x-a: b", b"connection: close\r\nx-a: b"))) as server:
         await ask(pool, server.target)

@@ -8,7 +8,7 @@ import pytest
 
 from common.bus.live.frames import Frame, FrameKind
 from common.bus.live.writer import LiveWriter
-from llm_stream.answer.backlog import ASK_SECONDS, FRAME_BYTES, MARK_BYTES, AnswerMemory, Backlog
+from llm_stream.answer.backlog import ASK_SECONDS, FRAME_BYTES, MARK_BYTES, MAX_ASK_SECONDS, AnswerMemory, Backlog
 from llm_stream.answer.delivery import Delivery
 from llm_stream.answer.whole_answers import SMALL_BYTES, WholeAnswers
 from llm_stream.ports import UpstreamAnswer
@@ -89,6 +89,17 @@ async def test_a_mark_that_got_lost_is_sent_again(world: World) -> None:
     world.say(2 * WINDOW)
     world.mailbox.frames.clear()
     await eventually(lambda: world.mailbox.marks() > 0, timeout=5 * ASK_SECONDS)
+
+
+async def test_while_nobody_reads_it_asks_ever_more_seldom(world: World) -> None:
+    world.say(2 * WINDOW)
+    pauses = []
+    for _ in range(4):
+        pauses.append(world.backlog._pause)
+        world.backlog._ask_again()
+    assert pauses == [ASK_SECONDS, 2 * ASK_SECONDS, MAX_ASK_SECONDS, MAX_ASK_SECONDS]
+    world.backlog.received(10)
+    assert world.backlog._pause == ASK_SECONDS
 
 
 async def test_receipts_of_what_was_never_sent_and_old_ones_change_nothing(world: World) -> None:

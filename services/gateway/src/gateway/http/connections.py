@@ -4,6 +4,7 @@ import asyncio
 import resource
 import socket
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -86,6 +87,10 @@ class Connections:
         self._addresses: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
+        self.begun = 0  # ever
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(self._open)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -104,6 +109,7 @@ class Connections:
             CONNECTIONS_CUT.labels("full").inc()
             return errors.unavailable("Too many connections are open.", code="too_many_connections")
         self._open.add(connection)
+        self.begun += 1
         self._new[connection] = None
         self._addresses[connection.address] += 1
         CONNECTIONS.set(len(self._open))
