@@ -185,6 +185,28 @@ async def test_a_refused_body_is_not_unpacked_and_its_sender_sees_why(unpaced: G
     assert took < 0.5
 
 
+@pytest.fixture
+async def metered(valkey_url: str, postgres_url: str) -> AsyncIterator[Gateway]:
+    quota = {"SONANT_LOG_BYTES_PER_MINUTE": str(8 * MIB)}
+    async with new_database(postgres_url, "metered") as database:
+        async with gateway_process(valkey_url, database, env=quota) as running:
+            yield running
+
+
+async def test_a_large_body_is_charged_for_before_it_is_parsed(metered: Gateway) -> None:
+    key = await new_key(metered, "wrong")
+    wrong = json.dumps({"messages": [1] * (MIB // 3)}).encode()
+    statuses = []
+    async with aiohttp.ClientSession(metered.url, headers={"authorization": f"Bearer {key}"}) as session:
+        for _ in range(20):
+            async with session.post(CHAT, data=io.BytesIO(wrong)) as answer:
+                await answer.read()
+                statuses.append(answer.status)
+    passed = statuses.count(400)
+    assert statuses == [400] * passed + [429] * (20 - passed)
+    assert 7 <= passed <= 9
+
+
 async def test_the_sender_of_a_large_body_sees_its_refusal(unpaced: Gateway) -> None:
     key = await new_key(unpaced, "large", requests_per_minute=1)
     async with aiohttp.ClientSession(unpaced.url, headers={"authorization": f"Bearer {key}"}) as session:

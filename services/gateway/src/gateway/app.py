@@ -101,7 +101,7 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                     idempotency=idempotency,
                     limits=limits,
                     quota=quota,
-                    large_bodies=LargeBodies(settings.large_bodies),
+                    large_bodies=LargeBodies(settings.large_bodies, quota),
                     presence=presence,
                     keys=keys,
                     streams=streams,

@@ -129,7 +129,8 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is None:
             self.fail(Lost("closed"))
         else:
-            self._transport.write(head + body)
+            # In one packet, unless that would mean to copy megabytes.
+            self._transport.writelines([head, body] if len(body) > READ_BYTES else [head + body])
 
     async def head(self) -> None:
         """Wait for status and headers; raises what ended the exchange before."""
