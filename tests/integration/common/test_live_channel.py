@@ -53,19 +53,22 @@ async def test_frames_of_many_requests_arrive_in_order(valkey_url: str) -> None:
 
 
 async def test_a_flood_of_large_frames_is_written_in_portions_and_keeps_no_small_one_waiting(valkey_url: str) -> None:
-    async with open_writer(valkey_url) as writer, open_redis(valkey_url) as redis:
-        async with open_mailbox(valkey_url, "flood") as reader:
-            with reader.waiting("quiet") as quiet, reader.waiting("heavy-0") as heavy:
-                for number in range(1, 11):
-                    for n in range(100):
-                        writer.send(reader.mailbox, Frame(f"heavy-{n}", FrameKind.DATA, number, bytes(50_000)))
-                await asyncio.sleep(0)
-                writer.send(reader.mailbox, data("quiet", 1))
-                assert [frame.number for frame in await quiet.frames(5)] == [1]
-                written = await redis.xlen(reader.mailbox)
-                assert heavy.last_number < 10
-                await eventually(lambda: heavy.last_number == 10)
-            entries = await redis.xrange(reader.mailbox)
+    async with (
+        open_writer(valkey_url) as writer,
+        open_redis(valkey_url) as redis,
+        open_mailbox(valkey_url, "flood") as reader,
+    ):
+        with reader.waiting("quiet") as quiet, reader.waiting("heavy-0") as heavy:
+            flood = [(f"heavy-{n}", number) for number in range(1, 11) for n in range(100)]
+            for request_id, number in flood:
+                writer.send(reader.mailbox, Frame(request_id, FrameKind.DATA, number, bytes(50_000)))
+            await asyncio.sleep(0)
+            writer.send(reader.mailbox, data("quiet", 1))
+            assert [frame.number for frame in await quiet.frames(5)] == [1]
+            written = await redis.xlen(reader.mailbox)
+            assert heavy.last_number < 10
+            await eventually(lambda: heavy.last_number == 10)
+        entries = await redis.xrange(reader.mailbox)
     sizes = [len(fields[b"f"]) for _, fields in entries if b"f" in fields]
     assert written < 30
     assert max(sizes) < ENTRY_BYTES + 2 * 50_000
