@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from common.deadlines import within
+from llm_stream.adapters.inbox import READ_BYTES, Inbox
 
 # An idle connection is closed before most servers would do it, which spares requests that meet a closing one.
 KEEPALIVE_SECONDS = 30.0
@@ -27,9 +28,6 @@ FRAMING_SHARE = 16
 MAX_HEADERS = 256
 # A body that nobody takes yet is read no further than this.
 MAX_WAITING_BYTES = 256 * 1024
-# What one read brings at most. An answer is held up only behind what it was read: with the event loop's own 256 KiB
-# thousands of answers that nobody reads would cost a quarter of a MiB each before the first of them could wait.
-READ_BYTES = 64 * 1024
 
 Sink = Callable[[bytes], None]
 
@@ -81,12 +79,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def __init__(
         self,
-        inbox: memoryview,
+        inbox: Inbox,
         give_back: Callable[["Connection"], None],
         forget: Callable[["Connection"], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._inbox = inbox
+        self._whole = inbox.whole
+        self._resting = False
         self._give_back = give_back
         self._forget = forget
         self._transport: asyncio.Transport | None = None
@@ -180,15 +180,34 @@ class Connection(asyncio.BufferedProtocol):
 
     def pause(self) -> None:
         """Read nothing until `resume`: the server can send no more than what the sockets between us hold."""
-        if not self._paused and self.open and self._transport is not None:
-            self._paused = True
-            self._transport.pause_reading()
+        if not self._paused and self.open:
+            self._read_where(paused=True, resting=self._resting)
 
     def resume(self) -> None:
         """Read on."""
-        if self._paused and self.open and self._transport is not None:
-            self._paused = False
+        if self._paused and self.open:
+            self._read_where(paused=False, resting=self._resting)
+
+    def rest(self) -> None:
+        """Read nothing until `wake`: it is the turn of others."""
+        if not self._resting and self.open:
+            self._read_where(paused=self._paused, resting=True)
+
+    def wake(self) -> None:
+        """Read on, unless the answer is paused."""
+        if self._resting and self.open:
+            self._read_where(paused=self._paused, resting=False)
+
+    def _read_where(self, *, paused: bool, resting: bool) -> None:
+        """Note why nothing is to be read, if so, and tell the transport where that changes."""
+        stopped = self._paused or self._resting
+        self._paused, self._resting = paused, resting
+        if self._transport is None or stopped == (paused or resting):
+            return
+        if stopped:
             self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
 
     def _settle(self) -> None:
         """The exchange is over on both sides."""
@@ -226,7 +245,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._inbox
+        return self._inbox.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         if not self._busy:
@@ -234,8 +253,10 @@ class Connection(asyncio.BufferedProtocol):
             self.abort()
             return
         self._received += nbytes
+        if nbytes >= self._inbox.large:
+            self._inbox.took_large(self)
         try:
-            self._parser.feed_data(self._inbox[:nbytes])
+            self._parser.feed_data(self._whole[:nbytes])
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             # Behind a whole answer it only costs the connection.
             self._kept = False
@@ -316,7 +337,7 @@ class Connections:
     def __init__(self) -> None:
         self._idle: dict[tuple[str, int, bool], list[Connection]] = {}
         self._all: set[Connection] = set()
-        self._inbox = memoryview(bytearray(READ_BYTES))
+        self._inbox = Inbox()
 
     async def take(self, target: Target, timeout: float, *, fresh: bool = False) -> Connection:
         """A connection to the target's origin, a new one where `fresh`, within `timeout` seconds; raises Lost."""
