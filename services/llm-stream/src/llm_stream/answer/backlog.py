@@ -60,7 +60,10 @@ class Backlog:
         self.kept: list[Frame] = []
         self.forgotten = 0  # the number of the last frame that is not kept any more
         self.head: list[Frame] = []  # as it is repeated to a reader who resumes behind it
-        self.on_forget: Callable[[], None] = lambda: None  # told when what the client has is forgotten
+        # What was said, for a fallback to go on from; forgotten with the frames unless tools that are run here need it.
+        self.texts: list[str] = []
+        self.needs_texts = False
+        self.texts_forgotten = False
         self._request_id = request_id
         self._delivery = delivery
         self._memory = memory or AnswerMemory()
@@ -230,7 +233,9 @@ class Backlog:
                 ANSWERS_FORGOTTEN.inc()
             del self.kept[: self._read - self.forgotten]
             self.forgotten, self._read_bytes = self._read, 0
-            self.on_forget()
+            if not self.needs_texts:
+                self.texts.clear()
+                self.texts_forgotten = True
             self._tell(self._unread, self._unread + FRAME_BYTES * len(self.kept))
 
     def _tell(self, unread: int, kept: int) -> None:
