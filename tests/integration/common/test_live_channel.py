@@ -1,6 +1,7 @@
 """The live channel on a real engine: order under load, reconnects, vanished mailboxes, late frames, signals."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -68,7 +69,7 @@ async def test_a_flood_of_large_frames_is_written_in_portions_and_keeps_no_small
             written = await redis.xlen(reader.mailbox)
             assert heavy.last_number < 10
             await eventually(lambda: heavy.last_number == 10)
-        entries = await redis.xrange(reader.mailbox)
+        entries: Any = await redis.xrange(reader.mailbox)
     sizes = [len(fields[b"f"]) for _, fields in entries if b"f" in fields]
     assert written < 30
     assert max(sizes) < ENTRY_BYTES + 2 * 50_000
