@@ -13,10 +13,13 @@ import aiohttp
 import httpx
 import psutil
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
 from common.failures import Refused
 from common.storage.resp import open_resp
 from gateway.adapters.redis_limits import RedisLimits
+from gateway.http.context import CALLER
+from gateway.http.errors import rate_limited, unavailable
 from gateway.http.limits import Limits
 from gateway.http.refusal_pacing import AT_ONCE, MAX_PAUSE_SECONDS, RefusalPacing
 from gateway.ports import Bucket, Caller, KeyLimits
@@ -116,6 +119,28 @@ def test_who_does_not_waits_ever_longer_up_to_a_bound_and_is_forgiven() -> None:
     assert pauses[-1] == MAX_PAUSE_SECONDS
     assert pacing.pause("others", now) == 0.0
     assert pacing.pause("floods", now + MAX_PAUSE_SECONDS + AT_ONCE / PACE + 0.1) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("refused", "held"),
+    [
+        (rate_limited("of a key", retry=1.0), True),
+        (rate_limited("of a key", type="tokens", retry=1.0), True),
+        (Refused(503, "no place", "busy", type="server_error"), True),
+        (Refused(429, "of a provider", "rate_limit_exceeded", type="rate_limit_error"), False),
+        (unavailable(), False),
+        (Refused(400, "wrong"), False),
+    ],
+    ids=["requests", "tokens", "busy", "of a provider", "away", "wrong"],
+)
+async def test_only_refusals_for_too_much_are_held(refused: Refused, held: bool) -> None:
+    pacing, request = RefusalPacing(1000.0), make_mocked_request("POST", "/")
+    request[CALLER] = Caller("acme", "key", frozenset({"chat"}))
+    for _ in range(1000):
+        pacing.pause("acme", time.monotonic())
+    started = time.perf_counter()
+    await pacing.hold(request, refused)
+    assert (time.perf_counter() - started > 0.3) is held
 
 
 def test_a_pace_of_nought_holds_nothing_back() -> None:

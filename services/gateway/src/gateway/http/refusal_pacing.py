@@ -6,6 +6,7 @@ import time
 from aiohttp import web
 
 from common.failures import Refused
+from gateway.http import errors
 from gateway.http.context import CALLER
 from gateway.metrics import REFUSALS_PACED
 
@@ -56,5 +57,5 @@ PACING: web.AppKey[RefusalPacing] = web.AppKey("refusal_pacing", RefusalPacing)
 
 
 def _of_too_much(refused: Refused) -> bool:
-    """Whether the caller asks for more than it may have; a 503 for what we lack is told at once."""
-    return refused.status == 429 or refused.code == "busy"
+    """Whether the caller asks for more than it may have. What we or a provider lack is told at once: others may answer."""
+    return (refused.status == 429 and refused.type in errors.LIMIT_TYPES) or refused.code == "busy"
