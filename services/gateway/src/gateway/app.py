@@ -135,7 +135,7 @@ def build_app(kernel: Kernel, deps: Deps) -> web.Application:
     }
     add_routes(app, ROUTES, deps.keys.identify, WorkBounds(deps.limits, bounds))
     app.add_routes(docs_routes(document(ROUTES), files("common.events").joinpath("asyncapi.json").read_bytes()))
-    app.add_routes(public_health_routes(kernel.health))
+    app.add_routes(public_health_routes(kernel.health, metrics=settings.public_metrics))
     return app
 
 
