@@ -45,6 +45,10 @@ ACTIVE_SETS = Counter(
     "Requests that name a user or project, by what came of the active set (used, stale, none, broken, away).",
     ["outcome"],
 )
+UNFILLED_VARIABLES = Counter(
+    "sonant_chat_unfilled_variables_total",
+    "Variables of active prompts left as they stand: their set is older than the check, or kept at a provider.",
+)
 CONTEXT_CUTS = Counter(
     "sonant_chat_context_cuts_total",
     "Conversations longer than the window of their alias (cut, refused, larger: left whole to the larger alias).",

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from common.events.backoff import NEVER, PATIENTLY
 from common.events.reply import ReplyBody
+from common.events.resource_terms import Layer
 from common.events.spec import EventSpec, Payload, RequestSpec, SignalSpec, Topic
 
 CHAT_REQUESTS = Topic("chat-requests")
@@ -169,6 +170,20 @@ class ToolStep(Payload):
     duration_ms: float = 0.0
 
 
+class ActiveSetUse(Payload):
+    """The active set that a turn was answered with: its revision in the scope of `layer`.
+
+    `candidate`: the one of a rollout. `stale`: it could not be refreshed. `alias`: the one that its config chose.
+    """
+
+    revision: int
+    layer: Layer
+    candidate: bool = False
+    stale: bool = False
+    alias: str | None = None
+    flags: dict[str, bool | float | str] | None = None
+
+
 class AnswerEnded(Payload):
     """What the ends of a turn have in common, of a chat or of embeddings. Times are unix seconds."""
 
@@ -198,6 +213,10 @@ class ChatReplyEnded(AnswerEnded):
     tools: Annotated[tuple[ToolStep, ...], Field(fail_fast=True)] | None = None
     # How the user sounded in this turn, in order; over a session this is a series.
     prosody: Annotated[tuple[UtteranceProsody, ...], Field(fail_fast=True)] | None = None
+    # What a user or project was answered with, where they have a set.
+    active: ActiveSetUse | None = None
+    # Who answered where no upstream was asked.
+    served_by: Literal["greeting", "cache"] | None = None
 
 
 class ChatReplyCompleted(ChatReplyEnded):

@@ -14,7 +14,6 @@ from common.metrics import labelled
 from common.providers.shared_breaker import CallerBreaker
 from common.redaction import redact_text
 from llm_stream.aliases import Upstream
-from llm_stream.answer.context_header import context_header
 from llm_stream.answer.prepare import PreparedRequest
 from llm_stream.metrics import ATTEMPT_SECONDS, ATTEMPTS, BREAKER_OPEN
 from llm_stream.ports import Patience, UpstreamAnswer, UpstreamBroken, UpstreamBusy, UpstreamError, UpstreamRefused
@@ -62,10 +61,10 @@ class Attempt:
 
     @property
     def provider_headers(self) -> dict[str, str]:
-        """For the HTTP response: every answer from the sandbox says so, and what was cut of its conversation."""
-        provider, context = self.upstream.provider, self.prepared.context
+        """For the HTTP response: every answer from the sandbox says so, and how its request was prepared."""
+        provider = self.upstream.provider
         headers = {"x-sonant-provider": provider} if provider == "sandbox" else {}
-        return headers if context is None else headers | context_header(context)
+        return headers | self.prepared.headers
 
     def completed(self) -> None:
         """All of the answer was heard."""

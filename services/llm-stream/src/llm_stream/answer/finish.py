@@ -24,10 +24,10 @@ class HeardAnswer(Protocol):
 
 
 class FinishedAnswer(NamedTuple):
-    """A whole answer, sent to its end."""
+    """A whole answer, sent to its end; without an upstream it is one that nobody was asked for."""
 
-    upstream: Upstream
-    model: str
+    upstream: Upstream | None
+    model: str | None
     usage: Usage
     cost_usd: float
     finish_reason: str | None

@@ -1,10 +1,10 @@
 """What the stages of an answer share: the request, what was sent of the answer, and the attempts made for it."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-from common.events.chat import AnswerRequested, ContextUse
+from common.events.chat import ActiveSetUse, AnswerRequested, ContextUse
 from llm_stream.answer.attempt import Attempts
 from llm_stream.answer.frames import Frames
 from llm_stream.answer.rounds import Rounds
@@ -16,10 +16,13 @@ class FactNotes:
     """What stages find out that the fact about the turn tells, however the turn ends."""
 
     context: ContextUse | None = None
+    active: ActiveSetUse | None = None
+    served_by: str | None = None
 
     def said(self) -> dict[str, Any]:
         """As the payload of the fact takes it."""
-        return {} if self.context is None else {"context": self.context}
+        known = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in known.items() if value is not None}
 
 
 class AnswerInProgress(NamedTuple):

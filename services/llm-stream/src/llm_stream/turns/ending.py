@@ -143,7 +143,7 @@ def _completed(turn: Turn, finished: FinishedAnswer) -> Fact:
     return _event(
         turn,
         _ends(turn).completed,
-        upstream=finished.upstream.name,
+        upstream=None if finished.upstream is None else finished.upstream.name,
         upstream_model=finished.model,
         usage=usage,
         cost_usd=finished.cost_usd,
