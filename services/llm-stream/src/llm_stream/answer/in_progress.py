@@ -4,10 +4,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-from common.events.chat import ActiveSetUse, AnswerRequested, ContextUse
+from common.events.chat import ActiveSetUse, AnswerRequested, ContextUse, ModerationUse
 from llm_stream.answer.attempt import Attempts
-from llm_stream.answer.frames import Frames
+from llm_stream.answer.outlet import Outlet
 from llm_stream.answer.rounds import Rounds
+from llm_stream.answer.spending import Spending
 from llm_stream.answer.whole_answers import WholeAnswers
 
 
@@ -18,6 +19,9 @@ class FactNotes:
     context: ContextUse | None = None
     active: ActiveSetUse | None = None
     served_by: str | None = None
+    cache: str | None = None
+    ended_by: str | None = None
+    moderation: ModerationUse | None = None
 
     def said(self) -> dict[str, Any]:
         """As the payload of the fact takes it."""
@@ -33,9 +37,13 @@ class AnswerInProgress(NamedTuple):
 
     request: AnswerRequested
     deadline: float
-    frames: Frames
+    frames: Outlet
     attempts: Attempts
     is_ours: Callable[[], Awaitable[bool]]
     whole_answers: WholeAnswers
     notes: FactNotes
     rounds: Rounds
+    # What the key has to spend, where that is limited.
+    spending: Spending | None = None
+    # Looks at an answer in one piece before it is sent.
+    judge: Callable[[str], Awaitable[None]] | None = None

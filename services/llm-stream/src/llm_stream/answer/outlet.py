@@ -38,6 +38,10 @@ class Outlet(Protocol):
         """Send one SSE message. Raises CutShort where the answer is to end here."""
         ...
 
+    def check(self) -> None:
+        """Raises CutShort or AnswerFailed where the answer is to end here."""
+        ...
+
     def emit_whole(self, body: bytes, *, tokens: int) -> None:
         """Send an answer that is not streamed."""
         ...

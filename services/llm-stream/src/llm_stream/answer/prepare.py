@@ -1,5 +1,6 @@
 """First stage: from the request as it was received to the one that upstreams are asked with."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from common.clients.resources.client import ActiveSets
@@ -12,6 +13,9 @@ from llm_stream.answer.failure import bad_request
 from llm_stream.tools.pairs import closed
 from llm_stream.tools.tool import Filler
 from llm_stream.tools.toolbox import Offered, Toolbox, ToolSources, ToolsRefused
+
+# The limits of an answer's length: OpenAI's word, and the one that others know.
+LENGTHS = ("max_completion_tokens", "max_tokens")
 
 
 class PreparedRequest(NamedTuple):
@@ -28,6 +32,10 @@ class PreparedRequest(NamedTuple):
     active: Activated | None = None
     # What is said without asking anybody.
     greeting: str | None = None
+    # What came of the cache of answers, where that was asked.
+    cache: str | None = None
+    # What an answer that is not streamed may say, where its key has a budget.
+    most_tokens: int | None = None
 
     @property
     def needs_tools(self) -> bool:
@@ -43,7 +51,19 @@ class PreparedRequest(NamedTuple):
     def headers(self) -> dict[str, str]:
         """What the HTTP response says of how the request was prepared."""
         headers = {} if self.active is None else self.active.headers
+        if self.cache is not None:
+            headers["x-sonant-cache"] = self.cache
         return headers if self.context is None else headers | context_header(self.context)
+
+    @property
+    def flags(self) -> Mapping[str, bool | float | str]:
+        """The flags of the config; none where there is no active set."""
+        return {} if self.active is None else self.active.use.flags or {}
+
+    @property
+    def named_tokens(self) -> int:
+        """The most that a choice may say by the request; 0 where it is open."""
+        return max((length for name in LENGTHS if isinstance(length := self.body.get(name), int)), default=0)
 
     @property
     def choices(self) -> int:
@@ -52,13 +72,16 @@ class PreparedRequest(NamedTuple):
 
 
 async def prepare(
-    request: AnswerRequested, model: str, aliases: AliasTable, active_sets: ActiveSets, toolbox: Toolbox
+    request: AnswerRequested, model: str | None, aliases: AliasTable, active_sets: ActiveSets, toolbox: Toolbox
 ) -> PreparedRequest:
-    """The request as the upstreams of the alias `model` are to be asked. Raises AnswerFailed."""
+    """The request as the upstreams of an alias are to be asked: of `model`, or with None of the one that it names.
+
+    Raises AnswerFailed.
+    """
     active = None
     if isinstance(request, ChatReplyRequested) and (active := await activated(request, active_sets)) is not None:
-        # One that is too small hands over to its larger one.
-        model = model_of(request, active, aliases) if model == request.model else model
+        model = model or model_of(request, active, aliases)
+    model = model or request.model
     alias = aliases.aliases.get(model)
     if alias is None:
         raise bad_request(404, f"The model '{model}' does not exist.", param="model", code="model_not_found")
