@@ -18,7 +18,9 @@ from common.events.prompt_variables import (
 
 NAMES = st.from_regex(NAME, fullmatch=True)
 # What templates are made of, so that braces meet in every way.
-PIECES = st.lists(st.sampled_from(["{", "}", "{{", "}}", "\\", " ", "\t", "a", "name", "1", "é", "\n", '"']), max_size=40)
+PIECES = st.lists(
+    st.sampled_from(["{", "}", "{{", "}}", "\\", " ", "\t", "a", "name", "1", "é", "\n", '"']), max_size=40
+)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +65,9 @@ def test_a_text_that_grows_out_of_bounds_is_refused_before_it_is_made() -> None:
         filled("{{a}}.", {"a": "x" * MAX_FILLED_CHARS})
 
 
-@pytest.mark.parametrize("text", ["{" * 1_000_000, "{{ " * 300_000, "{{a" * 300_000, "\\{{" * 300_000, "{{a }" * 200_000])
+@pytest.mark.parametrize(
+    "text", ["{" * 1_000_000, "{{ " * 300_000, "{{a" * 300_000, "\\{{" * 300_000, "{{a }" * 200_000]
+)
 def test_a_megabyte_of_braces_costs_its_length(text: str) -> None:
     began = time.perf_counter()
     assert variables_in(text) == frozenset()

@@ -19,6 +19,10 @@ from llm_stream.answer.failure import AnswerFailed
 from llm_stream.answer.outlet import Outlet
 
 
+# Pieces that wait before the upstream has to: what it generates meanwhile is paid for.
+MAX_WAITING = 16
+
+
 class Cut(NamedTuple):
     """The answer ends here: `by` whom, what its `finish_reason` is, and how much of the piece at hand still leaves."""
 
@@ -72,12 +76,23 @@ class Guard(Protocol):
 
 
 class Gate:
-    """An `Outlet` before the frames. `close_upstream` is called where an answer ends while nothing comes any more."""
+    """An `Outlet` before the frames.
 
-    def __init__(self, inner: Outlet, guards: Sequence[Guard], close_upstream: Callable[[], None]) -> None:
+    `close_upstream` is called where an answer ends while nothing comes any more, `hold_upstream` where much waits.
+    """
+
+    def __init__(
+        self,
+        inner: Outlet,
+        guards: Sequence[Guard],
+        close_upstream: Callable[[], None],
+        hold_upstream: Callable[[bool], None],
+    ) -> None:
         self._inner = inner
         self._guards = guards
         self._close_upstream = close_upstream
+        self._hold_upstream = hold_upstream
+        self._held = False
         self._queue: deque[Piece] = deque()
         self._count = 0
         self._texts: list[str] = []
@@ -177,7 +192,16 @@ class Gate:
                 self._end(piece, verdict)
             elif self._ended is None:
                 self._inner.emit(piece.data, tokens=piece.tokens, text=piece.text)
+        if self._held or len(self._queue) > MAX_WAITING:
+            self._hold()
         self._moved.set()
+
+    def _hold(self) -> None:
+        """Have the upstream wait while much does, and read on once nothing does."""
+        held = len(self._queue) > MAX_WAITING or (self._held and bool(self._queue))
+        if held != self._held:
+            self._held = held
+            self._hold_upstream(held)
 
     def _looked_at(self, piece: Piece) -> Verdict:
         try:

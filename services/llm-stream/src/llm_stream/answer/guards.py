@@ -59,7 +59,8 @@ async def _gated(
     guards: list[Guard] = [guard for guard in (output, answer.spending) if guard is not None]
     if not guards:
         return await make(prepared, answer)
-    gate = Gate(answer.frames, guards, answer.attempts.close_upstream)
+    attempts = answer.attempts
+    gate = Gate(answer.frames, guards, attempts.close_upstream, attempts.hold_upstream)
     if output is not None:
         output.proceed = gate.proceed
         # A sentence is looked at as a whole: nobody can judge half of one.

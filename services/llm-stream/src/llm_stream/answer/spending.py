@@ -59,6 +59,8 @@ class Spending:
         self._may_exceed = False  # less than a sentence was leased, and it is said all the same
         self._tail = ""  # of the sentence under way
         self._said = False
+        self._chunks = 0
+        self._characters = 0
         self._renewal: asyncio.Task[None] | None = None
         self.proceed: Callable[[], None] = lambda: None
 
@@ -117,9 +119,11 @@ class Spending:
         """Nothing is to be known beforehand."""
 
     def look(self, piece: Piece) -> Verdict:
-        cost = answer_tokens(piece.tokens, len(piece.text))
-        if not cost:
+        if not piece.tokens and not piece.text:
             return Look.PASS
+        # As the whole answer is counted in the end: the larger of its chunks and a fourth of its characters.
+        chunks, characters = self._chunks + piece.tokens, self._characters + len(piece.text)
+        cost = answer_tokens(chunks, characters) - answer_tokens(self._chunks, self._characters)
         if self._last and self._free <= SENTENCE_TOKENS and (cut := self._ends(piece, cost)) is not None:
             return cut
         if not self._last and self._free - cost < LOW_TOKENS:
@@ -127,6 +131,7 @@ class Spending:
             if self._free - cost < SENTENCE_TOKENS:
                 return Look.WAIT
         self._free -= cost
+        self._chunks, self._characters = chunks, characters
         self._said = True
         self._note(piece.text)
         return Look.PASS
