@@ -97,6 +97,17 @@ class World:
         self._read_up_to: dict[int, str] | None = None
         self._reading = asyncio.Lock()
 
+    @asynccontextmanager
+    async def elsewhere(self, log_url: str, models_file: Path, redis_url: str | None = None) -> AsyncIterator["World"]:
+        """The gateway's side of a second service, which has a log of its own: an embedded log has one reader."""
+        live_url = redis_url or log_url
+        async with open_redis(log_url) as redis, open_writer(live_url) as live, open_mailbox(live_url) as reader:
+            log = ValkeyLog(log_url, redis)
+            other = World(log, live, reader, self.http, models_file)
+            other.sandbox = self.sandbox
+            yield other
+            await log.close()
+
     # -- the models file ----------------------------------------------------------------------------------------
 
     async def alias(self, *upstreams: str | dict[str, Any], name: str | None = None, **options: Any) -> AliasUnderTest:
