@@ -11,7 +11,7 @@ import pytest
 
 from common.events.keys import KeyBudget
 from common.events.token_estimate import answer_tokens
-from common.storage.key_budgets import KeyBudgets, Spent, Wanted, nanos_of, period_of
+from common.storage.key_budgets import BudgetedTurn, KeyBudgets, Spent, Wanted, nanos_of, period_of
 from common.storage.resp import Resp, open_resp
 from tests.support.llm_stream import (
     PATIENCE,
@@ -90,7 +90,7 @@ async def test_money_is_a_budget_too(llm_world: World, store: KeyBudgets) -> Non
 async def test_nothing_is_asked_once_it_is_spent(llm_world: World, store: KeyBudgets, stream: bool) -> None:
     alias, budget = await llm_world.alias(""), a_budget(tokens=50)
     wanted = Wanted(fixed_tokens=50)
-    await store.lease("org-1", budget, period_of(budget, time.time()), "another", wanted, anew=True)
+    await store.lease(BudgetedTurn("org-1", budget, period_of(budget, time.time()), "another"), wanted, anew=True)
     _, fact = await llm_world.ask(alias, budget=budget, stream=stream)
     assert (fact.error.status, fact.error.code) == (429, "insufficient_quota")
     assert await llm_world.calls(alias.models[0]) == []
@@ -190,7 +190,9 @@ async def test_leases_of_many_never_exceed_the_budget(valkey_url: str) -> None:
         store, total = stores[number % 2], 0
         for round in range(6):
             wanted = Wanted(10 if not round else 0, 0, 200, 1, 2_000.0, 80)
-            granted, now = await store.lease("org-1", budget, period, f"r{number}", wanted, anew=not round)
+            granted, now = await store.lease(
+                BudgetedTurn("org-1", budget, period, f"r{number}"), wanted, anew=not round
+            )
             assert now.tokens <= 5_000
             assert now.nanos <= nanos_of(0.02)
             if granted is None:
@@ -201,8 +203,8 @@ async def test_leases_of_many_never_exceed_the_budget(valkey_url: str) -> None:
     totals = await asyncio.gather(*(taken(number) for number in range(20)))
     assert sum(totals) == (await stores[0].spent("org-1", budget, period)).tokens <= 5_000
     for number in range(20):
-        assert await stores[0].settle("org-1", budget, period, f"r{number}", 1, 5) == (totals[number] > 0)
-        assert not await stores[1].settle("org-1", budget, period, f"r{number}", 1, 5)
+        assert await stores[0].settle(BudgetedTurn("org-1", budget, period, f"r{number}"), 1, 5) == (totals[number] > 0)
+        assert not await stores[1].settle(BudgetedTurn("org-1", budget, period, f"r{number}"), 1, 5)
     settled = sum(total > 0 for total in totals)
     assert await stores[0].spent("org-1", budget, period) == Spent(settled, 5 * settled)
     for connection in connections:
@@ -213,5 +215,7 @@ async def test_a_request_answered_anew_gives_back_what_its_dead_answerer_had_lea
     budget = a_budget(tokens=1_000)
     period = period_of(budget, time.time())
     for _ in range(5):
-        granted, now = await store.lease("org-1", budget, period, "r", Wanted(100, most=600, least=1), anew=True)
+        granted, now = await store.lease(
+            BudgetedTurn("org-1", budget, period, "r"), Wanted(100, most=600, least=1), anew=True
+        )
         assert (granted, now.tokens) == (600, 700)

@@ -180,7 +180,7 @@ class ModerationUse(Payload):
     """What a moderator found in a turn: `flagged` names categories. `unchecked` texts passed while it was away."""
 
     stage: Literal["input", "output"] | None = None
-    flagged: tuple[str, ...] = ()
+    flagged: Annotated[tuple[str, ...], Field(fail_fast=True)] = ()
     checked: int = 0
     unchecked: int = 0
 

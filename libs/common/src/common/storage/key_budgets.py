@@ -118,6 +118,15 @@ class Period(NamedTuple):
         return datetime.fromtimestamp(self.end, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
+class BudgetedTurn(NamedTuple):
+    """Which request leases of which budget; it stays in the period in which it began."""
+
+    org_id: str
+    budget: KeyBudget
+    period: Period
+    request_id: str
+
+
 def period_of(budget: KeyBudget, at: float) -> Period:
     """The period of a budget that a moment (unix seconds) is in."""
     day = datetime.fromtimestamp(at, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -144,17 +153,16 @@ class KeyBudgets:
         tokens, nanos = await self._run("HMGET", _key(org_id, budget, period), "tokens", "nanos")
         return Spent(int(tokens or 0), int(nanos or 0))
 
-    async def lease(
-        self, org_id: str, budget: KeyBudget, period: Period, request_id: str, wanted: Wanted, *, anew: bool
-    ) -> tuple[int | None, Spent]:
+    async def lease(self, turn: BudgetedTurn, wanted: Wanted, *, anew: bool) -> tuple[int | None, Spent]:
         """The tokens leased beside the fixed ones, None where there is too little; and what is spent then.
 
         With `anew` what the request had leased before is given back: its former answerer died.
         """
+        budget, period = turn.budget, turn.period
         taken, tokens, nanos = await self._evaluate(
             _LEASE,
-            _key(org_id, budget, period),
-            request_id,
+            _key(turn.org_id, budget, period),
+            turn.request_id,
             int(anew),
             *wanted,
             NO_LIMIT if budget.tokens is None else budget.tokens,
@@ -163,11 +171,10 @@ class KeyBudgets:
         )
         return (None if taken < 0 else int(taken)), Spent(int(tokens), int(nanos))
 
-    async def settle(
-        self, org_id: str, budget: KeyBudget, period: Period, request_id: str, tokens: int, nanos: int
-    ) -> bool:
+    async def settle(self, turn: BudgetedTurn, tokens: int, nanos: int) -> bool:
         """Replace the lease of a request by what it cost; False where it has none any more."""
-        return bool(await self._evaluate(_SETTLE, _key(org_id, budget, period), request_id, tokens, nanos))
+        key = _key(turn.org_id, turn.budget, turn.period)
+        return bool(await self._evaluate(_SETTLE, key, turn.request_id, tokens, nanos))
 
     async def _evaluate(self, script: str, key: str, *arguments: str | int | float) -> Any:
         sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()

@@ -62,7 +62,7 @@ class LimitsBody(Strict):
     requests_per_minute: Limit | None = None
     tokens_per_minute: Limit | None = None
     concurrent_streams: Limit | None = None
-    budget: BudgetBody | None = None
+    budget: BudgetBody | None = Field(default=None, exclude_if=lambda budget: budget is None)
 
     def limits(self) -> KeyLimits:
         """The same as it is stored."""

@@ -18,7 +18,6 @@ from llm_stream.answer.delivery import Delivery
 from llm_stream.answer.failure import AnswerFailed
 from llm_stream.answer.outlet import Outlet
 
-
 # Pieces that wait before the upstream has to: what it generates meanwhile is paid for.
 MAX_WAITING = 16
 

@@ -16,7 +16,7 @@ from common.events.chat import AnswerRequested, ReplyError, Usage
 from common.events.keys import KeyBudget
 from common.events.token_estimate import answer_tokens, content_tokens, input_tokens
 from common.failures import StoreUnavailableError
-from common.storage.key_budgets import KeyBudgets, Period, Wanted, nanos_of, period_of
+from common.storage.key_budgets import BudgetedTurn, KeyBudgets, Wanted, nanos_of, period_of
 from llm_stream.aliases import Alias
 from llm_stream.answer.failure import AnswerFailed, server_error
 from llm_stream.answer.gate import Cut, Look, Piece, Verdict
@@ -48,10 +48,7 @@ class Spending:
 
     def __init__(self, budgets: KeyBudgets, budget: KeyBudget, request: AnswerRequested) -> None:
         self._budgets = budgets
-        self._budget = budget
-        self._org_id = request.org_id
-        self._request_id = request.request_id
-        self._period: Period = period_of(budget, time.time())
+        self._turn = BudgetedTurn(request.org_id, budget, period_of(budget, time.time()), request.request_id)
         self._per_token = 0.0
         self._leased = False
         self._free = 0  # tokens that are leased and not said
@@ -97,19 +94,17 @@ class Spending:
 
     def _refusal(self, prompt: int) -> AnswerFailed:
         message = (
-            f"The budget of this API key is spent until {self._period.told}, or leaves too little for this request, "
-            f"which needs about {prompt} tokens before its answer."
+            f"The budget of this API key is spent until {self._turn.period.told}, or leaves too little for this "
+            f"request, which needs about {prompt} tokens before its answer."
         )
         error = ReplyError(status=429, message=message, type="insufficient_quota", code="insufficient_quota")
         return AnswerFailed(error)
 
     async def _lease(self, wanted: Wanted, *, anew: bool) -> int | None:
         try:
-            granted, _ = await self._budgets.lease(
-                self._org_id, self._budget, self._period, self._request_id, wanted, anew=anew
-            )
+            granted, _ = await self._budgets.lease(self._turn, wanted, anew=anew)
         except StoreUnavailableError as error:
-            log.warning("budget not leased", request_id=self._request_id, error=str(error))
+            log.warning("budget not leased", request_id=self._turn.request_id, error=str(error))
             raise server_error(503, "The budget of this API key cannot be checked right now.", "unavailable") from None
         return granted
 
@@ -159,7 +154,7 @@ class Spending:
 
     def _renew(self) -> None:
         if self._renewal is None:
-            self._renewal = asyncio.create_task(self._renewed(), name=f"lease {self._request_id}")
+            self._renewal = asyncio.create_task(self._renewed(), name=f"lease {self._turn.request_id}")
 
     async def _renewed(self) -> None:
         wanted = Wanted(most=BATCH_TOKENS, least=1, per_token=self._per_token)
@@ -181,18 +176,14 @@ class Spending:
             await asyncio.wait({self._renewal})
         if not self._leased:
             return
+        tokens = usage.prompt_tokens + usage.completion_tokens
         for attempt in range(SETTLE_TRIES):
             try:
-                await self._budgets.settle(
-                    self._org_id,
-                    self._budget,
-                    self._period,
-                    self._request_id,
-                    usage.prompt_tokens + usage.completion_tokens,
-                    nanos_of(cost_usd),
-                )
+                await self._budgets.settle(self._turn, tokens, nanos_of(cost_usd))
             except StoreUnavailableError as error:
-                log.warning("budget not settled", request_id=self._request_id, attempt=attempt + 1, error=str(error))
+                log.warning(
+                    "budget not settled", request_id=self._turn.request_id, attempt=attempt + 1, error=str(error)
+                )
                 await asyncio.sleep(SETTLE_PAUSE)
             else:
                 return
