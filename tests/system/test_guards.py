@@ -1,4 +1,4 @@
-"""Guards over HTTP: budgets of keys, the cache of answers, variables and greetings of active sets, and their revision."""
+"""Guards over HTTP: budgets of keys, the cache of answers, and what of an active set is at work."""
 
 import uuid
 from collections.abc import AsyncIterator
