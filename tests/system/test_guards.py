@@ -1,5 +1,6 @@
 """Guards over HTTP: budgets of keys, the cache of answers, and what of an active set is at work."""
 
+import json
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from tests.support.clients import Key, chat, client, new_key
 from tests.support.sonant import Sonant
+from tests.support.waiting import eventually
 
 PATH = "/v1/chat/completions"
 KEYS = "/v1/admin/keys"
@@ -142,3 +144,33 @@ async def test_an_active_set_is_at_work(http: httpx.AsyncClient) -> None:
     assert "Welcome, Ada!" in greeted.text
     wrong = await http.post(PATH, json={**chat("Hi"), "variables": {"city": ["x"]}}, headers=headers)
     assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "variables")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_every_round_of_tools_is_charged_to_the_key(
+    sonant: Sonant, admin: httpx.AsyncClient, stream: bool
+) -> None:
+    """The first round alone was reserved for: what the others take is a debt of the minute, and spent of the budget."""
+    limits = {"tokens_per_minute": 20_000, "budget": {"tokens": 100_000, "period": "day"}}
+    key = new_key(sonant, limits=limits)
+    asked = chat('Use the calculator for "19.99 * 3". ' + "It is for the shop. " * 600, stream=stream)
+    asked |= {"tools": [{"type": "sonant", "name": "calculator"}], "max_tokens": 50}
+    if stream:
+        asked["stream_options"] = {"include_usage": True}
+    async with client(sonant.url, key.headers) as http:
+        answer = await http.post(PATH, json=asked)
+        assert answer.status_code == 200, answer.text
+        assert "59.97" in answer.text
+        told = json.loads(answer.text.split("data: ")[-2].splitlines()[0]) if stream else answer.json()
+        used = told["usage"]["prompt_tokens"] + told["usage"]["completion_tokens"]
+        one_round = len(asked["messages"][0]["content"]) // 4 + 50
+        assert used > 1.8 * one_round
+
+        async def charged() -> bool:
+            """What is left counts this small request too; a minute fills the bucket evenly."""
+            left = int((await http.post(PATH, json=chat("Hi", max_tokens=1))).headers["x-ratelimit-remaining-tokens"])
+            return left < 20_000 - 1.5 * one_round
+
+        assert await eventually(charged)
+    spent = (await admin.get(f"{KEYS}/{key.id}/budget")).json()["tokens"]
+    assert used <= spent <= used + 2_000
