@@ -26,7 +26,7 @@ class Sets:
     async def on(self, config: dict[str, Any], text: str = "Greet.", **facts: Any) -> str:
         """The project that has such a set."""
         project = f"project-{uuid.uuid4().hex[:8]}"
-        told = {"config": config, "prompt": {"text": text}, "voice": None, "tools": []}
+        told: dict[str, Any] = {"config": config, "prompt": {"text": text}, "voice": None, "tools": []}
         known = {"revision": 7, "fresh_until": time.time() + 300, **facts}
         async with open_resp(self._redis_url) as cache:
             entry = Entry(1, current=orjson.dumps(told), **known)
@@ -112,7 +112,12 @@ async def test_the_revision_stands_in_header_and_fact(llm_world: World, sets: Se
 async def test_the_candidate_of_a_rollout_brings_its_own_flags(llm_world: World, sets: Sets) -> None:
     """The rollout of the set is that of its flags: there is no other one."""
     alias = await llm_world.alias("")
-    candidate = {"config": {"flags": {"response_cache": True}}, "prompt": {}, "voice": None, "tools": []}
+    candidate: dict[str, Any] = {
+        "config": {"flags": {"response_cache": True}},
+        "prompt": {},
+        "voice": None,
+        "tools": [],
+    }
     project = await sets.on({}, candidate=orjson.dumps(candidate), candidate_revision=8, percent=50.0)
     seen: dict[int, set[str | None]] = {}
     for user in range(12):
@@ -143,8 +148,7 @@ async def test_the_config_names_the_model_where_the_caller_asks_for_the_default(
 
 
 async def test_the_config_limits_how_long_a_model_is_waited_for(llm_world: World, sets: Sets) -> None:
-    limits = {"first_byte_timeout": 20.0, "tries": 1}
-    alias = await llm_world.alias("silence", "", **limits)
+    alias = await llm_world.alias("silence", "", first_byte_timeout=20.0, tries=1)
     project = await sets.on({"timeouts": {"answer": {"first_token_secs": 0.2}}})
     began = time.monotonic()
     heard, fact = await llm_world.ask(alias, project_id=project)

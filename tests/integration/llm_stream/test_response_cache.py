@@ -145,7 +145,8 @@ async def test_an_entry_ends_with_its_time(llm_world: World) -> None:
     await llm_world.ask(alias, said)
 
     async def ended() -> bool:
-        return (await llm_world.ask(alias, said))[1].cache == "miss"
+        _, fact = await llm_world.ask(alias, said)
+        return bool(fact.cache == "miss")
 
     await eventually(ended)
 

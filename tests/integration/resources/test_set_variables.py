@@ -1,5 +1,7 @@
 """Variables that nothing fills are an error when a set is switched on, or when what it follows changes."""
 
+from typing import Any
+
 import pytest
 
 from common.events.resource_terms import Pin, Pins
@@ -46,7 +48,7 @@ async def test_a_rollout_and_a_rollback_are_checked_as_well(team: Team) -> None:
 async def test_a_new_version_must_fit_the_sets_that_follow_it(team: Team) -> None:
     config, prompt = await team.create("config", variables=DECLARED), await team.create("prompt", text=TEXT)
     assert (await team.switch(Pins(config=Pin(id=config), prompt=Pin(id=prompt)))).status == 200
-    body = {"text": TEXT + " {{other}}"}
+    body: dict[str, Any] = {"text": TEXT + " {{other}}"}
     refused = await team.caller.ask(RESOURCE_VERSION_REQUESTED, kind="prompt", id=prompt, body=body)
     assert (refused.status, refused.body["error"]["variables"]) == (409, ["other"])
     body = {"evi_version": "3", "variables": {"name": {"default": "x"}}}

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from redis.exceptions import ResponseError
-
 from common.storage.redis import UNAVAILABLE
 from common.storage.resp import Resp
 from llm_stream.ports import CacheUnavailable
@@ -84,5 +82,5 @@ class RedisAnswerCache:
     async def _run(self, *command: str | bytes | int | float) -> Any:
         try:
             return await self._connection.execute(*command)
-        except (*UNAVAILABLE, ResponseError) as error:
+        except UNAVAILABLE as error:
             raise CacheUnavailable(str(error)) from error
