@@ -78,6 +78,15 @@ def given_variables(value: Any) -> dict[str, str]:
     return {_checked_name(name): _checked_value(name, each) for name, each in value.items()}
 
 
+def can_be_given(name: Any, value: Any) -> bool:
+    """Whether a request may give this."""
+    try:
+        _checked_value(_checked_name(name), value)
+    except ValueError:
+        return False
+    return True
+
+
 def _checked_name(name: Any) -> str:
     if not isinstance(name, str) or NAME.fullmatch(name) is None:
         raise ValueError(f"'{str(name)[:MAX_NAME_CHARS]}' is no name of a variable: letters, digits and '_'")

@@ -106,6 +106,10 @@ class Gate:
         return self._inner.begun
 
     @property
+    def last_byte_at(self) -> float | None:
+        return self._inner.last_byte_at
+
+    @property
     def released_text(self) -> str:
         """All text of this round, that which waits among it: nobody is to say it again."""
         return "".join(self._texts)

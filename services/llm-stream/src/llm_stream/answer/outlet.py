@@ -12,6 +12,9 @@ class Outlet(Protocol):
     continuable: bool
 
     @property
+    def last_byte_at(self) -> float | None: ...
+
+    @property
     def begun(self) -> bool: ...
 
     @property

@@ -40,10 +40,9 @@ class OwnWords:
         self._head: JsonObject = {"id": request.request_id, "created": int(request.received_at), "model": model}
 
     def begin(self, headers: dict[str, str]) -> None:
-        """Begin the answer unless it has begun, every choice with its role."""
-        begun = self._outlet.begun
+        """Begin the answer unless anything was sent, every choice with its role."""
         self._outlet.start(headers)
-        if not begun and self._prepared.request.stream:
+        if self._outlet.last_byte_at is None and self._prepared.request.stream:
             for index in range(self._prepared.choices):
                 self._choice(index, {"role": "assistant", "content": ""}, None)
 

@@ -15,6 +15,7 @@ import orjson
 import structlog
 
 from common.events.chat import ChatReplyRequested, Usage
+from common.events.token_estimate import content_tokens
 from common.metrics import labelled
 from llm_stream.answer.finish import FinishedAnswer
 from llm_stream.answer.in_progress import AnswerInProgress
@@ -28,6 +29,8 @@ log = structlog.get_logger(__name__)
 
 HEADER = "x-sonant-cache"
 FLAG = "response_cache"
+# Of the conversation, by estimate: a larger one is hardly asked twice, and takes long to compare.
+MAX_ASKED_TOKENS = 64_000
 # How an answer is sent is no part of what is asked.
 NOT_ASKED = frozenset({"model", "stream", "stream_options"})
 # What makes an answer more than its text.
@@ -95,6 +98,8 @@ def cache_mode(prepared: PreparedRequest) -> Mode | None:
 def _is_plain(prepared: PreparedRequest) -> bool:
     """Whether the answer may be one text. Tools that Sonant runs have effects, and read what changes."""
     body = prepared.body
+    if content_tokens(message.get("content") for message in body["messages"]) > MAX_ASKED_TOKENS:
+        return False
     return prepared.tools is None and prepared.choices == 1 and not any(body.get(name) for name in MORE_THAN_TEXT)
 
 
