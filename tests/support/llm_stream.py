@@ -98,14 +98,28 @@ class World:
         self._reading = asyncio.Lock()
 
     @asynccontextmanager
-    async def elsewhere(self, log_url: str, models_file: Path, redis_url: str | None = None) -> AsyncIterator["World"]:
-        """The gateway's side of a second service, which has a log of its own: an embedded log has one reader."""
-        live_url = redis_url or log_url
+    async def second(self, name: str, table: str, urls: tuple[str, str], **settings: str) -> AsyncIterator["World"]:
+        """Another process of the service with aliases of its own, on the log and the live store at these URLs.
+
+        It has a log of its own, since an embedded log has one reader.
+        """
+        log_url, live_url = urls
+        models_file = self.models_file.with_name(f"{name}.toml")
+        models_file.write_text(table)
+        variables = {
+            "SONANT_LOG_URL": log_url,
+            "SONANT_REDIS_URL": live_url,
+            "SONANT_MODELS_FILE": str(models_file),
+            "SONANT_INSTANCE": name,
+            **settings,
+        }
         async with open_redis(log_url) as redis, open_writer(live_url) as live, open_mailbox(live_url) as reader:
             log = ValkeyLog(log_url, redis)
             other = World(log, live, reader, self.http, models_file)
             other.sandbox = self.sandbox
-            yield other
+            async with process_of("llm_stream", models_file.with_suffix(".log"), variables) as running:
+                await running.ready()
+                yield other
             await log.close()
 
     # -- the models file ----------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -22,7 +21,7 @@ from tests.support.llm_stream import (
     sse,
 )
 from tests.support.llm_stream import chunk as a_chunk
-from tests.support.service import numbered, process_of
+from tests.support.service import numbered
 
 # Ten tokens a sentence, a word each.
 SENTENCE = "One two three four five six seven eight nine ten. "
@@ -144,26 +143,13 @@ async def test_a_burst_that_outruns_its_lease_waits_for_the_next_one(llm_world: 
 
 
 async def test_two_processes_on_one_key_exceed_it_by_a_sentence_at_most(
-    llm_world: World, store: KeyBudgets, valkey_url: str, tmp_path: Path
+    llm_world: World, store: KeyBudgets, valkey_url: str
 ) -> None:
-    """The second has a log of its own, since an embedded log has one reader; what is counted, they share."""
-    other_log = numbered(valkey_url, VALKEY_DATABASE + 1)
-    redis_url = numbered(valkey_url, VALKEY_DATABASE)
+    urls = numbered(valkey_url, VALKEY_DATABASE + 1), numbered(valkey_url, VALKEY_DATABASE)
     paced = "delay-2"
     alias = await llm_world.alias(paced)
-    models_file = tmp_path / "models.toml"
-    models_file.write_text(alias_table("second", [llm_world._upstream("second", 0, paced)], PATIENCE))
-    variables = {
-        "SONANT_LOG_URL": other_log,
-        "SONANT_REDIS_URL": redis_url,
-        "SONANT_MODELS_FILE": str(models_file),
-        "SONANT_INSTANCE": "llm-second",
-    }
-    async with (
-        process_of("llm_stream", tmp_path / "second.log", variables) as running,
-        llm_world.elsewhere(other_log, models_file, redis_url) as second,
-    ):
-        await running.ready()
+    table = alias_table("second", [llm_world._upstream("second", 0, paced)], PATIENCE)
+    async with llm_world.second("llm-second", table, urls) as second:
         for _ in range(2):
             budget = a_budget(tokens=7_000)
             asked = [

@@ -1,12 +1,11 @@
 """Moderation before and after the model: nothing that is flagged reaches a model or a client."""
 
-from pathlib import Path
-
 import pytest
 
-from tests.support.llm_stream import PATIENCE, World, alias_table, scripted, sse
+from common.events.chat import AnswerDialect
+from tests.support.llm_stream import PATIENCE, VALKEY_DATABASE, World, alias_table, scripted, sse
 from tests.support.llm_stream import chunk as a_chunk
-from tests.support.service import numbered, process_of
+from tests.support.service import numbered
 from tests.support.waiting import eventually
 
 BOTH = ["input", "output"]
@@ -27,6 +26,17 @@ async def test_a_clean_turn_is_answered_as_ever(llm_world: World, stream: bool) 
     assert heard.finish_reasons() == ["stop"]
     assert fact.moderation.flagged == ()
     assert fact.moderation.checked >= 1
+
+
+async def test_a_cut_answer_is_an_incomplete_response_in_the_words_of_that_api(llm_world: World) -> None:
+    alias = await llm_world.alias("", moderation=["output"])
+    heard, fact = await llm_world.ask(
+        alias, "Say: One is here. Now a murder.", dialect=AnswerDialect(name="responses")
+    )
+    assert fact.ended_by == "moderation"
+    last = b"".join(frame.payload for frame in heard.frames[-3:])
+    assert b"response.incomplete" in last
+    assert b'"reason":"content_filter"' in last
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -106,30 +116,22 @@ async def test_a_break_of_the_upstream_still_tells_what_was_said_before_it(llm_w
 
 @pytest.mark.parametrize("failure", ["closed", "open"])
 async def test_while_the_moderator_is_away_texts_pass_or_do_not(
-    llm_world: World, valkey_url: str, tmp_path: Path, failure: str
+    llm_world: World, valkey_url: str, failure: str
 ) -> None:
     """A process of its own whose moderator answers 500."""
-    name = f"moderated-{failure}"
-    models_file = tmp_path / "models.toml"
-    tables = [llm_world._upstream(name, 0, "")]
-    models_file.write_text(alias_table(name, tables, {**PATIENCE, "moderation": BOTH}))
-    url = numbered(valkey_url, 10)
-    variables = {
-        "SONANT_LOG_URL": url,
-        "SONANT_REDIS_URL": url,
-        "SONANT_MODELS_FILE": str(models_file),
-        "SONANT_INSTANCE": name,
+    name, url = f"moderated-{failure}", numbered(valkey_url, VALKEY_DATABASE + 1)
+    upstream = llm_world._upstream(name, 0, "")
+    table = alias_table(name, [upstream], {**PATIENCE, "moderation": BOTH})
+    settings = {
         "SONANT_MODERATION_URL": f"{llm_world.sandbox}/v1",
         "SONANT_MODERATION_MODEL": f"{MODERATOR}+status-500",
         "SONANT_MODERATION_FAILURE": failure,
     }
-    async with process_of("llm_stream", tmp_path / "llm.log", variables) as running:
-        await running.ready()
-        async with llm_world.elsewhere(url, models_file) as other:
-            heard, fact = await other.ask(name, "Say: One is here.")
+    async with llm_world.second(name, table, (url, url), **settings) as other:
+        heard, fact = await other.ask(name, "Say: One is here.")
     if failure == "closed":
         assert (fact.error.status, fact.error.code) == (503, "moderation_unavailable")
-        assert await llm_world.calls(tables[0]["model"]) == []
+        assert await llm_world.calls(upstream["model"]) == []
     else:
         assert heard.text() == "One is here."
         assert fact.moderation.unchecked >= 2

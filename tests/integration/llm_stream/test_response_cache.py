@@ -8,7 +8,8 @@ import pytest
 
 from common.storage.resp import open_resp
 from llm_stream.adapters.redis_answer_cache import RedisAnswerCache
-from tests.support.llm_stream import AliasUnderTest, World
+from tests.support.llm_stream import PATIENCE, VALKEY_DATABASE, AliasUnderTest, World, alias_table
+from tests.support.service import numbered
 from tests.support.waiting import eventually
 
 TEXT = "One is here. Two is here."
@@ -116,6 +117,18 @@ async def test_many_at_once_are_asked_of_an_upstream_once(llm_world: World) -> N
     heard = await asyncio.gather(*turns)
     assert sorted(fact.cache for _, fact in heard) == ["hit"] * 11 + ["miss"]
     assert {each.text() for each, _ in heard} == {said.removeprefix("Say: ")}
+    assert await asked(llm_world, alias) == 1
+
+
+async def test_two_processes_ask_once_as_well(llm_world: World, valkey_url: str) -> None:
+    urls = numbered(valkey_url, VALKEY_DATABASE + 1), numbered(valkey_url, VALKEY_DATABASE)
+    alias, said = await llm_world.alias("first-300", cache_seconds=60), question()
+    upstream = llm_world._upstream(alias.name, 0, "first-300")
+    table = alias_table(alias.name, [upstream], {**PATIENCE, "cache_seconds": 60})
+    async with llm_world.second("llm-cached", table, urls) as second:
+        turns = [world.ask(alias, said) for world in (llm_world, second) for _ in range(3)]
+        heard = await asyncio.gather(*turns)
+    assert sorted(fact.cache for _, fact in heard) == ["hit"] * 5 + ["miss"]
     assert await asked(llm_world, alias) == 1
 
 
