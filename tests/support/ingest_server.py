@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -29,11 +29,22 @@ class IngestServer:
         self.requests: list[dict[str, Any]] = []
         self.mood: Mood | None = None
         self._lock = threading.Lock()
+        self._connections: set[socket.socket] = set()
         server = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
+
+            def setup(self) -> None:
+                super().setup()
+                with server._lock:
+                    server._connections.add(self.connection)
+
+            def finish(self) -> None:
+                with server._lock:
+                    server._connections.discard(self.connection)
+                super().finish()
 
             def do_POST(self) -> None:
                 server.answer(self)
@@ -96,9 +107,14 @@ class IngestServer:
         return 200, {}, json.dumps(told).encode()
 
     def close(self) -> None:
+        """End, and break the connections that are open."""
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
+        with self._lock:
+            for connection in self._connections:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
 
 def refusal(status: int, message: str, **headers: str) -> Answer:

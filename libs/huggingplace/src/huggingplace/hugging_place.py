@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -32,6 +33,8 @@ class BaseClient:
         self._open_recorder = Recorder(self._keeper)
         self._is_closed = False
         set_default(self._open_recorder)
+        # Sessions, steps and traced functions hold the recorder as the client does.
+        weakref.finalize(self._open_recorder, self._keeper.retire).atexit = False
 
     @property
     def options(self) -> Options:

@@ -92,6 +92,11 @@ class Keeper:
             found["halted"] = int(self.outgoing.is_halted)
         return found
 
+    def retire(self) -> None:
+        """Nobody can log any more: end in the background. The garbage collector calls this, wherever it happens to be."""
+        if self.options.enabled and self._pid == os.getpid():
+            self.outgoing.retire(lambda: self.close(0.0))
+
     def at_exit(self) -> None:
         """As `close`, when the process ends; what is logged after that goes to the spool."""
         self.close(self.options.exit_timeout)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from huggingplace import refused_file
 from huggingplace.backlog import Backlog
@@ -59,6 +59,7 @@ class Outgoing:
         self._is_nudged = False
         self._is_halted = False
         self._closing_at: float | None = None
+        self._retired: Callable[[], object] | None = None
         self._adopt_at = 0.0
         self._tend_at = 0.0
 
@@ -108,6 +109,13 @@ class Outgoing:
                 self._changed.wait_for(lambda: self._thread is None, timeout)
         return self._backlog.unfinished <= 0
 
+    def retire(self, then: Callable[[], object]) -> None:
+        """As `close`, for whoever waits for nothing and takes no lock: `then` is called by the thread at its end."""
+        self._retired = then
+        self._closing_at = time.monotonic() + ADOPT_SECONDS + self._options.exit_timeout
+        if self._thread is None:
+            then()
+
     @property
     def is_halted(self) -> bool:
         """Whether the key was refused, and sending has stopped."""
@@ -145,6 +153,8 @@ class Outgoing:
             with self._changed:
                 self._thread = None
                 self._changed.notify_all()
+            if self._retired is not None:
+                self._retired()
 
     def _is_over(self) -> bool:
         """Closing, and nothing more can be done in the time that is left."""
@@ -180,8 +190,8 @@ class Outgoing:
         if not self._again and not self._backlog.waits:
             self._waiting_since = None
             return 0.0 if self._closing_at is not None else ADOPT_SECONDS
-        if self._again or self._is_hurried or self._is_more or self._is_batch_full:
-            return 0.0
+        if self._again or self._is_hurried or self._is_more or self._is_batch_full or self._backlog.unfinished <= 0:
+            return 0.0  # the last of these: what processes that are gone have left has waited long enough
         if self._waiting_since is None:
             self._waiting_since = now
         return self._waiting_since + self._options.flush_interval - now
@@ -242,10 +252,11 @@ class Outgoing:
                 again.append(record)
             if verdict is not None and verdict not in told:
                 told.append(verdict)
-        self._again = again
-        self._backlog.finish(done)
         self._note_outcome([error for error in told if error.retried])
+        # At once, as far as a flush can see: it adds what is finished and what is not.
         with self._changed:
+            self._again = again
+            self._backlog.finish(done)
             self._finished += sum(1 for record in done if not record.is_adopted)
             self._changed.notify_all()
         for error in told:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import atexit
 import os
-import weakref
 from typing import Any
 
-# Whoever is in here has `after_fork` and `at_exit`.
-_members: weakref.WeakSet[Any] = weakref.WeakSet()
+# Whoever is in here has `after_fork` and `at_exit`. They are held: what a forgotten client has not sent is sent at the end.
+_members: set[Any] = set()
 
 
 def join(member: Any) -> None:

@@ -65,8 +65,8 @@ class Segment:
         while True:
             path = directory / f"{uuid7()}{SUFFIX}"
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            # Another process may have seen it before it was locked, and taken it for an orphan.
-            if _locked(fd):
+            # Another process may have seen it before it was locked, taken it for an orphan, and deleted it.
+            if _locked(fd) and os.fstat(fd).st_nlink > 0:
                 break
             os.close(fd)
         segment = cls(path, fd, HEADER_BYTES)
@@ -85,8 +85,8 @@ class Segment:
         except OSError:
             return None
         try:
-            status = os.fstat(fd)
-            if stat.S_ISREG(status.st_mode) and _locked(fd) and os.fstat(fd).st_nlink > 0:
+            # Looked at once it is ours: its owner may have written up to its end.
+            if _locked(fd) and stat.S_ISREG((status := os.fstat(fd)).st_mode) and status.st_nlink > 0:
                 segment = cls(path, fd, max(status.st_size, HEADER_BYTES))
                 segment.is_adopted = True
                 segment._read_to = segment._read_header()
