@@ -1,4 +1,4 @@
-"""A program that logs, run by tests as a process: `python logging_program.py HOW` with the client set up by its environment.
+"""A program that logs, run by tests as a process: `python logging_program.py HOW`, set up by its environment.
 
 It prints the id of each interaction after `log` has returned.
 """

@@ -44,7 +44,9 @@ def test_many_go_in_batches_over_one_connection(server: IngestServer, make_clien
     assert set(server.items) == set(ids)
     assert len(server.requests) <= 60
     assert all(request["items"] <= 50 for request in server.requests)
-    assert all(request["headers"].get("content-encoding") == "gzip" for request in server.requests if request["items"] > 20)
+    assert all(
+        request["headers"].get("content-encoding") == "gzip" for request in server.requests if request["items"] > 20
+    )
     assert client.counters()["delivered"] == 1000
 
 

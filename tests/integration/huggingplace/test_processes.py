@@ -1,5 +1,6 @@
 """However a process ends or forks, what `log` had returned for arrives."""
 
+import functools
 import os
 import signal
 import subprocess
@@ -66,10 +67,9 @@ async def test_kill_9_in_the_middle_of_batches_loses_nothing(
 ) -> None:
     server.mood = hanging(0.02)
     logged: set[str] = set()
-    for _ in range(3):
-        before = len(server.requests)
+    for run in range(1, 4):
         with program("log_for_ever", server, tmp_path) as process:
-            await eventually(lambda before=before: len(server.requests) >= before + 3, timeout=30)
+            await eventually(functools.partial(_asked, server, 3 * run), timeout=30)
             process.send_signal(signal.SIGKILL)
             output, _ = process.communicate(timeout=30)
         logged |= said(output)
@@ -172,6 +172,10 @@ async def test_workers_of_gunicorn_log_from_a_client_made_before_the_fork(
     make_client()
     await eventually(lambda: set(logged) <= set(server.items))
     assert b"Traceback" not in errors, errors.decode()
+
+
+def _asked(server: IngestServer, times: int) -> bool:
+    return len(server.requests) >= times
 
 
 def _answers(port: int) -> bool:

@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from huggingplace import (
 )
 from tests.integration.huggingplace.conftest import MakeClient
 from tests.support.ingest_server import (
+    Answer,
     IngestServer,
     Mood,
     always,
@@ -28,7 +30,7 @@ from tests.support.ingest_server import (
 )
 from tests.support.waiting import eventually
 
-ANOTHER_SERVICE = (200, {}, b"<html>Welcome!</html>")
+ANOTHER_SERVICE: Answer = (200, {}, b"<html>Welcome!</html>")
 
 FAILURES: list[tuple[str, Mood, type[HuggingPlaceError]]] = [
     ("500", always(refusal(500, "Broken.")), ServerError),
@@ -38,7 +40,11 @@ FAILURES: list[tuple[str, Mood, type[HuggingPlaceError]]] = [
     ("200 of somebody else", always(ANOTHER_SERVICE), ServerError),
     ("404", always(refusal(404, "Not here.")), ServerError),
     ("a redirect", always((307, {"Location": "http://127.0.0.1:9/"}, b"")), ServerError),
-    ("an answer without a length that ends too soon", always((200, {"Content-Length": "999", "Connection": "close"}, b"{}")), NetworkError),
+    (
+        "an answer without a length that ends too soon",
+        always((200, {"Content-Length": "999", "Connection": "close"}, b"{}")),
+        NetworkError,
+    ),
 ]
 
 
@@ -72,7 +78,9 @@ def test_a_server_that_hangs_is_given_up_after_the_timeout(
     assert [type(each) for each in told] == [NetworkTimeoutError]
 
 
-def test_a_server_that_dribbles_is_given_up_after_the_timeout(make_client: MakeClient, told: list[HuggingPlaceError]) -> None:
+def test_a_server_that_dribbles_is_given_up_after_the_timeout(
+    make_client: MakeClient, told: list[HuggingPlaceError]
+) -> None:
     listening = socket.create_server(("127.0.0.1", 0))
     ended = threading.Event()
 
@@ -104,11 +112,13 @@ def test_a_server_that_dribbles_is_given_up_after_the_timeout(make_client: MakeC
 def test_retry_after_is_honoured_whoever_is_in_a_hurry(server: IngestServer, make_client: MakeClient) -> None:
     moments: list[float] = []
 
-    def note(_server: IngestServer, _items: object) -> None:
-        moments.append(time.monotonic())
-
     refuse = times(1, always(refusal(429, "Slowly.", Retry_After="1")))
-    server.mood = lambda here, items: note(here, items) or refuse(here, items)
+
+    def note(here: IngestServer, items: list[dict[str, Any]]) -> Answer | None:
+        moments.append(time.monotonic())
+        return refuse(here, items)
+
+    server.mood = note
     client = make_client()
     client.log(user_prompt="hello")
     assert not client.flush(0.3)
@@ -193,4 +203,3 @@ def test_log_never_waits_for_the_server(server: IngestServer, make_client: MakeC
     assert time.monotonic() - began < 0.5
     server.mood = None
     assert client.flush(20)
-

@@ -21,6 +21,7 @@ from huggingplace.errors import (
     ValidationError,
 )
 from huggingplace.hugging_place import HuggingPlace
+from huggingplace.hugging_place import patch as patch_openai
 from huggingplace.session_log import AsyncSession, Session
 from huggingplace.step import Step
 from huggingplace.traced import trace
@@ -57,6 +58,7 @@ __all__ = [
     "Transport",
     "ValidationError",
     "__version__",
+    "patch_openai",
     "propagate",
     "trace",
 ]

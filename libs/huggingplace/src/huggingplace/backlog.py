@@ -21,12 +21,14 @@ class Backlog:
 
     def __init__(self, spool: Spool | None, *, max_memory_bytes: int, counters: Counters, teller: Teller) -> None:
         self.spool = spool
-        self.unfinished = 0
+        # Of this process's records, since it began.
+        self.appended = 0
+        self.finished = 0
         self._max_memory_bytes = max_memory_bytes
         self._counters = counters
         self._tell = teller.tell
         self._damaged = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._memory: deque[Record] = deque()
         self._memory_bytes = 0
         self._batches = 0
@@ -37,7 +39,7 @@ class Backlog:
         kept = self._kept(body)
         if kept:
             with self._lock:
-                self.unfinished += 1
+                self.appended += 1
         else:
             self._counters.add("dropped")
         return kept
@@ -67,7 +69,7 @@ class Backlog:
             return
         own = sum(1 for record in records if not record.is_adopted)
         with self._lock:
-            self.unfinished -= own
+            self.finished += own
             self._memory_bytes -= sum(len(record.body) for record in records if record.segment is None)
         if self.spool is not None:
             try:
@@ -92,6 +94,7 @@ class Backlog:
         with self._lock:
             lost = len(self._memory)
             self._memory.clear()
+            self.finished += lost
         if lost:
             self._counters.add("dropped", lost)
             self._tell(QueueFullError(f"{lost} interactions waited in memory alone, and are lost."))
@@ -99,6 +102,11 @@ class Backlog:
     def adopt(self) -> int:
         """Take over what processes that are gone left; returns the number of files."""
         return self.spool.adopt() if self.spool is not None else 0
+
+    @property
+    def unfinished(self) -> int:
+        """How many records of this process need to be sent."""
+        return max(self.appended - self.finished, 0)
 
     @property
     def waits(self) -> bool:
@@ -117,7 +125,7 @@ class Backlog:
             self._damaged += lost
             self._counters.add("dropped", lost)
             with self._lock:
-                self.unfinished -= lost
+                self.finished += lost
             self._tell(SpoolError(f"{lost} records in the spool are damaged."))
 
     def _kept(self, body: bytes) -> bool:

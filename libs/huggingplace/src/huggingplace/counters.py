@@ -26,7 +26,7 @@ class Counters:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._values = dict.fromkeys(NAMES, 0)
 
     def add(self, name: str, number: int = 1) -> None:

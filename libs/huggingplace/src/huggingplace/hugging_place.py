@@ -7,14 +7,15 @@ import weakref
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable
 
-from huggingplace.errors import ClosedError
+from huggingplace.errors import ClosedError, ConfigurationError
 from huggingplace.interaction import LogFields, ScoreValue, SessionFields
 from huggingplace.keeper import Keeper
+from huggingplace.openai_calls import C, patch_openai
 from huggingplace.options import Options, Settings, read_options
 from huggingplace.recorder import Recorder
 from huggingplace.session_log import Session, SessionState
 from huggingplace.step import Step
-from huggingplace.traced import set_default, traced
+from huggingplace.traced import default_recorder, set_default, traced
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -59,6 +60,16 @@ class BaseClient:
     def trace(self, function: Callable[..., Any] | None = None, **options: Any) -> Any:
         """As `huggingplace.trace`, with this client."""
         return traced(function, recorder=self._recorder, **options)
+
+    def patch_openai(self, openai_client: C, *, as_: str = "interaction") -> C:
+        """The same client of `openai`, synchronous or not, each of whose calls is logged: whole, streamed, failed.
+
+        `chat.completions`, `responses`, `completions` and `embeddings`. In a step or a session a call belongs to that;
+        with `as_="step"` it is a step of the interaction that you log there, and no interaction of its own.
+
+        Raises ConfigurationError: it is no client of `openai`. Raises ClosedError.
+        """
+        return patch_openai(openai_client, self._recorder, as_=as_)
 
     @property
     def _recorder(self) -> Recorder:
@@ -134,3 +145,14 @@ class HuggingPlace(BaseClient):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def patch(openai_client: C, client: BaseClient | None = None, *, as_: str = "interaction") -> C:
+    """As `HuggingPlace.patch_openai`, with `client`, or else with the first client of the process.
+
+    Raises ConfigurationError: there is none, or it is no client of `openai`.
+    """
+    recorder = client._recorder if client is not None else default_recorder()  # noqa: SLF001 - our own
+    if recorder is None:
+        raise ConfigurationError("There is no client yet: make a HuggingPlace first.")
+    return patch_openai(openai_client, recorder, as_=as_)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import zlib
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from collections.abc import Callable
 from typing import Any
 
 from huggingplace import process_events
@@ -41,7 +43,8 @@ class Keeper:
         self.teller = Teller(options.on_error, self.counters)
         self._transport = _transport(options) if options.enabled else None
         self._sampled_out: OrderedDict[str, None] = OrderedDict()
-        self._opening = threading.Lock()
+        self._opening = threading.RLock()
+        self._deferred: deque[Callable[[], None]] = deque()
         self._pid = 0
         self._open()
         process_events.join(self)
@@ -68,12 +71,24 @@ class Keeper:
         elif self.backlog.append(body):
             self.outgoing.appended(len(body))
 
+    def defer(self, act: Callable[[], None]) -> None:
+        """Do it later, on another occasion: for what the garbage collector calls in the middle of anything."""
+        self._deferred.append(act)
+
+    def do_deferred(self) -> None:
+        """Do what was deferred; `act` never raises."""
+        with contextlib.suppress(IndexError):
+            while True:
+                self._deferred.popleft()()
+
     def flush(self, timeout: float) -> bool:
         """As `Outgoing.flush`."""
+        self.do_deferred()
         return self.outgoing.flush(timeout) if self.options.enabled and self._pid == os.getpid() else True
 
     def close(self, timeout: float) -> bool:
         """Deliver what can be within `timeout` seconds, and give everything up; whether that was all."""
+        self.do_deferred()
         process_events.leave(self)
         if not self.options.enabled or self._pid != os.getpid():
             return True
@@ -86,14 +101,14 @@ class Keeper:
         found = self.counters.snapshot()
         if self.options.enabled and self._pid == os.getpid():
             spool = self.backlog.spool
-            found["waiting"] = max(self.backlog.unfinished, 0)
+            found["waiting"] = self.backlog.unfinished
             found["memory_bytes"] = self.backlog.memory_bytes
             found["spool_bytes"] = spool.bytes if spool is not None else 0
             found["halted"] = int(self.outgoing.is_halted)
         return found
 
     def retire(self) -> None:
-        """Nobody can log any more: end in the background. The garbage collector calls this, wherever it happens to be."""
+        """Nobody can log any more: end in the background. The garbage collector calls this, wherever that is."""
         if self.options.enabled and self._pid == os.getpid():
             self.outgoing.retire(lambda: self.close(0.0))
 
@@ -109,7 +124,7 @@ class Keeper:
             self.backlog.spool.abandon()
         if self._transport is not None:
             self._transport.forget()
-        self._opening = threading.Lock()
+        self._opening = threading.RLock()
         self._pid = 0
 
     def _open_again(self) -> None:
@@ -130,6 +145,7 @@ class Keeper:
             spool, max_memory_bytes=self.options.max_memory_bytes, counters=self.counters, teller=self.teller
         )
         self.outgoing = Outgoing(self.backlog, self._transport, self.options, self.counters, self.teller)
+        self.outgoing.chore = self.do_deferred
         self._pid = os.getpid()
         if self.backlog.adopt():
             self.outgoing.start()

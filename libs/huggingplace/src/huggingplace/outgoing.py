@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import random
 import threading
 import time
@@ -36,9 +38,12 @@ class Outgoing:
         self._options = options
         self._counters = counters
         self._teller = teller
-        self._wake = threading.Event()
+        # What the thread does now and then beside its work.
+        self.chore: Callable[[], None] | None = None
+        # Of all that wakes a thread, this alone may be used by a handler of a signal that interrupts its use.
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._changed = threading.Condition()
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()
         self._thread: threading.Thread | None = None
         # Taken, and to be sent once more; they go first.
         self._again: list[Record] = []
@@ -49,7 +54,6 @@ class Outgoing:
         self._is_idle = True
         # The last batch was full: more waits, and fills the next one.
         self._is_more = False
-        self._finished = 0
         # A flush waits until so many are finished.
         self._wanted = 0
         self._failures = 0
@@ -69,8 +73,8 @@ class Outgoing:
         self._fresh_bytes += size
         if self._thread is None:
             self.start()
-        elif (self._is_idle or self._is_batch_full) and not self._wake.is_set():
-            self._wake.set()
+        elif (self._is_idle or self._is_batch_full) and self._wake.empty():
+            self._wake.put(None)
 
     def start(self) -> None:
         """Start the thread; where the interpreter is ending there is none any more, and the spool keeps what waits."""
@@ -92,10 +96,10 @@ class Outgoing:
         if self._backlog.unfinished > 0:
             self.start()
         with self._changed:
-            target = self._finished + self._backlog.unfinished
+            target = self._backlog.appended
             self._wanted = max(self._wanted, target)
             self._is_nudged = True
-            self._wake.set()
+            self._wake.put(None)
             self._changed.wait_for(lambda: self._is_through(target) or self._is_stuck, timeout)
             return self._is_through(target)
 
@@ -104,7 +108,7 @@ class Outgoing:
         with self._changed:
             self._closing_at = time.monotonic() + timeout
             self._is_nudged = True
-            self._wake.set()
+            self._wake.put(None)
             if self._thread is not threading.current_thread():
                 self._changed.wait_for(lambda: self._thread is None, timeout)
         return self._backlog.unfinished <= 0
@@ -131,7 +135,7 @@ class Outgoing:
 
     @property
     def _is_hurried(self) -> bool:
-        return self._closing_at is not None or self._finished < self._wanted
+        return self._closing_at is not None or self._backlog.finished < self._wanted
 
     @property
     def _is_resting(self) -> bool:
@@ -140,7 +144,7 @@ class Outgoing:
         return not self._is_nudged or self._is_told_to_rest
 
     def _is_through(self, target: int) -> bool:
-        return self._backlog.unfinished <= 0 or (self._finished >= target and not self._again)
+        return self._backlog.unfinished <= 0 or (self._backlog.finished >= target and not self._again)
 
     def _run(self) -> None:
         try:
@@ -177,10 +181,16 @@ class Outgoing:
             waits = self._backlog.waits
             self._is_idle = not waits
             # A disk is synced while something waits.
-            self._wake.wait(min(seconds, TEND_SECONDS) if waits else seconds)
-            self._wake.clear()
+            self._sleep(min(seconds, TEND_SECONDS) if waits else seconds)
             self._tend()
         self._is_idle = False
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait that long, or until woken."""
+        with contextlib.suppress(queue.Empty):
+            self._wake.get(timeout=seconds)
+            while not self._wake.empty():
+                self._wake.get_nowait()
 
     def _due_in(self) -> float:
         """Seconds until the next batch goes out; at most until processes that are gone are looked for."""
@@ -204,6 +214,8 @@ class Outgoing:
         if now >= self._tend_at:
             self._tend_at = now + TEND_SECONDS
             self._backlog.tend()
+            if self.chore is not None:
+                self.chore()
 
     def _send_next(self) -> None:
         self._is_nudged = False
@@ -253,11 +265,10 @@ class Outgoing:
             if verdict is not None and verdict not in told:
                 told.append(verdict)
         self._note_outcome([error for error in told if error.retried])
-        # At once, as far as a flush can see: it adds what is finished and what is not.
+        self._again = again
+        # Not under the lock of those who wait: a handler of a signal may hold what this one needs.
+        self._backlog.finish(done)
         with self._changed:
-            self._again = again
-            self._backlog.finish(done)
-            self._finished += sum(1 for record in done if not record.is_adopted)
             self._changed.notify_all()
         for error in told:
             self._teller.tell(error)

@@ -6,7 +6,7 @@ import atexit
 import os
 from typing import Any
 
-# Whoever is in here has `after_fork` and `at_exit`. They are held: what a forgotten client has not sent is sent at the end.
+# Whoever is in here has `after_fork` and `at_exit`. Held strongly: a forgotten client still sends at the end.
 _members: set[Any] = set()
 
 

@@ -27,7 +27,7 @@ class Recorder:
     def __init__(self, keeper: Keeper) -> None:
         self.keeper = keeper
         self._waiting: OrderedDict[str, StepTrace] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def log(self, given: Mapping[str, Any], session: SessionState | None = None, *, takes_steps: bool = True) -> str:
         """Keep an interaction, with the steps that have ended; returns its id. Raises ValidationError.

@@ -34,7 +34,7 @@ class SessionState:
         self.defaults = dict(defaults)
         checked({**self.defaults, "session_id": self.id})
         self.trace: StepTrace | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def trace_of_turn(self, recorder: Recorder) -> StepTrace:
         """Where a step at the root belongs: with those since the last interaction."""

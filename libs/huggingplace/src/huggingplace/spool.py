@@ -33,7 +33,8 @@ class Spool:
         self.directory = _private(directory)
         self._max_bytes = max_bytes
         self._fsync = fsync
-        self._lock = threading.Lock()
+        # A handler of a signal may log while the code that it interrupts does so too.
+        self._lock = threading.RLock()
         # Own segments, oldest first; only the last one is written to.
         self._own: list[Segment] = []
         self._adopted: list[Segment] = []

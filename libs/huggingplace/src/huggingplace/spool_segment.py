@@ -98,15 +98,17 @@ class Segment:
 
     def append(self, line: bytes) -> None:
         """Add one line (see `line_of`). Raises OSError, and then holds nothing of it."""
-        fd = self._descriptor()
-        written = 0
+        fd, at, written = self._descriptor(), self.size, 0
+        # Its place is taken first: a handler of a signal may add a line before this one is written.
+        self.size += len(line)
         try:
             while written < len(line):
-                written += os.pwrite(fd, line[written:] if written else line, self.size + written)
+                written += os.pwrite(fd, line[written:] if written else line, at + written)
         except OSError:
-            _cut(fd, self.size)
+            if self.size == at + len(line):
+                self.size = at
+                _cut(fd, at)
             raise
-        self.size += len(line)
 
     def take(self, max_items: int, max_bytes: int) -> list[Record]:
         """The next records that nobody took, at least one where there is one; raises OSError."""

@@ -35,7 +35,7 @@ class StepTrace:
         self.session = session
         # The interaction that was logged in it last; what ends after that belongs to it.
         self.interaction_id: str | None = None
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self._ended: list[Node] = []
         self._count = 0
 
@@ -148,6 +148,14 @@ class Step:
             self.has_ended = True
             node = self._node(time.perf_counter() - self._began)
         self.trace.add(node, self.parent)
+
+    def end_as(self, started_at: float, duration_ms: float, error: BaseException | Mapping[str, Any] | None) -> None:
+        """It is over, and was measured by somebody else."""
+        self.started_at = started_at
+        self._began = time.perf_counter() - duration_ms / 1000
+        if isinstance(error, Mapping):
+            self.status, self.error = "error", dict(error)
+        self.end(error if isinstance(error, BaseException) else None)
 
     def __enter__(self) -> Step:
         self.begin()

@@ -237,13 +237,18 @@ def _collect(items: list[Any], item: Any) -> None:
         items.append(short(item))
 
 
+def default_recorder() -> Recorder | None:
+    """That of the first client of the process which is open."""
+    return _default() if _default is not None else None
+
+
 def _recorder_here() -> Recorder | None:
     step, session = current.step.get(), current.session.get()
     if step is not None:
         return step.trace.recorder
     if session is not None:
         return session.recorder
-    return _default() if _default is not None else None
+    return default_recorder()
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
