@@ -64,8 +64,8 @@ def test_an_answer_in_one_piece(client: OpenAI, log: HuggingPlace, server: Inges
         "stream": False,
         "parameters": {"temperature": 0.5},
         "messages": SAY,
-        "finish_reasons": ["stop"],
     }
+    assert item["finish_reason"] == "stop"
 
 
 def test_a_stream_is_read_as_before_and_logged_at_its_end(
@@ -79,7 +79,7 @@ def test_a_stream_is_read_as_before_and_logged_at_its_end(
     assert text == "good morning to everybody"
     [item] = logged(log, server)
     assert item["ai_response"] == text
-    assert item["metaData"]["finish_reasons"] == ["stop"]
+    assert item["finish_reason"] == "stop"
     assert item["metaData"]["stream"] is True
     assert item["completion_tokens"] > 0
     assert 0 < item["first_token_ms"] <= item["response_time"]

@@ -27,6 +27,7 @@ from huggingplace.step import Step
 from huggingplace.traced import trace
 from huggingplace.transports.file_transport import FileTransport, StdoutTransport
 from huggingplace.transports.http_transport import HttpTransport
+from huggingplace.transports.kafka_transport import KafkaTransport
 from huggingplace.transports.transport import Batch, Transport
 from huggingplace.version import VERSION as __version__
 
@@ -42,6 +43,7 @@ __all__ = [
     "HttpTransport",
     "HuggingPlace",
     "HuggingPlaceError",
+    "KafkaTransport",
     "MaskingError",
     "NetworkError",
     "NetworkTimeoutError",

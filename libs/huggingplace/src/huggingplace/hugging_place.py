@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Callable
 from huggingplace.errors import ClosedError, ConfigurationError
 from huggingplace.interaction import LogFields, ScoreValue, SessionFields
 from huggingplace.keeper import Keeper
+from huggingplace.log_writer import Recorder
 from huggingplace.openai_calls import C, patch_openai
 from huggingplace.options import Options, Settings, read_options
-from huggingplace.recorder import Recorder
 from huggingplace.session_log import Session, SessionState
 from huggingplace.step import Step
 from huggingplace.traced import default_recorder, set_default, traced
@@ -32,7 +32,6 @@ class BaseClient:
         given = {"api_key": api_key, "org_id": org_id, "mode": mode, **settings}
         self._keeper = Keeper(read_options(given, os.environ))
         self._open_recorder = Recorder(self._keeper)
-        self._is_closed = False
         set_default(self._open_recorder)
         # Sessions, steps and traced functions hold the recorder as the client does.
         weakref.finalize(self._open_recorder, self._keeper.retire).atexit = False
@@ -73,15 +72,15 @@ class BaseClient:
 
     @property
     def _recorder(self) -> Recorder:
-        if self._is_closed:
+        if self._keeper.is_closed:
             raise ClosedError("The client was closed.")
         return self._open_recorder
 
     def _close(self, timeout: float | None) -> bool:
-        if self._is_closed:
+        if self._keeper.is_closed:
             return True
         self._open_recorder.keep_waiting()
-        self._is_closed = True
+        self._keeper.is_closed = True
         set_default(None, instead_of=self._open_recorder)
         return self._keeper.close(self.options.exit_timeout if timeout is None else timeout)
 

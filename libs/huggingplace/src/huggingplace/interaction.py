@@ -17,6 +17,7 @@ ScoreValue = Union[float, int, bool, str]
 MOST_RESPONSE_SECONDS = 3600.0
 STATUSES = ("ok", "error", "interrupted")
 MOST_TAGS = 50
+MOST_TOKENS = 10**12
 # From the year 2000 on; what is no moment of our time is a mistake of unit.
 _EARLIEST, _LATEST = 946_684_800.0, 32_503_680_000.0
 
@@ -53,6 +54,8 @@ class SessionFields(TypedDict, total=False):
     # "ok", "error" or "interrupted".
     status: str
     error: str | Mapping[str, Any] | BaseException
+    # Why the model ended: "stop", "length", "tool_calls", …
+    finish_reason: str
     tags: Sequence[str]
     environment: str
     release: str
@@ -103,7 +106,7 @@ def _object(name: str, value: Any) -> Any:
 
 
 def _tokens(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < MOST_TOKENS:
         raise ValidationError(f"{name} must be a number of tokens, not {value!r:.100}.", name)
     return value
 
@@ -188,6 +191,7 @@ FIELDS: dict[str, _Field] = {
     "timestamp": _Field("timestamp", moment),
     "status": _Field("status", _status),
     "error": _Field("error", _error),
+    "finish_reason": _Field("finish_reason", _text(64)),
     "tags": _Field("tags", _tags),
     "environment": _Field("environment", _text(200)),
     "release": _Field("release", _text(200)),

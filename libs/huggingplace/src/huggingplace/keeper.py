@@ -11,9 +11,15 @@ from collections.abc import Callable
 from typing import Any
 
 from huggingplace import process_events
-from huggingplace.backlog import Backlog
 from huggingplace.counters import Counters
-from huggingplace.errors import ConfigurationError, MaskingError, PayloadTooLargeError, SpoolError, ValidationError
+from huggingplace.errors import (
+    ClosedError,
+    ConfigurationError,
+    MaskingError,
+    PayloadTooLargeError,
+    SpoolError,
+    ValidationError,
+)
 from huggingplace.json_text import encode, plain
 from huggingplace.options import Options
 from huggingplace.outgoing import Outgoing
@@ -22,6 +28,7 @@ from huggingplace.teller import Teller
 from huggingplace.transports.file_transport import FileTransport, StdoutTransport
 from huggingplace.transports.http_transport import HttpTransport
 from huggingplace.transports.transport import Transport
+from huggingplace.unsent import Unsent
 from huggingplace.version import VERSION
 
 # Sampled out interactions whose scores are sampled out with them.
@@ -45,6 +52,8 @@ class Keeper:
         self._sampled_out: OrderedDict[str, None] = OrderedDict()
         self._opening = threading.RLock()
         self._deferred: deque[Callable[[], None]] = deque()
+        # By its owner: nothing is taken any more.
+        self.is_closed = False
         self._pid = 0
         self._open()
         process_events.join(self)
@@ -52,8 +61,10 @@ class Keeper:
     def keep(self, item: dict[str, Any], *, sample_by: str) -> None:
         """Keep one interaction, step or score for its delivery.
 
-        Raises ValidationError: it cannot be written as JSON. Whatever else goes wrong is told.
+        Raises ValidationError: it cannot be written as JSON. Raises ClosedError. Whatever else goes wrong is told.
         """
+        if self.is_closed:
+            raise ClosedError("The client was closed.")
         if not self.options.enabled:
             return
         if self._pid != os.getpid():
@@ -68,7 +79,7 @@ class Keeper:
             self.teller.tell(
                 PayloadTooLargeError(f"{len(body)} bytes, of at most {self.options.max_item_bytes}", ids=(item["id"],))
             )
-        elif self.backlog.append(body):
+        elif self.unsent.append(body):
             self.outgoing.appended(len(body))
 
     def defer(self, act: Callable[[], None]) -> None:
@@ -100,9 +111,9 @@ class Keeper:
         """What happened so far, in numbers, and what waits."""
         found = self.counters.snapshot()
         if self.options.enabled and self._pid == os.getpid():
-            spool = self.backlog.spool
-            found["waiting"] = self.backlog.unfinished
-            found["memory_bytes"] = self.backlog.memory_bytes
+            spool = self.unsent.spool
+            found["waiting"] = self.unsent.unfinished
+            found["memory_bytes"] = self.unsent.memory_bytes
             found["spool_bytes"] = spool.bytes if spool is not None else 0
             found["halted"] = int(self.outgoing.is_halted)
         return found
@@ -120,8 +131,8 @@ class Keeper:
         """Let go of what is the parent's: locks, thread, files and connections. What is logged next begins anew."""
         if not self.options.enabled or self._pid == os.getpid():
             return
-        if self.backlog.spool is not None:
-            self.backlog.spool.abandon()
+        if self.unsent.spool is not None:
+            self.unsent.spool.abandon()
         if self._transport is not None:
             self._transport.forget()
         self._opening = threading.RLock()
@@ -141,17 +152,17 @@ class Keeper:
         if self._transport is None:
             return
         spool = self._spool()
-        self.backlog = Backlog(
+        self.unsent = Unsent(
             spool, max_memory_bytes=self.options.max_memory_bytes, counters=self.counters, teller=self.teller
         )
-        self.outgoing = Outgoing(self.backlog, self._transport, self.options, self.counters, self.teller)
+        self.outgoing = Outgoing(self.unsent, self._transport, self.options, self.counters, self.teller)
         self.outgoing.chore = self.do_deferred
         self._pid = os.getpid()
-        if self.backlog.adopt():
+        if self.unsent.adopt():
             self.outgoing.start()
 
     def _release(self) -> None:
-        self.backlog.close()
+        self.unsent.close()
         if self._transport is not None:
             self._transport.close()
 

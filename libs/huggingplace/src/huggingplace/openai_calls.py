@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from huggingplace import current
 from huggingplace.errors import ConfigurationError, HuggingPlaceError
+from huggingplace.log_writer import Recorder
 from huggingplace.openai_fields import Fields, answer_fields, merged, request_fields
 from huggingplace.openai_streams import is_interruption, watch
-from huggingplace.recorder import Recorder
 
 C = TypeVar("C")
 

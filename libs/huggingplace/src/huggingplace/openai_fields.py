@@ -58,8 +58,8 @@ def answer_fields(api: str, answer: Any) -> Fields:
         return response_fields(answer)
     choices = list(_get(answer, "choices") or ())
     said = [_choice(choice) for choice in choices]
-    metadata = {"finish_reasons": [_get(choice, "finish_reason") for choice in choices]}
-    return {"response": said[0] if len(said) == 1 else said, "metadata": metadata, **_answered(answer)}
+    ended = ending_fields([_get(choice, "finish_reason") for choice in choices])
+    return {"response": said[0] if len(said) == 1 else said, **ended, **_answered(answer)}
 
 
 def response_fields(answer: Any) -> Fields:
@@ -81,6 +81,14 @@ def response_fields(answer: Any) -> Fields:
     elif _get(answer, "status") == "incomplete":
         fields["status"] = "interrupted"
     return fields
+
+
+def ending_fields(reasons: list[Any]) -> Fields:
+    """Why a model ended; that of each choice, where there are several."""
+    told = [str(reason)[:64] for reason in reasons if reason is not None]
+    if not told:
+        return {}
+    return {"finish_reason": told[0], **({"metadata": {"finish_reasons": told}} if len(told) > 1 else {})}
 
 
 def usage_fields(usage: Any) -> Fields:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from huggingplace.openai_fields import Fields, merged, response_fields, usage_fields
+from huggingplace.openai_fields import Fields, ending_fields, merged, response_fields, usage_fields
 
 # Of the text that is gathered; a stream without an end must not fill the memory.
 MOST_CHARS = 1_000_000
@@ -42,11 +42,7 @@ class Gathered:
             return self._fields
         said = [self._choice(index) for index in sorted({*self._texts, *(index for index, _ in self._calls)})]
         found = {"response": said[0] if len(said) == 1 else said or "", **self._fields}
-        if self._reasons:
-            found = merged(
-                found, {"metadata": {"finish_reasons": [self._reasons[key] for key in sorted(self._reasons)]}}
-            )
-        return found
+        return merged(found, ending_fields([self._reasons[index] for index in sorted(self._reasons)]))
 
     def _add_chunk(self, chunk: Any) -> None:
         model = getattr(chunk, "model", None)

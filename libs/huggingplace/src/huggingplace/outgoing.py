@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 
 from huggingplace import refused_file
-from huggingplace.backlog import Backlog
 from huggingplace.counters import Counters
 from huggingplace.errors import AuthenticationError, DeliveryError, RefusedError, ServerError, SpoolError
 from huggingplace.options import Options
@@ -18,6 +17,7 @@ from huggingplace.retry_delay import backoff
 from huggingplace.spool_segment import Record
 from huggingplace.teller import Teller
 from huggingplace.transports.transport import Batch, Transport, Verdicts
+from huggingplace.unsent import Unsent
 
 # How often an idle thread looks for what processes that are gone have left.
 ADOPT_SECONDS = 30.0
@@ -31,9 +31,9 @@ class Outgoing:
     """Delivers a backlog. `flush` and `close` return in time whatever the transport does: they wait, and do nothing."""
 
     def __init__(
-        self, backlog: Backlog, transport: Transport, options: Options, counters: Counters, teller: Teller
+        self, unsent: Unsent, transport: Transport, options: Options, counters: Counters, teller: Teller
     ) -> None:
-        self._backlog = backlog
+        self._unsent = unsent
         self._transport = transport
         self._options = options
         self._counters = counters
@@ -93,10 +93,10 @@ class Outgoing:
         """
         if self._thread is threading.current_thread():
             return False
-        if self._backlog.unfinished > 0:
+        if self._unsent.unfinished > 0:
             self.start()
         with self._changed:
-            target = self._backlog.appended
+            target = self._unsent.appended
             self._wanted = max(self._wanted, target)
             self._is_nudged = True
             self._wake.put(None)
@@ -111,7 +111,7 @@ class Outgoing:
             self._wake.put(None)
             if self._thread is not threading.current_thread():
                 self._changed.wait_for(lambda: self._thread is None, timeout)
-        return self._backlog.unfinished <= 0
+        return self._unsent.unfinished <= 0
 
     def retire(self, then: Callable[[], object]) -> None:
         """As `close`, for whoever waits for nothing and takes no lock: `then` is called by the thread at its end."""
@@ -135,7 +135,7 @@ class Outgoing:
 
     @property
     def _is_hurried(self) -> bool:
-        return self._closing_at is not None or self._backlog.finished < self._wanted
+        return self._closing_at is not None or self._unsent.finished < self._wanted
 
     @property
     def _is_resting(self) -> bool:
@@ -144,7 +144,7 @@ class Outgoing:
         return not self._is_nudged or self._is_told_to_rest
 
     def _is_through(self, target: int) -> bool:
-        return self._backlog.unfinished <= 0 or (self._backlog.finished >= target and not self._again)
+        return self._unsent.unfinished <= 0 or (self._unsent.finished >= target and not self._again)
 
     def _run(self) -> None:
         try:
@@ -164,12 +164,12 @@ class Outgoing:
         """Closing, and nothing more can be done in the time that is left."""
         if self._closing_at is None:
             return False
-        if self._backlog.unfinished <= 0 or self._is_halted or time.monotonic() >= self._closing_at:
+        if self._unsent.unfinished <= 0 or self._is_halted or time.monotonic() >= self._closing_at:
             return True
         if not self._failures or (self._is_nudged and not self._is_told_to_rest):
             return False
         # What is in the spool is safe, and is not waited for; what is in memory is tried for as long as there is time.
-        return self._backlog.memory_bytes == 0 or self._rest_until >= self._closing_at
+        return self._unsent.memory_bytes == 0 or self._rest_until >= self._closing_at
 
     def _await_batch(self) -> None:
         """Wait until a batch is due: full, old enough, asked for, or to be tried again."""
@@ -178,7 +178,7 @@ class Outgoing:
             seconds = self._due_in()
             if seconds <= 0 or (self._closing_at is not None and self._is_over()):
                 break
-            waits = self._backlog.waits
+            waits = self._unsent.waits
             self._is_idle = not waits
             # A disk is synced while something waits.
             self._sleep(min(seconds, TEND_SECONDS) if waits else seconds)
@@ -197,10 +197,10 @@ class Outgoing:
         now = time.monotonic()
         if self._is_resting:
             return self._rest_until - now
-        if not self._again and not self._backlog.waits:
+        if not self._again and not self._unsent.waits:
             self._waiting_since = None
             return 0.0 if self._closing_at is not None else ADOPT_SECONDS
-        if self._again or self._is_hurried or self._is_more or self._is_batch_full or self._backlog.unfinished <= 0:
+        if self._again or self._is_hurried or self._is_more or self._is_batch_full or self._unsent.unfinished <= 0:
             return 0.0  # the last of these: what processes that are gone have left has waited long enough
         if self._waiting_since is None:
             self._waiting_since = now
@@ -210,10 +210,10 @@ class Outgoing:
         now = time.monotonic()
         if now >= self._adopt_at:
             self._adopt_at = now + ADOPT_SECONDS
-            self._backlog.adopt()
+            self._unsent.adopt()
         if now >= self._tend_at:
             self._tend_at = now + TEND_SECONDS
-            self._backlog.tend()
+            self._unsent.tend()
             if self.chore is not None:
                 self.chore()
 
@@ -232,9 +232,9 @@ class Outgoing:
         """The next batch; it counts as one to be sent again until it is settled."""
         self._fresh_items = self._fresh_bytes = 0
         self._waiting_since = None
-        self._again = self._backlog.take(self._options.batch_items, self._options.batch_bytes)
+        self._again = self._unsent.take(self._options.batch_items, self._options.batch_bytes)
         size = sum(len(record.body) for record in self._again)
-        if not self._again and self._backlog.unfinished > 0:
+        if not self._again and self._unsent.unfinished > 0:
             # The disk did not give it back; it may do so later.
             self._rest_until = time.monotonic() + TEND_SECONDS
         self._is_more = len(self._again) >= self._options.batch_items or size > self._options.batch_bytes // 2
@@ -267,7 +267,7 @@ class Outgoing:
         self._note_outcome([error for error in told if error.retried])
         self._again = again
         # Not under the lock of those who wait: a handler of a signal may hold what this one needs.
-        self._backlog.finish(done)
+        self._unsent.finish(done)
         with self._changed:
             self._changed.notify_all()
         for error in told:
@@ -276,9 +276,9 @@ class Outgoing:
     def _count(self, record: Record, refusal: RefusedError | None) -> None:
         outcome = "delivered" if refusal is None else "refused"
         self._counters.add("replayed" if record.is_adopted else outcome)
-        if refusal is not None and self._backlog.spool is not None:
+        if refusal is not None and self._unsent.spool is not None:
             try:
-                refused_file.keep(self._backlog.spool.directory, record.body, refusal)
+                refused_file.keep(self._unsent.spool.directory, record.body, refusal)
             except OSError as error:
                 self._teller.tell(SpoolError(f"What was refused cannot be kept: {error}"))
 

@@ -17,7 +17,7 @@ from huggingplace.uuid7 import uuid7
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from huggingplace.recorder import Recorder
+    from huggingplace.log_writer import Recorder
 
 
 class SessionState:

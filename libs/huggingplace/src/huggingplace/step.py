@@ -15,7 +15,7 @@ from huggingplace.interaction import error_of
 from huggingplace.uuid7 import uuid7
 
 if TYPE_CHECKING:
-    from huggingplace.recorder import Recorder
+    from huggingplace.log_writer import Recorder
     from huggingplace.session_log import SessionState
 
 # What the server takes inside one interaction. Deeper ones are kept beside their parent, and name it.

@@ -15,7 +15,7 @@ from typing import (
 )
 
 from huggingplace import current
-from huggingplace.recorder import Recorder
+from huggingplace.log_writer import Recorder
 from huggingplace.step import Step
 
 F = TypeVar("F", bound=Callable[..., Any])

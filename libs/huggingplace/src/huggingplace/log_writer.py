@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from huggingplace import current
-from huggingplace.errors import ValidationError
+from huggingplace.errors import ClosedError, ValidationError
 from huggingplace.interaction import ScoreValue, interaction, score, score_pairs
 from huggingplace.json_text import encode
 from huggingplace.keeper import Keeper
@@ -78,7 +78,7 @@ class Recorder:
                 item["interaction_id"] = trace.interaction_id
             try:
                 self._keep(item, trace.id)
-            except ValidationError as error:
+            except (ValidationError, ClosedError) as error:
                 self.keeper.teller.tell(error)
 
     def waits(self, trace: StepTrace) -> None:

@@ -16,7 +16,7 @@ from huggingplace.teller import Teller
 NEW_BATCHES_PER_OLD = 4
 
 
-class Backlog:
+class Unsent:
     """Safe over threads. `append` never raises: what does not fit is told, and dropped."""
 
     def __init__(self, spool: Spool | None, *, max_memory_bytes: int, counters: Counters, teller: Teller) -> None:
