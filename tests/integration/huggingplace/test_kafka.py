@@ -31,7 +31,7 @@ async def test_each_item_is_a_record_by_its_session(kafka_url: str, make_client:
         records = [await anext(consumer) for _ in range(200)]
     finally:
         await consumer.stop()
-    assert [json.loads(record.value)["id"] for record in records] == ids
+    assert [json.loads(record.value or b"")["id"] for record in records] == ids
     assert {record.key for record in records} == {b"s-1"}
     assert dict(records[0].headers) == {"id": ids[0].encode(), "kind": b"interaction"}
 
