@@ -122,9 +122,8 @@ class Gate:
     def continuable(self) -> bool:
         return self._inner.continuable
 
-    @continuable.setter
-    def continuable(self, value: bool) -> None:
-        self._inner.continuable = value
+    def said_for_good(self) -> None:
+        self._inner.said_for_good()
 
     @property
     def delivery(self) -> Delivery:

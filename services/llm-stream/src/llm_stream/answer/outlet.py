@@ -9,7 +9,8 @@ from llm_stream.answer.delivery import Delivery
 class Outlet(Protocol):
     """As `Frames`, whose words these are."""
 
-    continuable: bool
+    @property
+    def continuable(self) -> bool: ...
 
     @property
     def last_byte_at(self) -> float | None: ...
@@ -31,6 +32,10 @@ class Outlet(Protocol):
 
     def start(self, headers: dict[str, str], *, kept_bytes: int = 0) -> None:
         """Begin the answer, unless it has begun."""
+        ...
+
+    def said_for_good(self) -> None:
+        """From here on nobody can go on with the answer of this round."""
         ...
 
     def begin_round(self) -> None:
