@@ -12,6 +12,8 @@ from llm_stream.answer.backlog import AnswerMemory
 from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
 from llm_stream.context.token_counter import TokenCounter
+from llm_stream.history.session_context import MARK
+from llm_stream.history.session_memory import SessionMemory
 from llm_stream.ports import ChatModel
 from llm_stream.tools.toolbox import Toolbox
 from llm_stream.turns.claim import Claims
@@ -37,3 +39,6 @@ class Deps:
     token_counter: TokenCounter
     memory: AnswerMemory
     toolbox: Toolbox
+    sessions: SessionMemory
+    # What a model is told where the user has cut it off, unless a config says otherwise.
+    session_mark: str = MARK

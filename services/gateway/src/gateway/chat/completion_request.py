@@ -55,6 +55,8 @@ class ChatRequest(Open):
     user: Annotated[str, Field(max_length=512)] | None = None
     # False leaves tools out that Sonant would run; "show" tells of their calls in the stream.
     sonant_tools: bool | Literal["show"] | None = None
+    # What the session remembers stands in front of the messages, or the messages are all there is.
+    sonant_history: Literal["stored", "sent"] | None = None
 
     def reserved_tokens(self) -> int:
         """Tokens to reserve before the answer is known: the prompt by estimate, and the most its choices may say."""

@@ -17,6 +17,8 @@ from llm_stream.metrics import ACTIVE_SETS
 
 # A caller would rather have an answer without the set than wait longer for it.
 RESOLVE_SECONDS = 1.0
+# Where the config says how its sessions are kept; taken out again before anybody is asked.
+SESSION_RULES = "sonant_session"
 
 
 async def with_active_set(request: ChatReplyRequested, alias: Alias, sets: ActiveSets) -> dict[str, Any]:
@@ -54,6 +56,8 @@ def merged(body: Mapping[str, Any], active: Mapping[str, Any], *, offers_tools: 
     request = dict(body)
     if text := active["prompt"].get("text"):
         request["messages"] = [{"role": "system", "content": text}, *body["messages"]]
+    if rules := active["config"].get("session"):
+        request[SESSION_RULES] = rules
     if wanted := active["config"].get("prosody"):
         request["messages"] = _with_prosody(request["messages"], wanted)
     temperature = (active["config"].get("language_model") or {}).get("temperature")

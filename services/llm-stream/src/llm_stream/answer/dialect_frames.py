@@ -57,11 +57,13 @@ class ResponseFrames(Frames):
         """Send the events of one chunk."""
         if self._muted:
             return
-        if text:
-            self._released.append(text)
         if tokens and self.first_token_at is None:
             self._note_first_token()
         self._send(self.writer.chunk(data), tokens)
+        if text:
+            # The last of these events says it.
+            self._texts.append(text)
+            self._texts_at.append(self.count)
 
     def emit_whole(self, body: bytes, *, tokens: int) -> None:
         """Send a response that is not streamed."""

@@ -24,9 +24,9 @@ class HeardAnswer(Protocol):
 
 
 class FinishedAnswer(NamedTuple):
-    """A whole answer, sent to its end."""
+    """A whole answer, sent to its end. `upstream` is None where nobody had to be asked."""
 
-    upstream: Upstream
+    upstream: Upstream | None
     model: str
     usage: Usage
     cost_usd: float

@@ -4,11 +4,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from common.events.chat import AnswerRequested, ContextUse
+from common.events.chat import AnswerRequested, ContextUse, KeptTexts
 from llm_stream.answer.attempt import Attempts
 from llm_stream.answer.frames import Frames
 from llm_stream.answer.rounds import Rounds
 from llm_stream.answer.whole_answers import WholeAnswers
+from llm_stream.history.session_notes import SessionNotes
 
 
 @dataclass(slots=True)
@@ -16,10 +17,14 @@ class FactNotes:
     """What stages find out that the fact about the turn tells, however the turn ends."""
 
     context: ContextUse | None = None
+    # What a session is to keep of the turn; None before that is known.
+    session: SessionNotes | None = None
+    kept: KeptTexts | None = None
 
     def said(self) -> dict[str, Any]:
         """As the payload of the fact takes it."""
-        return {} if self.context is None else {"context": self.context}
+        found = {"context": self.context, "kept": self.kept}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 class AnswerInProgress(NamedTuple):

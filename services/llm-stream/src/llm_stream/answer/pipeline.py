@@ -1,4 +1,4 @@
-"""The answer to one request, stage by stage: prepare → fit → ask → relay → tools → finish."""
+"""The answer to one request, stage by stage: prepare → past → fit → ask → relay → tools → finish."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,8 +12,10 @@ from llm_stream.answer.embeddings import HeardEmbeddings, hear_embeddings
 from llm_stream.answer.failover import Failover
 from llm_stream.answer.finish import FinishedAnswer, HeardAnswer, finish
 from llm_stream.answer.in_progress import AnswerInProgress
+from llm_stream.answer.past import note_said, with_past
 from llm_stream.answer.prepare import PreparedRequest, prepare
 from llm_stream.answer.relay import Relay, relay
+from llm_stream.answer.resumed_speech import take_up
 from llm_stream.answer.tool_rounds import go_on, next_round
 from llm_stream.answer.whole import Completion, read_whole
 from llm_stream.answer.window import fit_window
@@ -35,9 +37,12 @@ async def run(answer: AnswerInProgress, deps: Deps) -> FinishedAnswer | None:
     model = answer.request.model
     while True:
         prepared = await prepare(answer.request, model, deps.aliases, deps.active_sets, deps.toolbox)
+        prepared = await with_past(prepared, answer, deps)
         if answer.rounds.count:
             prepared = next_round(prepared, answer.rounds, deps.toolbox.max_rounds)
-        # History and retrieval are to stand here: each takes a PreparedRequest and returns one.
+        elif (finished := await take_up(prepared, answer)) is not None:
+            return finished
+        # Retrieval is to stand here: it takes a PreparedRequest and returns one.
         async with deps.large_embeddings.one(answer.request):
             heard = await _fit_and_hear(prepared, answer, deps)
             if isinstance(heard, HeardEmbeddings):
@@ -45,7 +50,10 @@ async def run(answer: AnswerInProgress, deps: Deps) -> FinishedAnswer | None:
         if prepared.tools is not None:
             heard = await _with_tools(heard, prepared, answer, deps)
         if not isinstance(heard, TooLong):
-            return None if heard is None else finish(heard, answer.rounds)
+            if heard is None:
+                return None
+            note_said(heard, answer)
+            return finish(heard, answer.rounds)
         model, answer.notes.context = heard.larger, None
 
 

@@ -1,15 +1,19 @@
 """First stage: from the request as it was received to the one that upstreams are asked with."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from common.clients.resources.client import ActiveSets
 from common.events.chat import AnswerRequested, ChatReplyRequested, ContextUse
 from llm_stream.aliases import Alias, AliasTable
-from llm_stream.answer.active_set import with_active_set
+from llm_stream.answer.active_set import SESSION_RULES, with_active_set
 from llm_stream.answer.failure import bad_request
 from llm_stream.tools.pairs import closed
 from llm_stream.tools.tool import Filler
 from llm_stream.tools.toolbox import Offered, Toolbox, ToolSources, ToolsRefused
+
+NO_RULES: Mapping[str, Any] = MappingProxyType({})
 
 
 class PreparedRequest(NamedTuple):
@@ -23,6 +27,8 @@ class PreparedRequest(NamedTuple):
     tools: Offered | None = None
     # The messages before those of tools that were run.
     before_rounds: list[dict[str, Any]] | None = None
+    # How the config wants sessions kept; empty where it does not say.
+    session_rules: Mapping[str, Any] = NO_RULES
 
     @property
     def needs_tools(self) -> bool:
@@ -49,7 +55,10 @@ async def prepare(
         raise bad_request(404, f"The model '{model}' does not exist.", param="model", code="model_not_found")
     if isinstance(request, ChatReplyRequested):
         _check_serves(alias, "chat", f"The model '{model}' makes embeddings: call POST /v1/embeddings.")
-        prepared = PreparedRequest(request, alias, await with_active_set(request, alias, active_sets))
+        body = await with_active_set(request, alias, active_sets)
+        # A caller's own field of that name means nothing.
+        rules = NO_RULES if body is request.body else body.pop(SESSION_RULES, NO_RULES)
+        prepared = PreparedRequest(request, alias, body, session_rules=rules)
         return with_tools(prepared, toolbox) if alias.tools or "tools" in prepared.body else prepared
     _check_serves(alias, "embeddings", f"The model '{model}' makes no embeddings: call POST /v1/chat/completions.")
     return PreparedRequest(request, alias, request.body)

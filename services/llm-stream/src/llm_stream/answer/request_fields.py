@@ -73,6 +73,8 @@ VOICE_FIELDS = VAPI_FIELDS | {
     "turn_id",
     # Ours: whether tools are offered that Sonant runs.
     "sonant_tools",
+    # Ours: what stands in front of the messages.
+    "sonant_history",
 }
 # The same on single messages: prosody and times of Hume, turns of Agora.
 VOICE_MESSAGE_FIELDS = frozenset({"models", "time", "type", "turn_id", "timestamp", "interruptable", "metadata"})

@@ -267,6 +267,13 @@ class ProsodySummary(_Part):
     tokens: Annotated[Whole, Field(ge=8, le=400)] = 40
 
 
+class SessionRules(_Part):
+    """Whether the texts of sessions are kept, and what the model is told where a user has cut it off ("": nothing)."""
+
+    store: bool | None = None
+    interruption_mark: Annotated[str, Field(max_length=500), Stored] | None = None
+
+
 class Webhook(_Part):
     url: Url
     events: Annotated[
@@ -327,6 +334,7 @@ class ConfigVersion(_Body):
     turn_detection: TurnDetection | None = None
     interruption: Interruption | None = None
     prosody: ProsodySummary | None = None
+    session: SessionRules | None = None
     webhooks: Annotated[list[Webhook], Field(max_length=10, fail_fast=True)] | None = None
 
     @model_validator(mode="after")
