@@ -17,12 +17,13 @@ from common.events.session_turns import (
     SessionRow,
     SessionTurn,
 )
+from common.failures import Park
 from common.storage.postgres import Pool, transient
-from telemetry.adapters.turn_row import without_nul
+from telemetry.adapters.turn_row import MAX_SECONDS, between, without_nul
+from telemetry.adapters.turns_table import WaitingRow, in_parts, insert_storable
 from telemetry.metrics import SESSION_TURNS_CUT, SESSION_TURNS_STORED
 
 ROWS_PER_WRITE = 200
-BYTES_PER_WRITE = 4 * 1024 * 1024
 # More turns than any conversation has; those without texts are bounded by nothing else.
 MAX_TURNS = 1_000
 # How long it is remembered that a session was deleted: as long as a fact may lie on the log, and a day.
@@ -31,7 +32,8 @@ TURN_BYTES = 120
 
 ADD = """
 WITH given AS (
-    SELECT org_id, session_id, request_id, user_id, to_timestamp(received_at) AS received_at,
+    SELECT DISTINCT ON (org_id, request_id)
+        org_id, session_id, request_id, user_id, to_timestamp(received_at) AS received_at,
         to_timestamp(finished_at) AS finished_at, bytes, turn
     FROM json_to_recordset($1::json) AS given (
         org_id text, session_id text, request_id text, user_id text, received_at float8, finished_at float8,
@@ -40,7 +42,7 @@ WITH given AS (
 ),
 added AS (
     INSERT INTO telemetry.session_turns (org_id, request_id, session_id, received_at, bytes, turn)
-    SELECT org_id, request_id, session_id, received_at, bytes, turn
+    SELECT org_id, request_id, session_id, received_at, given.bytes, turn
     FROM given LEFT JOIN telemetry.sessions AS known USING (org_id, session_id)
     WHERE known.deleted_at IS NULL OR known.deleted_at < received_at
     ON CONFLICT DO NOTHING
@@ -57,7 +59,7 @@ ON CONFLICT (org_id, session_id) DO UPDATE SET
     updated_at = greatest(sessions.updated_at, excluded.updated_at),
     turns = sessions.turns + excluded.turns,
     bytes = sessions.bytes + excluded.bytes
-RETURNING org_id, session_id, turns > $2 OR bytes > $3 AS over
+RETURNING sessions.org_id, sessions.session_id, sessions.turns > $2 OR sessions.bytes > $3 AS over
 """
 TRIM = """
 WITH ranked AS (
@@ -182,25 +184,21 @@ class PostgresSessions:
         self._days = days
         self._session_bytes = session_bytes
         self._most = organization_sessions
-        self._writes: Batcher[bytes] = Batcher(self._write, name="write-sessions", limit=ROWS_PER_WRITE)
+        self._writes: Batcher[WaitingRow] = Batcher(self._write, name="write-sessions", limit=ROWS_PER_WRITE)
 
     async def add(self, org_id: str, turn: SessionTurn) -> None:
-        await self._writes.put(_row(org_id, turn))
+        row = WaitingRow(_row(org_id, turn))
+        await self._writes.put(row)
+        if row.refusal is not None:
+            raise Park(f"the turn does not fit its session: {row.refusal}")
 
-    async def _write(self, rows: Sequence[bytes]) -> None:
-        part: list[bytes] = []
-        size = 0
+    async def _write(self, rows: Sequence[WaitingRow]) -> None:
         async with transient():
-            for row in rows:
-                if part and size + len(row) > BYTES_PER_WRITE:
-                    await self._insert(part)
-                    part, size = [], 0
-                part.append(row)
-                size += len(row)
-            await self._insert(part)
+            for part in in_parts(rows):
+                await insert_storable(part, self._insert)
 
-    async def _insert(self, rows: Sequence[bytes]) -> None:
-        document = (b"[" + b",".join(rows) + b"]").decode()
+    async def _insert(self, rows: Sequence[WaitingRow]) -> None:
+        document = (b"[" + b",".join(row.json for row in rows) + b"]").decode()
         written = await self._pool.fetch(ADD, document, MAX_TURNS, self._session_bytes)
         SESSION_TURNS_STORED.inc(len(rows))
         for row in written:
@@ -280,8 +278,8 @@ def _row(org_id: str, turn: SessionTurn) -> bytes:
         "session_id": turn.session_id,
         "request_id": turn.id,
         "user_id": turn.user_id,
-        "received_at": turn.received_at,
-        "finished_at": turn.finished_at,
+        "received_at": between(turn.received_at, 0.0, MAX_SECONDS),
+        "finished_at": between(turn.finished_at, 0.0, MAX_SECONDS),
         "bytes": len(kept) + TURN_BYTES,
         "turn": orjson.Fragment(kept),
     }
