@@ -18,6 +18,7 @@ from common.events.session_turns import (
     SessionDeleted,
     SessionHistoryRequested,
     SessionListRequested,
+    SessionPlace,
     SessionPolicyRequested,
     StoredTurnRequested,
 )
@@ -59,7 +60,7 @@ class Asker(FakeGateway):
         [reply] = await self.deliver(Event(STORED_TURN_REQUESTED, asked))
         return reply.status
 
-    async def page(self, limit: int = 100, after: tuple[float, str] | None = None, **fields: Any) -> Any:
+    async def page(self, limit: int = 100, after: SessionPlace | None = None, **fields: Any) -> Any:
         asked = SessionListRequested(**{"org_id": ORG, "limit": limit, "after": after, **fields})
         [reply] = await self.deliver(Event(SESSION_LIST_REQUESTED, asked))
         return reply.body
@@ -183,7 +184,7 @@ async def test_an_organisation_keeps_so_many_sessions(world: World) -> None:
         first = await asker.page(limit=3)
         assert first["has_more"] is True
         last = first["data"][-1]
-        second = await asker.page(limit=3, after=(last["updated_at"], last["id"]))
+        second = await asker.page(limit=3, after=SessionPlace(updated_at=last["updated_at"], id=last["id"]))
         assert ([row["id"] for row in second["data"]], second["has_more"]) == (["s-2"], False)
 
 

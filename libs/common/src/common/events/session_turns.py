@@ -301,13 +301,20 @@ class StoredTurnRequested(Payload):
     request_id: str
 
 
+class SessionPlace(Payload):
+    """A place in the list of sessions: when the one before it was last used, as unix seconds, and its id."""
+
+    updated_at: float
+    id: str
+
+
 class SessionListRequested(Payload):
-    """Sessions of an organisation, those last used first, behind `after`: when one was last used, and its id."""
+    """Sessions of an organisation, those last used first, behind `after`."""
 
     org_id: str
     user_id: str | None = None
     limit: int
-    after: tuple[float, str] | None = None
+    after: SessionPlace | None = None
 
 
 class SessionRow(ReplyBody):

@@ -9,7 +9,7 @@ from common.dialects.responses import chat_request, told_of
 from common.events.chat import AnswerDialect
 from gateway.chat.accepted_request import Read, Reading
 from gateway.chat.response_request import ResponseRequest
-from gateway.chat.session_use import response_use, told_of_use
+from gateway.chat.session_use import response_use
 from gateway.deps import DEPS
 from gateway.http.errors import bad_request, not_found
 from gateway.http.validation import validate
@@ -54,7 +54,7 @@ def response_reader(named: Dialect | None) -> Read:
         if use is not None:
             body = {**body, "previous_response_id": None}
         understood = _understood(request, named or detected(added), {**added, **chat_request(body)})
-        told = {**understood.told, **told_of(body), **told_of_use(use)}
+        told = {**understood.told, **told_of(body)}
         return _reading(understood, AnswerDialect(name=RESPONSES, told=told))._replace(session=use)
 
     return read

@@ -92,6 +92,7 @@ SESSION_ROUTES: Sequence[Route] = [
         headers={GRACE_HEADER: "Seconds the answer goes on after this connection dropped, to be resumed; 0 to 600."},
         errors=(404, 409, 413, 429, 502, 503, 504),
         streaming=True,
+        content_type="text/event-stream",
         limited=True,
         work=Work.ANSWER,
         tags=("sessions",),

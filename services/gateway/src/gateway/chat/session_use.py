@@ -42,14 +42,6 @@ def response_use(body: JsonObject, settings: GatewaySettings) -> SessionUse | No
     return SessionUse(store=store is not False, history=history)
 
 
-def told_of_use(use: SessionUse | None) -> JsonObject:
-    """What of it a response tells again."""
-    if use is None:
-        return {}
-    previous = {"previous_response_id": response_id(use.previous)} if use.previous else {}
-    return {"store": bool(use.store), **previous}
-
-
 def completion_id(id: str) -> str:
     """The id of the turn behind a response."""
     return COMPLETION_PREFIX + id.removeprefix(RESPONSE_PREFIX)

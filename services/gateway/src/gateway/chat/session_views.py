@@ -19,6 +19,7 @@ from common.events.session_turns import (
     SessionDeleteRequested,
     SessionList,
     SessionListRequested,
+    SessionPlace,
     SessionPolicyRequested,
     SessionRequested,
     SessionRow,
@@ -178,12 +179,12 @@ def _cursor(updated_at: float, session_id: str) -> str:
     return base64.urlsafe_b64encode(orjson.dumps([updated_at, session_id])).decode()
 
 
-def _place(cursor: str) -> tuple[float, str]:
+def _place(cursor: str) -> SessionPlace:
     """Where a page begins; raises Refused 400 for what no page has named."""
     try:
         updated_at, session_id = orjson.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
         if not 0 <= float(updated_at) < 1e11:
             raise ValueError("no time")
-        return float(updated_at), checked_id(str(session_id), "after")
+        return SessionPlace(updated_at=updated_at, id=checked_id(str(session_id), "after"))
     except (ValueError, TypeError):
         raise bad_request("Invalid 'after': the place that an answer named as 'next'.", "after") from None

@@ -54,7 +54,8 @@ async def _turn(request: web.Request) -> SessionTurn:
 
 def _written(turn: SessionTurn) -> bytes:
     dialect = turn.dialect
-    told = {} if dialect is None else dialect.told
+    previous = {"previous_response_id": response_id(turn.previous)} if turn.previous else {}
+    told = {**({} if dialect is None else dialect.told), "store": True, **previous}
     chat: dict[str, Any] = {**(turn.request or {}), "model": turn.model}
     chat["messages"] = [*turn.instructions, {"role": "user", "content": None}]
     writer = ResponseWriter(turn.id, int(turn.received_at), chat, told)

@@ -18,13 +18,14 @@ from llm_stream.context.exchanges import INSTRUCTING
 from llm_stream.history.session_context import context_of
 from llm_stream.history.session_notes import SessionNotes
 from llm_stream.history.spoken_text import Message, generated, spoken_text, text_of
+from llm_stream.tools.pairs import closed
 
 
 async def resumed(prepared: PreparedRequest, notes: SessionNotes, answer: AnswerInProgress) -> PreparedRequest:
     """The request that goes on from all that was generated, which is sent as far as it was not heard."""
     said = notes.line[-1]
     whole = said.model_copy(update={"delivered": None, "spoken": None})
-    context = context_of([*notes.line[:-1], whole], "")
+    context = closed(context_of([*notes.line[:-1], whole], ""))
     before: Message = context.pop() if _is_speech(context) else {}
     unheard = generated(said.answer)[len(spoken_text(said)) :]
     if not answer.frames.begun and await answer.is_ours():

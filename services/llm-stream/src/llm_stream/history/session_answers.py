@@ -18,6 +18,7 @@ from llm_stream.history.session_context import context_of, in_line
 from llm_stream.history.session_memory import HistoryUnavailable, Remembered, SessionMemory, merged
 from llm_stream.history.spoken_text import delivered_text, generated, heard_characters, spoken_text, was_cut_off
 from llm_stream.metrics import SESSION_SPOKEN
+from llm_stream.tools.pairs import closed
 
 AWAY = Refused(
     503,
@@ -44,7 +45,7 @@ async def show(asked: SessionRequested, memory: SessionMemory, mark: str) -> Rep
         object="session",
         turns=tuple(_shown(turn) for turn in turns),
         cut=history.cut,
-        messages=tuple(context_of(in_line(turns), mark)),
+        messages=tuple(closed(context_of(in_line(turns), mark))),
     )
     return Reply(shown)
 

@@ -1,4 +1,4 @@
-"""What of a session's turns a model is asked with: what was said and heard, every pair closed, in one line.
+"""What of a session's turns a model is asked with: what was said and heard, in one line.
 
 A turn follows the one before it, unless it names another one, as a response does with `previous_response_id`. What is
 told is the line of turns that leads to the last one.
@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from common.events.session_turns import SessionTurn
 from llm_stream.history.spoken_text import Message, spoken_answer, spoken_text, text_of, was_cut_off
-from llm_stream.tools.pairs import closed
 
 # What stands before the words of a user who has cut the assistant off.
 MARK = "(You were interrupted. The user has heard nothing behind your last words.)"
@@ -32,7 +31,8 @@ def in_line(turns: Sequence[SessionTurn], last: str | None = None) -> list[Sessi
 def context_of(line: Sequence[SessionTurn], mark: str, following: Sequence[Message] = ()) -> list[Message]:
     """The messages of these turns, with only what was heard; a user who cut the assistant off is given the mark.
 
-    `following` are the messages of the turn that they are told to.
+    `following` are the messages of the turn that they are told to. Results of the last calls may be among those: the
+    pairs are for the caller to close.
     """
     found: list[Message] = []
     was_cut = False
@@ -46,7 +46,7 @@ def context_of(line: Sequence[SessionTurn], mark: str, following: Sequence[Messa
             found += marked(turn.messages, mark) if was_cut else turn.messages
             found += answer
         was_cut = was_cut_off(turn)
-    return closed(found)
+    return found
 
 
 def _said_next(line: Sequence[SessionTurn], following: Sequence[Message]) -> list[Sequence[Message]]:

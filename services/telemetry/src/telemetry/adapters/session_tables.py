@@ -237,7 +237,7 @@ class PostgresSessions:
         return None if row is None else _turn(row)
 
     async def page(self, query: SessionListRequested) -> Sequence[SessionRow]:
-        after, behind = query.after or (None, None)
+        after, behind = (query.after.updated_at, query.after.id) if query.after else (None, None)
         names = without_nul([query.org_id, query.user_id])
         async with transient():
             rows = await self._pool.fetch(PAGE, *names, after, without_nul(behind), query.limit + 1, self._days)
