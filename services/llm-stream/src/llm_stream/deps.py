@@ -12,9 +12,9 @@ from llm_stream.answer.backlog import AnswerMemory
 from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
 from llm_stream.context.token_counter import TokenCounter
-from llm_stream.history.session_context import MARK
 from llm_stream.history.session_memory import SessionMemory
 from llm_stream.ports import ChatModel
+from llm_stream.settings import MARK
 from llm_stream.tools.toolbox import Toolbox
 from llm_stream.turns.claim import Claims
 from llm_stream.turns.early_stops import EarlyStops

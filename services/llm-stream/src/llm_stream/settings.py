@@ -7,7 +7,9 @@ from pydantic import Field, field_validator
 
 from common.kernel.settings import CommonSettings
 from common.providers.addresses import networks
-from llm_stream.history.session_context import MARK
+
+# What stands before the words of a user who has cut the assistant off.
+MARK = "(You were interrupted. The user has heard nothing behind your last words.)"
 
 
 class LlmStreamSettings(CommonSettings):

@@ -52,7 +52,12 @@ def new_messages(messages: Sequence[Message], line: Sequence[SessionTurn]) -> li
     if not line:
         return said
     at = max((at for at, message in enumerate(said) if message.get("role") == "assistant"), default=-1)
-    new = said[at + 1 :]
+    told = {message.get("tool_call_id") for turn in line for message in turn.answer if message.get("role") == "tool"}
+    new = [
+        message
+        for message in said[at + 1 :]
+        if message.get("role") != "tool" or message.get("tool_call_id") not in told
+    ]
     unheard: list[Message] = []
     for turn in reversed(line):
         if spoken_text(turn).strip():

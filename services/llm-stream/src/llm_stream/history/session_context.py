@@ -7,10 +7,7 @@ told is the line of turns that leads to the last one.
 from collections.abc import Sequence
 
 from common.events.session_turns import SessionTurn
-from llm_stream.history.spoken_text import Message, spoken_answer, spoken_text, text_of, was_cut_off
-
-# What stands before the words of a user who has cut the assistant off.
-MARK = "(You were interrupted. The user has heard nothing behind your last words.)"
+from llm_stream.history.spoken_text import Message, generated, spoken_answer, spoken_text, text_of, was_cut_off
 
 
 def in_line(turns: Sequence[SessionTurn], last: str | None = None) -> list[SessionTurn]:
@@ -69,7 +66,10 @@ def is_void(turn: SessionTurn, said_next: Sequence[Message]) -> bool:
         return True
     if spoken_text(turn).strip() or any(message.get("role") == "tool" for message in turn.answer):
         return False
-    if turn.outcome == "failed" or turn.continues is not None:
+    if turn.continues is not None:
+        # It may be that there was nothing more to say.
+        return turn.outcome != "completed" or bool(generated(turn.answer).strip())
+    if turn.outcome == "failed":
         return True
     return turn.outcome == "interrupted" and outgrown(turn.messages, said_next)
 
