@@ -92,4 +92,5 @@ def _emit(
     }
     if prepared.wants_usage:
         chunk["usage"] = None
-    answer.frames.emit(orjson.dumps(chunk), tokens=1 if text else 0, text=text)
+    # No upstream of this turn has said it: failover and receipts count what they say.
+    answer.frames.emit(orjson.dumps(chunk), text=text)
