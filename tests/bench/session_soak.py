@@ -1,7 +1,7 @@
 """Memory over many sessions: `python -m tests.bench.session_soak --sessions 20000`.
 
-Each session has two turns, of which the second sends only what is new. The table shows what each process holds, and what
-the live store holds of sessions. That is flat where the bounds hold: `--hot` sets the one of the live store low enough.
+Each session has two turns, of which the second sends only what is new. The table shows what each process holds, and
+what the live store holds of sessions. That is flat where the bounds hold: `--hot` sets that of the live store low.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from common.dialects.dialect_table import AUTO, DIALECTS, Dialect, detected, understand
+from common.dialects.dialect_table import AUTO, DIALECTS, OPENAI, Dialect, detected, understand
 from common.dialects.prosody import utterances
 from common.dialects.reading import JsonObject, Understood
 from common.dialects.responses import chat_request, told_of
@@ -50,10 +50,11 @@ def response_reader(named: Dialect | None) -> Read:
             message = f"Too many items: {len(items)}, at most {most} are accepted."
             raise bad_request(message, "input", "too_many_messages")
         added = validate(ResponseRequest, body).model_extra or {}
-        use = response_use(body, request.app[DEPS].settings)
+        dialect = named or detected(added)
+        use = response_use(body, request.app[DEPS].settings, platform=dialect is not OPENAI)
         if use is not None:
             body = {**body, "previous_response_id": None}
-        understood = _understood(request, named or detected(added), {**added, **chat_request(body)})
+        understood = _understood(request, dialect, {**added, **chat_request(body)})
         told = {**understood.told, **told_of(body)}
         return _reading(understood, AnswerDialect(name=RESPONSES, told=told))._replace(session=use)
 

@@ -27,10 +27,11 @@ def session_use(body: JsonObject, asked: ChatRequest) -> SessionUse | None:
     return SessionUse(store=store if isinstance(store, bool) else None, history=asked.sonant_history)
 
 
-def response_use(body: JsonObject, settings: GatewaySettings) -> SessionUse | None:
+def response_use(body: JsonObject, settings: GatewaySettings, *, platform: bool) -> SessionUse | None:
     """What a request for a response says about it: it is kept unless it says otherwise, as at OpenAI.
 
-    None where no texts are kept at all. Its input is the whole conversation, unless it follows a response or asks for
+    That of a voice platform, which names no earlier one, says so where it wants that. None where nothing is said, and
+    where no texts are kept at all. Its input is the whole conversation, unless it follows a response or asks for
     its session.
     """
     if settings.chat_store != "full":
@@ -38,6 +39,8 @@ def response_use(body: JsonObject, settings: GatewaySettings) -> SessionUse | No
     store, previous = body.get("store"), body.get("previous_response_id")
     if previous:
         return SessionUse(store=store is not False, history="stored", previous=completion_id(previous))
+    if platform and not isinstance(store, bool):
+        return None
     history = body.get("sonant_history") or (None if store is True else "sent")
     return SessionUse(store=store is not False, history=history)
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from common.events.chat import TurnReceipt
 from common.events.session_turns import Heard, Spoken
 from common.failures import Refused
-from gateway.chat.session_views import MAX_HEARD_BYTES, HeardBody, note_heard
+from gateway.chat.session_views import HeardBody, note_heard
 from gateway.deps import DEPS
 from gateway.http.body import read_json
 from gateway.http.context import CALLER
@@ -17,6 +17,7 @@ from gateway.http.end_user import checked_id
 from gateway.http.errors import not_found
 from gateway.http.validation import validate
 
+MAX_INTERRUPTION_BYTES = 4096
 # Every instance that answers in this session replies within a few milliseconds.
 RECEIPT_SECONDS = 1.0
 
@@ -55,7 +56,7 @@ async def interrupt(request: web.Request) -> web.Response:
     at = time.time()
     deps, caller = request.app[DEPS], request[CALLER]
     session_id = checked_id(request.match_info["session_id"], "session_id")
-    body = await read_json(request, max_bytes=MAX_HEARD_BYTES)
+    body = await read_json(request, max_bytes=MAX_INTERRUPTION_BYTES)
     interruption = validate(Interruption, body)
     heard = interruption.heard and interruption.heard.checked()
     receipts = await deps.streams.interrupt_and_wait(caller.org_id, session_id, interruption.type, at, RECEIPT_SECONDS)
