@@ -21,7 +21,7 @@ LIMITS_REFUSED = Counter(
 )
 WORK_REFUSED = Counter(
     "sonant_work_refused_total",
-    "Requests refused since too much of their organisation was under way (answer, draft, write, read, delivery).",
+    "Requests refused since too much of their organisation was under way (answer, draft, write, ingest, read, delivery).",
     ["work"],
 )
 LIMITS_UNAVAILABLE = Counter("sonant_limits_unavailable_total", "Times the store of the limits did not answer.")
@@ -44,4 +44,14 @@ CONNECTIONS_CUT = Counter(
     "Connections refused or ended by a bound: no request in time (head, idle), an answer that nobody reads (write), "
     "too many in all (displaced for a newer one, or full) or from one address (address).",
     ["why"],
+)
+INGEST_ITEMS = Counter(
+    "sonant_ingest_items_total",
+    "Interactions, steps and scores by what was told about them (accepted, rejected, unconfirmed by the log).",
+    ["outcome"],
+)
+INGEST_SPANS = Counter(
+    "sonant_ingest_spans_total",
+    "Spans of OpenTelemetry by what became of them (interaction, step, ignored, rejected).",
+    ["outcome"],
 )

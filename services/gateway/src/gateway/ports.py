@@ -31,6 +31,7 @@ class Work(StrEnum):
     ANSWER = "answer"
     DRAFT = "draft"
     WRITE = "write"
+    INGEST = "ingest"
     READ = "read"
     DELIVERY = "delivery"
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from common.events import audit, chat, embeddings, keys, resources, telemetry, webhooks
+from common.events import audit, chat, embeddings, interactions, keys, resources, telemetry, webhooks
 from common.events.spec import EventSpec, SignalSpec, Topic
 
 EVENTS: tuple[EventSpec[Any], ...] = (
@@ -16,6 +16,8 @@ EVENTS: tuple[EventSpec[Any], ...] = (
     embeddings.EMBEDDINGS_INTERRUPTED,
     embeddings.EMBEDDINGS_FAILED,
     telemetry.USAGE_REQUESTED,
+    interactions.INTERACTIONS_ACCEPTED,
+    interactions.INTERACTIONS_TALLIED,
     resources.RESOURCE_CREATE_REQUESTED,
     resources.RESOURCE_VERSION_REQUESTED,
     resources.RESOURCE_EDIT_REQUESTED,
