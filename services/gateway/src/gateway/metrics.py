@@ -21,7 +21,8 @@ LIMITS_REFUSED = Counter(
 )
 WORK_REFUSED = Counter(
     "sonant_work_refused_total",
-    "Requests refused since too much of their organisation was under way (answer, draft, write, ingest, read, delivery).",
+    "Requests refused since too much of their organisation was under way (answer, draft, write, ingest, read, "
+    "delivery).",
     ["work"],
 )
 LIMITS_UNAVAILABLE = Counter("sonant_limits_unavailable_total", "Times the store of the limits did not answer.")

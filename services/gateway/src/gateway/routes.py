@@ -10,4 +10,5 @@ from gateway.resources import routes as resources
 from gateway.telemetry import routes as telemetry
 from gateway.webhooks import routes as webhooks
 
-ROUTES: Sequence[Route] = [*chat.ROUTES, *ingest.ROUTES, *telemetry.ROUTES, *resources.ROUTES, *webhooks.ROUTES, *keys.ROUTES]
+DOMAINS = (chat, ingest, telemetry, resources, webhooks, keys)
+ROUTES: Sequence[Route] = [route for domain in DOMAINS for route in domain.ROUTES]

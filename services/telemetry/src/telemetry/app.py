@@ -7,9 +7,14 @@ from pathlib import Path
 from common.kernel.service import Kernel, Service
 from common.storage.database_watch import DatabaseWatch
 from common.storage.postgres import open_postgres
+from telemetry.adapters.interaction_tables import PostgresInteractions
+from telemetry.adapters.partitions import Partitions
+from telemetry.adapters.policy_tables import PostgresPolicies
 from telemetry.adapters.turns_table import PostgresTurns, PostgresUsage
 from telemetry.deps import Deps
 from telemetry.handlers import HANDLERS
+from telemetry.interactions.batch_opening import Openings
+from telemetry.interactions.terms import TermsOf
 from telemetry.settings import TelemetrySettings
 
 # A turn is stored at most this much later, and a query waits at most this much longer.
@@ -26,11 +31,21 @@ async def open_deps(settings: TelemetrySettings, kernel: Kernel) -> AsyncIterato
         settings.database_url, size=settings.database_pool, migrations=MIGRATIONS, schema="telemetry"
     ) as pool:
         watching = kernel.tasks.spawn(watch.run(pool), "watch-database")
-        turns = PostgresTurns(pool)
+        turns, partitions, box = PostgresTurns(pool), Partitions(pool), settings.secret_box()
+        interactions, openings = PostgresInteractions(pool, partitions), Openings(box)
         try:
-            yield Deps(settings, turns, PostgresUsage(pool))
+            yield Deps(
+                settings,
+                turns,
+                PostgresUsage(pool),
+                interactions,
+                TermsOf(PostgresPolicies(pool), settings, box),
+                openings,
+            )
         finally:
             watching.cancel()
+            openings.close()
+            await interactions.close()
             await turns.close()
 
 

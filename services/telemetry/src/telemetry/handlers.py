@@ -17,11 +17,18 @@ from common.events.embeddings import (
     EmbeddingsInterrupted,
 )
 from common.events.envelope import Event
+from common.events.interactions import (
+    INTERACTIONS_ACCEPTED,
+    INTERACTIONS_TALLIED,
+    InteractionsAccepted,
+    InteractionsTallied,
+)
 from common.events.reply import Reply
 from common.events.telemetry import USAGE_REQUESTED, UsageList, UsageRequested
 from common.kernel.handlers import Handlers, answer, on
 from telemetry import turns, usage
 from telemetry.deps import Deps
+from telemetry.interactions import storing
 
 
 async def on_chat_reply_completed(event: Event[ChatReplyCompleted], deps: Deps) -> None:
@@ -48,6 +55,14 @@ async def on_embeddings_failed(event: Event[EmbeddingsFailed], deps: Deps) -> No
     await turns.store(event.payload, "failed", deps.turns)
 
 
+async def on_interactions_accepted(event: Event[InteractionsAccepted], deps: Deps) -> None:
+    await storing.store(event.payload, deps.terms, deps.openings, deps.interactions)
+
+
+async def on_interactions_tallied(event: Event[InteractionsTallied], deps: Deps) -> None:
+    await storing.tally(event.payload, deps.interactions)
+
+
 async def on_usage_requested(event: Event[UsageRequested], deps: Deps) -> Reply[UsageList]:
     return await usage.answer(event.payload, deps.usage, deps.settings)
 
@@ -59,5 +74,7 @@ HANDLERS: Handlers[Deps] = (
     on(EMBEDDINGS_COMPLETED, on_embeddings_completed),
     on(EMBEDDINGS_INTERRUPTED, on_embeddings_interrupted),
     on(EMBEDDINGS_FAILED, on_embeddings_failed),
+    on(INTERACTIONS_ACCEPTED, on_interactions_accepted),
+    on(INTERACTIONS_TALLIED, on_interactions_tallied),
     answer(USAGE_REQUESTED, on_usage_requested),
 )

@@ -1,6 +1,6 @@
 """What callers report about their use of language models: interactions, steps and scores, as they travel.
 
-The names in the aliases are those of callers that post by hand, and of older clients. Fields that nobody knows are kept.
+The names in the aliases are those of callers that post by hand, and of older clients. Unknown fields are kept.
 """
 
 from datetime import datetime
@@ -20,7 +20,8 @@ MAX_BATCH_BYTES = 5 * 1024 * 1024
 # Steps of one interaction, all levels together, and the levels.
 MAX_STEPS = 1_000
 MAX_STEP_DEPTH = 8
-MAX_COUNT = 2**53 - 1
+# Fewer digits than a payment card has.
+MAX_COUNT = 10**12 - 1
 
 Mode = Literal["prod", "dev"]
 
@@ -118,6 +119,7 @@ class Interaction(Item):
     environment: Annotated[str, Field(max_length=200)] | None = None
     release: Annotated[str, Field(max_length=200)] | None = None
     prompt_version: Name | None = None
+    finish_reason: Short | None = None
 
 
 class Step(Item):

@@ -1,6 +1,7 @@
 """Interactions: what callers report is accepted as one record a batch, sealed until it is masked and stored."""
 
 import hashlib
+from typing import Literal
 
 from common.events.backoff import PATIENTLY
 from common.events.spec import EventSpec, Payload, Topic
@@ -25,10 +26,14 @@ class InteractionsAccepted(Payload):
     # Which of the partitions: a digest of the session, or the batch where it has several.
     lane: str
     count: int
+    # Bytes of the items, unpacked.
+    size: int
     accepted_at: float
     hour: int
     source: str
     confirmed: int
+    # Reported as such, or as spans of OpenTelemetry.
+    origin: Literal["api", "otlp"] = "api"
     sealed: str
 
 

@@ -85,17 +85,20 @@ class Acceptance:
         now = time.time()
         batch = BatchId(new_id(now), len(items.accepted))
         hour = int(now // HOUR_SECONDS)
+        items_json = joined(items.accepted)
         payload = InteractionsAccepted(
             org_id=org_id,
             key_id=key_id,
             batch_id=batch.uuid,
             lane=lane(next(iter(items.sessions)) if len(items.sessions) == 1 else None, batch.uuid),
             count=batch.count,
+            size=len(items_json),
             accepted_at=now,
             hour=hour,
             source=self._tallies.source,
             confirmed=self._tallies.confirmed(org_id, hour),
-            sealed=seal_items(joined(items.accepted), org_id, self._box),
+            origin=items.origin,
+            sealed=seal_items(items_json, org_id, self._box),
         )
         # Nothing expires by it. But a log that is full refuses what has a deadline, and takes the ends of answers.
         record = Event(INTERACTIONS_ACCEPTED, payload, id=batch.uuid, deadline=now + MAX_AGE_SECONDS).record()

@@ -119,7 +119,8 @@ async def _taken_apart(body: bytes, place: BodyPlace) -> tuple[Mapping[str, Any]
         apart = await asyncio.to_thread(split_batch, body, ITEMS.encode(), MAX_DEPTH)
         if apart is None:
             raise
-        outer, items = apart
+        outer, found = apart
+        items: Any = found
     else:
         items = outer.get(ITEMS)
     if not isinstance(items, list):
@@ -163,4 +164,3 @@ async def _accept_one(request: web.Request, item: Mapping[str, Any]) -> tuple[st
 
 def _json(body: BaseModel, status: int = 200) -> web.Response:
     return web.Response(status=status, body=body.model_dump_json().encode(), content_type="application/json")
-

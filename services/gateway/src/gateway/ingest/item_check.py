@@ -77,9 +77,11 @@ def _model(given: dict[str, Any]) -> type[Item]:
 
 def _validated(model: type[Item], given: dict[str, Any]) -> Item:
     try:
-        return model.__pydantic_validator__.validate_python(given)
+        checked: Item = model.__pydantic_validator__.validate_python(given)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    else:
+        return checked
     param = ".".join(str(part) for part in first["loc"])
     code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
     raise Rejected(400, f"Invalid '{param}': {first['msg'].removeprefix('Value error, ')}.", code, param)
@@ -115,7 +117,9 @@ def _interaction(item: Any) -> None:
     interaction: Interaction = item
     if interaction.user_prompt is None and interaction.ai_response is None and interaction.error is None:
         raise Rejected(
-            400, "An interaction has a 'user_prompt', an 'ai_response' or an 'error'.", "missing_required_parameter",
+            400,
+            "An interaction has a 'user_prompt', an 'ai_response' or an 'error'.",
+            "missing_required_parameter",
             "user_prompt",
         )
     if isinstance(interaction.step_data, list) and len(interaction.step_data) > MAX_STEPS:

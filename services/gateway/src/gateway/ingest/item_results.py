@@ -81,3 +81,4 @@ class Sorted:
     accepted: list[bytes] = field(default_factory=list)
     results: list[dict[str, Any]] = field(default_factory=list)
     sessions: set[str | None] = field(default_factory=set)
+    origin: Literal["api", "otlp"] = "api"

@@ -47,9 +47,8 @@ def _read(item: bytes, max_depth: int) -> Any:
 
 def _spans(body: bytes, name: bytes) -> Iterator[tuple[int, int]]:
     """Where each item stands, and last the whole list."""
-    depth, previous, before, start, item, count = 0, b"", b"", -1, -1, 0
-    for found in TOKEN.finditer(body):
-        count += 1
+    depth, previous, before, start, item = 0, b"", b"", -1, -1
+    for count, found in enumerate(TOKEN.finditer(body)):
         if count > MAX_TOKENS:
             raise _Unclear
         token, at = found[0], found.start()

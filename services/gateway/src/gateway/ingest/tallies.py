@@ -51,7 +51,9 @@ class Tallies:
         while self._untold:
             part = sorted(self._untold)[:TOLD_AT_ONCE]
             tallies = [
-                InteractionsTallied(org_id=org_id, source=self.source, hour=hour, confirmed=self._confirmed[org_id, hour])
+                InteractionsTallied(
+                    org_id=org_id, source=self.source, hour=hour, confirmed=self._confirmed[org_id, hour]
+                )
                 for org_id, hour in part
             ]
             self._untold.difference_update(part)
