@@ -5,16 +5,22 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from common.kernel.service import Kernel, Service
+from common.kernel.tasks import end
 from common.storage.database_watch import DatabaseWatch
 from common.storage.postgres import open_postgres
 from telemetry.adapters.interaction_tables import PostgresInteractions
+from telemetry.adapters.ledger_tables import PostgresLedger
 from telemetry.adapters.partitions import Partitions
 from telemetry.adapters.policy_tables import PostgresPolicies
+from telemetry.adapters.retention_tables import PostgresRetention
+from telemetry.adapters.session_tables import PostgresSessions
 from telemetry.adapters.turns_table import PostgresTurns, PostgresUsage
 from telemetry.deps import Deps
 from telemetry.handlers import HANDLERS
+from telemetry.interactions import ledger
 from telemetry.interactions.batch_opening import Openings
 from telemetry.interactions.terms import TermsOf
+from telemetry.policies import retention_sweep
 from telemetry.settings import TelemetrySettings
 
 # A turn is stored at most this much later, and a query waits at most this much longer.
@@ -33,17 +39,29 @@ async def open_deps(settings: TelemetrySettings, kernel: Kernel) -> AsyncIterato
         watching = kernel.tasks.spawn(watch.run(pool), "watch-database")
         turns, partitions, box = PostgresTurns(pool), Partitions(pool), settings.secret_box()
         interactions, openings = PostgresInteractions(pool, partitions), Openings(box)
+        policies, book = PostgresPolicies(pool), PostgresLedger(pool)
+        terms, retention = TermsOf(policies, settings, box), PostgresRetention(pool, partitions)
+        chores = [
+            watching,
+            kernel.tasks.spawn(retention_sweep.run(retention, terms, settings), "sweep-retention"),
+            kernel.tasks.spawn(retention_sweep.delete_users(retention, terms), "delete-users"),
+            kernel.tasks.spawn(ledger.watch(book), "watch-ledger"),
+        ]
         try:
             yield Deps(
-                settings,
-                turns,
-                PostgresUsage(pool),
-                interactions,
-                TermsOf(PostgresPolicies(pool), settings, box),
-                openings,
+                settings=settings,
+                turns=turns,
+                usage=PostgresUsage(pool),
+                interactions=interactions,
+                terms=terms,
+                openings=openings,
+                sessions=PostgresSessions(pool),
+                ledger=book,
+                policies=policies,
+                retention=retention,
             )
         finally:
-            watching.cancel()
+            await end(*chores)
             openings.close()
             await interactions.close()
             await turns.close()

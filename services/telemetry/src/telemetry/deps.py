@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from telemetry.interactions.batch_opening import Openings
 from telemetry.interactions.terms import TermsOf
-from telemetry.ports import Interactions, Turns, Usage
+from telemetry.ports import Interactions, LedgerBook, Policies, Retention, Sessions, Turns, Usage
 from telemetry.settings import TelemetrySettings
 
 
@@ -18,3 +18,7 @@ class Deps:
     interactions: Interactions
     terms: TermsOf
     openings: Openings
+    sessions: Sessions
+    ledger: LedgerBook
+    policies: Policies
+    retention: Retention

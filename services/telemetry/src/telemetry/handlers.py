@@ -1,5 +1,6 @@
 """What telemetry reacts to."""
 
+from common.events import interaction_queries as queries
 from common.events.chat import (
     CHAT_REPLY_COMPLETED,
     CHAT_REPLY_FAILED,
@@ -28,7 +29,8 @@ from common.events.telemetry import USAGE_REQUESTED, UsageList, UsageRequested
 from common.kernel.handlers import Handlers, answer, on
 from telemetry import turns, usage
 from telemetry.deps import Deps
-from telemetry.interactions import storing
+from telemetry.interactions import ledger, reading, storing
+from telemetry.policies import policy_changes, user_deletions
 
 
 async def on_chat_reply_completed(event: Event[ChatReplyCompleted], deps: Deps) -> None:
@@ -67,6 +69,50 @@ async def on_usage_requested(event: Event[UsageRequested], deps: Deps) -> Reply[
     return await usage.answer(event.payload, deps.usage, deps.settings)
 
 
+async def on_session_list(event: Event[queries.SessionListRequested], deps: Deps) -> Reply[queries.SessionList]:
+    return await reading.list_sessions(event.payload, deps.sessions, deps.terms)
+
+
+async def on_session(event: Event[queries.SessionRequested], deps: Deps) -> Reply[queries.SessionDetail]:
+    return await reading.show_session(event.payload, deps.sessions, deps.terms)
+
+
+async def on_interaction(event: Event[queries.InteractionRequested], deps: Deps) -> Reply[queries.InteractionRow]:
+    return await reading.show_interaction(event.payload, deps.sessions)
+
+
+async def on_batch_fate(event: Event[queries.BatchFateRequested], deps: Deps) -> Reply[queries.BatchFate]:
+    return await ledger.fate(event.payload, deps.ledger)
+
+
+async def on_ledger(event: Event[queries.LedgerRequested], deps: Deps) -> Reply[queries.Ledger]:
+    return await ledger.tell(event.payload, deps.ledger)
+
+
+async def on_policy(event: Event[queries.PolicyRequested], deps: Deps) -> Reply[queries.PolicyState]:
+    return await policy_changes.show_policy(event.payload, deps.policies)
+
+
+async def on_policy_change(event: Event[queries.PolicyChangeRequested], deps: Deps) -> Reply[queries.PolicyState]:
+    return await policy_changes.change_policy(event.payload, deps.policies, deps.terms)
+
+
+async def on_price_list(event: Event[queries.PriceListRequested], deps: Deps) -> Reply[queries.PriceRows]:
+    return await policy_changes.list_prices(event.payload, deps.policies)
+
+
+async def on_price_change(event: Event[queries.PriceChangeRequested], deps: Deps) -> Reply[queries.PriceRow]:
+    return await policy_changes.change_price(event.payload, deps.policies, deps.terms)
+
+
+async def on_user_deletion(event: Event[queries.UserDeletionRequested], deps: Deps) -> Reply[queries.UserDeletion]:
+    return await user_deletions.request(event.payload, deps.retention)
+
+
+async def on_user_deletion_get(event: Event[queries.UserDeletionGet], deps: Deps) -> Reply[queries.UserDeletion]:
+    return await user_deletions.show(event.payload, deps.retention)
+
+
 HANDLERS: Handlers[Deps] = (
     on(CHAT_REPLY_COMPLETED, on_chat_reply_completed),
     on(CHAT_REPLY_INTERRUPTED, on_chat_reply_interrupted),
@@ -77,4 +123,15 @@ HANDLERS: Handlers[Deps] = (
     on(INTERACTIONS_ACCEPTED, on_interactions_accepted),
     on(INTERACTIONS_TALLIED, on_interactions_tallied),
     answer(USAGE_REQUESTED, on_usage_requested),
+    answer(queries.SESSION_LIST_REQUESTED, on_session_list),
+    answer(queries.SESSION_REQUESTED, on_session),
+    answer(queries.INTERACTION_REQUESTED, on_interaction),
+    answer(queries.BATCH_FATE_REQUESTED, on_batch_fate),
+    answer(queries.LEDGER_REQUESTED, on_ledger),
+    answer(queries.POLICY_REQUESTED, on_policy),
+    answer(queries.POLICY_CHANGE_REQUESTED, on_policy_change),
+    answer(queries.PRICE_LIST_REQUESTED, on_price_list),
+    answer(queries.PRICE_CHANGE_REQUESTED, on_price_change),
+    answer(queries.USER_DELETION_REQUESTED, on_user_deletion),
+    answer(queries.USER_DELETION_GET, on_user_deletion_get),
 )

@@ -2,7 +2,17 @@
 
 from typing import Any
 
-from common.events import audit, chat, embeddings, interactions, keys, resources, telemetry, webhooks
+from common.events import (
+    audit,
+    chat,
+    embeddings,
+    interaction_queries,
+    interactions,
+    keys,
+    resources,
+    telemetry,
+    webhooks,
+)
 from common.events.spec import EventSpec, SignalSpec, Topic
 
 EVENTS: tuple[EventSpec[Any], ...] = (
@@ -18,6 +28,7 @@ EVENTS: tuple[EventSpec[Any], ...] = (
     telemetry.USAGE_REQUESTED,
     interactions.INTERACTIONS_ACCEPTED,
     interactions.INTERACTIONS_TALLIED,
+    *interaction_queries.INTERACTION_REQUESTS,
     resources.RESOURCE_CREATE_REQUESTED,
     resources.RESOURCE_VERSION_REQUESTED,
     resources.RESOURCE_EDIT_REQUESTED,

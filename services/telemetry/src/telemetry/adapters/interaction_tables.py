@@ -32,6 +32,8 @@ BATCHES_PER_WRITE = 500
 ITEMS_PER_WRITE = 2_000
 # While the write before it lasts more would come anyway; a single interaction waits this long for company.
 LINGER_SECONDS = 0.01
+# A retention that an organisation has no rows of any more is forgotten by a sweep, which comes less often.
+KNOWN_SECONDS = 60.0
 OUTCOMES = ("stored", "sampled_out", "parked", "repeated")
 # A partition that was thought to be there.
 NO_PARTITION = (asyncpg.CheckViolationError, asyncpg.UndefinedTableError)
@@ -46,6 +48,7 @@ class PostgresInteractions:
         self._pool = pool
         self._partitions = partitions
         self._kept: set[tuple[str, str, int]] = set()
+        self._kept_since = time.monotonic()
         self._writes: Batcher[BatchRows] = Batcher(
             self._write, name="write-interactions", limit=BATCHES_PER_WRITE, linger=LINGER_SECONDS
         )
@@ -98,6 +101,8 @@ class PostgresInteractions:
         await self._partitions.ensure(leaves, days)
 
     async def _transact(self, batches: Sequence[BatchRows]) -> None:
+        if time.monotonic() - self._kept_since > KNOWN_SECONDS:
+            self._kept, self._kept_since = set(), time.monotonic()
         with metrics.INTERACTIONS_WRITE_SECONDS.time():
             async with transient(), self._pool.acquire() as connection, connection.transaction():
                 counts, kept = await _stored(connection, batches, self._kept)

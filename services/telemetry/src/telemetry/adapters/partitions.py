@@ -106,14 +106,23 @@ class Partitions:
         return True
 
 
+async def leaves_of(pool: Pool, keep: int) -> list[date]:
+    """The days of which there are partitions of a retention; raises asyncpg's errors."""
+    found = (LEAF.fullmatch(row["name"]) for row in await pool.fetch(LEAVES))
+    return sorted({_day(leaf) for leaf in found if leaf is not None and leaf["keep"] == str(keep)})
+
+
+def _day(found: re.Match[str]) -> date:
+    return datetime.strptime(found["day"], "%Y%m%d").replace(tzinfo=UTC).date()
+
+
 def expired(keep: int, day: date, now: date) -> bool:
     """Whether rows of a day are past their retention: they were kept for so many whole days."""
     return day + timedelta(days=keep) < now
 
 
 def _is_over(found: re.Match[str], now: date) -> bool:
-    day = datetime.strptime(found["day"], "%Y%m%d").replace(tzinfo=UTC).date()
-    return expired(IDS_DAYS if found["keep"] is None else int(found["keep"]), day, now)
+    return expired(IDS_DAYS if found["keep"] is None else int(found["keep"]), _day(found), now)
 
 
 async def _make_class(connection: Connection, table: str, keep: int) -> None:

@@ -36,6 +36,11 @@ class Terms:
     keep: Mapping[str, int]
     pseudonym: Callable[[str], str]
 
+    def identity(self, name: str) -> str:
+        """A session or user as it is stored: the name, or what stands for it where the rules find something in it."""
+        seen = self.masker.text(name)
+        return seen if seen == name else self.pseudonym(name)
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -80,8 +85,7 @@ def masked_item(item: dict[str, Any], terms: Terms) -> dict[str, Any]:
     masked: dict[str, Any] = terms.masker.value(rest)
     for name in IDENTITIES:
         if (text := item.get(name)) is not None:
-            seen = terms.masker.text(text)
-            masked[name] = seen if seen == text else terms.pseudonym(text)
+            masked[name] = terms.identity(text)
     return {**masked, **plain}
 
 
