@@ -12,6 +12,7 @@ from gateway.ingest.interaction_views import (
     store_generated_response,
 )
 from gateway.ingest.item_results import BatchAccepted, InteractionAccepted, ScoreAccepted
+from gateway.ingest.otlp_traces import export_traces
 from gateway.ports import Scope, Work
 
 KEPT = "Answered once the log has it, which survives the crash of any process."
@@ -54,5 +55,17 @@ ROUTES: Sequence[Route] = [
         status=202,
         tags=("ingestion",),
         description=f"{KEPT} An interaction that comes later is scored all the same.",
+    ),
+    Route(
+        "POST",
+        "/v1/traces",
+        export_traces,
+        "Take in spans of OpenTelemetry (OTLP over HTTP)",
+        scope=Scope.INGEST,
+        work=Work.INGEST,
+        errors=(400, 408, 413, 415),
+        tags=("ingestion",),
+        description=f"{KEPT} Protobuf or JSON. Spans about generative AI (`gen_ai.*`, OpenInference) become "
+        "interactions and steps, other spans are left out. What cannot be taken is said in `partial_success`.",
     ),
 ]
