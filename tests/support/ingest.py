@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import sys
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -82,6 +84,21 @@ async def curl(*arguments: str) -> str:
     """What `curl` prints."""
     process = await asyncio.create_subprocess_exec(
         "curl", "-sS", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    output, trouble = await process.communicate()
+    assert process.returncode == 0, trouble.decode()
+    return output.decode()
+
+
+async def command(sonant: Sonant, *arguments: str) -> str:
+    """What a command of `sonant` prints."""
+    env = {**os.environ, "SONANT_DATA_DIR": str(sonant.data_dir), "COLUMNS": "200"}
+    process = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).parent / "sonant"),
+        *arguments,
+        env=env,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
     output, trouble = await process.communicate()
     assert process.returncode == 0, trouble.decode()

@@ -11,6 +11,7 @@ os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] = "gen_ai_latest_experimental"
 os.environ["OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"] = "SPAN_ONLY"
 
 from openai import APIStatusError, OpenAI
+from openai.types.chat import ChatCompletionMessageParam
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -42,15 +43,18 @@ def main() -> None:
     instrument(name, provider)
     client = OpenAI(base_url=f"{base_url}/v1", api_key=key, max_retries=0)
     with trace.get_tracer("shop").start_as_current_span("GET /checkout"):
-        question = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Where is my order?"}]
-        answer = client.chat.completions.create(model="default", messages=question)  # type: ignore[call-overload]
+        question: list[ChatCompletionMessageParam] = [
+            {"role": "system", "content": "Be short."},
+            {"role": "user", "content": "Where is my order?"},
+        ]
+        answer = client.chat.completions.create(model="default", messages=question)
         print(answer.choices[0].message.content)
-        stream = client.chat.completions.create(  # type: ignore[call-overload]
+        stream = client.chat.completions.create(
             model="default", messages=question, stream=True, stream_options={"include_usage": True}
         )
         print("".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices))
         try:
-            client.chat.completions.create(model="no-such-model", messages=question)  # type: ignore[call-overload]
+            client.chat.completions.create(model="no-such-model", messages=question)
         except APIStatusError as error:
             print(error.status_code)
     provider.shutdown()

@@ -92,7 +92,8 @@ async def test_pages_of_sessions_meet_without_a_gap(sonant: Sonant) -> None:
     items = [interaction(number, session_id=f"session-{number}") for number in range(25)]
     async with client(sonant.url, key.headers) as http:
         await fates(http, (await http.post(BATCH, json={"items": items})).json()["batch_id"])
-        found, after = [], {}
+        found: list[str] = []
+        after: dict[str, str] = {}
         while True:
             page = (await http.get("/v2/sessions", params={"limit": 10, **after})).json()
             found += [session["session_id"] for session in page["data"]]

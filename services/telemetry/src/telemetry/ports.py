@@ -145,13 +145,17 @@ class Sessions(Protocol):
     """Sessions, interactions and their steps. Every method raises `Unavailable` while the store is away."""
 
     async def page(
-        self, query: SessionListRequested, limit: int, behind: tuple[datetime, str, str] | None
+        self,
+        query: SessionListRequested,
+        users: Sequence[str] | None,
+        limit: int,
+        behind: tuple[datetime, str, str] | None,
     ) -> Sequence[Row]:
-        """At most `limit` sessions, the latest first, behind the one that `behind` names."""
+        """At most `limit` sessions, the latest first, behind the one that `behind` names; of one of these users."""
         ...
 
-    async def session(self, org_id: str, session_id: str, mode: str | None) -> Row | None:
-        """One session, in the mode in which it was seen last where none is named."""
+    async def session(self, org_id: str, names: Sequence[str], mode: str | None) -> Row | None:
+        """One session of these names, in the mode in which it was seen last where none is named."""
         ...
 
     async def turns(

@@ -21,7 +21,7 @@ class Asked(Payload):
 
 
 class SessionListRequested(Asked):
-    """Sessions, the latest first; `since` is inclusive, `until` is not."""
+    """Sessions, the latest first; `since` is inclusive, `until` is not. `user_id` is sealed."""
 
     mode: str | None = None
     user_id: str | None = None
@@ -142,7 +142,7 @@ class InteractionRow(ReplyBody):
 
 
 class SessionRequested(Asked):
-    """One session with its turns, the oldest first."""
+    """One session with its turns, the oldest first. `session_id` is sealed."""
 
     session_id: str
     mode: str | None = None
@@ -277,7 +277,7 @@ class PriceChangeRequested(Asked):
 
 
 class UserDeletionRequested(Asked):
-    """Delete everything that is stored of a user."""
+    """Delete everything that is stored of a user. `user_id` is sealed."""
 
     key_id: str
     deletion_id: str

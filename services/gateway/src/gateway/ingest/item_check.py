@@ -60,6 +60,8 @@ def _checked(item: Any, org_id: str, now: float, defaults: Mapping[str, Any]) ->
     given = {**defaults, **{name: value for name, value in item.items() if value is not None}}
     model = _model(given)
     checked = _validated(model, given)
+    if model is Step and checked.id is None:
+        raise Rejected(400, "A step has an 'id'.", "missing_required_parameter", "id")
     if checked.org_id is not None and checked.org_id != org_id:
         raise Rejected(403, "This API key belongs to another organisation.", "wrong_organization", "org_id")
     _identify(checked, now)
@@ -140,8 +142,6 @@ def _step(item: Any) -> None:
     step: Step = item
     if step.interaction_id is not None:
         step.interaction_id = _reference(step.interaction_id)
-    if "id" not in step.model_fields_set:
-        raise Rejected(400, "A step has an 'id'.", "missing_required_parameter", "id")
 
 
 def _score(item: Any) -> None:

@@ -10,7 +10,7 @@ from gateway.http.json_bounds import check_depth, load, parse_json
 # A string with whatever it holds, or a mark of the structure. What stands between them says nothing about it.
 TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},:]', re.DOTALL)
 # Of a body that is beyond repair not all is looked at.
-MAX_TOKENS = 400_000
+MAX_TOKENS = 1_500_000
 # The body and its list are two levels.
 OUTER_LEVELS = 2
 OPENING, CLOSING = frozenset(b"[{"), frozenset(b"]}")

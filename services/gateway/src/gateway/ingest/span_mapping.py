@@ -98,7 +98,7 @@ def item_of(span: Span, kind: str, org_id: str) -> dict[str, Any] | None:
     }
     if kind == INTERACTION:
         return {**item, **found, **_interaction(span)}
-    about = {name: found[name] for name in ("session_id", "user_id") if name in found}
+    about: dict[str, Any] = {name: found[name] for name in ("session_id", "user_id") if name in found}
     return {**item, **about, **_step(span, kind)}
 
 

@@ -98,8 +98,10 @@ async def delete_user(request: web.Request) -> web.Response:
     user_id = request.match_info["user_id"]
     if len(user_id) > MAX_USER_ID or "\0" in user_id:
         raise bad_request("Invalid 'user_id'.", "user_id", "invalid_value")
-    wanted = UserDeletionRequested(**_caller(request), deletion_id=str(uuid.uuid4()), user_id=user_id)
-    return await request.app[DEPS].request_reply.query(USER_DELETION_REQUESTED, wanted)
+    deps = request.app[DEPS]
+    sealed = deps.secrets.seal_name(user_id, request[CALLER].org_id)
+    wanted = UserDeletionRequested(**_caller(request), deletion_id=str(uuid.uuid4()), user_id=sealed)
+    return await deps.request_reply.query(USER_DELETION_REQUESTED, wanted)
 
 
 async def show_deletion(request: web.Request) -> web.Response:

@@ -67,21 +67,25 @@ class LedgerQuery(Query):
 async def list_sessions(request: web.Request) -> web.Response:
     """`GET /v2/sessions`."""
     query = read_query(request, SessionsQuery)
+    deps, org_id = request.app[DEPS], request[CALLER].org_id
     wanted = SessionListRequested(
-        org_id=request[CALLER].org_id,
-        **query.model_dump(exclude={"since", "until"}),
+        org_id=org_id,
+        **query.model_dump(exclude={"since", "until", "user_id"}),
+        # Names may tell who somebody is: the log holds them sealed.
+        user_id=None if query.user_id is None else deps.secrets.seal_name(query.user_id, org_id),
         since=_seconds(query.since, "since"),
         until=_seconds(query.until, "until"),
     )
-    return await request.app[DEPS].request_reply.query(SESSION_LIST_REQUESTED, wanted)
+    return await deps.request_reply.query(SESSION_LIST_REQUESTED, wanted)
 
 
 async def show_session(request: web.Request) -> web.Response:
     """`GET /v2/sessions/{session_id}`."""
     query = read_query(request, SessionQuery)
-    session_id = request.match_info["session_id"]
-    wanted = SessionRequested(org_id=request[CALLER].org_id, session_id=session_id, **query.model_dump())
-    return await request.app[DEPS].request_reply.query(SESSION_REQUESTED, wanted)
+    deps, org_id = request.app[DEPS], request[CALLER].org_id
+    session_id = deps.secrets.seal_name(request.match_info["session_id"], org_id)
+    wanted = SessionRequested(org_id=org_id, session_id=session_id, **query.model_dump())
+    return await deps.request_reply.query(SESSION_REQUESTED, wanted)
 
 
 async def show_interaction(request: web.Request) -> web.Response:

@@ -14,7 +14,7 @@ SELECT session_id, mode, user_id, first_at, last_at, turns, errors, total_tokens
 FROM telemetry.sessions
 WHERE org_id = $1
     AND ($2::text IS NULL OR mode = $2)
-    AND ($3::text IS NULL OR user_id = $3)
+    AND ($3::text[] IS NULL OR user_id = ANY($3))
     AND ($4::timestamptz IS NULL OR last_at >= $4)
     AND ($5::timestamptz IS NULL OR last_at < $5)
     AND ($6::timestamptz IS NULL OR (last_at, session_id, mode) < ($6, $7::text, $8::text))
@@ -25,7 +25,7 @@ LIMIT $9
 SESSION = """
 SELECT session_id, mode, user_id, first_at, last_at, turns, errors, total_tokens, cost_usd::float8, last_model
 FROM telemetry.sessions
-WHERE org_id = $1 AND session_id = $2 AND ($3::text IS NULL OR mode = $3)
+WHERE org_id = $1 AND session_id = ANY($2::text[]) AND ($3::text IS NULL OR mode = $3)
 ORDER BY last_at DESC LIMIT 1
 """
 WHOLE = """
@@ -68,16 +68,22 @@ class PostgresSessions:
         self._pool = pool
 
     async def page(
-        self, query: SessionListRequested, limit: int, behind: tuple[datetime, str, str] | None
+        self,
+        query: SessionListRequested,
+        users: Sequence[str] | None,
+        limit: int,
+        behind: tuple[datetime, str, str] | None,
     ) -> Sequence[Row]:
-        texts = without_nul([query.org_id, query.mode, query.user_id])
+        who = None if users is None else without_nul(list(users))
         since, until = (None if each is None else utc(each) for each in (query.since, query.until))
         async with transient():
-            return await self._pool.fetch(SESSIONS, *texts, since, until, *(behind or (None, None, None)), limit)
+            return await self._pool.fetch(
+                SESSIONS, query.org_id, query.mode, who, since, until, *(behind or (None, None, None)), limit
+            )
 
-    async def session(self, org_id: str, session_id: str, mode: str | None) -> Row | None:
+    async def session(self, org_id: str, names: Sequence[str], mode: str | None) -> Row | None:
         async with transient():
-            return await self._pool.fetchrow(SESSION, *without_nul([org_id, session_id, mode]))
+            return await self._pool.fetchrow(SESSION, org_id, without_nul(list(names)), mode)
 
     async def turns(
         self, org_id: str, session: Row, days: tuple[date, date], limit: int, behind: tuple[datetime, str] | None

@@ -26,7 +26,6 @@ from common.failures import Refused, Unavailable
 from telemetry.interactions.pages import behind, cursor
 from telemetry.interactions.step_tree import nested
 from telemetry.interactions.terms import TermsOf
-from telemetry.masking.masker import BrokenRuleError
 from telemetry.ports import Sessions
 
 # What a page holds together: a reply goes over the live channel, where others wait behind it.
@@ -48,11 +47,11 @@ Row = Mapping[str, Any]
 async def list_sessions(query: SessionListRequested, sessions: Sessions, terms: TermsOf) -> Reply[SessionList]:
     """200. Refuses (400) a cursor that is none, and (503) everything while the store is away."""
     after = behind(query.after, datetime, str, str)
+    users: list[str] | None = None
     try:
         if query.user_id is not None:
-            user_id = await _as_stored(query.user_id, query.org_id, terms)
-            query = query.model_copy(update={"user_id": user_id})
-        found = await sessions.page(query, query.limit + 1, after)
+            users = sorted(await terms.as_stored(query.user_id, query.org_id))
+        found = await sessions.page(query, users, query.limit + 1, after)
     except Unavailable:
         raise away() from None
     page = found[: query.limit]
@@ -68,14 +67,6 @@ async def list_sessions(query: SessionListRequested, sessions: Sessions, terms: 
     )
 
 
-async def _as_stored(name: str, org_id: str, terms: TermsOf) -> str:
-    """A session or user under the name it is stored by; as it is while the rules of its organisation are broken."""
-    try:
-        return (await terms.of(org_id)).identity(name)
-    except BrokenRuleError:
-        return name
-
-
 def away() -> Refused:
     """503: a caller waits, and a refusal now is better than a late answer."""
     return Refused(503, "Interactions cannot be read at the moment.", "database_unavailable", type="server_error")
@@ -89,8 +80,8 @@ async def show_session(query: SessionRequested, sessions: Sessions, terms: Terms
     """200, with as many turns as fit. Refuses 404, 400 and 503 as `list_sessions`."""
     after = behind(query.after, datetime, UUID)
     try:
-        session_id = await _as_stored(query.session_id, query.org_id, terms)
-        session = await sessions.session(query.org_id, session_id, query.mode)
+        names = sorted(await terms.as_stored(query.session_id, query.org_id))
+        session = await sessions.session(query.org_id, names, query.mode)
         if session is None:
             raise Refused(404, "There is no such session.", "session_not_found", "session_id")
         days = ((session["first_at"] - APART).date(), (session["last_at"] + APART).date())

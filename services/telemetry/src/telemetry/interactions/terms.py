@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from common.events.telemetry_policy import TelemetryPolicy
 from common.kernel.single_flight import SingleFlight
-from common.secret_box import SecretBox
+from common.secret_box import SecretBox, SecretError
 from telemetry.interactions.item_rows import Terms
 from telemetry.masking.masker import BrokenMasker, BrokenRuleError, Masker
 from telemetry.ports import Policies
@@ -46,6 +46,21 @@ class TermsOf:
         if known is not None and time.monotonic() < known.until:
             return known.terms
         return await self._lookups.run(org_id, lambda: self._look_up(org_id))
+
+    async def as_stored(self, sealed: str, org_id: str) -> set[str]:
+        """The names that a user or session is stored by, whose own name comes sealed.
+
+        Beside the name that the rules of today make of it, it may be stored under its own. Raises `Unavailable`, and
+        ValueError for what was not sealed here.
+        """
+        try:
+            name = self._box.open_name(sealed, org_id)
+        except SecretError as error:
+            raise ValueError(str(error)) from None
+        try:
+            return {name, (await self.of(org_id)).identity(name)}
+        except BrokenRuleError:
+            return {name}
 
     def forget(self, org_id: str) -> None:
         """Its policy or prices have changed."""

@@ -21,7 +21,7 @@ class Rule(NamedTuple):
 
 NOT_DIGITS = re.compile(r"\D")
 MIN_CARD, MAX_CARD = 13, 19
-MIN_PHONE, MAX_PHONE = 7, 15
+MIN_PHONE = 7
 
 
 def digits(text: str) -> str:
@@ -39,8 +39,8 @@ def is_card(text: str) -> bool:
 
 
 def is_phone(text: str) -> bool:
-    """Whether a text has as many digits as a phone number (ITU-T E.164)."""
-    return MIN_PHONE <= len(digits(text)) <= MAX_PHONE
+    """Whether a text has at least the digits of a phone number (ITU-T E.164); what stands behind one goes with it."""
+    return len(digits(text)) >= MIN_PHONE
 
 
 EMAIL = (Rule("email", r"[\p{L}\p{N}._%+\-]+@(?:[\p{L}\p{N}\-]+\.)+\p{L}\p{L}+", "[email]"),)

@@ -2,13 +2,16 @@
 
 from datetime import UTC, datetime
 
+import structlog
+
 from common.events.interaction_queries import UserDeletion, UserDeletionGet, UserDeletionRequested
 from common.events.reply import Reply
 from common.failures import Refused, Unavailable
 from telemetry.interactions.reading import away
 from telemetry.interactions.terms import TermsOf
-from telemetry.masking.masker import BrokenRuleError
 from telemetry.ports import Deletion, Retention
+
+log = structlog.get_logger(__name__)
 
 # Interactions of the user may have been accepted, and not stored, when their deletion was asked for.
 LAST_PASS_SECONDS = 120.0
@@ -48,11 +51,11 @@ def shown(deletion: Deletion) -> UserDeletion:
 async def carry_out(retention: Retention, terms: TermsOf) -> None:
     """Delete what is there of every user whose deletion is not done; raises `Unavailable` while the store is away."""
     for deletion in await retention.open_deletions():
-        names = {deletion.user_id}
         try:
-            names.add((await terms.of(deletion.org_id)).identity(deletion.user_id))
-        except BrokenRuleError:
-            # Nothing of the organisation is stored while its rules are broken: they are mended before the last pass.
+            names = await terms.as_stored(deletion.user_id, deletion.org_id)
+        except ValueError as error:
+            # Until the key is back that sealed the name.
+            log.error("user cannot be deleted", deletion=deletion.id, reason=str(error))
             continue
         rows = await retention.delete_user(deletion.org_id, sorted(names))
         waited = (datetime.now(UTC) - deletion.requested_at).total_seconds()
