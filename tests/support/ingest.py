@@ -33,8 +33,9 @@ def new_id(at: float | None = None) -> str:
 
 
 def interaction(number: int = 0, **fields: Any) -> dict[str, Any]:
-    """An item as a client sends it."""
-    return {"id": new_id(), "user_prompt": f"question {number}", "ai_response": f"answer {number}", **fields}
+    """An item as a client sends it; a higher number is later."""
+    texts = {"user_prompt": f"question {number}", "ai_response": f"answer {number}"}
+    return {"id": new_id(time.time() + number / 1000), **texts, **fields}
 
 
 async def rows(sonant: Sonant, query: str, *values: Any) -> list[dict[str, Any]]:

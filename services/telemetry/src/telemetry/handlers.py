@@ -29,7 +29,7 @@ from common.events.telemetry import USAGE_REQUESTED, UsageList, UsageRequested
 from common.kernel.handlers import Handlers, answer, on
 from telemetry import turns, usage
 from telemetry.deps import Deps
-from telemetry.interactions import ledger, reading, storing
+from telemetry.interactions import ledger, session_reading, storing
 from telemetry.policies import policy_changes, user_deletions
 
 
@@ -70,15 +70,15 @@ async def on_usage_requested(event: Event[UsageRequested], deps: Deps) -> Reply[
 
 
 async def on_session_list(event: Event[queries.SessionListRequested], deps: Deps) -> Reply[queries.SessionList]:
-    return await reading.list_sessions(event.payload, deps.sessions, deps.terms)
+    return await session_reading.list_sessions(event.payload, deps.sessions, deps.terms)
 
 
 async def on_session(event: Event[queries.SessionRequested], deps: Deps) -> Reply[queries.SessionDetail]:
-    return await reading.show_session(event.payload, deps.sessions, deps.terms)
+    return await session_reading.show_session(event.payload, deps.sessions, deps.terms)
 
 
 async def on_interaction(event: Event[queries.InteractionRequested], deps: Deps) -> Reply[queries.InteractionRow]:
-    return await reading.show_interaction(event.payload, deps.sessions)
+    return await session_reading.show_interaction(event.payload, deps.sessions)
 
 
 async def on_batch_fate(event: Event[queries.BatchFateRequested], deps: Deps) -> Reply[queries.BatchFate]:

@@ -10,7 +10,7 @@ from common.events.interactions import InteractionsTallied
 from common.events.telemetry import UsageRequested, UsageRow
 from common.events.telemetry_policy import TelemetryPolicy
 from telemetry.price_list import Price
-from telemetry.rows import BatchRows
+from telemetry.row_shapes import BatchRows
 
 # A row as the store gives it, by column.
 Row = Mapping[str, Any]

@@ -237,10 +237,10 @@ class PolicyState(ReplyBody):
 
 
 class PolicyChangeRequested(Asked):
-    """Replace the policy, where it is at `revision` or None was given."""
+    """Replace the policy, where it is at `revision` or None was given. `policy` is a `TelemetryPolicy` as JSON."""
 
     key_id: str
-    policy: TelemetryPolicy
+    policy: dict[str, Any]
     revision: int | None = None
 
 

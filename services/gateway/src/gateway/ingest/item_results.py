@@ -47,6 +47,19 @@ class InteractionAccepted(BaseModel):
     message: str = "Interaction accepted."
 
 
+class PartialSuccess(BaseModel):
+    """What of an export was not taken, and why, in the names of OTLP."""
+
+    rejectedSpans: str
+    errorMessage: str
+
+
+class TracesAccepted(BaseModel):
+    """An export was taken; in protobuf an `ExportTraceServiceResponse`."""
+
+    partialSuccess: PartialSuccess | None = None
+
+
 class ScoreAccepted(BaseModel):
     """A score is on the log."""
 

@@ -11,7 +11,7 @@ from gateway.ingest.interaction_views import (
     store_batch,
     store_generated_response,
 )
-from gateway.ingest.item_results import BatchAccepted, InteractionAccepted, ScoreAccepted
+from gateway.ingest.item_results import BatchAccepted, InteractionAccepted, ScoreAccepted, TracesAccepted
 from gateway.ingest.otlp_traces import export_traces
 from gateway.ports import Scope, Work
 
@@ -63,6 +63,7 @@ ROUTES: Sequence[Route] = [
         "Take in spans of OpenTelemetry (OTLP over HTTP)",
         scope=Scope.INGEST,
         work=Work.INGEST,
+        response=TracesAccepted,
         errors=(400, 408, 413, 415),
         tags=("ingestion",),
         description=f"{KEPT} Protobuf or JSON. Spans about generative AI (`gen_ai.*`, OpenInference) become "

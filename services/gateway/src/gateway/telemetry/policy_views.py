@@ -76,7 +76,8 @@ async def show_policy(request: web.Request) -> web.Response:
 async def change_policy(request: web.Request) -> web.Response:
     """`PUT /v2/telemetry/policy`."""
     body = validate(PolicyBody, await _body(request))
-    wanted = PolicyChangeRequested(**_caller(request), policy=body.policy, revision=body.revision)
+    policy = body.policy.model_dump(mode="json")
+    wanted = PolicyChangeRequested(**_caller(request), policy=policy, revision=body.revision)
     return await request.app[DEPS].request_reply.query(POLICY_CHANGE_REQUESTED, wanted)
 
 

@@ -25,7 +25,7 @@ from telemetry.adapters.interaction_statements import (
 )
 from telemetry.adapters.partitions import Leaf, Partitions
 from telemetry.adapters.turns_table import UNSTORABLE
-from telemetry.rows import COLUMNS, BatchRows, ItemRows, Session, utc
+from telemetry.row_shapes import COLUMNS, BatchRows, ItemRows, Session, utc
 
 # Batches that arrive meanwhile go with the next write, and of them at most so many items.
 BATCHES_PER_WRITE = 500

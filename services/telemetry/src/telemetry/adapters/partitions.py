@@ -11,7 +11,7 @@ import structlog
 from common.events.interaction_items import MAX_AGE_SECONDS, MAX_AHEAD_SECONDS
 from common.storage.postgres import Connection, Pool, transient
 from telemetry import metrics
-from telemetry.rows import COLUMNS
+from telemetry.row_shapes import COLUMNS
 
 log = structlog.get_logger(__name__)
 

@@ -7,7 +7,7 @@ from common.storage.postgres import Connection, Pool, transient
 from telemetry.adapters.interaction_statements import KEPT
 from telemetry.adapters.partitions import Leaf, Partitions, expired, leaves_of, today
 from telemetry.ports import Deletion, Kept
-from telemetry.rows import COLUMNS
+from telemetry.row_shapes import COLUMNS
 
 # What one statement touches: it is over in a moment, and others go on beside it.
 ROWS_AT_ONCE = 2_000

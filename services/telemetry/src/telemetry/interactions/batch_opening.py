@@ -15,7 +15,7 @@ from common.secret_box import SecretBox, SecretError
 from common.storage.sealed_items import open_items
 from telemetry import metrics
 from telemetry.interactions.item_rows import Source, Terms, item_rows
-from telemetry.rows import BatchRows, ItemRows
+from telemetry.row_shapes import BatchRows, ItemRows
 
 log = structlog.get_logger(__name__)
 

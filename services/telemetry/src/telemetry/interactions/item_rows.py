@@ -13,7 +13,7 @@ from common.events.telemetry_policy import TelemetryPolicy
 from telemetry.interactions.step_rows import Owner, json_text, step_row, step_rows
 from telemetry.masking.masker import BrokenRuleError, Masker
 from telemetry.price_list import PriceList, Tokens
-from telemetry.rows import ItemRows, Session, utc
+from telemetry.row_shapes import ItemRows, Session, utc
 
 # Names and ids by which rows are found: masked, they stay apart from one another.
 IDENTITIES = ("session_id", "user_id", "trace_id", "span_id", "parent_id")

@@ -20,7 +20,7 @@ from common.events.interaction_queries import (
 from common.events.reply import Reply
 from common.failures import Refused, Unavailable
 from telemetry import metrics
-from telemetry.interactions.reading import away
+from telemetry.interactions.session_reading import away
 from telemetry.ports import LedgerBook
 
 log = structlog.get_logger(__name__)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from common.events.interaction_items import MAX_STEP_DEPTH, MAX_STEPS, moment
-from telemetry.rows import utc
+from telemetry.row_shapes import utc
 
 NAMES = {"started_at", "ended_at", "duration_ms", "id", "parent_id", "name", "type", "input", "output", "status",
          "error", "metadata", "steps", "startedAt", "endedAt", "durationMs", "parentId", "kind"}  # fmt: skip

@@ -3,6 +3,7 @@
 import time
 
 import structlog
+from pydantic import ValidationError
 
 from common.events.interaction_queries import (
     PolicyChangeRequested,
@@ -16,7 +17,7 @@ from common.events.interaction_queries import (
 from common.events.reply import Reply
 from common.events.telemetry_policy import TelemetryPolicy
 from common.failures import Refused, Unavailable
-from telemetry.interactions.reading import away
+from telemetry.interactions.session_reading import away
 from telemetry.interactions.terms import TermsOf
 from telemetry.masking.masker import BrokenRuleError, compiled
 from telemetry.ports import Policies
@@ -37,13 +38,17 @@ async def show_policy(query: PolicyRequested, policies: Policies) -> Reply[Polic
 
 async def change_policy(asked: PolicyChangeRequested, policies: Policies, terms: TermsOf) -> Reply[PolicyState]:
     """200. Refuses 400 for a pattern that cannot be applied, 409 where the revision is another, and 503."""
-    for number, own in enumerate(asked.policy.masking.patterns):
+    try:
+        policy = TelemetryPolicy.model_validate(asked.policy)
+    except ValidationError:
+        raise Refused(400, "This is no policy.", "invalid_value", "policy") from None
+    for number, own in enumerate(policy.masking.patterns):
         _check_pattern(own.pattern, own.name, f"masking.patterns.{number}.pattern")
-    names = [own.name for own in asked.policy.masking.patterns]
+    names = [own.name for own in policy.masking.patterns]
     if len(names) != len(set(names)):
         raise Refused(400, "Two patterns have the same name.", "invalid_value", "masking.patterns")
     try:
-        state = await policies.change(asked.org_id, asked.policy, asked.revision, asked.key_id)
+        state = await policies.change(asked.org_id, policy, asked.revision, asked.key_id)
     except Unavailable:
         raise away() from None
     if state is None:

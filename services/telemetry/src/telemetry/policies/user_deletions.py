@@ -7,7 +7,7 @@ import structlog
 from common.events.interaction_queries import UserDeletion, UserDeletionGet, UserDeletionRequested
 from common.events.reply import Reply
 from common.failures import Refused, Unavailable
-from telemetry.interactions.reading import away
+from telemetry.interactions.session_reading import away
 from telemetry.interactions.terms import TermsOf
 from telemetry.ports import Deletion, Retention
 
