@@ -3,7 +3,7 @@
 import json
 from urllib.parse import quote
 
-from tests.support.clients import client
+from tests.support.clients import chat, client
 from tests.support.ingest import BATCH, SINGLE, curl, fates, ingest_key, interaction, new_id, stored
 from tests.support.sonant import Sonant
 
@@ -155,3 +155,23 @@ async def test_only_a_key_with_the_scope_reports_and_only_an_administrator_reads
             assert (await http.get(path)).status_code == 403, path
     async with client(sonant.url, {"Authorization": "Bearer sk-sonant-wrong"}) as http:
         assert (await http.post(SINGLE, json=interaction())).status_code == 401
+
+
+async def test_a_turn_of_our_own_is_an_interaction_with_the_set_that_served_it(sonant: Sonant) -> None:
+    key = ingest_key(sonant, scopes=["chat", "resources", "ingest", "admin"])
+    headers = {**key.headers, "x-user-id": "u-1", "x-session-id": "call-1"}
+    async with client(sonant.url, headers) as http:
+        prompt = (await http.post("/api/hume/prompts", json={"name": "p", "text": "Be short."})).json()["prompt"]
+        config = (await http.post("/api/hume/configs", json={"name": "c", "evi_version": "3"})).json()["config"]
+        pins = {"configId": config["id"], "configVersion": 0, "promptId": prompt["id"], "promptVersion": 0}
+        switched = await http.put("/v1/active", json=pins)
+        assert switched.status_code == 200, switched.text
+        answered = await http.post("/v1/chat/completions", json=chat("What time is it?"))
+        assert answered.status_code == 200, answered.text
+        [row] = await stored(sonant, key, 1)
+        assert (row["origin"], row["session_id"], row["user_id"]) == ("sonant", "call-1", "u-1")
+        assert json.loads(row["active_set"])["revision"] == int(switched.headers["etag"].strip('"'))
+        assert row["total_tokens"] == answered.json()["usage"]["total_tokens"]
+        [turn] = (await http.get("/v2/sessions/call-1")).json()["data"]
+        assert turn["attempts"][0]["outcome"]
+        assert turn["request_id"] == answered.json()["id"]

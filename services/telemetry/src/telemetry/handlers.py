@@ -34,15 +34,15 @@ from telemetry.policies import policy_changes, user_deletions
 
 
 async def on_chat_reply_completed(event: Event[ChatReplyCompleted], deps: Deps) -> None:
-    await turns.store(event.payload, "completed", deps.turns)
+    await turns.store_chat(event.payload, "completed", deps)
 
 
 async def on_chat_reply_interrupted(event: Event[ChatReplyInterrupted], deps: Deps) -> None:
-    await turns.store(event.payload, "interrupted", deps.turns)
+    await turns.store_chat(event.payload, "interrupted", deps)
 
 
 async def on_chat_reply_failed(event: Event[ChatReplyFailed], deps: Deps) -> None:
-    await turns.store(event.payload, "failed", deps.turns)
+    await turns.store_chat(event.payload, "failed", deps)
 
 
 async def on_embeddings_completed(event: Event[EmbeddingsCompleted], deps: Deps) -> None:

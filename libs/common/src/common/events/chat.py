@@ -169,6 +169,18 @@ class ToolStep(Payload):
     duration_ms: float = 0.0
 
 
+class ServedSet(Payload):
+    """The active set that went into an answer: where it was found, and which of its revisions it was.
+
+    `candidate`: that of a rollout. `stale`: it could not be refreshed although it was due.
+    """
+
+    layer: str
+    revision: int
+    candidate: bool = False
+    stale: bool = False
+
+
 class AnswerEnded(Payload):
     """What the ends of a turn have in common, of a chat or of embeddings. Times are unix seconds."""
 
@@ -194,6 +206,9 @@ class ChatReplyEnded(AnswerEnded):
     stream: bool
     first_token_at: float | None = None
     finish_reason: str | None = None
+    project_id: str | None = None
+    # None where no set was found, or nobody was named who has one.
+    active_set: ServedSet | None = None
     context: ContextUse | None = None
     tools: Annotated[tuple[ToolStep, ...], Field(fail_fast=True)] | None = None
     # How the user sounded in this turn, in order; over a session this is a series.

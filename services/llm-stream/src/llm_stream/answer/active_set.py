@@ -9,7 +9,7 @@ import orjson
 from common.bus.port import BusUnavailableError
 from common.clients.resources.client import ActiveSets, BrokenSetError, Resolved
 from common.dialects.prosody import last_scores, summary, with_summary
-from common.events.chat import ChatReplyRequested
+from common.events.chat import ChatReplyRequested, ServedSet
 from common.events.resource_terms import DEFAULT_PROJECT
 from llm_stream.aliases import Alias
 from llm_stream.answer.failure import bad_request
@@ -19,18 +19,21 @@ from llm_stream.metrics import ACTIVE_SETS
 RESOLVE_SECONDS = 1.0
 
 
-async def with_active_set(request: ChatReplyRequested, alias: Alias, sets: ActiveSets) -> dict[str, Any]:
-    """The request's body with the active set in it, or as it is where nobody is named or there is no set.
+async def with_active_set(
+    request: ChatReplyRequested, alias: Alias, sets: ActiveSets
+) -> tuple[dict[str, Any], ServedSet | None]:
+    """The request's body with the active set in it, and which that is; as it is where nobody is named or there is none.
 
     A set that cannot be resolved in `RESOLVE_SECONDS` is left out, and counted. One of which a part is gone for good
     is not: nobody wants to be answered by a model without its prompt. Raises AnswerFailed (409), as the API answers.
     """
     if request.user_id is None and request.project_id is None:
-        return request.body
+        return request.body, None
     found = await _resolved(request, sets)
     if found is None:
-        return request.body
-    return merged(request.body, found.json(), offers_tools=alias.calls_tools)
+        return request.body, None
+    served = ServedSet(layer=found.layer, revision=found.revision, candidate=found.candidate, stale=found.stale)
+    return merged(request.body, found.json(), offers_tools=alias.calls_tools), served
 
 
 async def _resolved(request: ChatReplyRequested, sets: ActiveSets) -> Resolved | None:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from common.events.chat import AnswerRequested, ContextUse
+from common.events.chat import AnswerRequested, ContextUse, ServedSet
 from llm_stream.answer.attempt import Attempts
 from llm_stream.answer.frames import Frames
 from llm_stream.answer.rounds import Rounds
@@ -16,10 +16,12 @@ class FactNotes:
     """What stages find out that the fact about the turn tells, however the turn ends."""
 
     context: ContextUse | None = None
+    active_set: ServedSet | None = None
 
     def said(self) -> dict[str, Any]:
         """As the payload of the fact takes it."""
-        return {} if self.context is None else {"context": self.context}
+        found = {"context": self.context, "active_set": self.active_set}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 class AnswerInProgress(NamedTuple):

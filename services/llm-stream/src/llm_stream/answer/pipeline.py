@@ -35,6 +35,7 @@ async def run(answer: AnswerInProgress, deps: Deps) -> FinishedAnswer | None:
     model = answer.request.model
     while True:
         prepared = await prepare(answer.request, model, deps.aliases, deps.active_sets, deps.toolbox)
+        answer.notes.active_set = prepared.active_set
         if answer.rounds.count:
             prepared = next_round(prepared, answer.rounds, deps.toolbox.max_rounds)
         # History and retrieval are to stand here: each takes a PreparedRequest and returns one.

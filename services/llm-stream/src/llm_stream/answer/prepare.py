@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from common.clients.resources.client import ActiveSets
-from common.events.chat import AnswerRequested, ChatReplyRequested, ContextUse
+from common.events.chat import AnswerRequested, ChatReplyRequested, ContextUse, ServedSet
 from llm_stream.aliases import Alias, AliasTable
 from llm_stream.answer.active_set import with_active_set
 from llm_stream.answer.failure import bad_request
@@ -23,6 +23,8 @@ class PreparedRequest(NamedTuple):
     tools: Offered | None = None
     # The messages before those of tools that were run.
     before_rounds: list[dict[str, Any]] | None = None
+    # Which active set is in the body.
+    active_set: ServedSet | None = None
 
     @property
     def needs_tools(self) -> bool:
@@ -49,7 +51,8 @@ async def prepare(
         raise bad_request(404, f"The model '{model}' does not exist.", param="model", code="model_not_found")
     if isinstance(request, ChatReplyRequested):
         _check_serves(alias, "chat", f"The model '{model}' makes embeddings: call POST /v1/embeddings.")
-        prepared = PreparedRequest(request, alias, await with_active_set(request, alias, active_sets))
+        body, served = await with_active_set(request, alias, active_sets)
+        prepared = PreparedRequest(request, alias, body, active_set=served)
         return with_tools(prepared, toolbox) if alias.tools or "tools" in prepared.body else prepared
     _check_serves(alias, "embeddings", f"The model '{model}' makes no embeddings: call POST /v1/chat/completions.")
     return PreparedRequest(request, alias, request.body)

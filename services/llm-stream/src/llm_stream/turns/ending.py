@@ -192,8 +192,11 @@ def _common(turn: Turn) -> dict[str, Any]:
     }
     if turn.rounds.steps:
         common["tools"] = turn.rounds.records()
-    if isinstance(request, ChatReplyRequested) and request.prosody is not None:
-        common["prosody"] = request.prosody
+    if isinstance(request, ChatReplyRequested):
+        if request.project_id is not None:
+            common["project_id"] = request.project_id
+        if request.prosody is not None:
+            common["prosody"] = request.prosody
     return common
 
 
