@@ -5,8 +5,16 @@ from collections.abc import Sequence
 from gateway.chat import routes as chat
 from gateway.http.routing import Route
 from gateway.keys import routes as keys
+from gateway.media import routes as media
 from gateway.resources import routes as resources
 from gateway.telemetry import routes as telemetry
 from gateway.webhooks import routes as webhooks
 
-ROUTES: Sequence[Route] = [*chat.ROUTES, *telemetry.ROUTES, *resources.ROUTES, *webhooks.ROUTES, *keys.ROUTES]
+ROUTES: Sequence[Route] = [
+    *chat.ROUTES,
+    *telemetry.ROUTES,
+    *resources.ROUTES,
+    *media.ROUTES,
+    *webhooks.ROUTES,
+    *keys.ROUTES,
+]
