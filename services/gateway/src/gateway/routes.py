@@ -8,6 +8,7 @@ from gateway.keys import routes as keys
 from gateway.media import routes as media
 from gateway.resources import routes as resources
 from gateway.telemetry import routes as telemetry
+from gateway.webhook_endpoints import routes as webhook_endpoints
 from gateway.webhooks import routes as webhooks
 
 ROUTES: Sequence[Route] = [
@@ -15,6 +16,7 @@ ROUTES: Sequence[Route] = [
     *telemetry.ROUTES,
     *resources.ROUTES,
     *media.ROUTES,
+    *webhook_endpoints.ROUTES,
     *webhooks.ROUTES,
     *keys.ROUTES,
 ]

@@ -1,29 +1,42 @@
 """Composition root: which adapters media runs on."""
 
+import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from common.bus.outbox import OutboxPublisher
+from common.events.envelope import Event
+from common.events.spec import Payload
+from common.failures import StoreUnavailableError
 from common.jobs.job_spec import Kinds
 from common.jobs.open_jobs import JOBS_MIGRATIONS, JobsOf, open_jobs
 from common.kernel.service import Kernel, Service
 from common.kernel.tasks import end
 from common.kernel.worker_processes import WorkerLimits, open_workers
+from common.providers.addresses import AddressRules, networks
+from common.providers.guarded_http import open_guarded_http
+from common.storage.command_answers import prune_answers
 from common.storage.database_watch import DatabaseWatch
-from common.storage.postgres import open_postgres
+from common.storage.postgres import Pool, open_postgres
+from common.storage.unit_of_work import UnitOfWork, UnitsOfWork
 from media.adapters.directory_assets import DirectoryAssets
-from media.deps import Deps
+from media.adapters.postgres_webhooks import PostgresWebhooks, PostgresWebhookTables
+from media.deps import Deps, Webhooks
 from media.handlers import HANDLERS
 from media.kinds import KINDS
 from media.settings import MediaSettings
 from media.video.studio import VideoStudio
+from media.webhook_ports import WebhookTables
+from media.webhooks.sender import SenderLimits, WebhookSender
 
 SCHEMA = "media"
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 # Voice turns on the same machine go first, whatever is rendered.
 NICENESS = 19
+PRUNE_WEBHOOKS_SECONDS = 60.0
 
 
 @asynccontextmanager
@@ -46,6 +59,7 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
         tasks = [
             kernel.tasks.spawn(watch.run(pool), "watch-database"),
             kernel.tasks.spawn(outbox.run(), "publish-outbox"),
+            kernel.tasks.spawn(prune_answers(pool, SCHEMA, settings.webhook_answers_seconds), "prune-answers"),
         ]
         stack.push_async_callback(end, *tasks)
         limits = WorkerLimits(
@@ -60,15 +74,55 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
         async def discard(org_id: str, job_id: str) -> None:
             await assets.delete_of_job(org_id, job_id)
 
+        webhooks = await stack.enter_async_context(_open_webhooks(settings, kernel, pool, outbox))
         jobs = JobsOf(kinds=_kinds(settings), schema=SCHEMA, workers=workers, discard=discard)
         yield await stack.enter_async_context(
             open_jobs(
                 kernel,
                 pool,
                 jobs,
-                lambda desk: Deps(settings=settings, desk=desk, assets=assets, video=VideoStudio(())),
+                lambda desk: Deps(
+                    settings=settings, desk=desk, assets=assets, video=VideoStudio(()), webhooks=webhooks
+                ),
             )
         )
+
+
+@asynccontextmanager
+async def _open_webhooks(
+    settings: MediaSettings, kernel: Kernel, pool: Pool, outbox: OutboxPublisher
+) -> AsyncIterator[Webhooks]:
+    """Endpoints and deliveries, with the sender at work."""
+    store = PostgresWebhooks(pool)
+    secrets = settings.secret_box()
+
+    async def committed(event: Event[Any], facts: Sequence[Payload]) -> None:
+        outbox.wake()
+
+    def tables(work: UnitOfWork[WebhookTables]) -> WebhookTables:
+        return PostgresWebhookTables(work.connection, work.org_id)
+
+    async with open_guarded_http(AddressRules(allow=networks(settings.webhook_networks))) as http:
+        limits = SenderLimits(
+            at_once=settings.webhook_requests, seconds=settings.webhook_seconds, delays=settings.delays()
+        )
+        sender = WebhookSender(store, http, secrets, limits)
+        tasks = [
+            kernel.tasks.spawn(sender.run(), "send-webhooks"),
+            kernel.tasks.spawn(_forget_deliveries(store, settings.webhook_log_days), "forget-deliveries"),
+        ]
+        try:
+            units = UnitsOfWork(pool, SCHEMA, tables=tables, committed=committed)
+            yield Webhooks(units=units, store=store, http=http, secrets=secrets, sender=sender)
+        finally:
+            await end(*tasks)
+
+
+async def _forget_deliveries(store: PostgresWebhooks, days: float) -> None:
+    while True:
+        with suppress(StoreUnavailableError):
+            await store.prune(days)
+        await asyncio.sleep(PRUNE_WEBHOOKS_SECONDS)
 
 
 def _kinds(settings: MediaSettings) -> Kinds[Deps]:

@@ -3,9 +3,24 @@
 from dataclasses import dataclass
 
 from common.jobs.job_desk import JobDesk
+from common.secret_box import SecretBox
+from common.storage.unit_of_work import UnitsOfWork
 from media.ports import Assets
 from media.settings import MediaSettings
 from media.video.studio import VideoStudio
+from media.webhook_ports import WebhookCaller, WebhookStore, WebhookTables
+from media.webhooks.sender import WebhookSender
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhooks:
+    """What the use cases of webhooks work with."""
+
+    units: UnitsOfWork[WebhookTables]
+    store: WebhookStore
+    http: WebhookCaller
+    secrets: SecretBox
+    sender: WebhookSender
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,3 +31,4 @@ class Deps:
     desk: JobDesk
     assets: Assets
     video: VideoStudio
+    webhooks: Webhooks

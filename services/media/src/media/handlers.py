@@ -5,6 +5,9 @@ from typing import Any
 from common.events.envelope import Event
 from common.events.media import (
     MEDIA_JOB_CANCEL_REQUESTED,
+    MEDIA_JOB_CANCELLED,
+    MEDIA_JOB_COMPLETED,
+    MEDIA_JOB_FAILED,
     MEDIA_JOB_GET_REQUESTED,
     MEDIA_JOB_LIST_REQUESTED,
     MEDIA_JOB_REQUESTED,
@@ -19,12 +22,27 @@ from common.events.media import (
 )
 from common.events.media_topics import MEDIA_COMMANDS
 from common.events.reply import Reply
+from common.events.webhook_endpoints import (
+    WEBHOOK_DELIVERY_GET_REQUESTED,
+    WEBHOOK_DELIVERY_LIST_REQUESTED,
+    WEBHOOK_ENDPOINT_CHANGE_REQUESTED,
+    WEBHOOK_ENDPOINT_CREATE_REQUESTED,
+    WEBHOOK_ENDPOINT_DELETE_REQUESTED,
+    WEBHOOK_ENDPOINT_GET_REQUESTED,
+    WEBHOOK_ENDPOINT_LIST_REQUESTED,
+    WEBHOOK_KEYS_REQUESTED,
+    WEBHOOK_RECOVER_REQUESTED,
+    WEBHOOK_REDELIVER_REQUESTED,
+    WEBHOOK_SECRET_ROTATE_REQUESTED,
+    WEBHOOK_TEST_REQUESTED,
+)
 from common.failures import Refused
 from common.kernel.answers import Answers
 from common.kernel.handlers import Handlers, answer, on
 from common.storage.unit_of_work import Answer
 from media.deps import Deps
 from media.metrics import MEDIA_REFUSALS
+from media.webhooks import deliveries, endpoints
 
 
 async def on_job_requested(event: Event[JobRequested], deps: Deps) -> None:
@@ -48,8 +66,8 @@ async def on_job_retry(event: Event[JobRetryRequested], deps: Deps) -> Reply[Job
 
 
 async def _done(deps: Deps, event: Event[Any]) -> Answer | None:
-    """Commands about jobs say the same again when they are repeated."""
-    return None
+    """What a command about webhooks was answered with; those about jobs say the same again when they are repeated."""
+    return await deps.webhooks.units.answer_to(event)
 
 
 ANSWERS: Answers[Deps] = Answers(
@@ -72,5 +90,20 @@ HANDLERS: Handlers[Deps] = ANSWERS.of(
         answer(MEDIA_JOB_LIST_REQUESTED, on_job_list),
         answer(MEDIA_JOB_CANCEL_REQUESTED, on_job_cancel),
         answer(MEDIA_JOB_RETRY_REQUESTED, on_job_retry),
+        answer(WEBHOOK_ENDPOINT_CREATE_REQUESTED, endpoints.create),
+        answer(WEBHOOK_ENDPOINT_CHANGE_REQUESTED, endpoints.change),
+        answer(WEBHOOK_ENDPOINT_DELETE_REQUESTED, endpoints.delete),
+        answer(WEBHOOK_ENDPOINT_GET_REQUESTED, endpoints.get),
+        answer(WEBHOOK_ENDPOINT_LIST_REQUESTED, endpoints.list_all),
+        answer(WEBHOOK_SECRET_ROTATE_REQUESTED, endpoints.rotate),
+        answer(WEBHOOK_KEYS_REQUESTED, endpoints.keys),
+        answer(WEBHOOK_TEST_REQUESTED, deliveries.send_test),
+        answer(WEBHOOK_REDELIVER_REQUESTED, deliveries.redeliver),
+        answer(WEBHOOK_RECOVER_REQUESTED, deliveries.recover),
+        answer(WEBHOOK_DELIVERY_GET_REQUESTED, deliveries.get),
+        answer(WEBHOOK_DELIVERY_LIST_REQUESTED, deliveries.page),
+        on(MEDIA_JOB_COMPLETED, deliveries.on_job_ended),
+        on(MEDIA_JOB_FAILED, deliveries.on_job_ended),
+        on(MEDIA_JOB_CANCELLED, deliveries.on_job_ended),
     )
 )

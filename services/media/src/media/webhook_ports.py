@@ -72,9 +72,7 @@ class WebhookCaller(Protocol):
 class WebhookQueue(Protocol):
     """Deliveries that are due. Every method raises StoreUnavailableError."""
 
-    async def claim(
-        self, room: int, per_endpoint: int, busy: Mapping[str, int], hold_seconds: float
-    ) -> Sequence[Due]:
+    async def claim(self, room: int, per_endpoint: int, busy: Mapping[str, int], hold_seconds: float) -> Sequence[Due]:
         """At most `room` that are due, and of each endpoint no more than `per_endpoint` with its `busy` ones.
 
         They are due again after `hold_seconds`, unless they are settled before.

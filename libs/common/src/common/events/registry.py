@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from common.events import audit, chat, embeddings, keys, media, resources, telemetry, webhooks
+from common.events import audit, chat, embeddings, keys, media, resources, telemetry, webhook_endpoints, webhooks
 from common.events.spec import EventSpec, SignalSpec, Topic
 
 EVENTS: tuple[EventSpec[Any], ...] = (
@@ -50,6 +50,18 @@ EVENTS: tuple[EventSpec[Any], ...] = (
     media.MEDIA_JOB_COMPLETED,
     media.MEDIA_JOB_FAILED,
     media.MEDIA_JOB_CANCELLED,
+    webhook_endpoints.WEBHOOK_ENDPOINT_CREATE_REQUESTED,
+    webhook_endpoints.WEBHOOK_ENDPOINT_CHANGE_REQUESTED,
+    webhook_endpoints.WEBHOOK_ENDPOINT_DELETE_REQUESTED,
+    webhook_endpoints.WEBHOOK_SECRET_ROTATE_REQUESTED,
+    webhook_endpoints.WEBHOOK_TEST_REQUESTED,
+    webhook_endpoints.WEBHOOK_REDELIVER_REQUESTED,
+    webhook_endpoints.WEBHOOK_RECOVER_REQUESTED,
+    webhook_endpoints.WEBHOOK_ENDPOINT_GET_REQUESTED,
+    webhook_endpoints.WEBHOOK_ENDPOINT_LIST_REQUESTED,
+    webhook_endpoints.WEBHOOK_DELIVERY_LIST_REQUESTED,
+    webhook_endpoints.WEBHOOK_DELIVERY_GET_REQUESTED,
+    webhook_endpoints.WEBHOOK_KEYS_REQUESTED,
     audit.AUDIT_RECORDED,
     webhooks.WEBHOOK_RECEIVED,
 )

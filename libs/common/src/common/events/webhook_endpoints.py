@@ -58,7 +58,7 @@ class WebhookAttempt(ReplyBody):
 
 
 class WebhookDelivery(ReplyBody):
-    """One event for one endpoint. `message_id` is the same in every request for it, so receivers can tell repetitions."""
+    """One event for one endpoint. `message_id` is the same in every request for it, as receivers need it."""
 
     id: str
     object: Literal["webhook_delivery"]
@@ -212,7 +212,9 @@ def _command(type: str, payload: type[Any], reply: type[Any], summary: str) -> R
     )
 
 
-def _query(type: str, payload: type[Any], reply: type[Any], summary: str, *, of_all: bool = False) -> RequestSpec[Any, Any]:
+def _query(
+    type: str, payload: type[Any], reply: type[Any], summary: str, *, of_all: bool = False
+) -> RequestSpec[Any, Any]:
     return RequestSpec(
         type=type,
         version=1,

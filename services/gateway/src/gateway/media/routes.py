@@ -18,7 +18,10 @@ from gateway.media.video_request import VideoBody, create_video
 from gateway.ports import Scope, Work
 
 ACCEPTED = "Answered once the log has it: the job is done whatever crashes. The same key with another body is 409."
-USER = {USER_HEADER: "The end user inside the organisation; noted with the job."}
+USER = {
+    USER_HEADER: "The end user inside the organisation; noted with the job.",
+    jobs.WEBHOOK_HEADER: "The id of a webhook endpoint that gets the end of this job, beside those that get all.",
+}
 
 
 def makes_job(path: str, handler: Handler, summary: str, **fields: Any) -> Route:

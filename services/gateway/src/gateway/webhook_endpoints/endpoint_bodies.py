@@ -6,7 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from common.events.webhook_endpoints import DELIVERY_ID, ENDPOINT_ID, SUBSCRIBABLE, DeliveryState, Signing, WebhookEndpoint
+from common.events.webhook_endpoints import (
+    DELIVERY_ID,
+    ENDPOINT_ID,
+    SUBSCRIBABLE,
+    DeliveryState,
+    Signing,
+    WebhookEndpoint,
+)
 from common.providers.webhook_signature import SECRET_PREFIX
 from gateway.http.fields import Query, Strict, Whole
 
@@ -46,7 +53,7 @@ class NewEndpoint(Strict):
     """
 
     url: Url
-    events: Events = list(SUBSCRIBABLE)
+    events: Events = Field(default=["media.job.completed", "media.job.failed", "media.job.cancelled"])
     description: Description = ""
     signing: Signing = "hmac-sha256"
     secret: Secret | None = None

@@ -99,7 +99,7 @@ async def delete(request: web.Request) -> web.Response:
     return await request.app[DEPS].request_reply.command(request, WEBHOOK_ENDPOINT_DELETE_REQUESTED, wanted)
 
 
-async def test(request: web.Request) -> web.Response:
+async def send_test(request: web.Request) -> web.Response:
     """`POST /v1/webhooks/endpoints/{id}/test`."""
     wanted = WebhookTestRequested(**requested_by(request), endpoint_id=_id(request))
     return await request.app[DEPS].request_reply.command(request, WEBHOOK_TEST_REQUESTED, wanted)
@@ -164,7 +164,7 @@ def _sealed(request: web.Request, secret: str) -> str:
 
 
 async def _with_secret(request: web.Request, spec: RequestSpec[P, R], wanted: P, secret: str | None) -> web.Response:
-    """The reply with the secret, which nothing else here keeps: it is answered this once, and never for a repetition."""
+    """The reply with the secret, which nothing here keeps: it is answered this once, and never for a repetition."""
     reply = await request.app[DEPS].request_reply.ask(spec, wanted, timeout=COMMAND_SECONDS)
     response = answer(reply, lambda body: {**content(body), "secret": secret})
     response.headers["cache-control"] = "no-store"

@@ -80,7 +80,7 @@ ROUTES: Sequence[Route] = [
     _write(
         "POST",
         f"{ENDPOINTS}/{{id}}/test",
-        endpoints.test,
+        endpoints.send_test,
         "Send a test",
         response=WEBHOOK_TEST_REQUESTED,
         status=202,

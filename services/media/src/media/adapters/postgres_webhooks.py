@@ -45,9 +45,7 @@ UPDATE media.webhook_deliveries SET state = $2, attempts_made = attempts_made + 
         || $4::jsonb
 WHERE id = $1
 """  # noqa: S608
-NOTE_SUCCESS = (
-    "UPDATE media.webhook_endpoints SET failing_since = NULL WHERE id = $1 AND failing_since IS NOT NULL"
-)
+NOTE_SUCCESS = "UPDATE media.webhook_endpoints SET failing_since = NULL WHERE id = $1 AND failing_since IS NOT NULL"
 NOTE_FAILURE = f"""
 UPDATE media.webhook_endpoints SET failing_since = coalesce(failing_since, now()),
     state = CASE WHEN $2::text IS NOT NULL OR ($4 AND failing_since < now() - {DEAD_AFTER})
@@ -204,9 +202,7 @@ class PostgresWebhooks:
             )
         return None if row is None else [key for key in (row["public_key"], row["old"]) if key is not None]
 
-    async def claim(
-        self, room: int, per_endpoint: int, busy: Mapping[str, int], hold_seconds: float
-    ) -> Sequence[Due]:
+    async def claim(self, room: int, per_endpoint: int, busy: Mapping[str, int], hold_seconds: float) -> Sequence[Due]:
         async with transient():
             rows = await self._pool.fetch(
                 CLAIM, room, per_endpoint, list(busy.keys()), list(busy.values()), hold_seconds

@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from common.events.envelope import Event
 from common.events.media import JobEnded
@@ -24,9 +25,10 @@ from media.webhooks.endpoints import known_endpoint
 from media.webhooks.message import message, message_id, message_of
 
 TEST = "webhook.test"
+E = TypeVar("E", bound=JobEnded)
 
 
-async def on_job_ended(event: Event[JobEnded], deps: Deps) -> None:
+async def on_job_ended(event: Event[E], deps: Deps) -> None:
     """A delivery for every endpoint that wants to know. A fact that comes twice makes none twice."""
     job = event.payload
     tables = deps.webhooks.store.of(job.org_id)
@@ -35,7 +37,7 @@ async def on_job_ended(event: Event[JobEnded], deps: Deps) -> None:
         deps.webhooks.sender.wake()
 
 
-async def test(event: Event[WebhookTestRequested], deps: Deps) -> Reply[WebhookDelivery]:
+async def send_test(event: Event[WebhookTestRequested], deps: Deps) -> Reply[WebhookDelivery]:
     """202 with a delivery that says nothing but hello."""
     async with deps.webhooks.units.begin(event) as work:
         endpoint = await known_endpoint(work.tables, event.payload.endpoint_id)

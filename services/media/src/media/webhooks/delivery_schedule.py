@@ -1,13 +1,13 @@
 """When a delivery is tried again, and when it is given up.
 
-The delays are those that Standard Webhooks recommends: eight tries in the course of a good day.
+The usual delays are those that Standard Webhooks recommends: eight tries in the course of a good day.
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-DELAYS = (5.0, 5 * 60.0, 30 * 60.0, 2 * 3600.0, 5 * 3600.0, 10 * 3600.0, 10 * 3600.0)
 # Deliveries that failed together do not come back together.
 SPREAD = 0.1
 # A receiver may ask for more time, but not for more than this.
@@ -37,13 +37,13 @@ class Verdict:
     gone: bool = False
 
 
-def verdict(outcome: Outcome, tries: int) -> Verdict:
-    """What follows from the outcome of try number `tries`, counted from 1."""
+def verdict(outcome: Outcome, tries: int, delays: Sequence[float]) -> Verdict:
+    """What follows from the outcome of try number `tries`, counted from 1; `delays` in seconds come between them."""
     if outcome.received:
         return Verdict("delivered")
     if outcome.status == GONE:
         return Verdict("failed", gone=True)
-    if tries > len(DELAYS):
+    if tries > len(delays):
         return Verdict("failed")
-    wait = DELAYS[tries - 1] * random.uniform(1.0, 1.0 + SPREAD)
+    wait = delays[tries - 1] * random.uniform(1.0, 1.0 + SPREAD)
     return Verdict("pending", wait=min(MAX_WAIT, max(wait, outcome.retry_after or 0.0)))

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from common.events.webhook_endpoints import WebhookDelivery, WebhookEndpoint
+from common.events.webhook_endpoints import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from media.webhook_ports import Delivery, Endpoint
 
 
@@ -41,7 +41,7 @@ def delivery_shown(delivery: Delivery) -> WebhookDelivery:
         state=delivery.state,
         created_at=delivery.created_at.timestamp(),
         attempts_made=delivery.attempts_made,
-        attempts=tuple(delivery.attempts),  # type: ignore[arg-type]  # read from JSON, checked by the model
+        attempts=tuple(WebhookAttempt(**each) for each in delivery.attempts),
         **{name: value for name, value in fields.items() if value is not None},
     )
 

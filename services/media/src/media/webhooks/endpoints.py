@@ -7,6 +7,7 @@ from typing import TypeVar
 from common.events.envelope import Event
 from common.events.reply import Reply
 from common.events.webhook_endpoints import (
+    EndpointState,
     WebhookDeleted,
     WebhookEndpoint,
     WebhookEndpointChangeRequested,
@@ -78,7 +79,7 @@ async def change(event: Event[WebhookEndpointChangeRequested], deps: Deps) -> Re
             events=list(_or(wanted.events, tuple(before.events))),
         )
         if wanted.enabled is not None:
-            state = "enabled" if wanted.enabled else "disabled"
+            state: EndpointState = "enabled" if wanted.enabled else "disabled"
             reason = None if wanted.enabled else "Switched off."
             after = replace(after, state=state, disabled_reason=reason, failing_since=None)
         await work.tables.update(after)

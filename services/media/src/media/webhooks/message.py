@@ -1,13 +1,14 @@
 """What is sent: the body of a message, and the facts that become one."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
 from common.events.envelope import Event
 from common.events.media import JobEnded
 
+E = TypeVar("E", bound=JobEnded)
 MAX_MESSAGE_BYTES = 256 * 1024
 # Of an organisation's own: they say nothing about the job.
 LEFT_OUT = {"org_id", "key_id", "webhook"}
@@ -15,7 +16,7 @@ LEFT_OUT = {"org_id", "key_id", "webhook"}
 
 def message_id(event_id: str) -> str:
     """The same for every endpoint and every repetition."""
-    return f"msg_{event_id}"
+    return "msg_" + event_id.replace("/", "-")
 
 
 def message(type: str, at: float, data: dict[str, Any]) -> bytes:
@@ -24,7 +25,7 @@ def message(type: str, at: float, data: dict[str, Any]) -> bytes:
     return orjson.dumps({"type": type, "timestamp": timestamp, "data": data})
 
 
-def message_of(event: Event[JobEnded]) -> bytes:
+def message_of(event: Event[E]) -> bytes:
     """The end of a job; a result that is too large is left out, to be read from the job."""
     job = event.payload
     data = job.model_dump(mode="json", exclude_none=True, exclude=LEFT_OUT)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -21,8 +22,9 @@ log = structlog.get_logger(__name__)
 
 # What another instance has left, or the clock makes due, is found this late at most.
 LOOK_SECONDS = 1.0
-# How long a claimed delivery is ours; past it, whoever looks takes it for one whose process died.
-HOLD_SECONDS = 60.0
+# How long a claimed delivery is ours beyond the time that its request may take; then it is taken for one whose
+# process died.
+HOLD_SECONDS = 5.0
 MAX_ERROR_TEXT = 200
 GONE_REASON = "It answered 410: it wants no more."
 DEAD_REASON = "Nothing was received for days."
@@ -30,23 +32,25 @@ DEAD_REASON = "Nothing was received for days."
 
 @dataclass(frozen=True, slots=True)
 class SenderLimits:
-    """Requests at the same time, in all and to one endpoint, and how long one may take, in seconds."""
+    """Requests at the same time, in all and to one endpoint, how long one may take, and what comes between two.
 
-    at_once: int = 64
+    Times are in seconds.
+    """
+
+    at_once: int
+    seconds: float
+    delays: Sequence[float]
     per_endpoint: int = 4
-    seconds: float = 15.0
 
 
 class WebhookSender:
     """The loop that claims deliveries and makes the requests."""
 
-    def __init__(
-        self, queue: WebhookQueue, http: WebhookCaller, secrets: SecretBox, limits: SenderLimits | None = None
-    ) -> None:
+    def __init__(self, queue: WebhookQueue, http: WebhookCaller, secrets: SecretBox, limits: SenderLimits) -> None:
         self._queue = queue
         self._http = http
         self._secrets = secrets
-        self._limits = limits or SenderLimits()
+        self._limits = limits
         self._busy: Counter[str] = Counter()
         self._wake = asyncio.Event()
 
@@ -76,7 +80,8 @@ class WebhookSender:
         if room <= 0:
             return []
         try:
-            return list(await self._queue.claim(room, self._limits.per_endpoint, self._busy, HOLD_SECONDS))
+            hold = 2 * self._limits.seconds + HOLD_SECONDS
+            return list(await self._queue.claim(room, self._limits.per_endpoint, self._busy, hold))
         except StoreUnavailableError:
             return []
 
@@ -92,7 +97,7 @@ class WebhookSender:
     async def _try(self, due: Due) -> None:
         begun, at = time.monotonic(), time.time()
         outcome = await self._post(due, int(at))
-        found = verdict(outcome, due.tries + 1)
+        found = verdict(outcome, due.tries + 1, self._limits.delays)
         attempt = {"at": at, "seconds": round(time.monotonic() - begun, 4), **_shown(outcome)}
         WEBHOOK_ATTEMPTS.labels("received" if outcome.received else "refused" if outcome.status else "lost").inc()
         if found.state != "pending":
