@@ -32,7 +32,8 @@ class Received:
 class Sink:
     """What came, and how each path behaves: `good`, `flaky`, `down`, `gone`, `redirect`, `lie`, `hang`.
 
-    `flaky` takes each message at the second try. Every path answers challenges rightly, except `lie`, `redirect` and `hang`. `behaviour` may be changed meanwhile.
+    `flaky` takes each message at the second try. Every path answers challenges rightly, except `lie`, `redirect` and
+    `hang`. `behaviour` may be changed meanwhile.
     """
 
     url: str = ""

@@ -48,7 +48,7 @@ async def settled(caller: httpx.AsyncClient, id: str) -> dict[str, Any]:
         found: dict[str, Any] = (await caller.get(f"/v1/webhooks/deliveries/{id}")).json()
         return found if found["state"] != "pending" else None
 
-    found = await eventually(check, timeout=30)
+    found: dict[str, Any] | None = await eventually(check, timeout=30)
     assert found is not None
     return found
 

@@ -17,7 +17,7 @@ from common.events.webhook_endpoints import (
 )
 from gateway.http.routing import Handler, Route
 from gateway.ports import Scope, Work
-from gateway.webhook_endpoints import deliveries, endpoint_bodies, endpoints
+from gateway.webhook_endpoints import delivery_views, endpoint_bodies, endpoint_views
 
 ENDPOINTS = "/v1/webhooks/endpoints"
 DELIVERIES = "/v1/webhooks/deliveries"
@@ -43,7 +43,7 @@ ROUTES: Sequence[Route] = [
     _write(
         "POST",
         ENDPOINTS,
-        endpoints.create,
+        endpoint_views.create,
         "Register an endpoint",
         request=endpoint_bodies.NewEndpoint,
         response=endpoint_bodies.EndpointWithSecret,
@@ -51,12 +51,12 @@ ROUTES: Sequence[Route] = [
         idempotent=False,
         description="The address is sent a `webhook.challenge` first, and has to repeat its word.",
     ),
-    _read(ENDPOINTS, endpoints.list_all, "List the endpoints", response=WEBHOOK_ENDPOINT_LIST_REQUESTED),
-    _read(f"{ENDPOINTS}/{{id}}", endpoints.read, "Read an endpoint", response=WEBHOOK_ENDPOINT_GET_REQUESTED),
+    _read(ENDPOINTS, endpoint_views.list_all, "List the endpoints", response=WEBHOOK_ENDPOINT_LIST_REQUESTED),
+    _read(f"{ENDPOINTS}/{{id}}", endpoint_views.read, "Read an endpoint", response=WEBHOOK_ENDPOINT_GET_REQUESTED),
     _write(
         "PATCH",
         f"{ENDPOINTS}/{{id}}",
-        endpoints.change,
+        endpoint_views.change,
         "Change an endpoint",
         request=endpoint_bodies.ChangedEndpoint,
         response=WEBHOOK_ENDPOINT_CHANGE_REQUESTED,
@@ -64,14 +64,14 @@ ROUTES: Sequence[Route] = [
     _write(
         "DELETE",
         f"{ENDPOINTS}/{{id}}",
-        endpoints.delete,
+        endpoint_views.delete,
         "Forget an endpoint and its deliveries",
         response=WEBHOOK_ENDPOINT_DELETE_REQUESTED,
     ),
     _write(
         "POST",
         f"{ENDPOINTS}/{{id}}/rotate",
-        endpoints.rotate,
+        endpoint_views.rotate,
         "Give an endpoint another secret",
         request=endpoint_bodies.SecretRotation,
         response=endpoint_bodies.EndpointWithSecret,
@@ -80,7 +80,7 @@ ROUTES: Sequence[Route] = [
     _write(
         "POST",
         f"{ENDPOINTS}/{{id}}/test",
-        endpoints.send_test,
+        endpoint_views.send_test,
         "Send a test",
         response=WEBHOOK_TEST_REQUESTED,
         status=202,
@@ -88,7 +88,7 @@ ROUTES: Sequence[Route] = [
     _write(
         "POST",
         f"{ENDPOINTS}/{{id}}/recover",
-        endpoints.recover,
+        endpoint_views.recover,
         "Send all that failed once more",
         request=endpoint_bodies.Recovery,
         response=WEBHOOK_RECOVER_REQUESTED,
@@ -96,28 +96,28 @@ ROUTES: Sequence[Route] = [
     ),
     _read(
         f"{ENDPOINTS}/{{id}}/jwks.json",
-        endpoints.read_keys,
+        endpoint_views.read_keys,
         "The public keys of an endpoint that is signed with ed25519",
         scope=None,
         response=WEBHOOK_KEYS_REQUESTED,
     ),
     _read(
         DELIVERIES,
-        deliveries.page,
+        delivery_views.page,
         "List deliveries",
         query=endpoint_bodies.DeliveriesQuery,
         response=WEBHOOK_DELIVERY_LIST_REQUESTED,
     ),
     _read(
         f"{DELIVERIES}/{{id}}",
-        deliveries.read,
+        delivery_views.read,
         "Read a delivery with its attempts",
         response=WEBHOOK_DELIVERY_GET_REQUESTED,
     ),
     _write(
         "POST",
         f"{DELIVERIES}/{{id}}/redeliver",
-        deliveries.redeliver,
+        delivery_views.redeliver,
         "Send a delivery once more",
         response=WEBHOOK_REDELIVER_REQUESTED,
         status=202,

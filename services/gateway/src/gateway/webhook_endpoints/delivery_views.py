@@ -17,7 +17,7 @@ from gateway.deps import DEPS
 from gateway.http.errors import not_found
 from gateway.http.validation import read_query
 from gateway.webhook_endpoints.endpoint_bodies import DeliveriesQuery
-from gateway.webhook_endpoints.endpoints import requested_by
+from gateway.webhook_endpoints.endpoint_views import requested_by
 
 KNOWN_ID = re.compile(DELIVERY_ID)
 
