@@ -6,6 +6,7 @@ from gateway.chat import routes as chat
 from gateway.http.routing import Route
 from gateway.keys import routes as keys
 from gateway.media import routes as media
+from gateway.providers import routes as providers
 from gateway.resources import routes as resources
 from gateway.telemetry import routes as telemetry
 from gateway.webhook_endpoints import routes as webhook_endpoints
@@ -16,6 +17,7 @@ ROUTES: Sequence[Route] = [
     *telemetry.ROUTES,
     *resources.ROUTES,
     *media.ROUTES,
+    *providers.ROUTES,
     *webhook_endpoints.ROUTES,
     *webhooks.ROUTES,
     *keys.ROUTES,

@@ -2,7 +2,18 @@
 
 from typing import Any
 
-from common.events import audit, chat, embeddings, keys, media, resources, telemetry, webhook_endpoints, webhooks
+from common.events import (
+    audit,
+    chat,
+    embeddings,
+    keys,
+    media,
+    providers,
+    resources,
+    telemetry,
+    webhook_endpoints,
+    webhooks,
+)
 from common.events.spec import EventSpec, SignalSpec, Topic
 
 EVENTS: tuple[EventSpec[Any], ...] = (
@@ -62,6 +73,8 @@ EVENTS: tuple[EventSpec[Any], ...] = (
     webhook_endpoints.WEBHOOK_DELIVERY_LIST_REQUESTED,
     webhook_endpoints.WEBHOOK_DELIVERY_GET_REQUESTED,
     webhook_endpoints.WEBHOOK_KEYS_REQUESTED,
+    providers.MEDIA_PROVIDERS_REQUESTED,
+    providers.RESOURCE_PROVIDERS_REQUESTED,
     audit.AUDIT_RECORDED,
     webhooks.WEBHOOK_RECEIVED,
 )
