@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from common.events import audit, chat, embeddings, keys, resources, telemetry, webhooks
+from common.events import audit, chat, embeddings, keys, resources, speech, telemetry, webhooks
 from common.events.spec import EventSpec, SignalSpec, Topic
 
 EVENTS: tuple[EventSpec[Any], ...] = (
@@ -43,6 +43,12 @@ EVENTS: tuple[EventSpec[Any], ...] = (
     resources.ACTIVE_SWITCHED,
     audit.AUDIT_RECORDED,
     webhooks.WEBHOOK_RECEIVED,
+    speech.SPEECH_REQUESTED,
+    speech.SPEECH_FILE_REQUESTED,
+    speech.SPEECH_VOICES_REQUESTED,
+    speech.SPEECH_COMPLETED,
+    speech.SPEECH_INTERRUPTED,
+    speech.SPEECH_FAILED,
 )
 
 SIGNALS: tuple[SignalSpec[Any], ...] = (

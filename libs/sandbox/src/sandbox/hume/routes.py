@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from sandbox.hume import control, resources, token, voices
+from sandbox.hume import control, resources, speech, token, voices
 from sandbox.hume.errors import refusal
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -13,7 +13,7 @@ _PATHS = ("/v0/", "/oauth2-cc/", "/sandbox/hume/")
 
 def routes() -> list[web.RouteDef]:
     """The provider's routes and the control routes."""
-    return [*resources.routes(), *voices.routes(), *token.routes(), *control.routes()]
+    return [*resources.routes(), *voices.routes(), *speech.routes(), *token.routes(), *control.routes()]
 
 
 @web.middleware
