@@ -1,8 +1,8 @@
 """Objects: bytes under a key, in a directory or an S3-compatible store, written whole or not at all.
 
 The engine is chosen by URL alone. In a directory an object is written as a file beside it, which takes its name
-once it is complete; on S3 by one request, or by an upload in parts that counts once it is completed. What a process that died
-leaves of either is no object. In a directory `sweep` takes it away, on S3 a lifecycle rule of the bucket does.
+once it is complete; on S3 by one request, or by an upload in parts that counts once it is completed. What a process
+that died leaves of either is no object. In a directory `sweep` takes it away, on S3 a lifecycle rule of the bucket.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -153,7 +153,7 @@ class Objects:
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
-    async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+    async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
         """The bytes from `start` up to `end`, which is not among them. Raises ObjectMissing before the first one."""
         if end is not None and end <= start:
             return
@@ -294,7 +294,7 @@ class _Tally:
             yield chunk
 
 
-async def _parts(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _parts(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """The same bytes in parts of `PART_BYTES`; the last one is smaller, and may be empty."""
     waiting = bytearray()
     async for chunk in chunks:
