@@ -32,6 +32,7 @@ class Work(StrEnum):
     DRAFT = "draft"
     WRITE = "write"
     READ = "read"
+    UPLOAD = "upload"
     DELIVERY = "delivery"
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from gateway.assets import routes as assets
 from gateway.chat import routes as chat
 from gateway.http.routing import Route
 from gateway.keys import routes as keys
@@ -9,4 +10,11 @@ from gateway.resources import routes as resources
 from gateway.telemetry import routes as telemetry
 from gateway.webhooks import routes as webhooks
 
-ROUTES: Sequence[Route] = [*chat.ROUTES, *telemetry.ROUTES, *resources.ROUTES, *webhooks.ROUTES, *keys.ROUTES]
+ROUTES: Sequence[Route] = [
+    *chat.ROUTES,
+    *telemetry.ROUTES,
+    *resources.ROUTES,
+    *assets.ROUTES,
+    *webhooks.ROUTES,
+    *keys.ROUTES,
+]

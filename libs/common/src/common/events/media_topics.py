@@ -1,4 +1,4 @@
-"""The topics of the service media."""
+"""The topics of media: work that is asked for, questions about it, and what became of it."""
 
 from common.events.spec import Topic
 

@@ -27,6 +27,7 @@ ERRORS = {
     412: "The active set is another one by now than the request builds on.",
     413: "The request body is too large.",
     415: "The request body is packed in an unknown way.",
+    416: "The file has none of the bytes that were asked for.",
     422: "The idempotency key was used with another request, or what was asked for could not be made.",
     429: "A limit of the API key is reached; `retry-after` says when to come back.",
     500: "A bug of the server.",
@@ -111,6 +112,9 @@ _HEADERS: Json = {
     "x-sonant-context": _header(
         "Tokens and messages of the conversation, and how many messages were cut; there when its model has a window."
     ),
+    "accept-ranges": _header("`bytes`: parts of the file may be asked for."),
+    "content-disposition": _header("What the file is called, and whether it is to be shown or saved."),
+    "content-range": _header("Which part of the file this is; there on a 206 with one part."),
     "idempotency-replayed": _header("`true` where the answer is that of an earlier request."),
     **_RATE_HEADERS,
 }
