@@ -15,7 +15,7 @@ import orjson
 from common.failures import ProviderDown, Refused
 from common.providers.policy import Policy
 from common.providers.retry_after import retry_after
-from media.speech.speech_ports import Sound, Utterance
+from media.speech.speech_ports import NO_VOICE, Sound, Utterance
 from media.speech.voice_table import Voice
 
 PROVIDER = "hume"
@@ -89,7 +89,7 @@ class HumeSpeech:
         spoken: dict[str, Any] = {
             "text": utterance.text,
             "speed": utterance.speed,
-            "voice": {"id" if voice.by_id else "name": called, "provider": voice.library},
+            "voice": {"name": called, "provider": voice.library},
         }
         if utterance.description:
             spoken["description"] = utterance.description
@@ -165,7 +165,7 @@ async def _failure(answer: aiohttp.ClientResponse, voice: Voice) -> Refused | Pr
     after = retry_after(answer.headers)
     if answer.status == 404 and isinstance(told, dict) and "voice" in str(told.get("message", "")):
         message = f"The provider does not have the voice {voice.name!r}."
-        return Refused(404, message, "voice_not_found", "voice")
+        return Refused(404, message, NO_VOICE, "voice")
     return _told(answer.status, told, after)
 
 

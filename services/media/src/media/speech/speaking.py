@@ -27,6 +27,9 @@ class Spoken:
     cached: bool = False
     audio_seconds: float = 0.0
     size: int = 0
+    # The first bytes are all of them.
+    whole: bool = False
+    done: int = 0  # pieces
 
 
 class Speaking:
@@ -74,6 +77,7 @@ class Speaking:
             return None
         spoken.cached, spoken.provider = True, found.about.get("provider")
         spoken.audio_seconds, spoken.size = float(found.about["seconds"]), len(found.data)
+        spoken.whole, spoken.done = True, len(order.segments)
         return found.data
 
     async def _keep(self, order: Order, spoken: Spoken, data: bytes) -> None:
@@ -100,6 +104,7 @@ class Speaking:
 
         data, made = await self._short.run((order.org_id, order.whole_key()), make)
         spoken.provider, spoken.audio_seconds, spoken.size = made.provider, made.audio_seconds, len(data)
+        spoken.whole, spoken.done = True, 1
         if ours:
             spoken.trail = made.trail
         else:
@@ -130,6 +135,7 @@ class Speaking:
                     yield data
                 spoken.audio_seconds = stream.seconds
                 index += 1
+                spoken.done = index
             data = await stream.finish()
             spoken.audio_seconds = stream.seconds
             if data:

@@ -55,7 +55,7 @@ class Order:
     def _manner(self, provider: SpeechProvider) -> list[str]:
         voice = self.voice
         called = voice.names.get(provider.name, voice.id)
-        return [provider.name, provider.identity, called, voice.library, str(voice.by_id), self.description]
+        return [provider.name, provider.identity, called, voice.library, self.description]
 
 
 def _key(kind: str, parts: list[object]) -> str:

@@ -8,6 +8,10 @@ from typing import Any, Protocol
 from media.speech.voice_table import Voice
 
 
+# The code of a refusal by a provider that does not have the voice: the next one may have something in its place.
+NO_VOICE = "voice_not_found"
+
+
 @dataclass(frozen=True, slots=True)
 class Utterance:
     """One piece of a text for one provider. `until` is unix seconds: nobody waits any longer."""

@@ -12,7 +12,7 @@ from common.failures import ProviderDown, Refused
 from common.kernel.answers import provider_refusal
 from common.kernel.single_flight import SingleFlight
 from media.speech.speech_order import Order
-from media.speech.speech_ports import Kept, KeptSpeech, Leases, Sound, SpeechProvider, Utterance
+from media.speech.speech_ports import NO_VOICE, Kept, KeptSpeech, Leases, Sound, SpeechProvider, Utterance
 
 log = structlog.get_logger(__name__)
 
@@ -57,16 +57,18 @@ class Synthesis:
 
         Raises Refused where the piece itself is at fault, or when the last provider has failed.
         """
-        down: ProviderDown | None = None
+        failure: ProviderDown | Refused = ProviderDown("No provider is left that could speak.")
         for number, provider in enumerate(order.providers):
             if number < trail.provider:
                 continue
             try:
                 return await self._by(order, index, provider, trail)
-            except ProviderDown as failure:
-                down = failure
+            except (ProviderDown, Refused) as error:
+                if isinstance(error, Refused) and error.code != NO_VOICE:
+                    raise
+                failure = error
                 trail.moved(number + 1)
-        raise provider_refusal(down or ProviderDown("No provider is left that could speak."))
+        raise provider_refusal(failure) if isinstance(failure, ProviderDown) else failure
 
     async def _by(self, order: Order, index: int, provider: SpeechProvider, trail: Trail) -> Sound:
         key = order.segment_key(index, provider)

@@ -22,7 +22,6 @@ class Voice:
     name: str
     names: Mapping[str, str] = field(default_factory=dict)
     library: str = "HUME_AI"
-    by_id: bool = False
     description: str = ""
     source: str = "built_in"
 
