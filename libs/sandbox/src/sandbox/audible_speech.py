@@ -20,7 +20,12 @@ _TOKENS = re.compile(r"\w+|[^\w\s]|\n", re.UNICODE)
 FORMANTS = ((730, 1090), (530, 1840), (270, 2290), (570, 840), (300, 870), (660, 1720))
 LOUDNESS = 0.25
 MAX_SECONDS = 1_800.0
-_CONTAINERS = {"mp3": ("mp3", "libmp3lame"), "opus": ("ogg", "libopus"), "aac": ("adts", "aac"), "flac": ("flac", "flac")}
+_CONTAINERS = {
+    "mp3": ("mp3", "libmp3lame"),
+    "opus": ("ogg", "libopus"),
+    "aac": ("adts", "aac"),
+    "flac": ("flac", "flac"),
+}
 
 
 def syllables(word: str) -> int:

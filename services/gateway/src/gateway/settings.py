@@ -60,6 +60,12 @@ class GatewaySettings(CommonSettings):
         description="Comma list of the origins whose web pages may call this API from a browser "
         "(https://app.example.com), * for all; none unless set. A key in a web page is everybody's who opens it.",
     )
+    speech_seconds: float = Field(
+        default=1800.0,
+        gt=0,
+        le=7200,
+        description="Seconds after which speech is given up that is still spoken or read, from the request's arrival.",
+    )
     keepalive_seconds: float = Field(
         default=15.0, gt=0, description="A silent stream gets an SSE comment this often, so that proxies keep it open."
     )

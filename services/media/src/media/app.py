@@ -5,19 +5,39 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from common.bus.live.signals import on_signal
 from common.bus.outbox import OutboxPublisher
+from common.bus.request_reply import Requester
+from common.events.chat import ANSWER_ATTACH, ANSWER_READ, ANSWER_STOP
+from common.events.speech import SPEECH_KIND
 from common.jobs.job_spec import Kinds
 from common.jobs.open_jobs import JOBS_MIGRATIONS, JobsOf, open_jobs
 from common.kernel.service import Kernel, Service
 from common.kernel.tasks import end
 from common.kernel.worker_processes import WorkerLimits, open_workers
+from common.providers.provider_registry import ProviderRegistry
 from common.storage.database_watch import DatabaseWatch
-from common.storage.postgres import open_postgres
+from common.storage.objects import open_objects
+from common.storage.postgres import Pool, open_postgres
+from media.adapters.catalogue_voices import ResourceVoices
 from media.adapters.directory_assets import DirectoryAssets
+from media.adapters.kept_objects import KeptObjects
+from media.adapters.redis_leases import RedisLeases
+from media.adapters.sound_workers import SPEAKER, SPEAKER_LIMITS, SoundWorkers
+from media.adapters.speech_providers import open_speech_providers
 from media.deps import Deps
 from media.handlers import HANDLERS
 from media.kinds import KINDS
+from media.ports import Assets
 from media.settings import MediaSettings
+from media.speech.answering import Speech
+from media.speech.running_speech import RunningSpeech
+from media.speech.speaking import Speaking
+from media.speech.speech_claims import SpeechClaims
+from media.speech.speech_files import SpeechFiles
+from media.speech.synthesis import Synthesis
+from media.speech.voice_choice import Voices
+from media.speech.voice_table import voice_table
 from media.video.studio import VideoStudio
 
 SCHEMA = "media"
@@ -57,6 +77,8 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
         workers = await stack.enter_async_context(open_workers((), size=settings.media_processes, limits=limits))
         assets = DirectoryAssets(settings.data_dir / "assets")
 
+        spoken = await stack.enter_async_context(open_speech(settings, kernel, pool, assets))
+
         async def discard(org_id: str, job_id: str) -> None:
             await assets.delete_of_job(org_id, job_id)
 
@@ -66,14 +88,65 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
                 kernel,
                 pool,
                 jobs,
-                lambda desk: Deps(settings=settings, desk=desk, assets=assets, video=VideoStudio(())),
+                lambda desk: Deps(
+                    settings=settings,
+                    desk=desk,
+                    assets=assets,
+                    video=VideoStudio(()),
+                    speech=spoken[0],
+                    speech_files=spoken[1],
+                ),
             )
         )
 
 
+@asynccontextmanager
+async def open_speech(
+    settings: MediaSettings, kernel: Kernel, pool: Pool, assets: Assets
+) -> AsyncIterator[tuple[Speech, SpeechFiles]]:
+    """What speaks, and what makes files of it."""
+    running = RunningSpeech()
+    signals = [
+        on_signal(ANSWER_STOP, running.on_stop),
+        on_signal(ANSWER_READ, running.on_read),
+        on_signal(ANSWER_ATTACH, running.on_attach),
+    ]
+    async with AsyncExitStack() as stack:
+        reader = await stack.enter_async_context(kernel.read_live(f"media:{settings.instance}", signals))
+        objects = await stack.enter_async_context(open_objects(settings.objects_url, settings.data_dir))
+        speakers = await stack.enter_async_context(open_workers((SPEAKER,), size=1, limits=SPEAKER_LIMITS))
+        providers = await stack.enter_async_context(open_speech_providers(settings, ProviderRegistry(), speakers))
+        kept = KeptObjects(
+            objects,
+            pool,
+            keep_seconds=settings.speech_keep_days * 86_400,
+            org_bytes=settings.speech_kept_bytes,
+        )
+        stack.push_async_callback(end, kernel.tasks.spawn(kept.run(), "sweep-speech"))
+        works = SoundWorkers(settings.speech_workers)
+        stack.push_async_callback(works.close)
+        synthesis = Synthesis(kept, RedisLeases(kernel.redis))
+        stack.push_async_callback(synthesis.close)
+        speaking = Speaking(synthesis, kept, works)
+        stack.push_async_callback(speaking.close)
+        speech = Speech(
+            log=kernel.log,
+            live=kernel.live,
+            voices=Voices(voice_table(), ResourceVoices(Requester(kernel.log, reader))),
+            providers=providers,
+            speaking=speaking,
+            running=running,
+            claims=SpeechClaims(kernel.live, reader.mailbox),
+            seconds=settings.speech_seconds,
+        )
+        files = SpeechFiles(speech, kept, assets, settings.data_dir / f"{SCHEMA}-scratch" / settings.instance)
+        stack.push_async_callback(files.close)
+        yield speech, files
+
+
 def _kinds(settings: MediaSettings) -> Kinds[Deps]:
     """The kinds, with as many jobs of each as this process is to have at work."""
-    most = {"video": settings.video_jobs}
+    most = {"video": settings.video_jobs, SPEECH_KIND: settings.speech_jobs}
     return tuple(
         dataclasses.replace(
             each,

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from common.jobs.job_desk import JobDesk
 from media.ports import Assets
 from media.settings import MediaSettings
+from media.speech.answering import Speech
+from media.speech.speech_files import SpeechFiles
 from media.video.studio import VideoStudio
 
 
@@ -16,3 +18,5 @@ class Deps:
     desk: JobDesk
     assets: Assets
     video: VideoStudio
+    speech: Speech
+    speech_files: SpeechFiles

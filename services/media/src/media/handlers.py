@@ -19,12 +19,23 @@ from common.events.media import (
 )
 from common.events.media_topics import MEDIA_COMMANDS
 from common.events.reply import Reply
+from common.events.speech import (
+    SPEECH_FILE_REQUESTED,
+    SPEECH_REQUESTED,
+    SPEECH_VOICES_REQUESTED,
+    SpeechFile,
+    SpeechFileRequested,
+    SpeechRequested,
+    SpeechVoicesRequested,
+    SpokenVoices,
+)
 from common.failures import Refused
 from common.kernel.answers import Answers
 from common.kernel.handlers import Handlers, answer, on
 from common.storage.unit_of_work import Answer
 from media.deps import Deps
 from media.metrics import MEDIA_REFUSALS
+from media.speech import answering
 
 
 async def on_job_requested(event: Event[JobRequested], deps: Deps) -> None:
@@ -45,6 +56,22 @@ async def on_job_cancel(event: Event[JobCancelRequested], deps: Deps) -> Reply[J
 
 async def on_job_retry(event: Event[JobRetryRequested], deps: Deps) -> Reply[Job]:
     return await deps.desk.retry(event)
+
+
+async def on_speech_requested(event: Event[SpeechRequested], deps: Deps) -> None:
+    await answering.stream(event, deps.speech)
+
+
+async def on_no_place(event: Event[SpeechRequested], deps: Deps) -> None:
+    await answering.stream(event, deps.speech, refused=answering.BUSY)
+
+
+async def on_speech_file_requested(event: Event[SpeechFileRequested], deps: Deps) -> Reply[SpeechFile]:
+    return await deps.speech_files.answer(event)
+
+
+async def on_speech_voices_requested(event: Event[SpeechVoicesRequested], deps: Deps) -> Reply[SpokenVoices]:
+    return Reply(await deps.speech.voices.listed(event.payload.org_id, deps.speech.providers))
 
 
 async def _done(deps: Deps, event: Event[Any]) -> Answer | None:
@@ -72,5 +99,8 @@ HANDLERS: Handlers[Deps] = ANSWERS.of(
         answer(MEDIA_JOB_LIST_REQUESTED, on_job_list),
         answer(MEDIA_JOB_CANCEL_REQUESTED, on_job_cancel),
         answer(MEDIA_JOB_RETRY_REQUESTED, on_job_retry),
+        on(SPEECH_REQUESTED, on_speech_requested, full=on_no_place),
+        answer(SPEECH_FILE_REQUESTED, on_speech_file_requested),
+        answer(SPEECH_VOICES_REQUESTED, on_speech_voices_requested),
     )
 )

@@ -1,8 +1,27 @@
 """Metrics of media; those of jobs and of calls to providers are beside them on the same page."""
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
+
+from common.metrics import SECONDS
 
 CONTENT_PROCESSED = Counter(
     "sonant_content_processed_total", "Pieces of media made or measured, by kind and who did it.", ["kind", "provider"]
 )
 MEDIA_REFUSALS = Counter("sonant_media_refusals_total", "Queries and commands refused, by code.", ["code"])
+SPEECH_ENDS = Counter(
+    "sonant_speech_ended_total", "Requests for speech that ended, by how and by who spoke.", ["outcome", "provider"]
+)
+SPEECH_CHARACTERS = Counter(
+    "sonant_speech_characters_total",
+    "Characters of requests for speech, by whether all was kept from before.",
+    ["from"],
+)
+SPEECH_FIRST_BYTE = Histogram(
+    "sonant_speech_first_byte_seconds",
+    "From the gateway having read the request to the first byte of audio handed to the live channel.",
+    ["from"],
+    buckets=SECONDS,
+)
+SPEECH_HELD = Counter("sonant_speech_held_total", "Times speech had to wait because the client read too slowly.")
+SPEECH_KEPT = Counter("sonant_speech_kept_total", "Pieces of speech found, kept, or lost on their way there.", ["what"])
+SPEECH_SWEPT = Counter("sonant_speech_swept_total", "Kept pieces of speech that were taken away.")

@@ -13,6 +13,8 @@ from common.events.media_topics import MEDIA_COMMANDS, MEDIA_EVENTS, MEDIA_QUERI
 from common.events.reply import ReplyBody
 from common.events.spec import EventSpec, Payload, RequestSpec
 
+# The kind of jobs that speak.
+SPEECH_KIND = "speech"
 SpeechFormat = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
 
 
@@ -102,7 +104,7 @@ class SpeechAttempt(Payload):
 
 
 class SpeechCost(Payload):
-    """What speech took: pieces of the text, those among them that were kept from before, and the calls for the others."""
+    """What speech took: pieces of the text, those of them that were kept from before, the calls for the others."""
 
     provider: str | None = None
     characters: int = 0

@@ -110,6 +110,8 @@ _HEADERS: Json = {
     "etag": _header('The revision of the place that was asked for, `"0"` where it has no set of its own.'),
     "x-sonant-stale": _header("`true` where this could not be refreshed although it is due."),
     "x-sonant-provider": _header("`sandbox` where no real provider stands behind the answer."),
+    "x-sonant-cache": _header("`hit` where all of it was kept from before, else `miss`."),
+    "x-sonant-voice-provider": _header("Who spoke: hume, openai or local."),
     "x-sonant-context": _header(
         "Tokens and messages of the conversation, and how many messages were cut; there when its model has a window."
     ),

@@ -3,29 +3,34 @@
 import asyncio
 import base64
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import orjson
 from aiohttp import HttpVersion11, web
 
 from common.bus.live.frames import Frame, FrameKind
-from common.events.chat import AnswerStart
+from common.bus.request_reply import read_refusal
+from common.events.chat import AnswerEnd, AnswerStart
 from common.events.model_json import from_json
 from common.failures import Refused
-from gateway.chat.answer_failure import raise_failure, revoked
-from gateway.chat.event_stream import SSE_HEADERS
-from gateway.chat.stream import Stream
 from gateway.deps import Deps
 from gateway.http.connections import keep_unsent_small
-from gateway.http.errors import shown, timed_out
+from gateway.http.errors import retry_headers, shown, timed_out, unauthorized
 
 # How long media may be silent before it is asked whether it still is there; speech has no comments to send meanwhile.
 SILENT_SECONDS = 5.0
+EVENT_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",
+}
 
 
 class SpeechWriter:
     """Writes the frames of one answer; `events` writes them as OpenAI's server-sent events."""
 
-    def __init__(self, request: web.Request, deps: Deps, stream: Stream, *, events: bool) -> None:
+    def __init__(self, request: web.Request, deps: Deps, stream: Any, *, events: bool) -> None:
         self._request = request
         self._deps = deps
         self._stream = stream
@@ -46,7 +51,7 @@ class SpeechWriter:
             await self._fail(refused)
         if self._stream.revoked:
             self._deps.streams.stop(self._stream, "client_closed")
-            await self._fail(revoked())
+            await self._fail(unauthorized("This API key was revoked."))
         if self._response is None:
             raise timed_out("The speech was stopped before it began.")
         if self._events:
@@ -59,7 +64,7 @@ class SpeechWriter:
             if frame.kind == FrameKind.START:
                 await self._begin(from_json(AnswerStart, frame.payload).headers)
             elif frame.kind != FrameKind.DATA:
-                raise_failure(frame, {})
+                _raise_failure(frame)
         data = b"".join(frame.payload for frame in batch if frame.kind == FrameKind.DATA)
         if data and self._response is not None:
             self._bytes += len(data)
@@ -75,7 +80,7 @@ class SpeechWriter:
         if self._response is not None:
             return
         own = {name: value for name, value in headers.items() if name != "content-length"}
-        response = web.StreamResponse(headers=own | ({**SSE_HEADERS} if self._events else {}))
+        response = web.StreamResponse(headers=own | (EVENT_HEADERS if self._events else {}))
         if "content-length" in headers and not self._events:
             response.content_length = int(headers["content-length"])
         elif self._request.version >= HttpVersion11:
@@ -100,6 +105,18 @@ class SpeechWriter:
         asked, made = -(-self._characters // 4), self._bytes // 1_000
         usage = {"input_tokens": asked, "output_tokens": made, "total_tokens": asked + made}
         return b"data: %b\n\n" % orjson.dumps({"type": "speech.audio.done", "usage": usage})
+
+
+def _raise_failure(frame: Frame) -> None:
+    """Raise Refused for an END or REPLY frame that reports an error; an END may report none."""
+    if frame.kind == FrameKind.REPLY:
+        # The request could not be handled at all.
+        refused = read_refusal(orjson.loads(frame.payload))
+        raise replace(refused, headers=retry_headers(refused.status, None))
+    error = from_json(AnswerEnd, frame.payload).error
+    if error is not None:
+        headers = retry_headers(error.status, error.retry_after)
+        raise Refused(error.status, error.message, error.code, error.param, error.type, headers=headers)
 
 
 def _event(data: bytes) -> bytes:

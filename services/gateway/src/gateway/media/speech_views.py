@@ -13,6 +13,7 @@ from common.events.media_topics import MEDIA_COMMANDS
 from common.events.model_json import to_json
 from common.events.speech import (
     SPEECH_FILE_REQUESTED,
+    SPEECH_KIND,
     SPEECH_REQUESTED,
     SPEECH_VOICES_REQUESTED,
     SpeechFileRequested,
@@ -20,8 +21,6 @@ from common.events.speech import (
     SpeechRequested,
     SpeechVoicesRequested,
 )
-from gateway.chat.publication import NOT_ACCEPTED, UNKNOWN
-from gateway.chat.stream import Stream
 from gateway.deps import DEPS, Deps
 from gateway.http.body import read_json
 from gateway.http.context import BODY_BYTES, CALLER, COMPLETION
@@ -39,6 +38,11 @@ MAX_BODY_BYTES = 512 * 1024
 FILE_SECONDS = 60.0
 # Nobody wants to begin to listen later than this.
 BEGIN_SECONDS = 60.0
+NOT_ACCEPTED = "The request was not accepted: the log does not answer."
+UNKNOWN = (
+    "It is not known whether the request was accepted: the log did not acknowledge it. "
+    "It is withdrawn and will not be answered; send it again."
+)
 
 
 async def create_speech(request: web.Request) -> web.StreamResponse:
@@ -73,7 +77,7 @@ async def make_speech(request: web.Request) -> web.StreamResponse:
     body = validate(SpeechBody, await read_json(request, max_bytes=MAX_BODY_BYTES))
     wanted = body.to_input()
     if body.long:
-        return await accept(request, "speech", wanted)
+        return await accept(request, SPEECH_KIND, wanted)
     deps, caller = request.app[DEPS], request[CALLER]
     # A repetition has to be equal in what was asked, not in when.
     async with deps.idempotency.guard(request, caller, to_json(wanted), lease=FILE_SECONDS) as slot:
@@ -103,7 +107,7 @@ def _requested(request: web.Request, wanted: SpeechInput) -> dict[str, Any]:
     }
 
 
-async def _publish(deps: Deps, stream: Stream, asked: SpeechRequested) -> None:
+async def _publish(deps: Deps, stream: Any, asked: SpeechRequested) -> None:
     """Put the request on the log. Raises Refused 503 where that does not take it."""
     event = Event(
         SPEECH_REQUESTED,

@@ -16,7 +16,7 @@ from common.events.resources import (
 )
 from common.failures import Refused
 from common.kernel.single_flight import SingleFlight
-from media.speech.voice_table import Voice, slug
+from media.speech_ports import Voice, slug
 
 ASK_SECONDS = 3.0
 # A voice that was made or taken away is known this much later.
@@ -98,7 +98,7 @@ class ResourceVoices:
 
 
 def _voice(resource: Resource) -> Voice:
-    """A voice of the catalogue: Hume knows it by its name; where Hume cannot speak, a built-in one does in its place."""
+    """A voice of the catalogue: Hume knows it by its name, and others have one in its place."""
     extra: Mapping[str, Any] = resource.model_extra or {}
     return Voice(
         id=resource.id,

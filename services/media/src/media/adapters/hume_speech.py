@@ -15,8 +15,7 @@ import orjson
 from common.failures import ProviderDown, Refused
 from common.providers.policy import Policy
 from common.providers.retry_after import retry_after
-from media.speech.speech_ports import NO_VOICE, Sound, Utterance
-from media.speech.voice_table import Voice
+from media.speech_ports import NO_VOICE, Sound, Utterance, Voice
 
 PROVIDER = "hume"
 OPERATION = "tts"

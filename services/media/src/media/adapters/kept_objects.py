@@ -17,7 +17,7 @@ from common.failures import StoreUnavailableError
 from common.storage.objects import ObjectMissing, Objects, ObjectTooLarge, object_key
 from common.storage.postgres import Pool, transient
 from media.metrics import SPEECH_KEPT, SPEECH_SWEPT
-from media.speech.speech_ports import Kept
+from media.speech_ports import Kept
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +34,9 @@ NOTE = """
 INSERT INTO media.speech_kept (org_id, key, size) VALUES ($1, $2, $3)
 ON CONFLICT (org_id, key) DO UPDATE SET size = EXCLUDED.size, used_at = now()
 """
-USED = "UPDATE media.speech_kept SET used_at = now() WHERE (org_id, key) IN (SELECT * FROM unnest($1::text[], $2::text[]))"
+USED = (
+    "UPDATE media.speech_kept SET used_at = now() WHERE (org_id, key) IN (SELECT * FROM unnest($1::text[], $2::text[]))"
+)
 # What was not used for long, and the least used of organisations that keep too much.
 OLD = """
 WITH ranked AS (

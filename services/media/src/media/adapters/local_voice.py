@@ -3,8 +3,7 @@
 from common.failures import ProviderDown, Refused
 from common.kernel.worker_processes import TooDear, WorkerProcesses, WorkersBusy
 from common.providers.policy import Policy
-from media.speech.speech_ports import Sound, Utterance
-from media.speech.voice_table import Voice
+from media.speech_ports import Sound, Utterance, Voice
 
 PROVIDER = "local"
 OPERATION = "speak"
@@ -51,7 +50,7 @@ class LocalVoice:
 
 def _speak(text: str, voice: str, speed: float, models: str) -> tuple[bytes, int]:
     """In the worker process, which alone loads the engine."""
-    from media.speech.local_speaker import NothingSaid, speak
+    from media.adapters.local_speaker import NothingSaid, speak
 
     try:
         return speak(text, voice, speed, models)

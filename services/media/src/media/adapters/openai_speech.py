@@ -8,8 +8,7 @@ import openai
 from common.failures import ProviderDown, Refused
 from common.providers.policy import Policy
 from common.providers.retry_after import retry_after
-from media.speech.speech_ports import Sound, Utterance
-from media.speech.voice_table import Voice
+from media.speech_ports import Sound, Utterance, Voice
 
 PROVIDER = "openai"
 OPERATION = "audio.speech"

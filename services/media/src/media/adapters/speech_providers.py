@@ -15,7 +15,7 @@ from media.adapters.hume_speech import HumeSpeech
 from media.adapters.local_voice import LocalVoice
 from media.adapters.openai_speech import OpenAiSpeech, SpeechModel
 from media.settings import MediaSettings
-from media.speech.speech_ports import SpeechProvider
+from media.speech_ports import SpeechProvider
 
 # The stand-in takes any key.
 SANDBOX_KEY = "sandbox"

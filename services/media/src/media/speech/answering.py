@@ -14,6 +14,7 @@ from common.bus.port import BusUnavailableError, Log
 from common.bus.request_reply import refusal_to
 from common.events.chat import AnswerEnd, AnswerError, ReplyError
 from common.events.envelope import Event
+from common.events.spec import EventSpec
 from common.events.speech import (
     SPEECH_COMPLETED,
     SPEECH_FAILED,
@@ -21,10 +22,10 @@ from common.events.speech import (
     SpeechCompleted,
     SpeechCost,
     SpeechFailed,
+    SpeechInput,
     SpeechInterrupted,
     SpeechRequested,
 )
-from common.events.spec import EventSpec
 from common.failures import Refused
 from common.kernel.tasks import end
 from media.metrics import SPEECH_CHARACTERS, SPEECH_ENDS, SPEECH_FIRST_BYTE
@@ -33,8 +34,8 @@ from media.speech.running_speech import RunningSpeech
 from media.speech.speaking import Speaking, Spoken
 from media.speech.speech_claims import SpeechClaim, SpeechClaims
 from media.speech.speech_order import Order, order_of
-from media.speech.speech_ports import Gone, SpeechProvider
 from media.speech.voice_choice import Voices
+from media.speech_ports import Gone, SpeechProvider
 
 log = structlog.get_logger(__name__)
 
@@ -67,10 +68,10 @@ class Speech:
     # How long an answer may take from its request on, in seconds.
     seconds: float
 
-    async def order(self, request: SpeechRequested, until: float) -> Order:
+    async def order(self, org_id: str, asked: SpeechInput, until: float) -> Order:
         """What is asked for, understood. Raises Refused."""
-        voice = await self.voices.chosen(request.org_id, request.speech.voice)
-        return order_of(request.org_id, request.speech, voice, self.providers, until)
+        voice = await self.voices.chosen(org_id, asked.voice)
+        return order_of(org_id, asked, voice, self.providers, until)
 
     def headers(self, order: Order, spoken: Spoken) -> dict[str, str]:
         """What the client is told of who spoke."""
@@ -118,7 +119,7 @@ async def _answer(request: SpeechRequested, speech: Speech, outlet: FrameOutlet,
     try:
         if refused is None:
             async with asyncio.timeout(max(0.0, until - began)):
-                order = await speech.order(request, until)
+                order = await speech.order(request.org_id, request.speech, until)
                 await _hand_over(speech, order, spoken, outlet)
     except Refused as error:
         failure = error

@@ -16,7 +16,7 @@ from common.bus.port import BusUnavailableError
 from common.events.chat import AnswerEnd, AnswerStart
 from common.events.model_json import to_json
 from media.metrics import SPEECH_HELD
-from media.speech.speech_ports import Gone
+from media.speech_ports import Gone
 
 # Of one frame: a larger one would hold up the frames of everybody else on the way to that gateway.
 FRAME_BYTES = 32 * 1024

@@ -23,12 +23,13 @@ _UNSPACED = (
 )
 BOUNDARY = re.compile(f"(?P<spaced>{_SPACED}){_CLOSING}(?=\\s|$)|{_UNSPACED}{_CLOSING}|\n+")
 # Behind these a dot ends no sentence. Titles and the like: what follows is part of the same thought.
-ABBREVIATIONS = frozenset(
-    "mr mrs ms dr prof sr jr st vs etc no nos vol fig figs art sec ch pp ed eds rev gen col sgt capt lt maj gov sen rep "
-    "hon inc ltd co corp bros dept est approx ca cf al eg ie e.g i.e a.m p.m u.s u.k u.n d.c ph.d bzw z.b d.h u.a usw "
-    "nr str hr fr evtl ggf inkl vgl abs m.e av jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri "
-    "sat sun mme mlle mm ex env av.j.-c sra srta ud uds dto avda".split()
-)
+_ABBREVIATIONS = """
+mr mrs ms dr prof sr jr st vs etc no nos vol fig figs art sec ch pp ed eds rev gen col sgt capt lt maj gov sen rep hon
+inc ltd co corp bros dept est approx ca cf al eg ie e.g i.e a.m p.m u.s u.k u.n d.c ph.d bzw z.b d.h u.a usw nr str hr
+fr evtl ggf inkl vgl abs m.e av jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri sat sun mme mlle
+mm ex env av.j.-c sra srta ud uds dto avda
+"""
+ABBREVIATIONS = frozenset(_ABBREVIATIONS.split())
 _LAST_WORD = re.compile(r"[^\W_]+(?:[.'\u2019-][^\W_]+)*$")
 # Where a sentence that is too long may be cut, from the best to the worst.
 SOFT = (
@@ -103,7 +104,7 @@ def sentences(paragraph: str) -> Iterator[str]:
 
 
 def _goes_on(text: str, begin: int, end: re.Match[str]) -> bool:
-    """Whether a mark stands inside a sentence: behind an abbreviation, an initial or a number, or before small print."""
+    """Whether a mark stands inside a sentence: behind an abbreviation, an initial, or a small number."""
     if end["spaced"] != ".":
         return False
     before = _LAST_WORD.search(text, max(begin, end.start() - 40), end.start())

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from common.kernel.single_flight import SingleFlight
 from common.kernel.tasks import end
-from media.speech.audio_formats import WAV_HEADER_BYTES, wav_header
+from media.audio_formats import WAV_HEADER_BYTES, wav_header
 from media.speech.speech_order import Order
-from media.speech.speech_ports import KeptSpeech, Sound, SoundWorks
 from media.speech.synthesis import Synthesis, Trail
+from media.speech_ports import KeptSpeech, Sound, SoundWorks
 
 # Pieces of one answer that are made at the same time, the one that is waited for among them.
 AHEAD = 4

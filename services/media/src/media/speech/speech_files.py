@@ -1,44 +1,36 @@
 """Speech as an asset: the same request gets the same file, as long as there is one."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator
+import uuid
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 from common.events.envelope import Event
 from common.events.reply import Reply
-from common.events.speech import SpeechFile, SpeechFileRequested
+from common.events.speech import SPEECH_KIND, SpeechFile, SpeechFileRequested
 from common.failures import Refused
 from common.kernel.single_flight import SingleFlight
+from media.ports import Assets, Origin
 from media.speech.answering import Speech, tell
 from media.speech.speaking import Spoken
 from media.speech.speech_order import Order
-from media.speech.speech_ports import KeptSpeech
+from media.speech_ports import KeptSpeech
 
 # A file that goes sooner than this is made anew.
 LEAST_LEFT = timedelta(days=1)
 FILE = "file-"
 
 
-class SpeechAssets(Protocol):
-    """Where files are kept for callers."""
-
-    async def there(self, org_id: str, asset_id: str) -> datetime | None:
-        """Until when it is there (a far day where for good); None where it is not."""
-        ...
-
-    async def store(self, org_id: str, data: AsyncIterator[bytes], name: str) -> str:
-        """Keep a file; its id."""
-        ...
-
-
 class SpeechFiles:
     """Makes files, each once however many ask for it."""
 
-    def __init__(self, speech: Speech, kept: KeptSpeech, assets: SpeechAssets) -> None:
+    def __init__(self, speech: Speech, kept: KeptSpeech, assets: Assets, scratch: Path) -> None:
         self._speech = speech
         self._kept = kept
         self._assets = assets
+        self._scratch = scratch
         self._flights: SingleFlight[tuple[str, str], tuple[str, Spoken]] = SingleFlight("speak file")
 
     async def answer(self, event: Event[SpeechFileRequested]) -> Reply[SpeechFile]:
@@ -46,7 +38,8 @@ class SpeechFiles:
         request, speech, began = event.payload, self._speech, time.time()
         spoken, order = Spoken(), None
         try:
-            order = await speech.order(request, event.deadline or began + speech.seconds)
+            until = event.deadline or began + speech.seconds
+            order = await speech.order(request.org_id, request.speech, until)
             asset_id = await self._asset(order, spoken)
         except Refused as refused:
             await tell(speech, request, spoken, order, None, refused, began=began)
@@ -78,11 +71,22 @@ class SpeechFiles:
         if known is not None:
             return known, spoken
         data = await self._speech.speaking.whole(order, spoken)
-        asset_id = await self._assets.store(order.org_id, _once(data), f"speech.{order.format.extension}")
-        await self.remember(order, spoken, asset_id)
+        asset_id = await self._stored(order, data)
+        await self._remember(order, spoken, asset_id)
         return asset_id, spoken
 
-    async def remember(self, order: Order, spoken: Spoken, asset_id: str) -> None:
+    async def _stored(self, order: Order, data: bytes) -> str:
+        """A file by way of a scratch one, which is swept with all others where this process dies."""
+        name = f"speech.{order.format.extension}"
+        path = self._scratch / f"{uuid.uuid4().hex}-{name}"
+        try:
+            await asyncio.to_thread(_write, path, data)
+            asset = await self._assets.store_file(order.org_id, path, origin=Origin("", SPEECH_KIND), name=name)
+        finally:
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+        return asset.id
+
+    async def _remember(self, order: Order, spoken: Spoken, asset_id: str) -> None:
         """The next who asks for the same gets this asset, unless another voice had to step in."""
         if spoken.provider == order.providers[0].name:
             about = {"asset_id": asset_id, "size": spoken.size, "provider": spoken.provider}
@@ -95,8 +99,12 @@ class SpeechFiles:
         if found is None:
             return None
         about: Any = found.about
-        until = await self._assets.there(order.org_id, about["asset_id"])
-        if until is None or until < datetime.now(UTC) + LEAST_LEFT:
+        try:
+            asset = await self._assets.get(order.org_id, about["asset_id"])
+        except Refused:
+            return None
+        until: datetime | None = getattr(asset, "expires_at", None)
+        if until is not None and until < datetime.now(UTC) + LEAST_LEFT:
             return None
         spoken.cached, spoken.provider, spoken.audio_seconds = True, about["provider"], float(about["seconds"])
         spoken.size, spoken.done = int(about["size"]), len(order.segments)
@@ -127,5 +135,6 @@ def shown(id: str, asset_id: str, order: Order, spoken: Spoken) -> SpeechFile:
     )
 
 
-async def _once(data: bytes) -> AsyncIterator[bytes]:
-    yield data
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)

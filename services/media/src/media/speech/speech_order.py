@@ -8,11 +8,10 @@ import orjson
 
 from common.events.speech import SpeechInput
 from common.failures import Refused
-from media.speech.audio_formats import FORMATS, AudioFormat
+from media.audio_formats import FORMATS, AudioFormat
 from media.speech.segments import Segment, segments
 from media.speech.speaking_style import describe
-from media.speech.speech_ports import SpeechProvider
-from media.speech.voice_table import Voice
+from media.speech_ports import SpeechProvider, Voice
 
 # Part of every key: a change in how sound is made makes what was kept before out of date.
 KEEPING = 1
@@ -62,9 +61,7 @@ def _key(kind: str, parts: list[object]) -> str:
     return hashlib.sha256(orjson.dumps([KEEPING, kind, *parts])).hexdigest()
 
 
-def order_of(
-    org_id: str, asked: SpeechInput, voice: Voice, providers: Sequence[SpeechProvider], until: float
-) -> Order:
+def order_of(org_id: str, asked: SpeechInput, voice: Voice, providers: Sequence[SpeechProvider], until: float) -> Order:
     """The order of a request. Raises Refused where nothing can be said, or nobody can say it."""
     pieces = segments(asked.text)
     if not pieces:

@@ -12,7 +12,7 @@ from common.failures import ProviderDown, Refused
 from common.kernel.answers import provider_refusal
 from common.kernel.single_flight import SingleFlight
 from media.speech.speech_order import Order
-from media.speech.speech_ports import NO_VOICE, Kept, KeptSpeech, Leases, Sound, SpeechProvider, Utterance
+from media.speech_ports import NO_VOICE, Kept, KeptSpeech, Leases, Sound, SpeechProvider, Utterance
 
 log = structlog.get_logger(__name__)
 

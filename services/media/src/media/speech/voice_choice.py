@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from common.events.speech import SpokenVoice, SpokenVoices, VoiceChoice
 from common.failures import Refused
-from media.speech.speech_ports import NO_VOICE, CatalogueVoices, SpeechProvider
-from media.speech.voice_table import Voice, VoiceTable, slug
+from media.speech.voice_table import VoiceTable
+from media.speech_ports import NO_VOICE, CatalogueVoices, SpeechProvider, Voice, slug
 
 
 class Voices:
@@ -43,9 +43,7 @@ class Voices:
         own = await self._catalogue.all(org_id)
         shown = [self._shown(voice, providers) for voice in own]
         names = {slug(voice.name) for voice in own} | {slug(voice.id) for voice in own}
-        shown += [
-            self._shown(voice, providers) for id, voice in self._table.voices.items() if id not in names
-        ]
+        shown += [self._shown(voice, providers) for id, voice in self._table.voices.items() if id not in names]
         return SpokenVoices(voices=tuple(shown), content_types=dict(self._table.content_types))
 
     def _shown(self, voice: Voice, providers: Sequence[SpeechProvider]) -> SpokenVoice:

@@ -2,28 +2,12 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-# A name is looked up without case, and with spaces, dashes and underscores alike: `Colton Rivers` is `colton_rivers`.
-_SAME = str.maketrans({" ": "_", "-": "_"})
-
-
-@dataclass(frozen=True, slots=True)
-class Voice:
-    """One voice; `names` holds what each provider calls it.
-
-    `library` says whose shelf it stands on at Hume. `source` is the catalogue for a voice of the organisation's own.
-    """
-
-    id: str
-    name: str
-    names: Mapping[str, str] = field(default_factory=dict)
-    library: str = "HUME_AI"
-    description: str = ""
-    source: str = "built_in"
+from media.speech_ports import Voice, slug
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +27,6 @@ class VoiceTable:
         """The voice for a type of content."""
         id = self.content_types.get(slug(content_type))
         return None if id is None else self.voices[id]
-
-
-def slug(name: str) -> str:
-    """A name as it is looked up."""
-    return name.strip().lower().translate(_SAME)
 
 
 @cache

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, TypeVar
 
 from common.failures import Refused
 from common.kernel.worker_processes import TooDear, WorkerLimits, WorkerProcesses, WorkersBusy
-from media.speech.speech_ports import Sound
+from media.speech_ports import Sound
 
 if TYPE_CHECKING:
-    from media.speech.sound_writer import Written
+    from media.adapters.sound_writer import Written
 
 T = TypeVar("T")
 
 # They load what this process never does.
-WRITER = "media.speech.sound_writer"
-SPEAKER = "media.speech.local_speaker"
+WRITER = "media.adapters.sound_writer"
+SPEAKER = "media.adapters.local_speaker"
 # A piece of 25 seconds is joined and encoded in a fifth of a second.
 WRITER_LIMITS = WorkerLimits(seconds=10.0, niceness=5)
 # A minute of speech is made in half a second; the model and its runtime take about 400 MB at most.
@@ -102,10 +102,8 @@ class WorkerStream:
 # -- what runs in the process ------------------------------------------------------------------------------------------
 
 
-def _feed(
-    id: str, piece: "tuple[bytes, int, str, float, float]", begin: "tuple[str, int, bool] | None"
-) -> "Written":
-    from media.speech import sound_writer
+def _feed(id: str, piece: "tuple[bytes, int, str, float, float]", begin: "tuple[str, int, bool] | None") -> "Written":
+    from media.adapters import sound_writer
 
     if begin is not None:
         sound_writer.begin(id, sound_writer.Writing(*begin))
@@ -113,12 +111,12 @@ def _feed(
 
 
 def _finish(id: str) -> "Written":
-    from media.speech import sound_writer
+    from media.adapters import sound_writer
 
     return sound_writer.finish(id)
 
 
 def _forget(id: str) -> None:
-    from media.speech import sound_writer
+    from media.adapters import sound_writer
 
     sound_writer.forget(id)

@@ -5,11 +5,30 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from media.speech.voice_table import Voice
-
-
+# A name is looked up without case, and with spaces, dashes and underscores alike: `Colton Rivers` is `colton_rivers`.
+_SAME = str.maketrans({" ": "_", "-": "_"})
 # The code of a refusal by a provider that does not have the voice: the next one may have something in its place.
 NO_VOICE = "voice_not_found"
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """One voice; `names` holds what each provider calls it.
+
+    `library` says whose shelf it stands on at Hume. `source` is the catalogue for a voice of the organisation's own.
+    """
+
+    id: str
+    name: str
+    names: Mapping[str, str] = field(default_factory=dict)
+    library: str = "HUME_AI"
+    description: str = ""
+    source: str = "built_in"
+
+
+def slug(name: str) -> str:
+    """A name as it is looked up."""
+    return name.strip().lower().translate(_SAME)
 
 
 @dataclass(frozen=True, slots=True)

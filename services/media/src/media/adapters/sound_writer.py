@@ -15,7 +15,7 @@ import av
 import av.filter
 import numpy as np
 
-from media.speech.audio_formats import FORMATS, SAMPLE_BYTES, wav_header
+from media.audio_formats import FORMATS, SAMPLE_BYTES, wav_header
 
 # Writers whose answers ended without a word to this process; the oldest of more are forgotten.
 MAX_WRITERS = 64
