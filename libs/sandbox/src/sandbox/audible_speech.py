@@ -104,7 +104,7 @@ def encoded(samples: bytes, rate: int, format: Format) -> bytes:
     container, codec = _CONTAINERS[format]
     target = io.BytesIO()
     with av.open(target, "w", format=container) as output:
-        stream = output.add_stream(codec, rate=48_000 if format == "opus" else rate)
+        stream: Any = output.add_stream(codec, rate=48_000 if format == "opus" else rate)
         stream.layout = "mono"
         if samples:
             frame = av.AudioFrame.from_ndarray(np.frombuffer(samples, "<i2").reshape(1, -1), "s16", "mono")

@@ -222,7 +222,8 @@ def stretched(sound: Any, rate: int, tempo: float) -> Any:
     parts = []
     with contextlib.suppress(BlockingIOError, EOFError):
         while True:
-            parts.append(nodes[-1].pull().to_ndarray().reshape(-1))
+            frame: Any = nodes[-1].pull()
+            parts.append(frame.to_ndarray().reshape(-1))
     return np.concatenate(parts) if parts else sound[:0]
 
 
@@ -270,10 +271,11 @@ class _Encoded:
             # Its first frame would say how long all of it is.
             options["write_xing"] = "0"
         self._output = av.open(self._whole or self._sink, "w", format=format.container, options=options)
-        self._stream: Any = self._output.add_stream(format.codec, rate=writing.rate)
-        self._stream.layout = "mono"
+        stream: Any = self._output.add_stream(format.codec, rate=writing.rate)
+        stream.layout = "mono"
         if format.bits:
-            self._stream.bit_rate = format.bits
+            stream.bit_rate = format.bits
+        self._stream = stream
         self._at = 0
 
     def encode(self, samples: Any) -> bytes:

@@ -1,7 +1,7 @@
 """The use case: an order becomes bytes, piece by piece while they are made, or whole."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -41,7 +41,7 @@ class Speaking:
         self._works = works
         self._short: SingleFlight[tuple[str, str], tuple[bytes, Spoken]] = SingleFlight("speak whole")
 
-    async def pieces(self, order: Order, spoken: Spoken) -> AsyncIterator[bytes]:
+    async def pieces(self, order: Order, spoken: Spoken) -> AsyncGenerator[bytes, None]:
         """The bytes of an order, as they are made; `spoken` follows what becomes of it. Raises Refused."""
         if (data := await self._kept_whole(order, spoken)) is not None:
             yield data
@@ -111,7 +111,7 @@ class Speaking:
             spoken.trail.cached = 1
         return data
 
-    async def _streamed(self, order: Order, spoken: Spoken) -> AsyncIterator[bytes]:
+    async def _streamed(self, order: Order, spoken: Spoken) -> AsyncGenerator[bytes, None]:
         held: list[bytes] | None = []
         async with aclosing(self._written(order, spoken, whole=False)) as written:
             async for data in written:
@@ -122,7 +122,7 @@ class Speaking:
         if held is not None:
             await self._keep(order, spoken, _with_its_length(order, b"".join(held)))
 
-    async def _written(self, order: Order, spoken: Spoken, *, whole: bool) -> AsyncIterator[bytes]:
+    async def _written(self, order: Order, spoken: Spoken, *, whole: bool) -> AsyncGenerator[bytes, None]:
         async with (
             aclosing(self._sounds(order, spoken)) as sounds,
             self._works.open(order.org_id, order.format.name, order.rate, whole=whole) as stream,
@@ -141,7 +141,7 @@ class Speaking:
             if data:
                 yield data
 
-    async def _sounds(self, order: Order, spoken: Spoken) -> AsyncIterator[Sound]:
+    async def _sounds(self, order: Order, spoken: Spoken) -> AsyncGenerator[Sound, None]:
         """The pieces in their order; a few of them are made ahead of the one that is waited for."""
         making: dict[int, asyncio.Task[Sound]] = {}
         count = len(order.segments)
