@@ -32,6 +32,7 @@ SANDBOX = Service("sandbox", "sandbox")
 SERVICES = (
     Service("telemetry", "telemetry"),
     Service("resources", "resources"),
+    Service("media", "media"),
     Service("llm-stream", "llm_stream"),
     Service("gateway", "gateway"),
 )

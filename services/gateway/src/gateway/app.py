@@ -23,6 +23,7 @@ from common.storage.postgres import open_postgres
 from common.storage.resp import open_resp
 from gateway.adapters.live_answers import LiveAnswers
 from gateway.adapters.postgres_keys import PostgresKeys
+from gateway.adapters.redis_glances import RedisGlances
 from gateway.adapters.redis_idempotency import RedisIdempotency
 from gateway.adapters.redis_limits import RedisLimits
 from gateway.adapters.redis_quota import RedisQuota
@@ -49,6 +50,7 @@ from gateway.http.server import Runner
 from gateway.http.work_bounds import WorkBounds
 from gateway.keys.first_admin import ensure_admin
 from gateway.keys.keyring import keeper
+from gateway.media.job_watch import JobWatch
 from gateway.ports import Work
 from gateway.routes import ROUTES
 from gateway.settings import GatewaySettings
@@ -89,6 +91,8 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
             idempotency = Idempotency(
                 RedisIdempotency(kernel.redis, answers=settings.idempotent_answers, max_bytes=settings.idempotent_bytes)
             )
+            jobs = JobWatch(RedisGlances(kernel.redis))
+            kernel.tasks.spawn(jobs.run(), "watch-jobs")
             quota = LogQuota(RedisQuota(counting), settings.log_bytes_per_minute)
             async with (
                 open_resource_client(settings.redis_url, requester) as resources,
@@ -113,6 +117,8 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                     models=KnownModels(requester, kernel.tasks),
                     resources=resources,
                     replays=Replays(RedisReplays(kernel.redis)),
+                    jobs=jobs,
+                    live=kernel.live,
                     secrets=settings.secret_box(),
                     objects=objects,
                     links=SignedLinks(secret_keys(settings.secret_keys.get_secret_value())),

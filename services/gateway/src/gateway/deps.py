@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from common.bus.live.kept_bodies import KeptBodies
+from common.bus.live.writer import LiveWriter
 from common.bus.port import Log
 from common.clients.resources.client import ResourceClient
 from common.kernel.presence import Presence
@@ -21,6 +22,7 @@ from gateway.http.limits import Limits
 from gateway.http.log_quota import LogQuota
 from gateway.http.request_reply import RequestReply
 from gateway.keys.keyring import Keys
+from gateway.media.job_watch import JobWatch
 from gateway.settings import GatewaySettings
 from gateway.webhooks.replays import Replays
 
@@ -45,6 +47,8 @@ class Deps:
     models: KnownModels
     resources: ResourceClient
     replays: Replays
+    jobs: JobWatch
+    live: LiveWriter
     secrets: SecretBox
     objects: Objects
     links: SignedLinks

@@ -6,6 +6,7 @@ from gateway.assets import routes as assets
 from gateway.chat import routes as chat
 from gateway.http.routing import Route
 from gateway.keys import routes as keys
+from gateway.media import routes as media
 from gateway.resources import routes as resources
 from gateway.telemetry import routes as telemetry
 from gateway.webhooks import routes as webhooks
@@ -15,6 +16,7 @@ ROUTES: Sequence[Route] = [
     *telemetry.ROUTES,
     *resources.ROUTES,
     *assets.ROUTES,
+    *media.ROUTES,
     *webhooks.ROUTES,
     *keys.ROUTES,
 ]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from common.events import assets, audit, chat, embeddings, keys, resources, telemetry, webhooks
+from common.events import assets, audit, chat, embeddings, keys, media, resources, telemetry, webhooks
 from common.events.spec import EventSpec, SignalSpec, Topic
 
 EVENTS: tuple[EventSpec[Any], ...] = (
@@ -45,6 +45,15 @@ EVENTS: tuple[EventSpec[Any], ...] = (
     assets.ASSET_DELETE_REQUESTED,
     assets.ASSET_GET_REQUESTED,
     assets.ASSET_LIST_REQUESTED,
+    media.MEDIA_JOB_REQUESTED,
+    media.MEDIA_JOB_CANCEL_REQUESTED,
+    media.MEDIA_JOB_RETRY_REQUESTED,
+    media.MEDIA_JOB_GET_REQUESTED,
+    media.MEDIA_JOB_LIST_REQUESTED,
+    media.MEDIA_JOB_PROGRESSED,
+    media.MEDIA_JOB_COMPLETED,
+    media.MEDIA_JOB_FAILED,
+    media.MEDIA_JOB_CANCELLED,
     audit.AUDIT_RECORDED,
     webhooks.WEBHOOK_RECEIVED,
 )
@@ -56,6 +65,7 @@ SIGNALS: tuple[SignalSpec[Any], ...] = (
     chat.ANSWER_READ,
     chat.ANSWER_ABANDONED,
     keys.KEY_CHANGED,
+    media.JOB_HINT,
 )
 
 BY_NAME = {spec.name: spec for spec in EVENTS}

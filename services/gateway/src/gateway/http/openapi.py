@@ -106,6 +106,7 @@ _RATE_HEADERS = {
 _HEADERS: Json = {
     "x-request-id": _header("Names this request in the logs."),
     "retry-after": _header("Seconds to wait before the next try."),
+    "location": _header("Where the job is."),
     "etag": _header('The revision of the place that was asked for, `"0"` where it has no set of its own.'),
     "x-sonant-stale": _header("`true` where this could not be refreshed although it is due."),
     "x-sonant-provider": _header("`sandbox` where no real provider stands behind the answer."),

@@ -2,8 +2,6 @@
 
 from datetime import UTC, datetime, timedelta
 
-from media.deps import Deps
-
 from common.events.assets import (
     AssetDeleted,
     AssetDeleteRequested,
@@ -16,6 +14,7 @@ from common.events.assets import (
 from common.events.envelope import Event
 from common.events.reply import Reply
 from media.assets.asset_store import UPLOAD, asset_info
+from media.deps import Deps
 from media.ports import Asset
 
 

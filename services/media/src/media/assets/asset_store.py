@@ -10,22 +10,14 @@ from common.events.assets import ASSET_KIND, AssetInfo, file_name, new_asset_id
 from common.failures import Refused
 from common.storage.content_type import content_type
 from common.storage.objects import ObjectMissing, Objects, ObjectTooLarge, Written, object_key
-from media.ports import Asset, AssetRows
+from media.ports import Asset, AssetRows, Origin
 
 UPLOAD = "upload"
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Where an asset comes from: the job that made it (empty for none), and its kind."""
-
-    job_id: str = ""
-    kind: str = UPLOAD
-
-
-@dataclass(frozen=True, slots=True)
 class AssetBounds:
-    """Most bytes of one asset and of all of an organisation; how long one is kept where nobody says, None for ever."""
+    """Most bytes of one asset and of all of an organisation; how long an upload is kept where nobody says."""
 
     max_bytes: int
     quota_bytes: int
@@ -89,7 +81,9 @@ class Assets:
 
     async def record(self, asset: Asset, keep: timedelta | None) -> Asset:
         """Give an object its row; raises Refused 429 where there is no room, and takes the object away."""
-        keep = keep or self._bounds.keep
+        if keep is None and not asset.job_id:
+            # What a job made goes with the job.
+            keep = self._bounds.keep
         asset = _with_expiry(asset, keep)
         kept = await self._rows.add(asset, self._bounds.quota_bytes)
         if kept is None:

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from media.metrics import ASSETS_SWEPT
 
 from common.events.assets import ASSET_KIND
 from common.failures import StoreUnavailableError
 from common.storage.objects import Objects
 from media.assets.asset_store import key_of
+from media.metrics import ASSETS_SWEPT
 from media.ports import AssetRows
 
 log = structlog.get_logger(__name__)

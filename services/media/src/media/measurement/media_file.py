@@ -15,7 +15,7 @@ from av.container import InputContainer
 from PIL import Image
 
 from common.storage.content_type import content_type
-from media.expressions.media_error import MediaError, too_long, unreadable
+from media.measurement.media_error import MediaError, too_long, unreadable
 
 Kind = Literal["audio", "video", "image"]
 

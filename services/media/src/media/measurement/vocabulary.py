@@ -7,7 +7,7 @@ names, others for voices than for faces. A common name is the lower-case one, wi
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from media.expressions.series import ModelSeries
+from media.measurement.series import ModelSeries
 
 # Where lower case alone does not bring the two together.
 SAME = {

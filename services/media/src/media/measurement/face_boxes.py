@@ -6,8 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from media.expressions.frame_files import pictures
-from media.expressions.media_file import MediaFacts
+from media.measurement.frame_files import pictures
+from media.measurement.media_file import MediaFacts
 
 # Faces of a tenth of this side are still found, and a picture takes some 10 ms.
 MAX_SIDE = 640

@@ -14,7 +14,7 @@ from scipy.ndimage import uniform_filter1d
 from scipy.signal import find_peaks
 
 from common.kernel.worker_main import report
-from media.expressions.pcm_file import RATE, samples_of
+from media.measurement.pcm_file import RATE, samples_of
 
 HOP = 160  # 10 ms
 FRAME = 640  # 40 ms: two periods of the lowest pitch

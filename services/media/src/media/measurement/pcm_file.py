@@ -14,8 +14,8 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 
 from common.kernel.worker_main import report
-from media.expressions.media_error import too_long, unreadable
-from media.expressions.media_file import opened
+from media.measurement.media_error import too_long, unreadable
+from media.measurement.media_file import opened
 
 RATE = 16_000
 SAMPLE_BYTES = 2

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from media.expressions.series import Box
+from media.measurement.series import Box
 
 # Of two boxes of one face in successive pictures at least this much is common.
 LEAST_OVERLAP = 0.2

@@ -9,8 +9,8 @@ import av
 from PIL import Image
 
 from common.kernel.worker_main import report
-from media.expressions.media_error import too_long, unreadable
-from media.expressions.media_file import MediaFacts, opened, opened_image
+from media.measurement.media_error import too_long, unreadable
+from media.measurement.media_file import MediaFacts, opened, opened_image
 
 MAX_BROKEN = 100
 JPEG_QUALITY = 88

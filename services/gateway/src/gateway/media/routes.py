@@ -1,0 +1,85 @@
+"""The routes of media: what makes jobs, and jobs themselves."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from common.events.media import (
+    MEDIA_JOB_CANCEL_REQUESTED,
+    MEDIA_JOB_GET_REQUESTED,
+    MEDIA_JOB_LIST_REQUESTED,
+    MEDIA_JOB_RETRY_REQUESTED,
+    Job,
+)
+from gateway.http.end_user import USER_HEADER
+from gateway.http.routing import Handler, Route
+from gateway.media import job_stream, jobs
+from gateway.media.job_stream import LAST_EVENT_HEADER
+from gateway.media.video_request import VideoBody, create_video
+from gateway.ports import Scope, Work
+
+ACCEPTED = "Answered once the log has it: the job is done whatever crashes. The same key with another body is 409."
+USER = {USER_HEADER: "The end user inside the organisation; noted with the job."}
+
+
+def makes_job(path: str, handler: Handler, summary: str, **fields: Any) -> Route:
+    """A route that answers with a job."""
+    common = {
+        "scope": Scope.MEDIA,
+        "work": Work.WRITE,
+        "response": Job,
+        "status": 202,
+        "idempotent": True,
+        "errors": (404, 409, 429, 503, 504),
+        "headers": USER,
+        "sends": ("location",),
+        "tags": ("media",),
+        "description": ACCEPTED,
+    }
+    return Route("POST", path, handler, summary, **{**common, **fields})
+
+
+def _job(method: str, path: str, handler: Handler, summary: str, **fields: Any) -> Route:
+    common = {"scope": Scope.MEDIA, "work": Work.READ, "errors": (404, 503, 504), "tags": ("jobs",)}
+    return Route(method, f"/v1/jobs{path}", handler, summary, **{**common, **fields})
+
+
+JOB_ROUTES: Sequence[Route] = [
+    _job("GET", "", jobs.list_jobs, "List jobs", query=jobs.JobsQuery, response=MEDIA_JOB_LIST_REQUESTED),
+    _job("GET", "/{id}", jobs.read_job, "Read a job with its attempts", response=MEDIA_JOB_GET_REQUESTED),
+    _job(
+        "GET",
+        "/{id}/events",
+        job_stream.watch_job,
+        "Watch a job until it ends",
+        streaming=True,
+        headers={LAST_EVENT_HEADER: "The id of the last event received; the stream goes on behind it."},
+        content_type="text/event-stream",
+    ),
+    _job(
+        "POST",
+        "/{id}/cancel",
+        jobs.cancel_job,
+        "End a job",
+        work=Work.WRITE,
+        idempotent=True,
+        response=MEDIA_JOB_CANCEL_REQUESTED,
+        also=(202,),
+        description="200 where it has ended, 202 where it is about to. One that has ended stays as it is.",
+    ),
+    _job(
+        "POST",
+        "/{id}/retry",
+        jobs.retry_job,
+        "Begin a job anew that failed or was cancelled",
+        work=Work.WRITE,
+        idempotent=True,
+        response=MEDIA_JOB_RETRY_REQUESTED,
+        status=202,
+        errors=(404, 409, 503, 504),
+        description="What it paid for is not paid again.",
+    ),
+]
+ROUTES: Sequence[Route] = [
+    makes_job("/v1/media/video", create_video, "Make a video", request=VideoBody),
+    *JOB_ROUTES,
+]

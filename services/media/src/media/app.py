@@ -1,0 +1,106 @@
+"""Composition root: which adapters media runs on."""
+
+import dataclasses
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from common.bus.outbox import OutboxPublisher
+from common.jobs.job_spec import Kinds
+from common.jobs.open_jobs import JOBS_MIGRATIONS, JobsOf, open_jobs
+from common.kernel.service import Kernel, Service
+from common.kernel.tasks import end
+from common.kernel.worker_processes import WorkerLimits, open_workers
+from common.storage.database_watch import DatabaseWatch
+from common.storage.objects import open_objects
+from common.storage.postgres import open_postgres
+from media.adapters.postgres_assets import PostgresAssets
+from media.assets.asset_store import AssetBounds, Assets
+from media.assets.asset_sweep import AssetSweep
+from media.deps import Deps
+from media.handlers import HANDLERS
+from media.kinds import KINDS
+from media.settings import MediaSettings
+from media.video.studio import VideoStudio
+
+SCHEMA = "media"
+MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+# Voice turns on the same machine go first, whatever is rendered.
+NICENESS = 19
+
+
+@asynccontextmanager
+async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[Deps]:
+    """The database, migrated, the assets, the providers, and the runner of jobs."""
+    watch = DatabaseWatch()
+    kernel.health.watch("database", watch.complaint)
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(
+            open_postgres(
+                settings.database_url,
+                size=settings.database_pool,
+                migrations=MIGRATIONS,
+                schema=SCHEMA,
+                unit_of_work=True,
+                shared=[JOBS_MIGRATIONS],
+            )
+        )
+        outbox = OutboxPublisher(pool, kernel.log, SCHEMA)
+        tasks = [
+            kernel.tasks.spawn(watch.run(pool), "watch-database"),
+            kernel.tasks.spawn(outbox.run(), "publish-outbox"),
+        ]
+        stack.push_async_callback(end, *tasks)
+        limits = WorkerLimits(
+            seconds=settings.media_process_seconds,
+            memory_bytes=settings.media_process_bytes,
+            niceness=NICENESS,
+            wait_seconds=None,
+        )
+        workers = await stack.enter_async_context(open_workers((), size=settings.media_processes, limits=limits))
+        objects = await stack.enter_async_context(open_objects(settings.objects_url, settings.data_dir))
+        rows = PostgresAssets(pool)
+        assets = Assets(objects, rows, _asset_bounds(settings))
+
+        sweep = AssetSweep(
+            objects,
+            rows,
+            every_seconds=settings.asset_sweep_seconds,
+            orphan_seconds=settings.asset_orphan_seconds,
+        )
+        stack.push_async_callback(end, kernel.tasks.spawn(sweep.run(), "sweep-assets"))
+
+        async def discard(org_id: str, job_id: str) -> None:
+            await assets.delete_of_job(org_id, job_id)
+
+        jobs = JobsOf(kinds=_kinds(settings), schema=SCHEMA, workers=workers, discard=discard)
+        yield await stack.enter_async_context(
+            open_jobs(
+                kernel,
+                pool,
+                jobs,
+                lambda desk: Deps(settings=settings, desk=desk, assets=assets, asset_rows=rows, video=VideoStudio(())),
+            )
+        )
+
+
+def _asset_bounds(settings: MediaSettings) -> AssetBounds:
+    keep = timedelta(days=settings.upload_days) if settings.upload_days else None
+    return AssetBounds(settings.max_asset_bytes, settings.organization_asset_bytes, keep)
+
+
+def _kinds(settings: MediaSettings) -> Kinds[Deps]:
+    """The kinds, with as many jobs of each as this process is to have at work."""
+    most = {"video": settings.video_jobs}
+    return tuple(
+        dataclasses.replace(
+            each,
+            spec=dataclasses.replace(each.spec, concurrency=most.get(each.spec.kind, each.spec.concurrency)),
+        )
+        for each in KINDS
+    )
+
+
+def build(settings: MediaSettings) -> Service[MediaSettings, Deps]:
+    return Service("media", settings, deps=open_deps, consumes=HANDLERS)

@@ -1,0 +1,20 @@
+"""What the handlers and the jobs of media work with."""
+
+from dataclasses import dataclass
+
+from common.jobs.job_desk import JobDesk
+from media.assets.asset_store import Assets
+from media.ports import AssetRows
+from media.settings import MediaSettings
+from media.video.studio import VideoStudio
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deps:
+    """Everything a use case may ask for."""
+
+    settings: MediaSettings
+    desk: JobDesk
+    assets: Assets
+    asset_rows: AssetRows
+    video: VideoStudio

@@ -1,0 +1,7 @@
+"""Which jobs media does."""
+
+from common.jobs.job_spec import Kinds, kind
+from media.deps import Deps
+from media.video.make import VIDEO, make
+
+KINDS: Kinds[Deps] = (kind(VIDEO, make),)
