@@ -93,4 +93,4 @@ async def _add(connection: Connection, asset: Asset, quota_bytes: int) -> Asset 
         return None
     row = await connection.fetchrow(PUT, *(getattr(asset, name) for name in COLUMNS.split(", ")))
     await connection.execute(COUNT, asset.org_id, int(old is None), more)
-    return Asset(**row)
+    return None if row is None else Asset(**row)

@@ -85,7 +85,7 @@ def _frames(container: av.container.InputContainer) -> Iterator[tuple[float, av.
             continue
         broken = 0
         for frame in frames:
-            if frame.time is None:
+            if frame.pts is None:
                 continue
             first = frame.time if first is None else first
             yield max(0.0, frame.time - first), frame
@@ -95,7 +95,8 @@ def _image(frame: av.VideoFrame, max_side: int) -> Image.Image:
     """Made smaller by the scaler that also turns its colours, which is the cheapest place."""
     scale = min(1.0, max_side / max(frame.width, frame.height))
     size = {"width": max(1, round(frame.width * scale)), "height": max(1, round(frame.height * scale))}
-    return frame.to_image(**size)
+    image: Image.Image = frame.to_image(**size)  # type: ignore[no-untyped-call]
+    return image
 
 
 def _picture(seconds: float, image: Image.Image, max_side: int, width: int | None = None) -> Picture:

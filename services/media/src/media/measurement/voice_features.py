@@ -34,6 +34,7 @@ SYLLABLE_DIP_DB = 2.0
 BATCH = 6000  # frames at once: a minute
 
 Floats = NDArray[np.float32]
+Marks = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +95,8 @@ def _frames(samples: NDArray[np.int16]) -> tuple[Floats, Floats]:
 def _autocorrelation(frames: Floats) -> Floats:
     """Of each frame, as a share of its value at no lag."""
     spectrum = np.fft.rfft(frames, FFT, axis=1)
-    correlation = np.fft.irfft(np.square(np.abs(spectrum)), axis=1)[:, :FRAME].astype(np.float32)
-    return correlation / np.maximum(correlation[:, :1], 1e-9)
+    correlation: Floats = np.fft.irfft(np.square(np.abs(spectrum)), axis=1)[:, :FRAME].astype(np.float32)
+    return (correlation / np.maximum(correlation[:, :1], 1e-9)).astype(np.float32)
 
 
 def _pitch(correlation: Floats) -> Floats:
@@ -105,10 +106,11 @@ def _pitch(correlation: Floats) -> Floats:
     weighted = correlation[:, shortest:longest] - 0.01 * np.log2(lags * LOWEST_HZ / RATE + 1.0)
     best = np.argmax(weighted, axis=1)
     strength = np.take_along_axis(correlation[:, shortest:longest], best[:, None], axis=1)[:, 0]
-    return np.where(strength >= VOICED, RATE / (lags[best]), 0.0).astype(np.float32)
+    found: Floats = np.where(strength >= VOICED, RATE / (lags[best]), 0.0).astype(np.float32)
+    return found
 
 
-def _paused(energy: Floats) -> NDArray[np.bool_]:
+def _paused(energy: Floats) -> Marks:
     """Where nothing is said for at least `PAUSE_SECONDS`."""
     quiet = energy < max(SILENCE_DB, float(np.percentile(energy, 95)) - PAUSE_BELOW_DB)
     paused = np.zeros_like(quiet)
@@ -118,7 +120,7 @@ def _paused(energy: Floats) -> NDArray[np.bool_]:
     return paused
 
 
-def _syllables(energy: Floats, pitch: Floats, paused: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _syllables(energy: Floats, pitch: Floats, paused: Marks) -> Marks:
     """Where the middle of a syllable is."""
     smooth = uniform_filter1d(energy, SMOOTH_HOPS)
     peaks, _ = find_peaks(smooth, prominence=SYLLABLE_DIP_DB, distance=SYLLABLE_HOPS)
@@ -127,10 +129,8 @@ def _syllables(energy: Floats, pitch: Floats, paused: NDArray[np.bool_]) -> NDAr
     return found
 
 
-def _window(
-    part: slice, tracks: tuple[Floats, Floats, NDArray[np.bool_], NDArray[np.bool_]], last: float
-) -> VoiceWindow:
-    energy, pitch, paused, syllables = (track[part] for track in tracks)
+def _window(part: slice, tracks: tuple[Floats, Floats, Marks, Marks], last: float) -> VoiceWindow:
+    energy, pitch, paused, syllables = tracks[0][part], tracks[1][part], tracks[2][part], tracks[3][part]
     begin, end = part.start * HOP / RATE, min(last, part.stop * HOP / RATE)
     voiced = pitch[pitch > 0]
     power = float(np.mean(np.power(10.0, energy / 10.0)))
@@ -154,11 +154,11 @@ def _semitones(voiced: Floats) -> float | None:
     return round(float(12 * np.log2(high / low)), 1)
 
 
-def _runs(marked: NDArray[np.bool_], last: float) -> list[tuple[float, float]]:
+def _runs(marked: Marks, last: float) -> list[tuple[float, float]]:
     return [(round(begin * HOP / RATE, 3), round(min(last, end * HOP / RATE), 3)) for begin, end in _spans(marked)]
 
 
-def _spans(marked: NDArray[np.bool_]) -> list[tuple[int, int]]:
+def _spans(marked: Marks) -> list[tuple[int, int]]:
     """Where it is true, as begin and end."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], marked, [False])).astype(np.int8)))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
