@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from common.bus.live.signals import on_signal
@@ -17,18 +18,19 @@ from common.kernel.tasks import end
 from common.kernel.worker_processes import WorkerLimits, open_workers
 from common.providers.provider_registry import ProviderRegistry
 from common.storage.database_watch import DatabaseWatch
-from common.storage.objects import open_objects
+from common.storage.objects import Objects, open_objects
 from common.storage.postgres import Pool, open_postgres
 from media.adapters.catalogue_voices import ResourceVoices
-from media.adapters.directory_assets import DirectoryAssets
 from media.adapters.kept_objects import KeptObjects
+from media.adapters.postgres_assets import PostgresAssets
 from media.adapters.redis_leases import RedisLeases
 from media.adapters.sound_workers import SPEAKER, SPEAKER_LIMITS, SoundWorkers
 from media.adapters.speech_providers import open_speech_providers
+from media.assets.asset_store import AssetBounds, Assets
+from media.assets.asset_sweep import AssetSweep
 from media.deps import Deps
 from media.handlers import HANDLERS
 from media.kinds import KINDS
-from media.ports import Assets
 from media.settings import MediaSettings
 from media.speech.answering import Speech
 from media.speech.running_speech import RunningSpeech
@@ -75,9 +77,19 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
             wait_seconds=None,
         )
         workers = await stack.enter_async_context(open_workers((), size=settings.media_processes, limits=limits))
-        assets = DirectoryAssets(settings.data_dir / "assets")
+        objects = await stack.enter_async_context(open_objects(settings.objects_url, settings.data_dir))
+        rows = PostgresAssets(pool)
+        assets = Assets(objects, rows, _asset_bounds(settings))
 
-        spoken = await stack.enter_async_context(open_speech(settings, kernel, pool, assets))
+        sweep = AssetSweep(
+            objects,
+            rows,
+            every_seconds=settings.asset_sweep_seconds,
+            orphan_seconds=settings.asset_orphan_seconds,
+        )
+        stack.push_async_callback(end, kernel.tasks.spawn(sweep.run(), "sweep-assets"))
+
+        spoken = await stack.enter_async_context(open_speech(settings, kernel, pool, assets, objects))
 
         async def discard(org_id: str, job_id: str) -> None:
             await assets.delete_of_job(org_id, job_id)
@@ -92,6 +104,7 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
                     settings=settings,
                     desk=desk,
                     assets=assets,
+                    asset_rows=rows,
                     video=VideoStudio(()),
                     speech=spoken[0],
                     speech_files=spoken[1],
@@ -100,9 +113,14 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
         )
 
 
+def _asset_bounds(settings: MediaSettings) -> AssetBounds:
+    keep = timedelta(days=settings.upload_days) if settings.upload_days else None
+    return AssetBounds(settings.max_asset_bytes, settings.organization_asset_bytes, keep)
+
+
 @asynccontextmanager
 async def open_speech(
-    settings: MediaSettings, kernel: Kernel, pool: Pool, assets: Assets
+    settings: MediaSettings, kernel: Kernel, pool: Pool, assets: Assets, objects: Objects
 ) -> AsyncIterator[tuple[Speech, SpeechFiles]]:
     """What speaks, and what makes files of it."""
     running = RunningSpeech()
@@ -112,8 +130,7 @@ async def open_speech(
         on_signal(ANSWER_ATTACH, running.on_attach),
     ]
     async with AsyncExitStack() as stack:
-        reader = await stack.enter_async_context(kernel.read_live(f"media:{settings.instance}", signals))
-        objects = await stack.enter_async_context(open_objects(settings.objects_url, settings.data_dir))
+        reader = await stack.enter_async_context(kernel.read_live(f"speech:{settings.instance}", signals))
         speakers = await stack.enter_async_context(open_workers((SPEAKER,), size=1, limits=SPEAKER_LIMITS))
         providers = await stack.enter_async_context(open_speech_providers(settings, ProviderRegistry(), speakers))
         kept = KeptObjects(

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from common.jobs.job_desk import JobDesk
-from media.ports import Assets
+from media.assets.asset_store import Assets
+from media.ports import AssetRows
 from media.settings import MediaSettings
 from media.speech.answering import Speech
 from media.speech.speech_files import SpeechFiles
@@ -17,6 +18,7 @@ class Deps:
     settings: MediaSettings
     desk: JobDesk
     assets: Assets
+    asset_rows: AssetRows
     video: VideoStudio
     speech: Speech
     speech_files: SpeechFiles

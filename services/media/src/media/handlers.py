@@ -2,6 +2,12 @@
 
 from typing import Any
 
+from common.events.assets import (
+    ASSET_DELETE_REQUESTED,
+    ASSET_GET_REQUESTED,
+    ASSET_LIST_REQUESTED,
+    ASSET_RECORD_REQUESTED,
+)
 from common.events.envelope import Event
 from common.events.media import (
     MEDIA_JOB_CANCEL_REQUESTED,
@@ -33,6 +39,7 @@ from common.failures import Refused
 from common.kernel.answers import Answers
 from common.kernel.handlers import Handlers, answer, on
 from common.storage.unit_of_work import Answer
+from media.assets import asset_requests
 from media.deps import Deps
 from media.metrics import MEDIA_REFUSALS
 from media.speech import answering
@@ -83,7 +90,7 @@ ANSWERS: Answers[Deps] = Answers(
     refusals=MEDIA_REFUSALS,
     unavailable=Refused(
         503,
-        "Jobs cannot be reached at the moment.",
+        "Media cannot be reached at the moment.",
         "database_unavailable",
         type="server_error",
         headers={"retry-after": "1"},
@@ -102,5 +109,9 @@ HANDLERS: Handlers[Deps] = ANSWERS.of(
         on(SPEECH_REQUESTED, on_speech_requested, full=on_no_place),
         answer(SPEECH_FILE_REQUESTED, on_speech_file_requested),
         answer(SPEECH_VOICES_REQUESTED, on_speech_voices_requested),
+        answer(ASSET_RECORD_REQUESTED, asset_requests.record),
+        answer(ASSET_DELETE_REQUESTED, asset_requests.delete),
+        answer(ASSET_GET_REQUESTED, asset_requests.get),
+        answer(ASSET_LIST_REQUESTED, asset_requests.list_assets),
     )
 )

@@ -7,6 +7,12 @@ from common.metrics import SECONDS
 CONTENT_PROCESSED = Counter(
     "sonant_content_processed_total", "Pieces of media made or measured, by kind and who did it.", ["kind", "provider"]
 )
+ASSETS_SWEPT = Counter(
+    "sonant_assets_swept_total",
+    "Files taken away by the sweep: their time was over (expired), no row names them (orphan), or their writer died "
+    "(unfinished).",
+    ["why"],
+)
 MEDIA_REFUSALS = Counter("sonant_media_refusals_total", "Queries and commands refused, by code.", ["code"])
 SPEECH_ENDS = Counter(
     "sonant_speech_ended_total", "Requests for speech that ended, by how and by who spoke.", ["outcome", "provider"]

@@ -1,4 +1,4 @@
-"""The topics of media: work that is asked for, questions about it, and what became of it."""
+"""The topics of media: jobs and assets travel on the same ones."""
 
 from common.events.spec import Topic
 

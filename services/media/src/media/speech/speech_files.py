@@ -12,7 +12,8 @@ from common.events.reply import Reply
 from common.events.speech import SPEECH_KIND, SpeechFile, SpeechFileRequested
 from common.failures import Refused
 from common.kernel.single_flight import SingleFlight
-from media.ports import Assets, Origin
+from media.assets.asset_store import Assets
+from media.ports import Origin
 from media.speech.answering import Speech, tell
 from media.speech.speaking import Spoken
 from media.speech.speech_order import Order
@@ -103,8 +104,7 @@ class SpeechFiles:
             asset = await self._assets.get(order.org_id, about["asset_id"])
         except Refused:
             return None
-        until: datetime | None = getattr(asset, "expires_at", None)
-        if until is not None and until < datetime.now(UTC) + LEAST_LEFT:
+        if asset.expires_at is not None and asset.expires_at < datetime.now(UTC) + LEAST_LEFT:
             return None
         spoken.cached, spoken.provider, spoken.audio_seconds = True, about["provider"], float(about["seconds"])
         spoken.size, spoken.done = int(about["size"]), len(order.segments)
