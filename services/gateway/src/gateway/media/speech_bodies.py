@@ -4,7 +4,7 @@ import re
 import unicodedata
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from common.events.speech import Emotion, SpeechInput, VoiceChoice
 from common.failures import Refused
@@ -77,11 +77,15 @@ class NamedVoice(Strict):
     name: VoiceName | None = None
     content_type: VoiceName | None = None
 
-    @model_validator(mode="after")
-    def _one(self) -> "NamedVoice":
-        if sum(each is not None for each in (self.id, self.name, self.content_type)) != 1:
+    @model_validator(mode="before")
+    @classmethod
+    def _one(cls, given: Any) -> Any:
+        """A text is a name."""
+        if isinstance(given, str):
+            return {"name": given}
+        if isinstance(given, dict) and sum(given.get(each) is not None for each in cls.model_fields) != 1:
             raise ValueError("name the voice by exactly one of id, name and content_type")
-        return self
+        return given
 
 
 class EmotionBody(Strict):
@@ -89,6 +93,21 @@ class EmotionBody(Strict):
 
     name: Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^\W\d_][\w' -]*$")]
     intensity: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] = 0.5
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        """A text is the name of one."""
+        return {"name": given} if isinstance(given, str) else given
+
+
+def _or_text(model: type[BaseModel]) -> Any:
+    """The schema of a body that may be a text in place of an object."""
+    return WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, model.model_json_schema()]})
+
+
+VoiceField = Annotated[NamedVoice, _or_text(NamedVoice)]
+EmotionField = Annotated[EmotionBody, _or_text(EmotionBody)]
 
 
 class OpenAiSpeechBody(BaseModel):
@@ -98,7 +117,7 @@ class OpenAiSpeechBody(BaseModel):
 
     model: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
     input: Text
-    voice: VoiceName | NamedVoice
+    voice: VoiceField
     instructions: Description | None = None
     response_format: SpokenFormat | None = None
     speed: Speed | None = None
@@ -120,10 +139,8 @@ class SpeechBody(Strict):
     """Body of `POST /v1/media/speech`. A long text is a job, as is any with `background`."""
 
     text: Text
-    voice: VoiceName | NamedVoice = "default"
-    emotion: EmotionBody | Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^\W\d_][\w' -]*$")] | None = (
-        None
-    )
+    voice: VoiceField = NamedVoice(name="default")
+    emotion: EmotionField | None = None
     description: Description | None = None
     speed: Speed = 1.0
     format: SpokenFormat = "wav"
@@ -166,13 +183,9 @@ def provider_of(model: str) -> str | None:
     return MODELS[name]
 
 
-def _choice(voice: "str | NamedVoice") -> VoiceChoice:
-    if isinstance(voice, str):
-        return VoiceChoice(name=voice)
+def _choice(voice: NamedVoice) -> VoiceChoice:
     return VoiceChoice(id=voice.id, name=voice.name, content_type=voice.content_type)
 
 
-def _emotion(given: Any) -> Emotion | None:
-    if given is None:
-        return None
-    return Emotion(name=given) if isinstance(given, str) else Emotion(name=given.name, intensity=given.intensity)
+def _emotion(given: EmotionBody | None) -> Emotion | None:
+    return None if given is None else Emotion(name=given.name, intensity=given.intensity)
