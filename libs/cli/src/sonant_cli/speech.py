@@ -19,6 +19,7 @@ READ_SECONDS = 120.0
 
 def say(
     text: Annotated[str, typer.Argument(help="What to say; - reads it from the standard input.")],
+    *,
     voice: Annotated[str, typer.Option(help="A voice by name, id or type of content; `sonant voices` lists them.")] = (
         "default"
     ),
