@@ -74,7 +74,7 @@ class TestLinks:
         self.check(links, path, LINK, now=1_999.9)
         with pytest.raises(Refused) as refused:
             self.check(links, path, LINK, now=2_000)
-        assert (refused.value.status, refused.value.code) == (403, "link_expired")
+        assert (refused.value.status, refused.value.code) == (401, "link_expired")
 
     @pytest.mark.parametrize(
         "other",

@@ -210,8 +210,13 @@ async def _end(job: dict[str, Any], seconds: float) -> None:
     timeout = aiohttp.ClientTimeout(total=CALLBACK_SECONDS)
     async with aiohttp.ClientSession(timeout=timeout) as http:
         for _ in range(CALLBACK_TRIES):
-            with suppress(aiohttp.ClientError, TimeoutError):
-                async with http.post(url, json=body) as answer:
-                    if answer.status < 300:
-                        return
+            if await _heard(http, url, body):
+                return
             await asyncio.sleep(seconds)
+
+
+async def _heard(http: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> bool:
+    with suppress(aiohttp.ClientError, TimeoutError):
+        async with http.post(url, json=body) as answer:
+            return answer.status < 300
+    return False

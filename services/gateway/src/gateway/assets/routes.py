@@ -50,6 +50,7 @@ ROUTES: Sequence[Route] = [
         response=ASSET_RECORD_REQUESTED,
         status=201,
         idempotent=True,
+        takes=("application/octet-stream", "multipart/form-data"),
         errors=(408, 413, 415, 503, 504),
         description="The body is the file, or a form (`multipart/form-data`) with the field `file`; `name` and "
         "`expires_in` may stand in the query or in the form. The type is told by the first bytes of the file: what its "
@@ -100,7 +101,7 @@ ROUTES: Sequence[Route] = [
         "Download by a link",
         scope=None,
         query=download.LinkQuery,
-        errors=(400, 403, 404, 416, 429, 503, 504),
+        errors=(400, 401, 404, 416, 429, 503, 504),
     ),
     _download(
         "HEAD",
@@ -109,6 +110,6 @@ ROUTES: Sequence[Route] = [
         "The headers of a download by a link",
         scope=None,
         query=download.LinkQuery,
-        errors=(400, 403, 404, 429, 503, 504),
+        errors=(400, 401, 404, 429, 503, 504),
     ),
 ]

@@ -49,14 +49,14 @@ class SignedLinks:
         return f"/v1/assets/{link.asset_id}/content?{urlencode(query)}"
 
     def check(self, link: Link, signature: str, now: float) -> None:
-        """Raise Refused 403 unless we made this link and its time is not over."""
+        """Raise Refused 401 unless we made this link and its time is not over."""
         # Every key is tried, and no comparison ends early: how long it takes tells nothing.
         given = signature.encode(errors="replace")
         genuine = [hmac.compare_digest(_signature(key, link), given) for key in self._keys]
         if not SIGNATURE.fullmatch(signature) or not any(genuine):
-            raise Refused(403, "The signature of the link is wrong.", "invalid_signature", type="permission_error")
+            raise Refused(401, "The signature of the link is wrong.", "invalid_signature")
         if now >= link.expires:
-            raise Refused(403, "The link has expired.", "link_expired", type="permission_error")
+            raise Refused(401, "The link has expired.", "link_expired")
 
 
 def _signature(key: bytes, link: Link) -> bytes:

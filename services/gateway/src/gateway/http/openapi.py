@@ -94,6 +94,11 @@ _ERROR: Json = {
 }
 
 
+_BYTES: Json = {"schema": {"type": "string", "format": "binary"}}
+_FORM: Json = {"schema": {"type": "object", "required": ["file"], "properties": {"file": _BYTES["schema"]}}}
+_NOT_MODIFIED: Json = {"description": "The caller has it already; there is no body."}
+
+
 def _header(description: str, kind: str = "string") -> Json:
     return {"description": description, "schema": {"type": kind}}
 
@@ -152,7 +157,8 @@ def _operation(route: Route, references: Mapping[tuple[type[BaseModel], JsonSche
         "tags": list(route.tags),
         "parameters": list(_parameters(route)),
         "responses": {
-            **{str(status): _success(route, references) for status in (route.status, *route.also)},
+            **{str(status): _success(route, references) for status in (route.status, *route.also) if status != 304},
+            **({"304": _NOT_MODIFIED} if 304 in route.also else {}),
             **{str(status): {"$ref": f"#/components/responses/{status}"} for status in error_statuses(route)},
         },
     }
@@ -161,10 +167,19 @@ def _operation(route: Route, references: Mapping[tuple[type[BaseModel], JsonSche
     if route.scope:
         operation["security"] = [{"bearer": []}, {"apiKey": []}]
         operation["x-scope"] = str(route.scope)
-    if route.request:
-        schema = references[route.request, "validation"]
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    if content := _taken(route, references):
+        operation["requestBody"] = {"required": True, "content": content}
     return operation
+
+
+def _taken(route: Route, references: Mapping[tuple[type[BaseModel], JsonSchemaMode], Json]) -> Json:
+    """The kinds of body that the route takes."""
+    content: Json = dict.fromkeys(route.takes, _BYTES)
+    if "multipart/form-data" in content:
+        content["multipart/form-data"] = _FORM
+    if route.request:
+        content["application/json"] = {"schema": references[route.request, "validation"]}
+    return content
 
 
 def error_statuses(route: Route) -> list[int]:
