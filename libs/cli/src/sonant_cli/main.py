@@ -9,6 +9,7 @@ from sonant_cli.dlq import dlq
 from sonant_cli.errors import CliError
 from sonant_cli.hume_import import imports
 from sonant_cli.keys import keys
+from sonant_cli.speech import say, voices
 from sonant_cli.status import status
 from sonant_cli.topics import topics
 from sonant_cli.transfer import export, import_file
@@ -18,6 +19,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Run and oper
 app.command()(up)
 app.command()(status)
 app.command()(chat)
+app.command()(say)
+app.command()(voices)
 app.command()(topics)
 app.command()(export)
 imports.command("file")(import_file)

@@ -5,12 +5,13 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from sandbox import observation, open_meteo
+from sandbox import observation, open_meteo, speech_charges
 from sandbox.faults import GATES, Gates
 from sandbox.hume import routes as hume_routes
 from sandbox.hume.accounts import ACCOUNTS, Accounts
 from sandbox.openai import routes as openai_routes
 from sandbox.recorder import RECORDER, Recorder
+from sandbox.speech_charges import SPEECH_CHARGES, SpeechCharges
 
 # Real providers take requests of some tens of megabytes (images inline).
 BODY_MAX_BYTES = 32 * 1024 * 1024
@@ -33,10 +34,12 @@ def build_app(record_key: str = "") -> web.Application:
     app[RECORDER] = Recorder(record_key)
     app[GATES] = Gates()
     app[ACCOUNTS] = Accounts()
+    app[SPEECH_CHARGES] = SpeechCharges()
     app.add_routes(observation.routes())
     app.add_routes(openai_routes.routes())
     app.add_routes(hume_routes.routes())
     app.add_routes(open_meteo.routes())
+    app.add_routes(speech_charges.routes())
     return app
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from gateway.assets import routes as assets
 from gateway.chat import routes as chat
 from gateway.http.routing import Route
 from gateway.keys import routes as keys
@@ -16,6 +17,7 @@ ROUTES: Sequence[Route] = [
     *chat.ROUTES,
     *telemetry.ROUTES,
     *resources.ROUTES,
+    *assets.ROUTES,
     *media.ROUTES,
     *providers.ROUTES,
     *webhook_endpoints.ROUTES,

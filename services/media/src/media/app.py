@@ -4,12 +4,17 @@ import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from common.bus.live.signals import on_signal
 from common.bus.outbox import OutboxPublisher
+from common.bus.request_reply import Requester
+from common.events.chat import ANSWER_ATTACH, ANSWER_READ, ANSWER_STOP
 from common.events.envelope import Event
 from common.events.spec import Payload
+from common.events.speech import SPEECH_KIND
 from common.failures import StoreUnavailableError
 from common.jobs.job_spec import Kinds
 from common.jobs.open_jobs import JOBS_MIGRATIONS, JobsOf, open_jobs
@@ -18,16 +23,33 @@ from common.kernel.tasks import end
 from common.kernel.worker_processes import WorkerLimits, open_workers
 from common.providers.addresses import AddressRules, networks
 from common.providers.guarded_http import open_guarded_http
+from common.providers.provider_registry import ProviderRegistry
 from common.storage.command_answers import prune_answers
 from common.storage.database_watch import DatabaseWatch
+from common.storage.objects import Objects, open_objects
 from common.storage.postgres import Pool, open_postgres
 from common.storage.unit_of_work import UnitOfWork, UnitsOfWork
-from media.adapters.directory_assets import DirectoryAssets
+from media.adapters.catalogue_voices import ResourceVoices
+from media.adapters.kept_objects import KeptObjects
+from media.adapters.postgres_assets import PostgresAssets
 from media.adapters.postgres_webhooks import PostgresWebhooks, PostgresWebhookTables
+from media.adapters.redis_leases import RedisLeases
+from media.adapters.sound_workers import SPEAKER, SPEAKER_LIMITS, SoundWorkers
+from media.adapters.speech_providers import open_speech_providers
+from media.assets.asset_store import AssetBounds, Assets
+from media.assets.asset_sweep import AssetSweep
 from media.deps import Deps, Webhooks
 from media.handlers import HANDLERS
 from media.kinds import KINDS
 from media.settings import MediaSettings
+from media.speech.answering import Speech
+from media.speech.running_speech import RunningSpeech
+from media.speech.speaking import Speaking
+from media.speech.speech_claims import SpeechClaims
+from media.speech.speech_files import SpeechFiles
+from media.speech.synthesis import Synthesis
+from media.speech.voice_choice import Voices
+from media.speech.voice_table import voice_table
 from media.video.studio import VideoStudio
 from media.webhook_ports import WebhookTables
 from media.webhooks.sender import SenderLimits, WebhookSender
@@ -62,14 +84,23 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
             kernel.tasks.spawn(prune_answers(pool, SCHEMA, settings.webhook_answers_seconds), "prune-answers"),
         ]
         stack.push_async_callback(end, *tasks)
-        limits = WorkerLimits(
-            seconds=settings.media_process_seconds,
-            memory_bytes=settings.media_process_bytes,
-            niceness=NICENESS,
-            wait_seconds=None,
+        workers = await stack.enter_async_context(
+            open_workers((), size=settings.media_processes, limits=_limits(settings))
         )
-        workers = await stack.enter_async_context(open_workers((), size=settings.media_processes, limits=limits))
-        assets = DirectoryAssets(settings.data_dir / "assets")
+        objects = await stack.enter_async_context(open_objects(settings.objects_url, settings.data_dir))
+        rows = PostgresAssets(pool)
+        assets = Assets(objects, rows, _asset_bounds(settings))
+
+        sweep = AssetSweep(
+            objects,
+            rows,
+            every_seconds=settings.asset_sweep_seconds,
+            orphan_seconds=settings.asset_orphan_seconds,
+        )
+        stack.push_async_callback(end, kernel.tasks.spawn(sweep.run(), "sweep-assets"))
+
+        registry = ProviderRegistry()
+        spoken = await stack.enter_async_context(open_speech(settings, kernel, pool, assets, objects, registry))
 
         async def discard(org_id: str, job_id: str) -> None:
             await assets.delete_of_job(org_id, job_id)
@@ -82,10 +113,81 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
                 pool,
                 jobs,
                 lambda desk: Deps(
-                    settings=settings, desk=desk, assets=assets, video=VideoStudio(()), webhooks=webhooks
+                    settings=settings,
+                    desk=desk,
+                    assets=assets,
+                    asset_rows=rows,
+                    video=VideoStudio(()),
+                    speech=spoken[0],
+                    speech_files=spoken[1],
+                    webhooks=webhooks,
+                    providers=registry,
                 ),
             )
         )
+
+
+def _limits(settings: MediaSettings) -> WorkerLimits:
+    """Of a piece of work in the worker processes."""
+    return WorkerLimits(
+        seconds=settings.media_process_seconds,
+        memory_bytes=settings.media_process_bytes,
+        niceness=NICENESS,
+        wait_seconds=None,
+    )
+
+
+def _asset_bounds(settings: MediaSettings) -> AssetBounds:
+    keep = timedelta(days=settings.upload_days) if settings.upload_days else None
+    return AssetBounds(settings.max_asset_bytes, settings.organization_asset_bytes, keep)
+
+
+@asynccontextmanager
+async def open_speech(
+    settings: MediaSettings,
+    kernel: Kernel,
+    pool: Pool,
+    assets: Assets,
+    objects: Objects,
+    registry: ProviderRegistry,
+) -> AsyncIterator[tuple[Speech, SpeechFiles]]:
+    """What speaks, and what makes files of it."""
+    running = RunningSpeech()
+    signals = [
+        on_signal(ANSWER_STOP, running.on_stop),
+        on_signal(ANSWER_READ, running.on_read),
+        on_signal(ANSWER_ATTACH, running.on_attach),
+    ]
+    async with AsyncExitStack() as stack:
+        reader = await stack.enter_async_context(kernel.read_live(f"speech:{settings.instance}", signals))
+        speakers = await stack.enter_async_context(open_workers((SPEAKER,), size=1, limits=SPEAKER_LIMITS))
+        providers = await stack.enter_async_context(open_speech_providers(settings, registry, speakers))
+        kept = KeptObjects(
+            objects,
+            pool,
+            keep_seconds=settings.speech_keep_days * 86_400,
+            org_bytes=settings.speech_kept_bytes,
+        )
+        stack.push_async_callback(end, kernel.tasks.spawn(kept.run(), "sweep-speech"))
+        works = SoundWorkers(settings.speech_workers)
+        stack.push_async_callback(works.close)
+        synthesis = Synthesis(kept, RedisLeases(kernel.redis))
+        stack.push_async_callback(synthesis.close)
+        speaking = Speaking(synthesis, kept, works)
+        stack.push_async_callback(speaking.close)
+        speech = Speech(
+            log=kernel.log,
+            live=kernel.live,
+            voices=Voices(voice_table(), ResourceVoices(Requester(kernel.log, reader))),
+            providers=providers,
+            speaking=speaking,
+            running=running,
+            claims=SpeechClaims(kernel.live, reader.mailbox),
+            seconds=settings.speech_seconds,
+        )
+        files = SpeechFiles(speech, kept, assets, settings.data_dir / f"{SCHEMA}-scratch" / settings.instance)
+        stack.push_async_callback(files.close)
+        yield speech, files
 
 
 @asynccontextmanager
@@ -127,7 +229,7 @@ async def _forget_deliveries(store: PostgresWebhooks, days: float) -> None:
 
 def _kinds(settings: MediaSettings) -> Kinds[Deps]:
     """The kinds, with as many jobs of each as this process is to have at work."""
-    most = {"video": settings.video_jobs}
+    most = {"video": settings.video_jobs, SPEECH_KIND: settings.speech_jobs}
     return tuple(
         dataclasses.replace(
             each,

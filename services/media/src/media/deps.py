@@ -3,10 +3,14 @@
 from dataclasses import dataclass
 
 from common.jobs.job_desk import JobDesk
+from common.providers.provider_registry import ProviderRegistry
 from common.secret_box import SecretBox
 from common.storage.unit_of_work import UnitsOfWork
-from media.ports import Assets
+from media.assets.asset_store import Assets
+from media.ports import AssetRows
 from media.settings import MediaSettings
+from media.speech.answering import Speech
+from media.speech.speech_files import SpeechFiles
 from media.video.studio import VideoStudio
 from media.webhook_ports import WebhookCaller, WebhookStore, WebhookTables
 from media.webhooks.sender import WebhookSender
@@ -30,5 +34,9 @@ class Deps:
     settings: MediaSettings
     desk: JobDesk
     assets: Assets
+    asset_rows: AssetRows
     video: VideoStudio
+    speech: Speech
+    speech_files: SpeechFiles
     webhooks: Webhooks
+    providers: ProviderRegistry

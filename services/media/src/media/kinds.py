@@ -2,6 +2,8 @@
 
 from common.jobs.job_spec import Kinds, kind
 from media.deps import Deps
+from media.speech import speech_job
+from media.speech.speech_job import SPEECH
 from media.video.make import VIDEO, make
 
-KINDS: Kinds[Deps] = (kind(VIDEO, make),)
+KINDS: Kinds[Deps] = (kind(VIDEO, make), kind(SPEECH, speech_job.make))

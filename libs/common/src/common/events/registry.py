@@ -3,6 +3,7 @@
 from typing import Any
 
 from common.events import (
+    assets,
     audit,
     chat,
     embeddings,
@@ -10,6 +11,7 @@ from common.events import (
     media,
     providers,
     resources,
+    speech,
     telemetry,
     webhook_endpoints,
     webhooks,
@@ -52,6 +54,10 @@ EVENTS: tuple[EventSpec[Any], ...] = (
     resources.HUME_TOKEN_REQUESTED,
     resources.RESOURCE_CHANGED,
     resources.ACTIVE_SWITCHED,
+    assets.ASSET_RECORD_REQUESTED,
+    assets.ASSET_DELETE_REQUESTED,
+    assets.ASSET_GET_REQUESTED,
+    assets.ASSET_LIST_REQUESTED,
     media.MEDIA_JOB_REQUESTED,
     media.MEDIA_JOB_CANCEL_REQUESTED,
     media.MEDIA_JOB_RETRY_REQUESTED,
@@ -77,6 +83,12 @@ EVENTS: tuple[EventSpec[Any], ...] = (
     providers.RESOURCE_PROVIDERS_REQUESTED,
     audit.AUDIT_RECORDED,
     webhooks.WEBHOOK_RECEIVED,
+    speech.SPEECH_REQUESTED,
+    speech.SPEECH_FILE_REQUESTED,
+    speech.SPEECH_VOICES_REQUESTED,
+    speech.SPEECH_COMPLETED,
+    speech.SPEECH_INTERRUPTED,
+    speech.SPEECH_FAILED,
 )
 
 SIGNALS: tuple[SignalSpec[Any], ...] = (

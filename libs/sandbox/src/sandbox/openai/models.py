@@ -10,7 +10,7 @@ from sandbox.openai.errors import no_such_model
 CREATED = 1_735_689_600
 LISTED = ("sandbox", "sandbox-mini", "gpt-4o-mini", "text-embedding-3-small", "text-embedding-3-large")
 # Any name under these prefixes answers, so that one server can stand in for several upstreams.
-PREFIXES = ("sandbox", "gpt-", "text-embedding-")
+PREFIXES = ("sandbox", "gpt-", "text-embedding-", "tts-")
 
 
 def exists(base: str) -> bool:

@@ -62,6 +62,7 @@ class Hume:
         transport: httpx.AsyncClient,
         accounts: Accounts,
         share: Callable[[TokenSource], AccessTokens],
+        *,
         registry: ProviderRegistry,
     ) -> None:
         self._transport = transport
@@ -108,7 +109,7 @@ async def open_hume(
         if not account.api_key:
             log.warning("no key for the account of an organisation at the provider", organization=org_id)
     async with open_transport() as transport:
-        hume = Hume(store, copy, transport, accounts, share, registry)
+        hume = Hume(store, copy, transport, accounts, share, registry=registry)
         try:
             yield hume
         finally:
