@@ -44,6 +44,7 @@ from gateway.http.limits import Limits
 from gateway.http.log_quota import LogQuota
 from gateway.http.openapi import document
 from gateway.http.readiness import public_health_routes
+from gateway.http.refusal_pacing import PACING, RefusalPacing
 from gateway.http.request_reply import RequestReply
 from gateway.http.routing import add_routes
 from gateway.http.server import Runner
@@ -108,7 +109,7 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                     idempotency=idempotency,
                     limits=limits,
                     quota=quota,
-                    large_bodies=LargeBodies(settings.large_bodies),
+                    large_bodies=LargeBodies(settings.large_bodies, quota),
                     presence=presence,
                     keys=keys,
                     streams=streams,
@@ -135,6 +136,7 @@ def build_app(kernel: Kernel, deps: Deps) -> web.Application:
     boundary.install(app)
     cors.install(app, deps.settings.origins)
     app[DEPS] = deps
+    app[PACING] = RefusalPacing(deps.settings.refusals_per_second)
     settings = deps.settings
     bounds = {
         Work.ANSWER: settings.organization_answers,
@@ -146,7 +148,7 @@ def build_app(kernel: Kernel, deps: Deps) -> web.Application:
     }
     add_routes(app, ROUTES, deps.keys.identify, WorkBounds(deps.limits, bounds))
     app.add_routes(docs_routes(document(ROUTES), files("common.events").joinpath("asyncapi.json").read_bytes()))
-    app.add_routes(public_health_routes(kernel.health))
+    app.add_routes(public_health_routes(kernel.health, metrics=settings.public_metrics))
     return app
 
 
@@ -162,6 +164,7 @@ async def serve(settings: GatewaySettings, kernel: Kernel, deps: Deps) -> AsyncI
             write_seconds=settings.write_seconds,
             max_open=max_open(settings.max_connections, descriptors),
             max_per_address=settings.max_connections_per_address,
+            max_unsent=settings.unsent_bytes,
         ),
         access_log=None,
         handler_cancellation=True,

@@ -58,6 +58,7 @@ class Relay:
         self._hold = prepared.alias.holds_sentences or bool(released)
         # Calls of tools that are run here are not the client's.
         self._hold_calls = self._hold or prepared.tools is not None
+        frames.backlog.needs_texts = prepared.tools is not None
         self._skip = SkipPrefix(released)
         self._held: dict[int, HeldText] = {}
         self._tail: list[JsonObject] = []
@@ -244,7 +245,7 @@ class Relay:
 
     def _send(self, choice: Choice, *, tokens: int) -> None:
         if not choice.beside.keys().isdisjoint(SPOKEN_FOR_GOOD):
-            self._frames.continuable = False
+            self._frames.said_for_good()
         self._emit(self._written(choice), choice.content, tokens=tokens)
 
     def _written(self, choice: Choice) -> JsonObject:
