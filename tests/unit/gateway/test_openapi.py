@@ -71,6 +71,7 @@ NOT_JSON = {
     "get_v1_jobs_id_events",
     "get_v1_responses_id",
     "get_v1_assets_id",
+    "post_v1_audio_speech",
     "head_v1_assets_id",
     "get_v1_assets_id_content",
     "head_v1_assets_id_content",

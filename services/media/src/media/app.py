@@ -70,13 +70,9 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
             kernel.tasks.spawn(outbox.run(), "publish-outbox"),
         ]
         stack.push_async_callback(end, *tasks)
-        limits = WorkerLimits(
-            seconds=settings.media_process_seconds,
-            memory_bytes=settings.media_process_bytes,
-            niceness=NICENESS,
-            wait_seconds=None,
+        workers = await stack.enter_async_context(
+            open_workers((), size=settings.media_processes, limits=_worker_limits(settings))
         )
-        workers = await stack.enter_async_context(open_workers((), size=settings.media_processes, limits=limits))
         objects = await stack.enter_async_context(open_objects(settings.objects_url, settings.data_dir))
         rows = PostgresAssets(pool)
         assets = Assets(objects, rows, _asset_bounds(settings))
@@ -89,7 +85,7 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
         )
         stack.push_async_callback(end, kernel.tasks.spawn(sweep.run(), "sweep-assets"))
 
-        spoken = await stack.enter_async_context(open_speech(settings, kernel, pool, assets, objects))
+        speech, files = await stack.enter_async_context(open_speech(settings, kernel, pool, assets, objects))
 
         async def discard(org_id: str, job_id: str) -> None:
             await assets.delete_of_job(org_id, job_id)
@@ -106,11 +102,20 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
                     assets=assets,
                     asset_rows=rows,
                     video=VideoStudio(()),
-                    speech=spoken[0],
-                    speech_files=spoken[1],
+                    speech=speech,
+                    speech_files=files,
                 ),
             )
         )
+
+
+def _worker_limits(settings: MediaSettings) -> WorkerLimits:
+    return WorkerLimits(
+        seconds=settings.media_process_seconds,
+        memory_bytes=settings.media_process_bytes,
+        niceness=NICENESS,
+        wait_seconds=None,
+    )
 
 
 def _asset_bounds(settings: MediaSettings) -> AssetBounds:
