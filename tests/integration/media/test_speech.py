@@ -1,19 +1,20 @@
-"""Speech of media on real engines: who steps in, who is paid, who is told, and what stops when nobody listens."""
+"""Speech of media on real engines: told once, no faster than it is read, and stopped when nobody listens."""
 
-import asyncio
 import io
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
 import aiohttp
 import av
 import pytest
 
 from common.events.media_topics import MEDIA_COMMANDS
-from common.events.speech import SPEECH_COMPLETED, SPEECH_FAILED, SPEECH_INTERRUPTED
+from common.events.speech import SPEECH_COMPLETED, SPEECH_INTERRUPTED
 from sandbox.app import serve
+from tests.support.engines import new_database
 from tests.support.media import media_on
-from tests.support.service import World
+from tests.support.service import ServiceProcess, World, world_on
 from tests.support.speech import Listener, Studio, listener_on, told
 from tests.support.waiting import eventually
 
@@ -22,16 +23,32 @@ FOR_GOOD = {"times": None, "path": "/v0/tts"}
 AHEAD = 4
 
 
-@pytest.fixture
-async def studio() -> AsyncIterator[Studio]:
-    async with serve() as url, aiohttp.ClientSession(url) as http:
-        yield Studio(url, http)
+@dataclass(frozen=True)
+class Shared:
+    """A service that the tests share which do it no harm, with its stand-ins and somebody who listens."""
+
+    world: World
+    studio: Studio
+    media: ServiceProcess
+    listener: Listener
+
+
+@pytest.fixture(scope="module")
+async def shared(valkey_url: str, postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shared]:
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(new_database(postgres_url, "speech"))
+        world = await stack.enter_async_context(world_on(valkey_url, database, tmp_path_factory.mktemp("speech")))
+        url = await stack.enter_async_context(serve())
+        studio = Studio(url, await stack.enter_async_context(aiohttp.ClientSession(url)))
+        media = await stack.enter_async_context(media_on(world, studio.settings))
+        yield Shared(world, studio, media, await stack.enter_async_context(listener_on(world)))
 
 
 @pytest.fixture
-async def listener(media_world: World) -> AsyncIterator[Listener]:
-    async with listener_on(media_world) as listener:
-        yield listener
+async def speaking(shared: Shared) -> AsyncIterator[Shared]:
+    """The same, with stand-ins that are well before and after."""
+    yield shared
+    await shared.studio.hume_does()
 
 
 def seconds(audio: bytes | bytearray) -> float:
@@ -41,204 +58,75 @@ def seconds(audio: bytes | bytearray) -> float:
         return sum(frame.samples for frame in container.decode(stream)) / stream.rate
 
 
-async def test_an_answer_ends_with_one_fact_however_often_it_is_delivered(
-    media_world: World, studio: Studio, listener: Listener
-) -> None:
-    async with media_on(media_world, studio.settings):
-        async with listener.asking(told(3), times=3, format="mp3") as heard:
-            await listener.hear(heard)
-        assert heard.end is not None
-        assert heard.end["outcome"] == "completed"
-        assert heard.head["headers"]["content-type"] == "audio/mpeg"
-        await media_world.handled(MEDIA_COMMANDS, "media")
-        fact = await listener.fact(heard)
-        assert fact.spec is SPEECH_COMPLETED
-        cost = fact.payload.cost
-        assert cost.audio_seconds == pytest.approx(seconds(heard.audio), abs=0.1)
-        assert (cost.provider, cost.segments, cost.cached_segments) == ("hume", len(cost.attempts), 0)
-        assert cost.cost_usd == pytest.approx(sum(each.cost_usd for each in cost.attempts)) != 0
-        assert all(each.reference for each in cost.attempts)
-        assert (await studio.charged())["calls"] == cost.segments
-
-
-async def test_the_next_provider_steps_in_and_the_trail_says_so(
-    media_world: World, studio: Studio, listener: Listener
-) -> None:
-    async with media_on(media_world, studio.settings):
-        await studio.hume_does({"do": "status-503", **FOR_GOOD})
-        text = told(1)
-        heard = await listener.whole(text, format="wav")
-        fact = await listener.fact(heard)
-        assert heard.head["headers"]["x-sonant-voice-provider"] == "openai"
-        outcomes = {(each.provider, each.outcome, each.status) for each in fact.payload.cost.attempts}
-        assert outcomes == {("hume", "failed", 503), ("openai", "done", None)}
-        # What another voice said for it is not kept as its own: once it is back, it speaks itself.
-        await studio.hume_does()
-        again = await listener.whole(text, format="wav")
-        assert again.head["headers"]["x-sonant-voice-provider"] in ("hume", "openai")
-        assert (await studio.charged("openai"))["repeats"] == 0
-
-
-async def test_the_voice_of_this_machine_is_the_last_resort(
-    media_world: World, studio: Studio, listener: Listener
-) -> None:
-    own = {**studio.settings, "SONANT_SPEECH_PROVIDERS": "hume,local"}
-    async with media_on(media_world, own):
-        await studio.hume_does({"do": "zero-credits", **FOR_GOOD})
-        heard = await listener.whole("Nobody has to wait for a vendor.", format="wav")
-        assert heard.head["headers"]["x-sonant-voice-provider"] == "local"
-        assert "x-sonant-provider" not in heard.head["headers"]
-        assert seconds(heard.audio) > 1.0
-
-
-async def test_without_anybody_who_could_speak_it_is_503(media_world: World, listener: Listener) -> None:
-    async with media_on(media_world, {"SONANT_SPEECH_PROVIDERS": "hume,openai"}):
-        heard = await listener.whole("Hello there.")
-        assert heard.end is not None
-        assert (heard.end["outcome"], heard.end["error"]["status"]) == ("failed", 503)
-        assert heard.end["error"]["code"] == "provider_unconfigured"
-        assert (await listener.fact(heard)).spec is SPEECH_FAILED
-        reply = await listener.file("Hello there.")
-        assert (reply.status, reply.body["error"]["code"]) == (503, "provider_unconfigured")
-
-
-async def test_what_fails_behind_the_first_sound_is_said_at_the_end(
-    media_world: World, studio: Studio, listener: Listener
-) -> None:
-    own = {**studio.settings, "SONANT_SPEECH_PROVIDERS": "hume"}
-    async with media_on(media_world, own):
-        text = told(12)
-        async with listener.asking(text, format="wav") as heard:
-            await listener.hear(heard, until=1)
-            await studio.hume_does({"do": "status-500", **FOR_GOOD})
-            await listener.hear(heard)
-        assert heard.end is not None
-        assert heard.end["outcome"] == "failed"
-        # Once it is well again only what is missing is paid for.
-        await studio.hume_does()
-
-        async def whole() -> bool:
-            again = await listener.whole(text, format="wav")
-            return again.end is not None and again.end["outcome"] == "completed"
-
-        await eventually(whole, timeout=60, interval=1.0)
-        assert (await studio.charged())["repeats"] == 0
-
-
-async def test_a_client_that_leaves_stops_the_work(media_world: World, studio: Studio, listener: Listener) -> None:
-    async with media_on(media_world, studio.settings):
-        await studio.hume_does({"do": "delay-200", **FOR_GOOD})
-        async with listener.asking(told(40), format="wav") as heard:
-            await listener.hear(heard, until=1)
-            listener.leave(heard)
-            fact = await listener.fact(heard)
-        assert fact.spec is SPEECH_INTERRUPTED
-        assert fact.payload.reason == "client_closed"
-        stopped = (await studio.charged())["calls"]
-        await studio.hume_does()
-        other = await listener.whole(told(1))
-        assert other.end is not None
-        # What was under way is finished, for it is paid for; nothing else was begun.
-        ours = len((await listener.fact(other)).payload.cost.attempts)
-        assert (await studio.charged())["calls"] - ours <= stopped + AHEAD
-
-
-async def test_a_client_that_does_not_read_holds_the_work(
-    media_world: World, studio: Studio, listener: Listener
-) -> None:
-    async with media_on(media_world, studio.settings) as media:
-        async with listener.asking(told(40), format="wav") as heard:
-
-            async def held() -> bool:
-                return await media.total("sonant_speech_held_total") > 0 or "sonant_speech_held_total 1" in (
-                    await _metrics(media.ops_url)
-                )
-
-            await eventually(held, timeout=30)
-            await listener.hear(heard, until=256 * 1024, confirm=False)
-            made = (await studio.charged())["calls"]
-            # Five seconds of sound fit into the window: far from all of it was made.
-            assert made <= 2 + 2 * AHEAD
-            await listener.hear(heard)
-        assert heard.end is not None
-        assert heard.end["outcome"] == "completed"
-        assert len(heard.audio) > 4 * 1024 * 1024
-
-
-async def _metrics(ops_url: str) -> str:
+async def held_times(ops_url: str) -> float:
+    """How often speech had to wait for a client."""
     async with aiohttp.ClientSession() as session, session.get(f"{ops_url}/metrics") as answer:
-        return await answer.text()
+        lines = (await answer.text()).splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("sonant_speech_held_total "))
 
 
-async def test_a_gateway_that_is_gone_stops_the_work(media_world: World, studio: Studio, listener: Listener) -> None:
-    async with media_on(media_world, studio.settings):
-        await studio.hume_does({"do": "delay-200", **FOR_GOOD})
-        async with listener_on(media_world, "doomed-gateway") as doomed:
-            async with doomed.asking(told(40), format="wav") as heard:
-                await doomed.hear(heard, until=1)
-        fact = await listener.fact(heard)
-        assert fact.spec is SPEECH_INTERRUPTED
-        assert fact.payload.reason == "gateway_lost"
+async def test_an_answer_ends_with_one_fact_however_often_it_is_delivered(speaking: Shared) -> None:
+    listener, studio = speaking.listener, speaking.studio
+    before = await studio.charged()
+    async with listener.asking(told(3), times=3, format="mp3") as heard:
+        await listener.hear(heard)
+    assert heard.end is not None
+    assert heard.end["outcome"] == "completed"
+    assert heard.head["headers"]["content-type"] == "audio/mpeg"
+    await speaking.world.handled(MEDIA_COMMANDS, "media")
+    fact = await listener.fact(heard)
+    assert fact.spec is SPEECH_COMPLETED
+    cost = fact.payload.cost
+    assert cost.audio_seconds == pytest.approx(seconds(heard.audio), abs=0.1)
+    assert (cost.provider, cost.segments, cost.cached_segments) == ("hume", len(cost.attempts), 0)
+    assert cost.cost_usd == pytest.approx(sum(each.cost_usd for each in cost.attempts)) != 0
+    assert all(each.reference for each in cost.attempts)
+    assert (await studio.charged())["calls"] - before["calls"] == cost.segments
 
 
-async def test_instances_share_one_call(media_world: World, studio: Studio, listener: Listener) -> None:
-    async with AsyncExitStack() as stack:
-        for number in range(2):
-            own = {**studio.settings, "SONANT_DATA_DIR": str(media_world.output / "data")}
-            await stack.enter_async_context(media_on(media_world, own, instance=f"media-{number}"))
-        await studio.hume_does({"do": "delay-300", **FOR_GOOD})
-        text = told(1)
-        answers = await asyncio.gather(*(listener.whole(text, format="mp3") for _ in range(40)))
-        assert {bytes(answer.audio) for answer in answers} == {bytes(answers[0].audio)}
-        charged = await studio.charged()
-        assert (charged["calls"], charged["repeats"]) == (len(told_pieces(text)), 0)
-
-
-def told_pieces(text: str) -> list[str]:
-    from media.speech.segments import segments
-
-    return [piece.text for piece in segments(text)]
-
-
-async def test_a_speaker_that_dies_in_the_middle_is_told_and_nothing_is_paid_twice(
-    media_world: World, studio: Studio, listener: Listener
-) -> None:
-    text = told(12)
+async def test_a_client_that_leaves_stops_the_work(speaking: Shared) -> None:
+    listener, studio = speaking.listener, speaking.studio
     await studio.hume_does({"do": "delay-200", **FOR_GOOD})
-    async with listener.asking(text, format="wav") as heard:
-        async with media_on(media_world, studio.settings) as media:
-            await listener.hear(heard, until=1)
-            await media.kill()
-        async with media_on(media_world, studio.settings):
-            await listener.hear(heard)
-            assert heard.end is not None
-            assert heard.end["status"] == 502
-            assert (await listener.fact(heard)).spec is SPEECH_FAILED
-            kept = (await studio.charged())["calls"]
-            again = await listener.whole(text, format="wav")
-            fact = await listener.fact(again)
-            assert fact.spec is SPEECH_COMPLETED
-            # Those whose sound never arrived are lost: the provider has no way to ask for them.
-            assert fact.payload.cost.cached_segments >= kept - AHEAD > 0
-            assert (await studio.charged())["repeats"] <= AHEAD
+    async with listener.asking(told(40), format="wav") as heard:
+        await listener.hear(heard, until=1)
+        listener.leave(heard)
+        fact = await listener.fact(heard)
+    assert fact.spec is SPEECH_INTERRUPTED
+    assert fact.payload.reason == "client_closed"
+    stopped = (await studio.charged())["calls"]
+    await studio.hume_does()
+    other = await listener.whole(told(1))
+    assert other.end is not None
+    # What was under way is finished, for it is paid for; nothing else was begun.
+    ours = len((await listener.fact(other)).payload.cost.attempts)
+    assert (await studio.charged())["calls"] - ours <= stopped + AHEAD
 
 
-async def test_a_speaker_that_dies_before_the_first_sound_is_replaced(
-    media_world: World, studio: Studio, listener: Listener
-) -> None:
-    await studio.hume_does({"do": "silence", "times": 2, "path": "/v0/tts"})
-    async with listener.asking("Somebody else will say this.", format="wav") as heard:
-        async with media_on(media_world, studio.settings) as media:
+async def test_a_client_that_does_not_read_holds_the_work(speaking: Shared) -> None:
+    listener, studio = speaking.listener, speaking.studio
+    before, held_before = await studio.charged(), await held_times(speaking.media.ops_url)
+    async with listener.asking(told(40), format="wav") as heard:
 
-            async def asked() -> bool:
-                async with studio.http.get("/sandbox/hume/accounts/sandbox") as answer:
-                    return (await answer.json())["requests"] > 0
+        async def held() -> bool:
+            return await held_times(speaking.media.ops_url) > held_before
 
-            await eventually(asked)
-            await media.kill()
-        await studio.hume_does()
-        async with media_on(media_world, studio.settings):
-            await listener.hear(heard)
-        assert heard.end is not None
-        assert heard.end["outcome"] == "completed"
-        assert seconds(heard.audio) > 1.0
+        await eventually(held, timeout=30)
+        await listener.hear(heard, until=256 * 1024, confirm=False)
+        made = (await studio.charged())["calls"] - before["calls"]
+        # Five seconds of sound fit into the window: far from all of it was made.
+        assert made <= 2 + 2 * AHEAD
+        await listener.hear(heard)
+    assert heard.end is not None
+    assert heard.end["outcome"] == "completed"
+    assert len(heard.audio) > 4 * 1024 * 1024
+
+
+async def test_a_gateway_that_is_gone_stops_the_work(speaking: Shared) -> None:
+    listener, studio = speaking.listener, speaking.studio
+    await studio.hume_does({"do": "delay-200", **FOR_GOOD})
+    async with listener_on(speaking.world, "doomed-gateway") as doomed:
+        async with doomed.asking(told(40), format="wav") as heard:
+            await doomed.hear(heard, until=1)
+    fact = await listener.fact(heard)
+    assert fact.spec is SPEECH_INTERRUPTED
+    assert fact.payload.reason == "gateway_lost"
