@@ -1,13 +1,11 @@
 """The stand-ins of speech keep the contracts of Hume and OpenAI, as seen by their official packages."""
 
 import base64
-import io
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import aiohttp
-import av
 import httpx
 import httpx2
 import openai
@@ -20,6 +18,7 @@ from openai import AsyncOpenAI
 
 from sandbox.app import serve
 from sandbox.audible_speech import seconds_of
+from tests.support.sound import seconds_of_sound
 
 SAID = "Hello there, this is a test."
 LIBRARY = {"name": "Ava Song", "provider": "HUME_AI"}
@@ -66,13 +65,6 @@ def arrange(http: aiohttp.ClientSession, key: str) -> Arrange:
     return put
 
 
-def seconds(audio: bytes, format: str = "") -> float:
-    with av.open(io.BytesIO(audio), format=format or None) as container:
-        [stream] = container.streams.audio
-        assert stream.rate is not None
-        return sum(frame.samples for frame in container.decode(stream)) / stream.rate
-
-
 def said(text: str = SAID, **fields: Any) -> Any:
     return {"text": text, "voice": LIBRARY, **fields}
 
@@ -93,13 +85,13 @@ class TestHume:
         if format == "pcm":
             assert len(audio) / 96_000 == pytest.approx(made.duration, abs=0.01)
         else:
-            assert seconds(audio) == pytest.approx(made.duration, abs=0.1)
+            assert seconds_of_sound(audio) == pytest.approx(made.duration, abs=0.1)
 
     async def test_a_file_plays(self, hume: AsyncHumeClient) -> None:
         for send in (hume.tts.synthesize_file, hume.tts.synthesize_file_streaming):
             audio = b"".join([chunk async for chunk in send(utterances=[said()], format={"type": "wav"})])
             assert audio.startswith(b"RIFF")
-            assert seconds(audio) == pytest.approx(seconds_of(SAID), abs=0.1)
+            assert seconds_of_sound(audio) == pytest.approx(seconds_of(SAID), abs=0.1)
 
     async def test_a_stream_is_lines_of_json(self, http: aiohttp.ClientSession, key: str) -> None:
         body = {"utterances": [said()], "format": {"type": "wav"}, "strip_headers": False}
@@ -145,7 +137,7 @@ class TestHume:
         designed = hume.tts.synthesize_file_streaming(
             utterances=[{"text": SAID, "description": "old and wise"}], instant_mode=False, format={"type": "mp3"}
         )
-        assert seconds(b"".join([chunk async for chunk in designed])) > 1
+        assert seconds_of_sound(b"".join([chunk async for chunk in designed])) > 1
 
     async def test_a_voice_that_is_not_there_is_404_and_no_credits_400(
         self, hume: AsyncHumeClient, arrange: Arrange
@@ -187,7 +179,7 @@ class TestOpenAi:
         if format == "pcm":
             assert len(answer.content) / 48_000 == pytest.approx(seconds_of(SAID), abs=0.1)
         else:
-            assert seconds(answer.content) == pytest.approx(seconds_of(SAID), abs=0.1)
+            assert seconds_of_sound(answer.content) == pytest.approx(seconds_of(SAID), abs=0.1)
 
     async def test_events_are_deltas_and_one_done(self, client: AsyncOpenAI) -> None:
         async with client.audio.speech.with_streaming_response.create(

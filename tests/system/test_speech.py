@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import av
 import httpx
 import openai
 import orjson
@@ -20,6 +19,7 @@ from openai import AsyncOpenAI
 
 from tests.support.clients import Key, client, new_key
 from tests.support.sonant import Sonant
+from tests.support.sound import decoded
 from tests.support.waiting import eventually
 
 SONANT = Path(sys.executable).parent / "sonant"
@@ -37,20 +37,11 @@ def article(sentences: int, about: str = "") -> str:
     )
 
 
-def decoded(audio: bytes) -> tuple[str, float]:
-    """Codec and length in seconds, as FFmpeg decodes them."""
-    with av.open(io.BytesIO(audio)) as container:
-        stream = container.streams.audio[0]
-        samples = sum(frame.samples for frame in container.decode(stream))
-        assert stream.rate is not None
-        return stream.codec_context.name, samples / stream.rate
-
-
 def wav_seconds(audio: bytes) -> float:
     """How long a WAV plays; a length that is not known in its header is that of the file."""
     with wave.open(io.BytesIO(audio)) as file:
         assert (file.getnchannels(), file.getsampwidth()) == (1, 2)
-        return (len(audio) - 44) / 2 / file.getframerate()
+        return (len(audio) - 44) / (2.0 * int(file.getframerate()))
 
 
 @pytest.fixture

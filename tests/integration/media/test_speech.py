@@ -1,12 +1,10 @@
 """Speech of media on real engines: told once, no faster than it is read, and stopped when nobody listens."""
 
-import io
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import aiohttp
-import av
 import pytest
 
 from common.events.media_topics import MEDIA_COMMANDS
@@ -15,6 +13,7 @@ from sandbox.app import serve
 from tests.support.engines import new_database
 from tests.support.media import media_on
 from tests.support.service import ServiceProcess, World, world_on
+from tests.support.sound import seconds_of_sound
 from tests.support.speech import Listener, Studio, listener_on, told
 from tests.support.waiting import eventually
 
@@ -51,13 +50,6 @@ async def speaking(shared: Shared) -> AsyncIterator[Shared]:
     await shared.studio.hume_does()
 
 
-def seconds(audio: bytes | bytearray) -> float:
-    with av.open(io.BytesIO(bytes(audio))) as container:
-        [stream] = container.streams.audio
-        assert stream.rate is not None
-        return sum(frame.samples for frame in container.decode(stream)) / stream.rate
-
-
 async def held_times(ops_url: str) -> float:
     """How often speech had to wait for a client."""
     async with aiohttp.ClientSession() as session, session.get(f"{ops_url}/metrics") as answer:
@@ -77,7 +69,7 @@ async def test_an_answer_ends_with_one_fact_however_often_it_is_delivered(speaki
     fact = await listener.fact(heard)
     assert fact.spec is SPEECH_COMPLETED
     cost = fact.payload.cost
-    assert cost.audio_seconds == pytest.approx(seconds(heard.audio), abs=0.1)
+    assert cost.audio_seconds == pytest.approx(seconds_of_sound(heard.audio), abs=0.1)
     assert (cost.provider, cost.segments, cost.cached_segments) == ("hume", len(cost.attempts), 0)
     assert cost.cost_usd == pytest.approx(sum(each.cost_usd for each in cost.attempts)) != 0
     assert all(each.reference for each in cost.attempts)

@@ -1,18 +1,17 @@
 """Speech while providers fail and instances die: who steps in, who is paid, and who is told."""
 
 import asyncio
-import io
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import aiohttp
-import av
 import pytest
 
 from common.events.speech import SPEECH_COMPLETED, SPEECH_FAILED
 from sandbox.app import serve
 from tests.support.media import media_on
 from tests.support.service import World
+from tests.support.sound import seconds_of_sound
 from tests.support.speech import Listener, Studio, listener_on, told
 from tests.support.waiting import eventually
 
@@ -31,13 +30,6 @@ async def studio() -> AsyncIterator[Studio]:
 async def listener(media_world: World) -> AsyncIterator[Listener]:
     async with listener_on(media_world) as listener:
         yield listener
-
-
-def seconds(audio: bytes | bytearray) -> float:
-    with av.open(io.BytesIO(bytes(audio))) as container:
-        [stream] = container.streams.audio
-        assert stream.rate is not None
-        return sum(frame.samples for frame in container.decode(stream)) / stream.rate
 
 
 def told_pieces(text: str) -> list[str]:
@@ -73,7 +65,7 @@ async def test_the_voice_of_this_machine_is_the_last_resort(
         heard = await listener.whole("Nobody has to wait for a vendor.", format="wav")
         assert heard.head["headers"]["x-sonant-voice-provider"] == "local"
         assert "x-sonant-provider" not in heard.head["headers"]
-        assert seconds(heard.audio) > 1.0
+        assert seconds_of_sound(heard.audio) > 1.0
 
 
 async def test_without_anybody_who_could_speak_it_is_503(media_world: World, listener: Listener) -> None:
@@ -155,7 +147,7 @@ async def test_a_speaker_that_dies_before_the_first_sound_is_replaced(
 
             async def asked() -> bool:
                 async with studio.http.get("/sandbox/hume/accounts/sandbox") as answer:
-                    return (await answer.json())["requests"] > 0
+                    return bool((await answer.json())["requests"])
 
             await eventually(asked)
             await media.kill()
@@ -164,4 +156,4 @@ async def test_a_speaker_that_dies_before_the_first_sound_is_replaced(
             await listener.hear(heard)
         assert heard.end is not None
         assert heard.end["outcome"] == "completed"
-        assert seconds(heard.audio) > 1.0
+        assert seconds_of_sound(heard.audio) > 1.0

@@ -96,7 +96,7 @@ def test_every_format_plays_as_long_as_its_pieces(name: str, whole: bool) -> Non
     format = FORMATS[name]
     pieces = [Piece(samples(sine(0.8, 48_000)), 48_000, "a"), Piece(samples(sine(0.7)), RATE, "a")]
     data = written(Writing(name, format.rate, whole), *pieces)
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         [stream] = container.streams.audio
         heard = np.concatenate([frame.to_ndarray().reshape(-1)[: frame.samples] for frame in container.decode(stream)])
         assert stream.rate == format.rate

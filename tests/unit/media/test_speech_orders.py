@@ -56,7 +56,7 @@ class Away:
 
 
 def order(text: str = "Hello there.", *providers: SpeechProvider, org: str = "org-1", **given: object) -> Order:
-    asked = SpeechInput(text=text, voice=VoiceChoice(name="x"), **given)  # type: ignore[arg-type]
+    asked = SpeechInput(text=text, voice=VoiceChoice(name="x"), **given)
     able = providers or (Provider("hume"), Provider("openai"))
     return order_of(org, asked, voice_table().voices["ava_song"], able, time.time() + 10)
 
