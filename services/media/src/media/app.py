@@ -11,14 +11,17 @@ from common.jobs.open_jobs import JOBS_MIGRATIONS, JobsOf, open_jobs
 from common.kernel.service import Kernel, Service
 from common.kernel.tasks import end
 from common.kernel.worker_processes import WorkerLimits, open_workers
+from common.providers.addresses import AddressRules, networks
+from common.providers.guarded_http import open_guarded_http
+from common.providers.provider_registry import ProviderRegistry
 from common.storage.database_watch import DatabaseWatch
 from common.storage.postgres import open_postgres
 from media.adapters.directory_assets import DirectoryAssets
+from media.adapters.video_studio import open_video_studio
 from media.deps import Deps
 from media.handlers import HANDLERS
 from media.kinds import KINDS
 from media.settings import MediaSettings
-from media.video.studio import VideoStudio
 
 SCHEMA = "media"
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
@@ -55,6 +58,10 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
             wait_seconds=None,
         )
         workers = await stack.enter_async_context(open_workers((), size=settings.media_processes, limits=limits))
+        registry = ProviderRegistry()
+        rules = AddressRules(allow=networks(settings.media_networks))
+        public = await stack.enter_async_context(open_guarded_http(rules))
+        video = await stack.enter_async_context(open_video_studio(settings, registry, public))
         assets = DirectoryAssets(settings.data_dir / "assets")
 
         async def discard(org_id: str, job_id: str) -> None:
@@ -66,7 +73,7 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
                 kernel,
                 pool,
                 jobs,
-                lambda desk: Deps(settings=settings, desk=desk, assets=assets, video=VideoStudio(())),
+                lambda desk: Deps(settings=settings, desk=desk, assets=assets, video=video),
             )
         )
 

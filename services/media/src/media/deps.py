@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 from common.jobs.job_desk import JobDesk
-from media.ports import Assets
+from media.ports import Assets, VideoStudio
 from media.settings import MediaSettings
-from media.video.studio import VideoStudio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
