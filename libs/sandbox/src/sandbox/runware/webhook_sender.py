@@ -50,9 +50,14 @@ async def _send(url: str, body: dict[str, Any]) -> None:
     pause = FIRST_PAUSE
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SECONDS)) as session:
         for _ in range(TRIES):
-            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                async with session.post(url, json=body) as answer:
-                    if answer.status < 300:
-                        return
+            if await _taken(session, url, body):
+                return
             await asyncio.sleep(pause)
             pause *= 2
+
+
+async def _taken(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> bool:
+    with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+        async with session.post(url, json=body) as answer:
+            return answer.status < 300
+    return False
