@@ -17,6 +17,8 @@ from common.events.chat import ANSWER_ABANDONED, SESSION_INTERRUPT
 from common.events.keys import KEY_CHANGED, KeyChanged
 from common.kernel.presence import Presence
 from common.kernel.service import Kernel, Service
+from common.secret_box import secret_keys
+from common.storage.objects import open_objects
 from common.storage.postgres import open_postgres
 from common.storage.resp import open_resp
 from gateway.adapters.live_answers import LiveAnswers
@@ -26,6 +28,7 @@ from gateway.adapters.redis_idempotency import RedisIdempotency
 from gateway.adapters.redis_limits import RedisLimits
 from gateway.adapters.redis_quota import RedisQuota
 from gateway.adapters.redis_replays import RedisReplays
+from gateway.assets.signed_links import SignedLinks
 from gateway.chat.model_list import KnownModels
 from gateway.chat.open_streams import OpenStreams
 from gateway.chat.revocation import Revocation
@@ -94,6 +97,7 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
             async with (
                 open_resource_client(settings.redis_url, requester) as resources,
                 open_kept_bodies(settings.redis_url) as kept_bodies,
+                open_objects(settings.objects_url, settings.data_dir) as objects,
                 aclosing(UsageSettlement(limits, streams, kernel.tasks)) as settlement,
             ):
                 yield Deps(
@@ -116,6 +120,8 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                     jobs=jobs,
                     live=kernel.live,
                     secrets=settings.secret_box(),
+                    objects=objects,
+                    links=SignedLinks(secret_keys(settings.secret_keys.get_secret_value())),
                 )
 
 
@@ -135,6 +141,7 @@ def build_app(kernel: Kernel, deps: Deps) -> web.Application:
         Work.DRAFT: settings.organization_drafts,
         Work.WRITE: settings.organization_writes,
         Work.READ: settings.organization_reads,
+        Work.UPLOAD: settings.organization_uploads,
         Work.DELIVERY: settings.webhook_deliveries,
     }
     add_routes(app, ROUTES, deps.keys.identify, WorkBounds(deps.limits, bounds))

@@ -11,6 +11,8 @@ from common.clients.resources.client import ResourceClient
 from common.kernel.presence import Presence
 from common.kernel.tasks import Tasks
 from common.secret_box import SecretBox
+from common.storage.objects import Objects
+from gateway.assets.signed_links import SignedLinks
 from gateway.chat.model_list import KnownModels
 from gateway.chat.streams import Streams
 from gateway.chat.usage_settlement import UsageSettlement
@@ -48,6 +50,8 @@ class Deps:
     jobs: JobWatch
     live: LiveWriter
     secrets: SecretBox
+    objects: Objects
+    links: SignedLinks
 
 
 DEPS: web.AppKey[Deps] = web.AppKey("deps", Deps)

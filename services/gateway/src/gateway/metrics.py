@@ -21,7 +21,8 @@ LIMITS_REFUSED = Counter(
 )
 WORK_REFUSED = Counter(
     "sonant_work_refused_total",
-    "Requests refused since too much of their organisation was under way (answer, draft, write, read, delivery).",
+    "Requests refused since too much of their organisation was under way (answer, draft, write, read, upload, "
+    "delivery).",
     ["work"],
 )
 LIMITS_UNAVAILABLE = Counter("sonant_limits_unavailable_total", "Times the store of the limits did not answer.")
@@ -45,3 +46,4 @@ CONNECTIONS_CUT = Counter(
     "too many in all (displaced for a newer one, or full) or from one address (address).",
     ["why"],
 )
+ASSET_BYTES_RECEIVED = Counter("sonant_asset_bytes_received_total", "Bytes of files that were uploaded.")

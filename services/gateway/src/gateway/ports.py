@@ -33,6 +33,7 @@ class Work(StrEnum):
     DRAFT = "draft"
     WRITE = "write"
     READ = "read"
+    UPLOAD = "upload"
     DELIVERY = "delivery"
 
 

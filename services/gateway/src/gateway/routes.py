@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from gateway.assets import routes as assets
 from gateway.chat import routes as chat
 from gateway.http.routing import Route
 from gateway.keys import routes as keys
@@ -14,6 +15,7 @@ ROUTES: Sequence[Route] = [
     *chat.ROUTES,
     *telemetry.ROUTES,
     *resources.ROUTES,
+    *assets.ROUTES,
     *media.ROUTES,
     *webhooks.ROUTES,
     *keys.ROUTES,

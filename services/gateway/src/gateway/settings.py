@@ -132,6 +132,17 @@ class GatewaySettings(CommonSettings):
         ge=0,
         description="Most reads of one organisation under way at this gateway; more get 429. 0 is no bound.",
     )
+    organization_uploads: int = Field(
+        default=16,
+        ge=0,
+        description="Most uploads of files of one organisation under way at this gateway; more get 429. 0 is no bound.",
+    )
+    max_asset_bytes: int = Field(
+        default=1024 * 1024 * 1024, ge=1, description="Largest file that may be uploaded, unpacked; more get 413."
+    )
+    upload_seconds: float = Field(
+        default=900.0, gt=0, le=86400, description="Seconds for the upload of one file; then it is given up with 408."
+    )
     webhook_deliveries: int = Field(
         default=100,
         ge=0,

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from common.bus.outbox import OutboxPublisher
@@ -15,9 +16,12 @@ from common.providers.addresses import AddressRules, networks
 from common.providers.guarded_http import open_guarded_http
 from common.providers.provider_registry import ProviderRegistry
 from common.storage.database_watch import DatabaseWatch
+from common.storage.objects import open_objects
 from common.storage.postgres import open_postgres
-from media.adapters.directory_assets import DirectoryAssets
+from media.adapters.postgres_assets import PostgresAssets
 from media.adapters.video_studio import open_video_studio
+from media.assets.asset_store import AssetBounds, Assets
+from media.assets.asset_sweep import AssetSweep
 from media.deps import Deps
 from media.handlers import HANDLERS
 from media.kinds import KINDS
@@ -62,7 +66,17 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
         rules = AddressRules(allow=networks(settings.media_networks))
         public = await stack.enter_async_context(open_guarded_http(rules))
         video = await stack.enter_async_context(open_video_studio(settings, registry, public))
-        assets = DirectoryAssets(settings.data_dir / "assets")
+        objects = await stack.enter_async_context(open_objects(settings.objects_url, settings.data_dir))
+        rows = PostgresAssets(pool)
+        assets = Assets(objects, rows, _asset_bounds(settings))
+
+        sweep = AssetSweep(
+            objects,
+            rows,
+            every_seconds=settings.asset_sweep_seconds,
+            orphan_seconds=settings.asset_orphan_seconds,
+        )
+        stack.push_async_callback(end, kernel.tasks.spawn(sweep.run(), "sweep-assets"))
 
         async def discard(org_id: str, job_id: str) -> None:
             await assets.delete_of_job(org_id, job_id)
@@ -73,9 +87,14 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
                 kernel,
                 pool,
                 jobs,
-                lambda desk: Deps(settings=settings, desk=desk, assets=assets, video=video),
+                lambda desk: Deps(settings=settings, desk=desk, assets=assets, asset_rows=rows, video=video),
             )
         )
+
+
+def _asset_bounds(settings: MediaSettings) -> AssetBounds:
+    keep = timedelta(days=settings.upload_days) if settings.upload_days else None
+    return AssetBounds(settings.max_asset_bytes, settings.organization_asset_bytes, keep)
 
 
 def _kinds(settings: MediaSettings) -> Kinds[Deps]:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from common.jobs.job_desk import JobDesk
-from media.ports import Assets, VideoStudio
+from media.assets.asset_store import Assets
+from media.ports import AssetRows, VideoStudio
 from media.settings import MediaSettings
 
 
@@ -14,4 +15,5 @@ class Deps:
     settings: MediaSettings
     desk: JobDesk
     assets: Assets
+    asset_rows: AssetRows
     video: VideoStudio

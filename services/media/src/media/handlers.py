@@ -2,6 +2,12 @@
 
 from typing import Any
 
+from common.events.assets import (
+    ASSET_DELETE_REQUESTED,
+    ASSET_GET_REQUESTED,
+    ASSET_LIST_REQUESTED,
+    ASSET_RECORD_REQUESTED,
+)
 from common.events.envelope import Event
 from common.events.media import (
     MEDIA_JOB_CANCEL_REQUESTED,
@@ -23,6 +29,7 @@ from common.failures import Refused
 from common.kernel.answers import Answers
 from common.kernel.handlers import Handlers, answer, on
 from common.storage.unit_of_work import Answer
+from media.assets import asset_requests
 from media.deps import Deps
 from media.metrics import MEDIA_REFUSALS
 
@@ -56,7 +63,7 @@ ANSWERS: Answers[Deps] = Answers(
     refusals=MEDIA_REFUSALS,
     unavailable=Refused(
         503,
-        "Jobs cannot be reached at the moment.",
+        "Media cannot be reached at the moment.",
         "database_unavailable",
         type="server_error",
         headers={"retry-after": "1"},
@@ -72,5 +79,9 @@ HANDLERS: Handlers[Deps] = ANSWERS.of(
         answer(MEDIA_JOB_LIST_REQUESTED, on_job_list),
         answer(MEDIA_JOB_CANCEL_REQUESTED, on_job_cancel),
         answer(MEDIA_JOB_RETRY_REQUESTED, on_job_retry),
+        answer(ASSET_RECORD_REQUESTED, asset_requests.record),
+        answer(ASSET_DELETE_REQUESTED, asset_requests.delete),
+        answer(ASSET_GET_REQUESTED, asset_requests.get),
+        answer(ASSET_LIST_REQUESTED, asset_requests.list_assets),
     )
 )

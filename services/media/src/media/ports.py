@@ -1,7 +1,8 @@
 """What media needs from outside."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -18,34 +19,48 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file that is kept; `sha256` is lower-case hex, `size` in bytes."""
+    """A file of an organisation: its row. Times are aware, in UTC; `kind` is `upload` or that of its job."""
 
     id: str
     org_id: str
+    kind: str
+    job_id: str | None
+    name: str
     content_type: str
     size: int
     sha256: str
+    created_at: datetime
+    expires_at: datetime | None
 
 
-class Assets(Protocol):
-    """Files of organisations, written whole or not at all."""
+class AssetRows(Protocol):
+    """The assets of all organisations. Every method raises StoreUnavailableError while the store is away."""
 
-    async def store_file(
-        self, org_id: str, path: Path, *, origin: Origin, name: str | None = None, asset_id: str | None = None
-    ) -> Asset:
-        """Keep a file; under an id that is taken it replaces what is there."""
+    async def add(self, asset: Asset, quota_bytes: int) -> Asset | None:
+        """Keep it, in place of an asset of the same id and organisation; None where the quota has no room for it.
 
-    async def get(self, org_id: str, asset_id: str) -> Asset:
-        """Raises Refused 404 where the organisation has none of this id."""
+        Raises `Park` where another organisation has the id.
+        """
 
-    def read(self, asset: Asset, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """Its bytes."""
+    async def get(self, org_id: str, asset_id: str) -> Asset | None:
+        """The asset, unless it has expired."""
 
-    async def copy_to_file(self, asset: Asset, path: Path) -> None:
-        """Its bytes, for the worker processes."""
+    async def page(
+        self, org_id: str, limit: int, after: str | None, job_id: str | None, kind: str | None
+    ) -> Sequence[Asset]:
+        """Up to `limit` assets that have not expired, newest first, behind the asset `after`."""
 
-    async def delete_of_job(self, org_id: str, job_id: str) -> int:
-        """Delete what a job made; returns how many there were."""
+    async def remove(self, org_id: str, asset_id: str) -> bool:
+        """Forget it; whether it was there."""
+
+    async def of_job(self, org_id: str, job_id: str) -> Sequence[str]:
+        """The ids of the assets that a job made."""
+
+    async def expired(self, limit: int) -> Sequence[tuple[str, str]]:
+        """Organisation and id of assets whose time is over."""
+
+    async def known(self, ids: Sequence[str]) -> Mapping[str, str]:
+        """The organisation of each asset there is."""
 
 
 class NeverSent(ProviderDown):

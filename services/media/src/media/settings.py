@@ -40,6 +40,29 @@ class MediaSettings(CommonSettings):
     video_jobs: int = Field(
         default=200, ge=1, description="Video jobs at work in a process; most of them wait for a provider."
     )
+    max_asset_bytes: int = Field(
+        default=1024 * 1024 * 1024, ge=1, description="Largest file that is kept, uploaded or made."
+    )
+    organization_asset_bytes: int = Field(
+        default=20 * 1024 * 1024 * 1024,
+        ge=0,
+        description="Bytes of all files that one organisation may keep; with more, uploads get 429 and jobs fail.",
+    )
+    upload_days: float = Field(
+        default=30.0,
+        ge=0,
+        description="Days after which an upload is deleted, where it was not uploaded for longer or less. 0 keeps it "
+        "until somebody deletes it. What a job made goes with the job.",
+    )
+    asset_sweep_seconds: float = Field(
+        default=600.0, gt=0, description="How often files that nobody needs are looked for: expired, or left over."
+    )
+    asset_orphan_seconds: float = Field(
+        default=86400.0,
+        ge=60,
+        description="Age from which a stored file without a row is deleted, and one that was never finished; longer "
+        "than any upload may take.",
+    )
     media_processes: int = Field(
         default=2,
         ge=1,

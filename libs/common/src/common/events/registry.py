@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from common.events import audit, chat, embeddings, keys, media, resources, telemetry, webhooks
+from common.events import assets, audit, chat, embeddings, keys, media, resources, telemetry, webhooks
 from common.events.spec import EventSpec, SignalSpec, Topic
 
 EVENTS: tuple[EventSpec[Any], ...] = (
@@ -41,6 +41,10 @@ EVENTS: tuple[EventSpec[Any], ...] = (
     resources.HUME_TOKEN_REQUESTED,
     resources.RESOURCE_CHANGED,
     resources.ACTIVE_SWITCHED,
+    assets.ASSET_RECORD_REQUESTED,
+    assets.ASSET_DELETE_REQUESTED,
+    assets.ASSET_GET_REQUESTED,
+    assets.ASSET_LIST_REQUESTED,
     media.MEDIA_JOB_REQUESTED,
     media.MEDIA_JOB_CANCEL_REQUESTED,
     media.MEDIA_JOB_RETRY_REQUESTED,

@@ -17,6 +17,7 @@ NAMES = {
     Work.DRAFT: "tool drafts",
     Work.WRITE: "writes",
     Work.READ: "reads",
+    Work.UPLOAD: "uploads",
     Work.DELIVERY: "deliveries",
 }
 
