@@ -1,6 +1,7 @@
 """Mixed jobs over HTTP while parts of the system die, and what must be true of them afterwards."""
 
 import asyncio
+import functools
 import hashlib
 import random
 import uuid
@@ -142,7 +143,7 @@ async def killing(sonant: Sonant, parts: Sequence[str], seconds: float, dice: ra
     for part in parts:
         await asyncio.sleep(dice.uniform(0.2, 1.0) * seconds / len(parts))
         killed = sonant.kill(part)
-        await eventually(lambda part=part, killed=killed: _back(sonant, part, killed), timeout=PATIENCE_SECONDS)
+        await eventually(functools.partial(_back, sonant, part, killed), timeout=PATIENCE_SECONDS)
 
 
 def _back(sonant: Sonant, part: str, killed: int) -> bool:
