@@ -13,10 +13,11 @@ from typing import Any
 
 import httpx
 
-from tests.support.runware import ACCOUNT
 from tests.support.sonant import Sonant
 from tests.support.waiting import eventually
 
+# The key of media on a sandbox.
+ACCOUNT = "sandbox"
 ENDED = ("completed", "failed", "cancelled")
 # Whatever dies is back by then.
 PATIENCE_SECONDS = 90.0

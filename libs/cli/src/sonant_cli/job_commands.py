@@ -1,5 +1,6 @@
 """`sonant jobs`: jobs listed, shown, watched with a progress bar, ended and begun anew, through the gateway."""
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -70,9 +71,9 @@ def _pages(gateway: Gateway, query: Mapping[str, str], limit: int) -> Iterator[M
 def _table(found: Sequence[Mapping[str, Any]]) -> Table:
     # Ids are copied into other commands: they are shown whole on the narrowest terminal.
     width = max((len(job["id"]) for job in found), default=2)
-    table = Table(Column("id", no_wrap=True, min_width=width), "kind", "state", "done", "step", "created", box=None)
+    table = Table(Column("id", no_wrap=True, min_width=width), "kind", "state", "done", "created", box=None)
     for job in found:
-        cells = (job["id"], job["kind"], job["state"], f"{job['percent']:.0f} %", job.get("step") or "-")
+        cells = (job["id"], job["kind"], job["state"], f"{job['percent']:.0f} %")
         table.add_row(*cells, describe_moment(job["created_at"]))
     return table
 
@@ -137,20 +138,25 @@ def _events(gateway: Gateway, job_id: str) -> Iterator[tuple[str, Mapping[str, A
     after, breaks = "", 0
     with httpx.Client(base_url=gateway.url, headers={"authorization": f"Bearer {gateway.key}"}, timeout=30.0) as client:
         while breaks <= MAX_BREAKS:
-            try:
-                for id, name, data in _stream(client, job_id, after):
-                    after, breaks = id, 0
-                    yield name, data
-                    if name in ENDED:
-                        return
-            except httpx.TransportError:
-                pass
+            for id, name, data in _stream(client, job_id, after):
+                after, breaks = id, 0
+                yield name, data
+                if name in ENDED:
+                    return
             breaks += 1
             time.sleep(AGAIN_SECONDS)
     raise CliError(f"the events of {job_id} do not come any more")
 
 
 def _stream(client: "httpx.Client", job_id: str, after: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """The events of one connection; it may break off."""
+    import httpx
+
+    with contextlib.suppress(httpx.TransportError):
+        yield from _received(client, job_id, after)
+
+
+def _received(client: "httpx.Client", job_id: str, after: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     headers = {"last-event-id": after} if after else {}
     with client.stream("GET", f"{PATH}/{job_id}/events", headers=headers) as answer:
         if answer.is_error:

@@ -4,11 +4,12 @@ from aiohttp import web
 
 from common.bus.port import BusUnavailableError
 from common.events.media import JOB_HINT, JobHint
+from common.failures import Refused
 from common.jobs.callback_token import job_of
 from common.secret_box import secret_keys
 from gateway.deps import DEPS
 from gateway.http.body import read_body
-from gateway.http.errors import not_found, unavailable
+from gateway.http.errors import unavailable
 from gateway.metrics import WEBHOOKS_RECEIVED
 from gateway.webhooks.views import Acknowledged
 
@@ -22,7 +23,7 @@ async def receive_runware(request: web.Request) -> web.Response:
     job_id = job_of(secret_keys(deps.settings.secret_keys.get_secret_value()), request.match_info["token"])
     if job_id is None:
         WEBHOOKS_RECEIVED.labels("runware", "unknown_token").inc()
-        raise not_found("There is no such address.", code="unknown_url")
+        raise Refused(401, "This address is of no job.", "invalid_token")
     await read_body(request, MAX_BODY_BYTES)
     try:
         await deps.live.signal(JOB_HINT, JobHint(job_id=job_id))

@@ -33,7 +33,7 @@ ROUTES: Sequence[Route] = [
         receive_runware,
         "Take in a webhook of the video provider",
         response=Acknowledged,
-        errors=(404, 408, 413),
+        errors=(401, 408, 413, 503),
         work=Work.DELIVERY,
         tags=("webhooks",),
         description="The address is a secret of one job. What the webhook says is not believed: the provider is asked.",
