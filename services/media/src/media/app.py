@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from common.jobs.open_jobs import JOBS_MIGRATIONS, JobsOf, open_jobs
 from common.kernel.service import Kernel, Service
 from common.kernel.tasks import end
 from common.kernel.worker_processes import WorkerLimits, open_workers
+from common.providers.addresses import AddressRules, networks
+from common.providers.guarded_http import open_guarded_http
 from common.providers.provider_registry import ProviderRegistry
 from common.storage.database_watch import DatabaseWatch
 from common.storage.objects import Objects, open_objects
@@ -26,6 +28,7 @@ from media.adapters.postgres_assets import PostgresAssets
 from media.adapters.redis_leases import RedisLeases
 from media.adapters.sound_workers import SPEAKER, SPEAKER_LIMITS, SoundWorkers
 from media.adapters.speech_providers import open_speech_providers
+from media.adapters.video_studio import open_video_studio
 from media.assets.asset_store import AssetBounds, Assets
 from media.assets.asset_sweep import AssetSweep
 from media.deps import Deps
@@ -40,12 +43,14 @@ from media.speech.speech_files import SpeechFiles
 from media.speech.synthesis import Synthesis
 from media.speech.voice_choice import Voices
 from media.speech.voice_table import voice_table
-from media.video.studio import VideoStudio
 
 SCHEMA = "media"
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
-# Voice turns on the same machine go first, whatever is rendered.
-NICENESS = 19
+# Voice turns on the same machine go first, whatever is rendered. With 19 it would get a hundredth of a busy core, and
+# jobs would end by their deadlines.
+NICENESS = 10
+# For a look at a file: some seconds at most, whatever it is.
+BRIEF_SECONDS = 30.0
 
 
 @asynccontextmanager
@@ -54,25 +59,21 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
     watch = DatabaseWatch()
     kernel.health.watch("database", watch.complaint)
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(
-            open_postgres(
-                settings.database_url,
-                size=settings.database_pool,
-                migrations=MIGRATIONS,
-                schema=SCHEMA,
-                unit_of_work=True,
-                shared=[JOBS_MIGRATIONS],
-            )
-        )
+        pool = await stack.enter_async_context(_open_pool(settings))
         outbox = OutboxPublisher(pool, kernel.log, SCHEMA)
         tasks = [
             kernel.tasks.spawn(watch.run(pool), "watch-database"),
             kernel.tasks.spawn(outbox.run(), "publish-outbox"),
         ]
         stack.push_async_callback(end, *tasks)
-        workers = await stack.enter_async_context(
-            open_workers((), size=settings.media_processes, limits=_worker_limits(settings))
-        )
+        limits = _worker_limits(settings)
+        workers = await stack.enter_async_context(open_workers((), size=settings.media_processes, limits=limits))
+        brief_limits = dataclasses.replace(limits, seconds=BRIEF_SECONDS)
+        brief = await stack.enter_async_context(open_workers((), size=1, limits=brief_limits))
+        registry = ProviderRegistry()
+        rules = AddressRules(allow=networks(settings.media_networks))
+        public = await stack.enter_async_context(open_guarded_http(rules))
+        video = await stack.enter_async_context(open_video_studio(settings, registry, public))
         objects = await stack.enter_async_context(open_objects(settings.objects_url, settings.data_dir))
         rows = PostgresAssets(pool)
         assets = Assets(objects, rows, _asset_bounds(settings))
@@ -85,12 +86,12 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
         )
         stack.push_async_callback(end, kernel.tasks.spawn(sweep.run(), "sweep-assets"))
 
-        speech, files = await stack.enter_async_context(open_speech(settings, kernel, pool, assets, objects))
+        speech, files = await stack.enter_async_context(open_speech(settings, kernel, pool, assets, objects, registry))
 
         async def discard(org_id: str, job_id: str) -> None:
             await assets.delete_of_job(org_id, job_id)
 
-        jobs = JobsOf(kinds=_kinds(settings), schema=SCHEMA, workers=workers, discard=discard)
+        jobs = JobsOf(kinds=_kinds(settings), schema=SCHEMA, workers=workers, brief=brief, discard=discard)
         yield await stack.enter_async_context(
             open_jobs(
                 kernel,
@@ -101,12 +102,23 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
                     desk=desk,
                     assets=assets,
                     asset_rows=rows,
-                    video=VideoStudio(()),
+                    video=video,
                     speech=speech,
                     speech_files=files,
                 ),
             )
         )
+
+
+def _open_pool(settings: MediaSettings) -> AbstractAsyncContextManager[Pool]:
+    return open_postgres(
+        settings.database_url,
+        size=settings.database_pool,
+        migrations=MIGRATIONS,
+        schema=SCHEMA,
+        unit_of_work=True,
+        shared=[JOBS_MIGRATIONS],
+    )
 
 
 def _worker_limits(settings: MediaSettings) -> WorkerLimits:
@@ -125,7 +137,7 @@ def _asset_bounds(settings: MediaSettings) -> AssetBounds:
 
 @asynccontextmanager
 async def open_speech(
-    settings: MediaSettings, kernel: Kernel, pool: Pool, assets: Assets, objects: Objects
+    settings: MediaSettings, kernel: Kernel, pool: Pool, assets: Assets, objects: Objects, registry: ProviderRegistry
 ) -> AsyncIterator[tuple[Speech, SpeechFiles]]:
     """What speaks, and what makes files of it."""
     running = RunningSpeech()
@@ -137,7 +149,7 @@ async def open_speech(
     async with AsyncExitStack() as stack:
         reader = await stack.enter_async_context(kernel.read_live(f"speech:{settings.instance}", signals))
         speakers = await stack.enter_async_context(open_workers((SPEAKER,), size=1, limits=SPEAKER_LIMITS))
-        providers = await stack.enter_async_context(open_speech_providers(settings, ProviderRegistry(), speakers))
+        providers = await stack.enter_async_context(open_speech_providers(settings, registry, speakers))
         kept = KeptObjects(
             objects,
             pool,

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 from common.jobs.job_desk import JobDesk
 from media.assets.asset_store import Assets
-from media.ports import AssetRows
+from media.ports import AssetRows, VideoStudio
 from media.settings import MediaSettings
 from media.speech.answering import Speech
 from media.speech.speech_files import SpeechFiles
-from media.video.studio import VideoStudio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

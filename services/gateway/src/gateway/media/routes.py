@@ -17,7 +17,7 @@ from gateway.media import job_stream, jobs
 from gateway.media.job_stream import LAST_EVENT_HEADER
 from gateway.media.speech_bodies import OpenAiSpeechBody, SpeechBody
 from gateway.media.speech_views import create_speech, list_speech_voices, make_speech
-from gateway.media.video_request import VideoBody, create_video
+from gateway.media.video_request import VideoBody, VideoModelList, create_video, list_video_models
 from gateway.ports import Scope, Work
 
 ACCEPTED = "Answered once the log has it: the job is done whatever crashes. The same key with another body is 409."
@@ -56,7 +56,6 @@ JOB_ROUTES: Sequence[Route] = [
         "Watch a job until it ends",
         streaming=True,
         headers={LAST_EVENT_HEADER: "The id of the last event received; the stream goes on behind it."},
-        content_type="text/event-stream",
     ),
     _job(
         "POST",
@@ -130,6 +129,16 @@ SPEECH_ROUTES: Sequence[Route] = [
 ]
 ROUTES: Sequence[Route] = [
     makes_job("/v1/media/video", create_video, "Make a video", request=VideoBody),
+    Route(
+        "GET",
+        "/v1/media/video/models",
+        list_video_models,
+        "List the models that make videos, and what they take",
+        scope=Scope.MEDIA,
+        work=Work.READ,
+        response=VideoModelList,
+        tags=("media",),
+    ),
     *SPEECH_ROUTES,
     *JOB_ROUTES,
 ]
