@@ -63,7 +63,14 @@ async def http(sonant: Sonant, key: Key) -> AsyncIterator[httpx.AsyncClient]:
 
 def charged(sonant: Sonant, provider: str = "hume") -> dict[str, int]:
     told: dict[str, Any] = sonant.sandbox("speech/charges")
-    return {"calls": 0, "characters": 0, "repeats": 0, **told.get(provider, {})}
+    return {"calls": 0, "characters": 0, "repeats": 0, "under_way": 0, **told.get(provider, {})}
+
+
+def interrupted(sonant: Sonant) -> float:
+    """How many requests for speech have ended because their clients left."""
+    lines = sonant.ops("media", "/metrics").text.splitlines()
+    told = [line for line in lines if line.startswith('sonant_speech_ended_total{outcome="interrupted"')]
+    return sum(float(line.split()[-1]) for line in told)
 
 
 async def test_the_openai_package_streams_speech_to_a_file(speaker: AsyncOpenAI, tmp_path: Path) -> None:
@@ -259,6 +266,28 @@ async def test_wrong_fields_are_named(http: httpx.AsyncClient, fields: dict[str,
     answer = await http.post("/v1/audio/speech", json=body)
     assert answer.status_code == status, answer.text
     assert answer.json()["error"]["param"] == param
+
+
+async def test_a_client_that_hangs_up_stops_the_work(sonant: Sonant, http: httpx.AsyncClient) -> None:
+    account = f"{sonant.sandbox_url}/sandbox/hume/accounts/sandbox"
+    slow = {"faults": [{"do": "delay-150", "times": None, "path": "/v0/tts"}]}
+    before, ended = charged(sonant)["calls"], interrupted(sonant)
+    async with httpx.AsyncClient() as plain:
+        await plain.put(account, json=slow)
+        try:
+            body = {"model": "tts-1", "voice": "alloy", "input": article(400), "response_format": "mp3"}
+            async with http.stream("POST", "/v1/audio/speech", json=body) as answer:
+                assert answer.status_code == 200
+                await anext(answer.aiter_raw())
+            left = charged(sonant)["calls"]
+
+            await eventually(lambda: interrupted(sonant) > ended)
+            await eventually(lambda: charged(sonant)["under_way"] == 0)
+        finally:
+            await plain.put(account, json={})
+    # Some were under way, and are finished, for they are paid for. All of it would have been some sixty.
+    assert charged(sonant)["calls"] - left <= 8
+    assert charged(sonant)["calls"] - before < 40
 
 
 async def test_a_key_needs_the_scope(sonant: Sonant) -> None:
