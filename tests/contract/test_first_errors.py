@@ -23,18 +23,6 @@ ANSWERS = frozenset(
         *("VideoModelList", "VideoModelView"),
     }
 )
-    {
-        "ActiveTools",
-        "CreatedKey",
-        "Embedding",
-        "EmbeddingList",
-        "Interrupted",
-        "Key",
-        "KeyList",
-        "VideoModelList",
-        "VideoModelView",
-    }
-)
 
 
 def models() -> Iterator[type[BaseModel]]:
