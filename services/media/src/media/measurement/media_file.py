@@ -104,7 +104,9 @@ def opened_image(path: Path, found: str) -> Image.Image:
         with Image.open(path, formats=[IMAGES[found]]) as image:
             _check_pixels(*image.size)
             return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _too_many_pixels() from None
+    except (OSError, SyntaxError, ValueError) as error:
         raise unreadable(type(error).__name__) from None
 
 
@@ -132,4 +134,8 @@ def _check_pixels(width: int, height: int) -> None:
     if width <= 0 or height <= 0:
         raise unreadable("its pictures have no size")
     if width * height > MAX_PIXELS:
-        raise MediaError("image_too_large", f"A picture has at most {MAX_PIXELS} pixels.")
+        raise _too_many_pixels()
+
+
+def _too_many_pixels() -> MediaError:
+    return MediaError("image_too_large", f"A picture has at most {MAX_PIXELS} pixels.")
