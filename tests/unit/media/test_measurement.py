@@ -57,6 +57,7 @@ class TestProbe:
         assert (facts.kind, facts.width, facts.height) == ("image", 320, 240)
 
 
+MATROSKA = b"\x1aE\xdf\xa3\xa3B\x86\x81\x01B\xf7\x81\x01B\xf2\x81\x04B\xf3\x81\x08B\x82\x88matroska"
 HLS = b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n"
 CONCAT = b"ffconcat version 1.0\nfile /etc/passwd\n"
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'
@@ -89,7 +90,7 @@ class TestHostile:
             (b"\xff\xd8\xff\xe0" + bytes(100), "media_unreadable"),
             (image("PNG")[:-40], "media_unreadable"),
             (b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom" + HLS, "media_unreadable"),
-            (b"\x1aE\xdf\xa3" + bytes(200), "media_unreadable"),
+            (MATROSKA + bytes(200), "media_unreadable"),
             (b"OggS\x00\x02" + bytes(300), "media_unreadable"),
             (b"fLaC" + bytes(300), "media_unreadable"),
             (png_bomb(), "image_too_large"),
@@ -197,16 +198,12 @@ class TestPictures:
         [found] = frame_files(path, probe(path, MINUTE), tmp_path, every=1.0, max_side=500, max_seconds=MINUTE)
         assert (found.seconds, found.scale) == (0.0, pytest.approx(0.25))
 
-    def test_a_truncated_video_gives_what_there_is_or_says_why(self, tmp_path: Path) -> None:
+    def test_a_truncated_video_gives_what_there_is(self, tmp_path: Path) -> None:
         whole = clip(tmp_path / "a.mkv", [picture(640, 360)] * 50).read_bytes()
         path = put(tmp_path, whole[: len(whole) // 2])
         facts = probe(path, MINUTE)
-        try:
-            found = frame_files(path, facts, tmp_path, every=1.0, max_side=320, max_seconds=MINUTE)
-        except MediaError as error:
-            assert error.code == "media_unreadable"
-        else:
-            assert len(found) < 6
+        found = frame_files(path, facts, tmp_path, every=1.0, max_side=320, max_seconds=MINUTE)
+        assert 0 < len(found) < 5
 
     def test_faces_that_overlap_are_one(self) -> None:
         left, moved, right = (Box(x=x, y=10, width=50, height=50) for x in (10, 20, 200))
