@@ -11,7 +11,7 @@ from tests.support.sonant import Sonant
 from tests.support.waiting import eventually
 
 ENDED = ("completed", "failed", "cancelled")
-TINY = {"prompt": "a red kite over the sea", "duration": 0.5, "width": 160, "height": 96}
+TINY = {"prompt": "a red kite over the sea", "model": "local", "duration": 0.5, "width": 160, "height": 96}
 LONG = {**TINY, "duration": 25.0, "width": 640, "height": 360}
 
 

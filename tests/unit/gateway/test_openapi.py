@@ -187,7 +187,11 @@ def test_operation_ids_are_unique() -> None:
 
 
 def test_every_route_of_the_table_asks_for_a_scope_or_a_signature() -> None:
-    assert {route.path for route in ROUTES if route.scope is None} == {"/webhooks/hume", "/v1/assets/{id}/content"}
+    assert {route.path for route in ROUTES if route.scope is None} == {
+        "/webhooks/hume",
+        "/webhooks/runware/{token}",
+        "/v1/assets/{id}/content",
+    }
 
 
 def test_every_route_of_the_application_is_documented() -> None:

@@ -12,17 +12,20 @@ from common.jobs.open_jobs import JOBS_MIGRATIONS, JobsOf, open_jobs
 from common.kernel.service import Kernel, Service
 from common.kernel.tasks import end
 from common.kernel.worker_processes import WorkerLimits, open_workers
+from common.providers.addresses import AddressRules, networks
+from common.providers.guarded_http import open_guarded_http
+from common.providers.provider_registry import ProviderRegistry
 from common.storage.database_watch import DatabaseWatch
 from common.storage.objects import open_objects
 from common.storage.postgres import open_postgres
 from media.adapters.postgres_assets import PostgresAssets
+from media.adapters.video_studio import open_video_studio
 from media.assets.asset_store import AssetBounds, Assets
 from media.assets.asset_sweep import AssetSweep
 from media.deps import Deps
 from media.handlers import HANDLERS
 from media.kinds import KINDS
 from media.settings import MediaSettings
-from media.video.studio import VideoStudio
 
 SCHEMA = "media"
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
@@ -59,6 +62,10 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
             wait_seconds=None,
         )
         workers = await stack.enter_async_context(open_workers((), size=settings.media_processes, limits=limits))
+        registry = ProviderRegistry()
+        rules = AddressRules(allow=networks(settings.media_networks))
+        public = await stack.enter_async_context(open_guarded_http(rules))
+        video = await stack.enter_async_context(open_video_studio(settings, registry, public))
         objects = await stack.enter_async_context(open_objects(settings.objects_url, settings.data_dir))
         rows = PostgresAssets(pool)
         assets = Assets(objects, rows, _asset_bounds(settings))
@@ -80,7 +87,7 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
                 kernel,
                 pool,
                 jobs,
-                lambda desk: Deps(settings=settings, desk=desk, assets=assets, asset_rows=rows, video=VideoStudio(())),
+                lambda desk: Deps(settings=settings, desk=desk, assets=assets, asset_rows=rows, video=video),
             )
         )
 

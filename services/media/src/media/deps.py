@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 from common.jobs.job_desk import JobDesk
 from media.assets.asset_store import Assets
-from media.ports import AssetRows
+from media.ports import AssetRows, VideoStudio
 from media.settings import MediaSettings
-from media.video.studio import VideoStudio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

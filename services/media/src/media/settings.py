@@ -1,8 +1,11 @@
 """Settings of media, beside those every service shares."""
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator
 
 from common.kernel.settings import CommonSettings
+from common.providers.addresses import networks
+
+VIDEO_PROVIDERS = frozenset({"runware", "local"})
 
 
 class MediaSettings(CommonSettings):
@@ -11,10 +14,28 @@ class MediaSettings(CommonSettings):
     sandbox_url: str | None = Field(
         default=None, description="Where the provider sandbox listens; it stands in for providers without a key."
     )
+    public_url: str | None = Field(
+        default=None,
+        description="Where the gateway is for the rest of the world, such as https://api.example.com. Providers call "
+        "back there when a job is done; unset, they are asked until it is.",
+    )
+    runware_api_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="API key of the account at Runware. Without one the sandbox stands in, if it runs.",
+    )
+    runware_base_url: str = Field(default="https://api.runware.ai/v1", description="Where Runware's REST interface is.")
+    media_networks: str = Field(
+        default="",
+        description="Comma list of networks of your own from which media may be fetched by URL, such as 10.1.0.0/16; "
+        "all other private addresses are refused.",
+    )
     video_providers: str = Field(
         default="runware,local",
         description="Comma list of who makes videos, in the order in which they are tried: runware, or local, which "
         "renders a plain clip of the prompt's words here. One without a key is passed over.",
+    )
+    video_wait_seconds: float = Field(
+        default=900.0, gt=0, description="How long a provider may take for a video before the next one is tried."
     )
     video_jobs: int = Field(
         default=200, ge=1, description="Video jobs at work in a process; most of them wait for a provider."
@@ -57,3 +78,28 @@ class MediaSettings(CommonSettings):
         ge=256 * 1024 * 1024,
         description="Most memory of one such process; with more its work ends as failed.",
     )
+
+    @field_validator("video_providers")
+    @classmethod
+    def _are_known(cls, value: str) -> str:
+        named = _parts(value)
+        if unknown := sorted(set(named) - VIDEO_PROVIDERS):
+            raise ValueError(f"{unknown[0]!r} makes no videos; expected are {', '.join(sorted(VIDEO_PROVIDERS))}")
+        if not named:
+            raise ValueError("name at least one")
+        return value
+
+    @field_validator("media_networks")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        networks(value)
+        return value
+
+    @property
+    def video_order(self) -> list[str]:
+        """Who makes videos, in order."""
+        return list(dict.fromkeys(_parts(self.video_providers)))
+
+
+def _parts(text: str) -> list[str]:
+    return [stripped for part in text.split(",") if (stripped := part.strip())]

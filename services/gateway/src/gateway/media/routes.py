@@ -14,7 +14,7 @@ from gateway.http.end_user import USER_HEADER
 from gateway.http.routing import Handler, Route
 from gateway.media import job_stream, jobs
 from gateway.media.job_stream import LAST_EVENT_HEADER
-from gateway.media.video_request import VideoBody, create_video
+from gateway.media.video_request import VideoBody, VideoModelList, create_video, list_video_models
 from gateway.ports import Scope, Work
 
 ACCEPTED = "Answered once the log has it: the job is done whatever crashes. The same key with another body is 409."
@@ -81,5 +81,15 @@ JOB_ROUTES: Sequence[Route] = [
 ]
 ROUTES: Sequence[Route] = [
     makes_job("/v1/media/video", create_video, "Make a video", request=VideoBody),
+    Route(
+        "GET",
+        "/v1/media/video/models",
+        list_video_models,
+        "List the models that make videos, and what they take",
+        scope=Scope.MEDIA,
+        work=Work.READ,
+        response=VideoModelList,
+        tags=("media",),
+    ),
     *JOB_ROUTES,
 ]
