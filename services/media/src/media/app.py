@@ -18,6 +18,7 @@ from common.providers.provider_registry import ProviderRegistry
 from common.storage.database_watch import DatabaseWatch
 from common.storage.objects import open_objects
 from common.storage.postgres import open_postgres
+from media.adapters.expression_lab import open_expression_lab
 from media.adapters.postgres_assets import PostgresAssets
 from media.adapters.video_studio import open_video_studio
 from media.assets.asset_store import AssetBounds, Assets
@@ -66,6 +67,7 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
         rules = AddressRules(allow=networks(settings.media_networks))
         public = await stack.enter_async_context(open_guarded_http(rules))
         video = await stack.enter_async_context(open_video_studio(settings, registry, public))
+        expressions = await stack.enter_async_context(open_expression_lab(settings, registry, public))
         objects = await stack.enter_async_context(open_objects(settings.objects_url, settings.data_dir))
         rows = PostgresAssets(pool)
         assets = Assets(objects, rows, _asset_bounds(settings))
@@ -87,7 +89,14 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
                 kernel,
                 pool,
                 jobs,
-                lambda desk: Deps(settings=settings, desk=desk, assets=assets, asset_rows=rows, video=video),
+                lambda desk: Deps(
+                    settings=settings,
+                    desk=desk,
+                    assets=assets,
+                    asset_rows=rows,
+                    video=video,
+                    expressions=expressions,
+                ),
             )
         )
 
@@ -99,7 +108,7 @@ def _asset_bounds(settings: MediaSettings) -> AssetBounds:
 
 def _kinds(settings: MediaSettings) -> Kinds[Deps]:
     """The kinds, with as many jobs of each as this process is to have at work."""
-    most = {"video": settings.video_jobs}
+    most = {"video": settings.video_jobs, "expressions": settings.expression_jobs}
     return tuple(
         dataclasses.replace(
             each,

@@ -13,6 +13,7 @@ from common.events.media import (
 from gateway.http.end_user import USER_HEADER
 from gateway.http.routing import Handler, Route
 from gateway.media import job_stream, jobs
+from gateway.media.expressions_request import ExpressionsBody, ExpressionsQuery, create_expressions
 from gateway.media.job_stream import LAST_EVENT_HEADER
 from gateway.media.video_request import VideoBody, VideoModelList, create_video, list_video_models
 from gateway.ports import Scope, Work
@@ -81,6 +82,18 @@ JOB_ROUTES: Sequence[Route] = [
 ]
 ROUTES: Sequence[Route] = [
     makes_job("/v1/media/video", create_video, "Make a video", request=VideoBody),
+    makes_job(
+        "/v1/media/expressions",
+        create_expressions,
+        "Measure what faces and voices express",
+        request=ExpressionsBody,
+        query=ExpressionsQuery,
+        work=Work.UPLOAD,
+        takes=("application/octet-stream", "multipart/form-data"),
+        errors=(404, 408, 409, 413, 415, 429, 503, 504),
+        description=f"JSON that names an asset or a URL; or the file itself as the body or as the field `file` of a "
+        f"form, and the rest in the query. {ACCEPTED}",
+    ),
     Route(
         "GET",
         "/v1/media/video/models",

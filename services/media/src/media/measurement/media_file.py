@@ -6,18 +6,15 @@ could have any other of this machine read, or any address asked. Runs in worker 
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import av
 from av.container import InputContainer
 from PIL import Image
 
 from common.storage.content_type import content_type
+from media.measurement.findings import MediaFacts
 from media.measurement.media_error import MediaError, too_long, unreadable
-
-Kind = Literal["audio", "video", "image"]
 
 DEMUXERS = {
     "audio/wav": "wav",
@@ -55,19 +52,6 @@ MAX_STREAMS = 64
 SNIFFED = 8192
 # What the codec libraries say about broken files would fill the log.
 av.logging.set_level(av.logging.PANIC)
-
-
-@dataclass(frozen=True, slots=True)
-class MediaFacts:
-    """What a file is. `seconds` is what it says itself, None where it does not; 0 for an image."""
-
-    kind: Kind
-    content_type: str
-    seconds: float | None
-    has_audio: bool
-    width: int = 0
-    height: int = 0
-    frame_rate: float = 0.0
 
 
 def probe(path: Path, max_seconds: float) -> MediaFacts:
