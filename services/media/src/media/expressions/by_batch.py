@@ -7,7 +7,8 @@ from typing import Any
 from common.events.backoff import Backoff
 from common.events.expressions import ExpressionModel
 from common.failures import ProviderDown, Refused
-from media.expressions.measured import ExpressionWork, Found, Subject, wanted_of
+from media.expressions.measured import AnswerLost, ExpressionWork, Found, Subject, wanted_of
+from media.expressions.paid_calls import TRIES, certainly_not_done
 from media.measurement.series import Box, MissingModel, ModelSeries, Sample, Track
 from media.ports import BatchMeasurement, BatchOrder
 
@@ -50,16 +51,36 @@ async def _begun(
     if known is not None:
         return known
     reference = f"{work.job.id}-{work.job.round}"
-    job_id = await _found_again(work, meter, reference) if await work.recall(BEGUN) is not None else None
-    if job_id is None:
-        await work.remember(BEGUN, reference)
-        try:
-            job_id = await meter.start(await _order(work, subject, reference, models))
-        except Refused:
-            await work.forget(BEGUN)
-            raise
+    order, attempt, job_id = await _order(work, subject, reference, models), 0, None
+    while job_id is None:
+        attempt += 1
+        if await work.recall(BEGUN) is not None:
+            if order.path is None:
+                # By its URL alone nobody can tell it from others.
+                raise AnswerLost("The provider may have begun the job; it is not begun, and paid, again.")
+            job_id = await _found_again(work, meter, reference)
+        if job_id is None:
+            job_id = await _started(work, meter, order, attempt)
     await work.remember(JOB, job_id)
     return job_id
+
+
+async def _started(work: ExpressionWork, meter: BatchMeasurement, order: BatchOrder, attempt: int) -> str | None:
+    """The id of a new job; None where it has to be looked up. Raises what lasts, and what failed too often."""
+    await work.remember(BEGUN, order.reference)
+    try:
+        return await meter.start(order)
+    except Refused:
+        await work.forget(BEGUN)
+        raise
+    except ProviderDown as down:
+        delay = TRIES.delay(attempt)
+        if certainly_not_done(down):
+            await work.forget(BEGUN)
+            if delay is None:
+                raise
+        await work.sleep(max(delay or TRIES.ceiling, min(down.retry_after or 0.0, 30.0)))
+        return None
 
 
 async def _found_again(work: ExpressionWork, meter: BatchMeasurement, reference: str) -> str | None:

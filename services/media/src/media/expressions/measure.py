@@ -131,11 +131,15 @@ def _reasons(name: str, subject: Subject, wanted: Sequence[ExpressionModel], why
 def _still_missing(
     there: set[str], wanted: Sequence[ExpressionModel], missing: Sequence[MissingModel]
 ) -> list[MissingModel]:
-    """One reason for each model that nobody measured."""
-    reasons = {each.model: each for each in missing if each.model not in there}
-    for model in wanted:
-        reasons.setdefault(model, MissingModel(model=model, reason="Nobody who is configured measures it."))
-    return list(reasons.values())
+    """For each model that nobody measured, what everybody said."""
+    reasons: dict[str, list[str]] = {model: [] for model in wanted if model not in there}
+    for each in missing:
+        if each.model not in there:
+            reasons.setdefault(each.model, []).append(each.reason)
+    return [
+        MissingModel(model=model, reason=" ".join(dict.fromkeys(said)) or "Nobody who is configured measures it.")
+        for model, said in reasons.items()
+    ]
 
 
 def _nobody(last: ProviderDown | None, missing: Sequence[MissingModel]) -> Exception:

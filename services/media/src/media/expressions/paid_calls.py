@@ -35,7 +35,7 @@ async def paid_once(
             await work.forget(f"asked:{key}")
             raise
         except ProviderDown as down:
-            if not _certain(down):
+            if not certainly_not_done(down):
                 raise AnswerLost(f"The answer of the provider was lost: {down.message}") from down
             await work.forget(f"asked:{key}")
             delay = TRIES.delay(attempt)
@@ -47,6 +47,6 @@ async def paid_once(
         return answer
 
 
-def _certain(down: ProviderDown) -> bool:
-    """Whether it is known that nothing was measured: nothing was sent, or the provider answered that it failed."""
+def certainly_not_done(down: ProviderDown) -> bool:
+    """Whether it is known that nothing was done: nothing was sent, or the provider answered that it failed."""
     return isinstance(down, NeverSent) or down.status is not None
