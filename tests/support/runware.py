@@ -9,9 +9,8 @@ from typing import Any
 import httpx
 
 from sandbox.app import serve
+from tests.support.media_load import ACCOUNT
 
-# The key of media on a sandbox.
-ACCOUNT = "sandbox"
 CLIP: Mapping[str, Any] = {"model": "klingai:6@1", "duration": 5.0, "width": 1280, "height": 720}
 # One that is rendered here in no time as well.
 SMALL: Mapping[str, Any] = {"model": "luma:ray@3.2", "duration": 0.5, "width": 160, "height": 128}

@@ -5,7 +5,8 @@ from typing import Any
 
 from sandbox.runware.ledger import JOURNAL, Ledger
 
-BODY = {"taskUUID": "8c1c5f3e-0f4f-4d7e-9c55-0a6f6b8f1a01", "positivePrompt": "a kite", "duration": 5}
+UUID = "8c1c5f3e-0f4f-4d7e-9c55-0a6f6b8f1a01"
+BODY: dict[str, Any] = {"taskUUID": UUID, "positivePrompt": "a kite", "duration": 5}
 
 
 def submitted(ledger: Ledger, **more: Any) -> None:
@@ -21,8 +22,8 @@ def test_what_was_submitted_is_known_after_a_death(tmp_path: Path) -> None:
         file.write(b'{"kind": "task", "k')
     again = Ledger(str(tmp_path))
     assert again.of("key").summary() == ledger.of("key").summary() | {"calls": {}}
-    assert again.of("key").summary()["charges"] == {BODY["taskUUID"]: 2}
-    assert again.of("key").tasks[BODY["taskUUID"]].seconds == 7
+    assert again.of("key").summary()["charges"] == {UUID: 2}
+    assert again.of("key").tasks[UUID].seconds == 7
 
 
 def test_what_is_forgotten_stays_so(tmp_path: Path) -> None:
@@ -36,8 +37,8 @@ def test_a_repetition_is_charged_once_unless_it_is_to_be_twice() -> None:
     ledger = Ledger()
     submitted(ledger)
     submitted(ledger)
-    assert ledger.of("key").summary()["submissions"] == {BODY["taskUUID"]: 2}
-    assert ledger.of("key").summary()["charges"] == {BODY["taskUUID"]: 1}
+    assert ledger.of("key").summary()["submissions"] == {UUID: 2}
+    assert ledger.of("key").summary()["charges"] == {UUID: 1}
 
 
 def test_a_task_that_fails_is_not_charged() -> None:

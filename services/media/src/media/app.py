@@ -30,8 +30,11 @@ from media.settings import MediaSettings
 
 SCHEMA = "media"
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
-# Voice turns on the same machine go first, whatever is rendered.
-NICENESS = 19
+# Voice turns on the same machine go first, whatever is rendered. With 19 it would get a hundredth of a busy core, and
+# jobs would end by their deadlines.
+NICENESS = 10
+# For a look at a file: some seconds at most, whatever it is.
+BRIEF_SECONDS = 30.0
 
 
 @asynccontextmanager
@@ -63,6 +66,8 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
             wait_seconds=None,
         )
         workers = await stack.enter_async_context(open_workers((), size=settings.media_processes, limits=limits))
+        brief_limits = dataclasses.replace(limits, seconds=BRIEF_SECONDS)
+        brief = await stack.enter_async_context(open_workers((), size=1, limits=brief_limits))
         registry = ProviderRegistry()
         rules = AddressRules(allow=networks(settings.media_networks))
         public = await stack.enter_async_context(open_guarded_http(rules))
@@ -83,7 +88,7 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
         async def discard(org_id: str, job_id: str) -> None:
             await assets.delete_of_job(org_id, job_id)
 
-        jobs = JobsOf(kinds=_kinds(settings), schema=SCHEMA, workers=workers, discard=discard)
+        jobs = JobsOf(kinds=_kinds(settings), schema=SCHEMA, workers=workers, brief=brief, discard=discard)
         yield await stack.enter_async_context(
             open_jobs(
                 kernel,

@@ -54,7 +54,6 @@ JOB_ROUTES: Sequence[Route] = [
         "Watch a job until it ends",
         streaming=True,
         headers={LAST_EVENT_HEADER: "The id of the last event received; the stream goes on behind it."},
-        content_type="text/event-stream",
     ),
     _job(
         "POST",

@@ -11,7 +11,7 @@ from common.jobs.callback_token import job_of
 from common.secret_box import secret_keys
 from gateway.deps import DEPS
 from gateway.http.body import UNREADABLE
-from gateway.http.errors import bad_request, not_found, too_large, unavailable
+from gateway.http.errors import bad_request, too_large, unavailable
 from gateway.metrics import WEBHOOKS_RECEIVED
 from gateway.webhooks.views import Acknowledged
 
@@ -36,7 +36,7 @@ async def _hinted(request: web.Request, provider: str, *, max_bytes: int = MAX_B
     job_id = job_of(secret_keys(deps.settings.secret_keys.get_secret_value()), request.match_info["token"])
     if job_id is None:
         WEBHOOKS_RECEIVED.labels(provider, "unknown_token").inc()
-        raise not_found("There is no such address.", code="unknown_url")
+        raise Refused(401, "This address is of no job.", "invalid_token")
     await _drained(request, max_bytes)
     try:
         await deps.live.signal(JOB_HINT, JobHint(job_id=job_id))

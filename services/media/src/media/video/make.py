@@ -143,7 +143,7 @@ async def _generated(work: Work[VideoInput, Deps], provider: VideoProvider, imag
 
 async def _checked(work: Work[VideoInput, Deps], path: Path) -> ClipFound:
     try:
-        return await work.cpu(probe, str(path))
+        return await work.brief(probe, str(path))
     except Refused as refused:
         raise ResultLost(f"The provider's file is no video: {refused.message}") from refused
 
@@ -162,5 +162,5 @@ async def _rendered(work: Work[VideoInput, Deps], path: Path, image: Path | None
     async with work.step("generate"), work.attempt(LOCAL, "render"):
         await work.cpu(render, wish, str(path), done=lambda share: work.percent(RENDERED_PERCENT * share))
     async with work.step("check"):
-        found = await work.cpu(probe, str(path))
+        found = await work.brief(probe, str(path))
     return _Made(LOCAL, found, seed=wanted.seed)

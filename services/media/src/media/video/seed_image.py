@@ -30,7 +30,7 @@ async def seed_image(work: Work[VideoInput, Any]) -> Path | None:
         await work.deps.assets.copy_to_file(asset, raw)
     else:
         await work.deps.video.images.fetch(wanted, raw)
-    await work.cpu(as_jpeg, str(raw), str(path))
+    await work.brief(as_jpeg, str(raw), str(path))
     return path
 
 
