@@ -17,7 +17,7 @@ from common.providers.guarded_http import open_guarded_http
 from common.providers.provider_registry import ProviderRegistry
 from common.storage.database_watch import DatabaseWatch
 from common.storage.objects import open_objects
-from common.storage.postgres import open_postgres
+from common.storage.postgres import Pool, open_postgres
 from media.adapters.expression_lab import open_expression_lab
 from media.adapters.postgres_assets import PostgresAssets
 from media.adapters.video_studio import open_video_studio
@@ -26,6 +26,7 @@ from media.assets.asset_sweep import AssetSweep
 from media.deps import Deps
 from media.handlers import HANDLERS
 from media.kinds import KINDS
+from media.ports import AssetRows
 from media.settings import MediaSettings
 
 SCHEMA = "media"
@@ -73,17 +74,7 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
         public = await stack.enter_async_context(open_guarded_http(rules))
         video = await stack.enter_async_context(open_video_studio(settings, registry, public))
         expressions = await stack.enter_async_context(open_expression_lab(settings, registry, public))
-        objects = await stack.enter_async_context(open_objects(settings.objects_url, settings.data_dir))
-        rows = PostgresAssets(pool)
-        assets = Assets(objects, rows, _asset_bounds(settings))
-
-        sweep = AssetSweep(
-            objects,
-            rows,
-            every_seconds=settings.asset_sweep_seconds,
-            orphan_seconds=settings.asset_orphan_seconds,
-        )
-        stack.push_async_callback(end, kernel.tasks.spawn(sweep.run(), "sweep-assets"))
+        assets, rows = await _open_assets(stack, settings, kernel, pool)
 
         async def discard(org_id: str, job_id: str) -> None:
             await assets.delete_of_job(org_id, job_id)
@@ -104,6 +95,18 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
                 ),
             )
         )
+
+
+async def _open_assets(
+    stack: AsyncExitStack, settings: MediaSettings, kernel: Kernel, pool: Pool
+) -> tuple[Assets, AssetRows]:
+    """The files, and what takes away those that nobody needs."""
+    objects = await stack.enter_async_context(open_objects(settings.objects_url, settings.data_dir))
+    rows = PostgresAssets(pool)
+    every, orphan = settings.asset_sweep_seconds, settings.asset_orphan_seconds
+    sweep = AssetSweep(objects, rows, every_seconds=every, orphan_seconds=orphan)
+    stack.push_async_callback(end, kernel.tasks.spawn(sweep.run(), "sweep-assets"))
+    return Assets(objects, rows, _asset_bounds(settings)), rows
 
 
 def _asset_bounds(settings: MediaSettings) -> AssetBounds:
