@@ -4,6 +4,7 @@ import io
 import wave
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -39,7 +40,7 @@ def wav(samples: NDArray[np.int16], rate: int = RATE) -> bytes:
 def packed_audio(samples: NDArray[np.int16], path: Path, codec: str, rate: int = RATE) -> Path:
     """The samples in the container of the path's suffix."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate, layout="mono")
+        stream = cast("av.AudioStream", container.add_stream(codec, rate=rate, layout="mono"))
         resampler = av.AudioResampler(format=stream.format, layout="mono", rate=rate, frame_size=stream.frame_size or 0)
         frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="s16", layout="mono")
         frame.rate = RATE
@@ -59,12 +60,14 @@ def clip(
 ) -> Path:
     """A video of these pictures, with the samples as its sound."""
     with av.open(str(path), "w") as container:
-        video = container.add_stream(codec, rate=rate)
+        video = cast("av.VideoStream", container.add_stream(codec, rate=rate))
         video.width, video.height = pictures[0].size
         video.pix_fmt = "yuv420p"
-        audio = container.add_stream("aac", rate=RATE, layout="mono") if samples is not None else None
+        audio = None
+        if samples is not None:
+            audio = container.add_stream("aac", rate=RATE, layout="mono")
         for number, picture in enumerate(pictures):
-            frame = av.VideoFrame.from_image(picture)
+            frame = av.VideoFrame.from_image(picture)  # type: ignore[no-untyped-call]
             frame.pts, frame.time_base = number, Fraction(1, rate)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))

@@ -50,7 +50,13 @@ class Lab:
         asset_id = new_asset_id()
         await self.objects.write_bytes(object_key(ASSET_KIND, self.owner.org_id, asset_id), data)
         sha256 = hashlib.sha256(data).hexdigest()
-        fields = {"id": asset_id, "key_id": "key-1", "content_type": "audio/wav", "size": len(data), "sha256": sha256}
+        fields: dict[str, Any] = {
+            "id": asset_id,
+            "key_id": "key-1",
+            "content_type": "audio/wav",
+            "size": len(data),
+            "sha256": sha256,
+        }
         assert (await self.owner.ask(ASSET_RECORD_REQUESTED, **fields)).status == 201
         return asset_id
 

@@ -76,8 +76,9 @@ class Found:
 
 async def asked(work: ExpressionWork, function: Any, *args: Any) -> Any:
     """What a worker process makes of the file; what is wrong with the file is the job's failure. Raises Refused."""
+    run = work.brief if function is worker_calls.probe else work.cpu
     try:
-        return await work.cpu(function, *args)
+        return await run(function, *args)
     except MediaError as error:
         raise Refused(422, error.message, error.code) from None
 
