@@ -19,7 +19,7 @@ LISTS = frozenset({"list", "set", "frozenset", "tuple"})
 OURS = ("gateway.chat.completion_answer", "gateway.chat.model_views", "gateway.chat.response_answer")
 ANSWERS = frozenset(
     {
-        *("ActiveTools", "CreatedKey", "Embedding", "EmbeddingList", "Interrupted", "Key", "KeyList"),
+        *("ActiveTools", "AssetLink", "CreatedKey", "Embedding", "EmbeddingList", "Interrupted", "Key", "KeyList"),
         *("VideoModelList", "VideoModelView"),
     }
 )

@@ -191,6 +191,7 @@ def test_every_route_of_the_table_asks_for_a_scope_or_a_signature() -> None:
     assert {route.path for route in ROUTES if route.scope is None} == {
         "/webhooks/hume",
         "/webhooks/runware/{token}",
+        "/webhooks/hume-batch/{token}",
         "/v1/assets/{id}/content",
     }
 

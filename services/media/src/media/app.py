@@ -20,9 +20,10 @@ from common.providers.addresses import AddressRules, networks
 from common.providers.guarded_http import open_guarded_http
 from common.providers.provider_registry import ProviderRegistry
 from common.storage.database_watch import DatabaseWatch
-from common.storage.objects import Objects, open_objects
+from common.storage.objects import open_objects
 from common.storage.postgres import Pool, open_postgres
 from media.adapters.catalogue_voices import ResourceVoices
+from media.adapters.expression_lab import open_expression_lab
 from media.adapters.kept_objects import KeptObjects
 from media.adapters.postgres_assets import PostgresAssets
 from media.adapters.redis_leases import RedisLeases
@@ -34,6 +35,7 @@ from media.assets.asset_sweep import AssetSweep
 from media.deps import Deps
 from media.handlers import HANDLERS
 from media.kinds import KINDS
+from media.ports import AssetRows
 from media.settings import MediaSettings
 from media.speech.answering import Speech
 from media.speech.running_speech import RunningSpeech
@@ -74,19 +76,10 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
         rules = AddressRules(allow=networks(settings.media_networks))
         public = await stack.enter_async_context(open_guarded_http(rules))
         video = await stack.enter_async_context(open_video_studio(settings, registry, public))
-        objects = await stack.enter_async_context(open_objects(settings.objects_url, settings.data_dir))
-        rows = PostgresAssets(pool)
-        assets = Assets(objects, rows, _asset_bounds(settings))
+        expressions = await stack.enter_async_context(open_expression_lab(settings, registry, public))
+        assets, rows = await _open_assets(stack, settings, kernel, pool)
 
-        sweep = AssetSweep(
-            objects,
-            rows,
-            every_seconds=settings.asset_sweep_seconds,
-            orphan_seconds=settings.asset_orphan_seconds,
-        )
-        stack.push_async_callback(end, kernel.tasks.spawn(sweep.run(), "sweep-assets"))
-
-        speech, files = await stack.enter_async_context(open_speech(settings, kernel, pool, assets, objects, registry))
+        speech, files = await stack.enter_async_context(open_speech(settings, kernel, pool, assets, registry))
 
         async def discard(org_id: str, job_id: str) -> None:
             await assets.delete_of_job(org_id, job_id)
@@ -105,6 +98,7 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
                     video=video,
                     speech=speech,
                     speech_files=files,
+                    expressions=expressions,
                 ),
             )
         )
@@ -130,6 +124,18 @@ def _worker_limits(settings: MediaSettings) -> WorkerLimits:
     )
 
 
+async def _open_assets(
+    stack: AsyncExitStack, settings: MediaSettings, kernel: Kernel, pool: Pool
+) -> tuple[Assets, AssetRows]:
+    """The files, and what takes away those that nobody needs."""
+    objects = await stack.enter_async_context(open_objects(settings.objects_url, settings.data_dir))
+    rows = PostgresAssets(pool)
+    every, orphan = settings.asset_sweep_seconds, settings.asset_orphan_seconds
+    sweep = AssetSweep(objects, rows, every_seconds=every, orphan_seconds=orphan)
+    stack.push_async_callback(end, kernel.tasks.spawn(sweep.run(), "sweep-assets"))
+    return Assets(objects, rows, _asset_bounds(settings)), rows
+
+
 def _asset_bounds(settings: MediaSettings) -> AssetBounds:
     keep = timedelta(days=settings.upload_days) if settings.upload_days else None
     return AssetBounds(settings.max_asset_bytes, settings.organization_asset_bytes, keep)
@@ -137,7 +143,7 @@ def _asset_bounds(settings: MediaSettings) -> AssetBounds:
 
 @asynccontextmanager
 async def open_speech(
-    settings: MediaSettings, kernel: Kernel, pool: Pool, assets: Assets, objects: Objects, registry: ProviderRegistry
+    settings: MediaSettings, kernel: Kernel, pool: Pool, assets: Assets, registry: ProviderRegistry
 ) -> AsyncIterator[tuple[Speech, SpeechFiles]]:
     """What speaks, and what makes files of it."""
     running = RunningSpeech()
@@ -148,6 +154,7 @@ async def open_speech(
     ]
     async with AsyncExitStack() as stack:
         reader = await stack.enter_async_context(kernel.read_live(f"speech:{settings.instance}", signals))
+        objects = await stack.enter_async_context(open_objects(settings.objects_url, settings.data_dir))
         speakers = await stack.enter_async_context(open_workers((SPEAKER,), size=1, limits=SPEAKER_LIMITS))
         providers = await stack.enter_async_context(open_speech_providers(settings, registry, speakers))
         kept = KeptObjects(
@@ -180,7 +187,7 @@ async def open_speech(
 
 def _kinds(settings: MediaSettings) -> Kinds[Deps]:
     """The kinds, with as many jobs of each as this process is to have at work."""
-    most = {"video": settings.video_jobs, SPEECH_KIND: settings.speech_jobs}
+    most = {"video": settings.video_jobs, "expressions": settings.expression_jobs, SPEECH_KIND: settings.speech_jobs}
     return tuple(
         dataclasses.replace(
             each,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from common.jobs.job_desk import JobDesk
 from media.assets.asset_store import Assets
-from media.ports import AssetRows, VideoStudio
+from media.ports import AssetRows, ExpressionLab, VideoStudio
 from media.settings import MediaSettings
 from media.speech.answering import Speech
 from media.speech.speech_files import SpeechFiles
@@ -19,5 +19,6 @@ class Deps:
     assets: Assets
     asset_rows: AssetRows
     video: VideoStudio
+    expressions: ExpressionLab
     speech: Speech
     speech_files: SpeechFiles

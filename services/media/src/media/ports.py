@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from common.failures import ProviderDown
 
@@ -133,6 +133,99 @@ class Images(Protocol):
 
     async def fetch(self, url: str, path: Path) -> None:
         """Write what is there to a file; raises Refused, and ProviderDown."""
+
+
+class FileMeasurement(Protocol):
+    """Expression measurement that answers with the whole result, and keeps nothing of it.
+
+    Its answers are the provider's documents. Every method raises ProviderDown where nothing is known of what was done
+    (NeverSent: nothing was), and Refused for what will be refused again.
+    """
+
+    @property
+    def name(self) -> str:
+        """What it is called in the trail of a job."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether a call made now might go through."""
+
+    async def audio(self, wav: Path, timer_ms: int) -> dict[str, Any]:
+        """Utterances and measurements of a WAV file: 16-bit PCM at 16 kHz, mono."""
+
+    async def images(self, files: Sequence[Path], face_state: str | None) -> dict[str, Any]:
+        """The faces of JPEG files; `face_state` of an earlier answer keeps their numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOrder:
+    """What a job at the provider is to measure: a file, or what is at an address.
+
+    `reference` is the name under which the provider keeps the source: a job that was begun is found again by it.
+    """
+
+    models: Sequence[str]
+    reference: str
+    path: Path | None
+    url: str | None
+    callback_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchState:
+    """How a job at the provider is; `message` says why one failed."""
+
+    state: Literal["waiting", "completed", "failed"]
+    message: str = ""
+
+
+class BatchMeasurement(Protocol):
+    """Expression measurement as jobs of the provider. Methods raise as those of `FileMeasurement`."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in the trail of a job."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether a call made now might go through."""
+
+    async def start(self, order: BatchOrder) -> str:
+        """Begin a job; returns its id."""
+
+    async def find(self, reference: str) -> str | None:
+        """The id of a job that was begun with this reference."""
+
+    async def look(self, job_id: str) -> BatchState:
+        """How a job is."""
+
+    async def predictions(self, job_id: str) -> list[dict[str, Any]]:
+        """What a completed job found: an element for each source."""
+
+
+class Downloads(Protocol):
+    """Files at addresses that callers name."""
+
+    async def fetch(self, url: str, path: Path) -> None:
+        """Write what is there to a file; raises Refused, and ProviderDown."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpressionLab:
+    """`order` names who is asked: `hume` by files, `hume-batch` by jobs, `local`.
+
+    `face_model` gives the file of the local face detector, and raises ModelMissing. At most `max_seconds` of media are
+    measured; a job at a provider may take `wait_seconds`.
+    """
+
+    order: Sequence[str]
+    files: FileMeasurement | None
+    batch: BatchMeasurement | None
+    downloads: Downloads
+    face_model: Callable[[], Path]
+    callback_of: Callable[[str], str | None]
+    max_seconds: float
+    wait_seconds: float
 
 
 # Renders a plain clip here; it is no provider and never away.

@@ -14,6 +14,7 @@ from common.events.speech import SPEECH_FILE_REQUESTED, SPEECH_VOICES_REQUESTED
 from gateway.http.end_user import USER_HEADER
 from gateway.http.routing import Handler, Route
 from gateway.media import job_stream, jobs
+from gateway.media.expressions_request import ExpressionsBody, ExpressionsQuery, create_expressions
 from gateway.media.job_stream import LAST_EVENT_HEADER
 from gateway.media.speech_bodies import OpenAiSpeechBody, SpeechBody
 from gateway.media.speech_views import create_speech, list_speech_voices, make_speech
@@ -129,6 +130,18 @@ SPEECH_ROUTES: Sequence[Route] = [
 ]
 ROUTES: Sequence[Route] = [
     makes_job("/v1/media/video", create_video, "Make a video", request=VideoBody),
+    makes_job(
+        "/v1/media/expressions",
+        create_expressions,
+        "Measure what faces and voices express",
+        request=ExpressionsBody,
+        query=ExpressionsQuery,
+        work=Work.UPLOAD,
+        takes=("application/octet-stream", "multipart/form-data"),
+        errors=(404, 408, 409, 413, 415, 429, 503, 504),
+        description=f"JSON that names an asset or a URL; or the file itself as the body or as the field `file` of a "
+        f"form, and the rest in the query. {ACCEPTED}",
+    ),
     Route(
         "GET",
         "/v1/media/video/models",
