@@ -69,7 +69,7 @@ ROUTE = Route(
 NOT_JSON = {
     "get_v1_chat_completions_id_stream",
     "get_v1_jobs_id_events",
-    "get_v1_responses_id",
+    "post_v1_sessions_session_id_resume",
     "get_v1_assets_id",
     "post_v1_audio_speech",
     "head_v1_assets_id",
