@@ -113,6 +113,16 @@ class ObjectsContract:
         await objects.delete(KEY)
         assert await self.keys(objects) == []
 
+    async def test_what_is_moved_is_at_its_new_key_alone(self, objects: Objects) -> None:
+        other = object_key("assets", "acme", "ast_2")
+        await objects.write_bytes(KEY, b"new")
+        await objects.write_bytes(other, b"old")
+        await objects.move(KEY, other)
+        assert await objects.read_bytes(other, max_bytes=10) == b"new"
+        assert await self.keys(objects) == [other]
+        with pytest.raises(ObjectMissing):
+            await objects.move(KEY, other)
+
     async def test_a_large_object_is_not_read_as_a_small_one(self, objects: Objects) -> None:
         await objects.write_bytes(KEY, PIECE)
         with pytest.raises(ObjectTooLarge):

@@ -1,7 +1,12 @@
 """Jobs over HTTP: accepted, watched, read, ended, begun anew; nobody sees another organisation's."""
 
+import asyncio
+import re
+import subprocess
+import sys
 import uuid
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import orjson
@@ -11,7 +16,7 @@ from tests.support.sonant import Sonant
 from tests.support.waiting import eventually
 
 ENDED = ("completed", "failed", "cancelled")
-TINY = {"prompt": "a red kite over the sea", "duration": 0.5, "width": 160, "height": 96}
+TINY = {"prompt": "a red kite over the sea", "model": "local", "duration": 0.5, "width": 160, "height": 96}
 LONG = {**TINY, "duration": 25.0, "width": 640, "height": 360}
 
 
@@ -46,9 +51,7 @@ async def ended(caller: httpx.AsyncClient, job_id: str) -> dict[str, Any]:
         job: dict[str, Any] = (await caller.get(f"/v1/jobs/{job_id}")).json()
         return job if job["state"] in ENDED else None
 
-    found = await eventually(check, timeout=90, interval=0.1)
-    assert found is not None
-    return found
+    return cast("dict[str, Any]", await eventually(check, timeout=90, interval=0.1))
 
 
 async def test_a_video_is_made_and_watched(sonant: Sonant) -> None:
@@ -133,3 +136,43 @@ async def test_what_is_wrong_with_a_request_is_said(sonant: Sonant) -> None:
         assert answer.status_code == 400
     async with client(sonant.url, new_key(sonant).headers) as chatting:
         assert (await chatting.post("/v1/media/video", json=TINY)).status_code == 403
+
+
+def sonant_command(sonant: Sonant, key: Key, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`sonant …` as somebody types it who has this key."""
+    command = [str(Path(sys.executable).parent / "sonant"), *arguments, "--url", sonant.url, "--key", key.text]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+async def test_jobs_are_followed_on_the_command_line(sonant: Sonant) -> None:
+    key = owner(sonant)
+    async with client(sonant.url, key.headers) as caller:
+        made = (await caller.post("/v1/media/video", json=TINY)).json()["id"]
+        long = (await caller.post("/v1/media/video", json=LONG)).json()["id"]
+    watched = await asyncio.to_thread(sonant_command, sonant, key, "jobs", "watch", made)
+    assert watched.returncode == 0, watched.stderr
+    assert orjson.loads(watched.stdout)["codec"] == "h264"
+    assert (await asyncio.to_thread(sonant_command, sonant, key, "jobs", "cancel", long)).returncode == 0
+    ended = await asyncio.to_thread(sonant_command, sonant, key, "jobs", "watch", long)
+    assert ended.returncode == 1
+    assert "cancelled" in ended.stderr
+    listed = await asyncio.to_thread(sonant_command, sonant, key, "jobs", "list")
+    assert re.findall("job_[0-9a-f]{32}", listed.stdout) == [long, made]
+    shown = await asyncio.to_thread(sonant_command, sonant, key, "jobs", "show", made)
+    assert "attempt   local render, completed" in shown.stdout
+    assert (await asyncio.to_thread(sonant_command, sonant, key, "jobs", "show", "job_1")).returncode == 1
+
+
+async def test_a_provider_makes_it_and_calls_back(sonant: Sonant) -> None:
+    async with client(sonant.url, owner(sonant).headers) as caller:
+        body = {"prompt": "sandbox:seconds-1 a kite", "model": "pixverse:1@1", "resolution": "360p"}
+        job = (await caller.post("/v1/media/video", json=body)).json()
+        done = await ended(caller, job["id"])
+        assert (done["state"], done["result"]["provider"]) == ("completed", "sandbox"), done
+        answer = await caller.get(done["result"]["url"])
+        assert answer.headers["content-type"] == "video/mp4"
+        assert len(answer.content) == done["result"]["size"]
+        for token in ("x", f"{job['id']}.{'0' * 48}"):
+            assert (await caller.post(f"/webhooks/runware/{token}", json={})).status_code == 401
+        models = (await caller.get("/v1/media/video/models")).json()["data"]
+        assert [model["id"] for model in models if model["default"]] == ["klingai:6@1"]

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import av
 import httpx
 import openai
 import orjson
@@ -20,6 +19,7 @@ from openai import AsyncOpenAI
 
 from tests.support.clients import Key, client, new_key
 from tests.support.sonant import Sonant
+from tests.support.sound import decoded
 from tests.support.waiting import eventually
 
 SONANT = Path(sys.executable).parent / "sonant"
@@ -37,20 +37,11 @@ def article(sentences: int, about: str = "") -> str:
     )
 
 
-def decoded(audio: bytes) -> tuple[str, float]:
-    """Codec and length in seconds, as FFmpeg decodes them."""
-    with av.open(io.BytesIO(audio)) as container:
-        stream = container.streams.audio[0]
-        samples = sum(frame.samples for frame in container.decode(stream))
-        assert stream.rate is not None
-        return stream.codec_context.name, samples / stream.rate
-
-
 def wav_seconds(audio: bytes) -> float:
     """How long a WAV plays; a length that is not known in its header is that of the file."""
     with wave.open(io.BytesIO(audio)) as file:
         assert (file.getnchannels(), file.getsampwidth()) == (1, 2)
-        return (len(audio) - 44) / 2 / file.getframerate()
+        return (len(audio) - 44) / (2.0 * int(file.getframerate()))
 
 
 @pytest.fixture
@@ -72,7 +63,14 @@ async def http(sonant: Sonant, key: Key) -> AsyncIterator[httpx.AsyncClient]:
 
 def charged(sonant: Sonant, provider: str = "hume") -> dict[str, int]:
     told: dict[str, Any] = sonant.sandbox("speech/charges")
-    return {"calls": 0, "characters": 0, "repeats": 0, **told.get(provider, {})}
+    return {"calls": 0, "characters": 0, "repeats": 0, "under_way": 0, **told.get(provider, {})}
+
+
+def interrupted(sonant: Sonant) -> float:
+    """How many requests for speech have ended because their clients left."""
+    lines = sonant.ops("media", "/metrics").text.splitlines()
+    told = [line for line in lines if line.startswith('sonant_speech_ended_total{outcome="interrupted"')]
+    return sum(float(line.split()[-1]) for line in told)
 
 
 async def test_the_openai_package_streams_speech_to_a_file(speaker: AsyncOpenAI, tmp_path: Path) -> None:
@@ -100,9 +98,9 @@ async def test_every_format_plays_as_long_as_its_text_says(speaker: AsyncOpenAI,
     assert seconds == pytest.approx(SHORT_SECONDS, abs=0.2)
 
 
-@pytest.mark.parametrize("format", ["wav", "mp3", "opus"])
+@pytest.mark.parametrize("format", ["wav", "opus"])
 async def test_a_long_text_begins_before_it_is_made(speaker: AsyncOpenAI, format: Any) -> None:
-    text = article(30)
+    text = article(14)
     chunks, first = [], 0.0
     began = asyncio.get_running_loop().time()
     async with speaker.audio.speech.with_streaming_response.create(
@@ -113,7 +111,7 @@ async def test_a_long_text_begins_before_it_is_made(speaker: AsyncOpenAI, format
             chunks.append(chunk)
     audio = b"".join(chunks)
     _, seconds = decoded(audio)
-    assert seconds > 60
+    assert seconds > 40
     assert first < asyncio.get_running_loop().time() - began
     # The same again is the same, with a header that knows its length.
     again = await speaker.audio.speech.create(model="tts-1", voice="alloy", input=text, response_format=format)
@@ -188,7 +186,7 @@ async def test_a_short_text_is_an_asset_at_once(http: httpx.AsyncClient, sonant:
 
 
 async def test_a_long_text_is_a_job(http: httpx.AsyncClient) -> None:
-    body = {"text": article(40), "voice": {"content_type": "podcast"}, "format": "mp3"}
+    body = {"text": article(12), "voice": {"content_type": "podcast"}, "format": "mp3"}
     answer = await http.post("/v1/media/speech", json=body)
     assert answer.status_code == 202, answer.text
     job_id = answer.json()["id"]
@@ -268,6 +266,28 @@ async def test_wrong_fields_are_named(http: httpx.AsyncClient, fields: dict[str,
     answer = await http.post("/v1/audio/speech", json=body)
     assert answer.status_code == status, answer.text
     assert answer.json()["error"]["param"] == param
+
+
+async def test_a_client_that_hangs_up_stops_the_work(sonant: Sonant, http: httpx.AsyncClient) -> None:
+    account = f"{sonant.sandbox_url}/sandbox/hume/accounts/sandbox"
+    slow = {"faults": [{"do": "delay-150", "times": None, "path": "/v0/tts"}]}
+    before, ended = charged(sonant)["calls"], interrupted(sonant)
+    async with httpx.AsyncClient() as plain:
+        await plain.put(account, json=slow)
+        try:
+            body = {"model": "tts-1", "voice": "alloy", "input": article(400), "response_format": "mp3"}
+            async with http.stream("POST", "/v1/audio/speech", json=body) as answer:
+                assert answer.status_code == 200
+                await anext(answer.aiter_raw())
+            left = charged(sonant)["calls"]
+
+            await eventually(lambda: interrupted(sonant) > ended)
+            await eventually(lambda: charged(sonant)["under_way"] == 0)
+        finally:
+            await plain.put(account, json={})
+    # Some were under way, and are finished, for they are paid for. All of it would have been some sixty.
+    assert charged(sonant)["calls"] - left <= 8
+    assert charged(sonant)["calls"] - before < 40
 
 
 async def test_a_key_needs_the_scope(sonant: Sonant) -> None:

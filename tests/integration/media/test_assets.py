@@ -37,7 +37,7 @@ async def stored(objects: Objects, owner: Owner, data: bytes = b"x", **given: An
     """A file that is in the store and recorded, as the gateway does it; its id, and the reply."""
     asset_id = given.pop("id", new_asset_id())
     await objects.write_bytes(object_key(ASSET_KIND, owner.org_id, asset_id), data)
-    fields = {"id": asset_id, "content_type": "audio/wav", "size": len(data)}
+    fields: dict[str, Any] = {"id": asset_id, "content_type": "audio/wav", "size": len(data)}
     fields |= {"sha256": hashlib.sha256(data).hexdigest(), "key_id": "key-1", **given}
     return asset_id, await owner.ask(ASSET_RECORD_REQUESTED, **fields)
 

@@ -10,6 +10,7 @@ from sonant_cli.chat import chat
 from sonant_cli.dlq import dlq
 from sonant_cli.errors import CliError
 from sonant_cli.hume_import import imports
+from sonant_cli.job_commands import jobs
 from sonant_cli.keys import keys
 from sonant_cli.speech import say, voices
 from sonant_cli.status import status
@@ -45,6 +46,7 @@ app.command()(topics)
 app.command()(export)
 imports.command("file")(import_file)
 app.add_typer(keys, name="keys")
+app.add_typer(jobs, name="jobs")
 app.add_typer(dlq, name="dlq")
 app.add_typer(imports, name="import")
 

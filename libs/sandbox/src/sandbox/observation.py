@@ -6,6 +6,7 @@ from aiohttp import web
 from sandbox.faults import GATES
 from sandbox.hume.accounts import ACCOUNTS
 from sandbox.recorder import RECORDER, RING_SIZE
+from sandbox.runware.ledger import LEDGER
 from sandbox.speech_charges import SPEECH_CHARGES
 
 
@@ -47,6 +48,7 @@ async def reset(request: web.Request) -> web.Response:
     request.app[RECORDER].reset()
     request.app[GATES].reset()
     request.app[ACCOUNTS].reset()
+    request.app[LEDGER].reset()
     request.app[SPEECH_CHARGES].reset()
     return _json({"status": "reset"})
 

@@ -48,6 +48,7 @@ class Charged:
             "calls": self.calls,
             "characters": self.characters,
             "repeats": self.repeats,
+            "under_way": self.under_way,
             "most_at_once": self.most_at_once,
         }
 

@@ -18,6 +18,7 @@ from common.events.keys import KEY_CHANGED, KeyChanged
 from common.kernel.presence import Presence
 from common.kernel.service import Kernel, Service
 from common.secret_box import secret_keys
+from common.storage.key_budgets import KeyBudgets
 from common.storage.objects import open_objects
 from common.storage.postgres import open_postgres
 from common.storage.resp import open_resp
@@ -36,6 +37,7 @@ from gateway.chat.streams import Streams
 from gateway.chat.usage_settlement import UsageSettlement
 from gateway.deps import DEPS, Deps
 from gateway.http import boundary, cors
+from gateway.http.budgets import Budgets
 from gateway.http.connections import ConnectionBounds, max_open, raise_descriptor_limit
 from gateway.http.docs_page import docs_routes
 from gateway.http.idempotency import Idempotency
@@ -89,9 +91,7 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                 await ensure_admin(store, settings.admin_key_file)
             limits = Limits(RedisLimits(counting))
             streams = Streams(kernel.live, reader, LiveAnswers(kernel.live), opened)
-            idempotency = Idempotency(
-                RedisIdempotency(kernel.redis, answers=settings.idempotent_answers, max_bytes=settings.idempotent_bytes)
-            )
+            idempotency = _idempotency(settings, kernel)
             jobs = JobWatch(RedisGlances(kernel.redis))
             kernel.tasks.spawn(jobs.run(), "watch-jobs")
             quota = LogQuota(RedisQuota(counting), settings.log_bytes_per_minute)
@@ -108,6 +108,7 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                     request_reply=RequestReply(requester, idempotency, quota),
                     idempotency=idempotency,
                     limits=limits,
+                    budgets=Budgets(KeyBudgets(counting)),
                     quota=quota,
                     large_bodies=LargeBodies(settings.large_bodies, quota),
                     presence=presence,
@@ -124,6 +125,11 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                     objects=objects,
                     links=SignedLinks(secret_keys(settings.secret_keys.get_secret_value())),
                 )
+
+
+def _idempotency(settings: GatewaySettings, kernel: Kernel) -> Idempotency:
+    most = settings.idempotent_answers
+    return Idempotency(RedisIdempotency(kernel.redis, answers=most, max_bytes=settings.idempotent_bytes))
 
 
 async def _announce(live: LiveWriter, key_id: str) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,21 +26,24 @@ from common.providers.guarded_http import open_guarded_http
 from common.providers.provider_registry import ProviderRegistry
 from common.storage.command_answers import prune_answers
 from common.storage.database_watch import DatabaseWatch
-from common.storage.objects import Objects, open_objects
+from common.storage.objects import open_objects
 from common.storage.postgres import Pool, open_postgres
 from common.storage.unit_of_work import UnitOfWork, UnitsOfWork
 from media.adapters.catalogue_voices import ResourceVoices
+from media.adapters.expression_lab import open_expression_lab
 from media.adapters.kept_objects import KeptObjects
 from media.adapters.postgres_assets import PostgresAssets
 from media.adapters.postgres_webhooks import PostgresWebhooks, PostgresWebhookTables
 from media.adapters.redis_leases import RedisLeases
 from media.adapters.sound_workers import SPEAKER, SPEAKER_LIMITS, SoundWorkers
 from media.adapters.speech_providers import open_speech_providers
+from media.adapters.video_studio import open_video_studio
 from media.assets.asset_store import AssetBounds, Assets
 from media.assets.asset_sweep import AssetSweep
 from media.deps import Deps, Webhooks
 from media.handlers import HANDLERS
 from media.kinds import KINDS
+from media.ports import AssetRows
 from media.settings import MediaSettings
 from media.speech.answering import Speech
 from media.speech.running_speech import RunningSpeech
@@ -50,14 +53,16 @@ from media.speech.speech_files import SpeechFiles
 from media.speech.synthesis import Synthesis
 from media.speech.voice_choice import Voices
 from media.speech.voice_table import voice_table
-from media.video.studio import VideoStudio
 from media.webhook_ports import WebhookTables
 from media.webhooks.sender import SenderLimits, WebhookSender
 
 SCHEMA = "media"
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
-# Voice turns on the same machine go first, whatever is rendered.
-NICENESS = 19
+# Voice turns on the same machine go first, whatever is rendered. With 19 it would get a hundredth of a busy core, and
+# jobs would end by their deadlines.
+NICENESS = 10
+# For a look at a file: some seconds at most, whatever it is.
+BRIEF_SECONDS = 30.0
 PRUNE_WEBHOOKS_SECONDS = 60.0
 
 
@@ -67,16 +72,7 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
     watch = DatabaseWatch()
     kernel.health.watch("database", watch.complaint)
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(
-            open_postgres(
-                settings.database_url,
-                size=settings.database_pool,
-                migrations=MIGRATIONS,
-                schema=SCHEMA,
-                unit_of_work=True,
-                shared=[JOBS_MIGRATIONS],
-            )
-        )
+        pool = await stack.enter_async_context(_open_pool(settings))
         outbox = OutboxPublisher(pool, kernel.log, SCHEMA)
         tasks = [
             kernel.tasks.spawn(watch.run(pool), "watch-database"),
@@ -84,29 +80,24 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
             kernel.tasks.spawn(prune_answers(pool, SCHEMA, settings.webhook_answers_seconds), "prune-answers"),
         ]
         stack.push_async_callback(end, *tasks)
-        workers = await stack.enter_async_context(
-            open_workers((), size=settings.media_processes, limits=_limits(settings))
-        )
-        objects = await stack.enter_async_context(open_objects(settings.objects_url, settings.data_dir))
-        rows = PostgresAssets(pool)
-        assets = Assets(objects, rows, _asset_bounds(settings))
-
-        sweep = AssetSweep(
-            objects,
-            rows,
-            every_seconds=settings.asset_sweep_seconds,
-            orphan_seconds=settings.asset_orphan_seconds,
-        )
-        stack.push_async_callback(end, kernel.tasks.spawn(sweep.run(), "sweep-assets"))
-
+        limits = _worker_limits(settings)
+        workers = await stack.enter_async_context(open_workers((), size=settings.media_processes, limits=limits))
+        brief_limits = dataclasses.replace(limits, seconds=BRIEF_SECONDS)
+        brief = await stack.enter_async_context(open_workers((), size=1, limits=brief_limits))
         registry = ProviderRegistry()
-        spoken = await stack.enter_async_context(open_speech(settings, kernel, pool, assets, objects, registry))
+        rules = AddressRules(allow=networks(settings.media_networks))
+        public = await stack.enter_async_context(open_guarded_http(rules))
+        video = await stack.enter_async_context(open_video_studio(settings, registry, public))
+        expressions = await stack.enter_async_context(open_expression_lab(settings, registry, public))
+        assets, rows = await _open_assets(stack, settings, kernel, pool)
+
+        speech, files = await stack.enter_async_context(open_speech(settings, kernel, pool, assets, registry))
 
         async def discard(org_id: str, job_id: str) -> None:
             await assets.delete_of_job(org_id, job_id)
 
         webhooks = await stack.enter_async_context(_open_webhooks(settings, kernel, pool, outbox))
-        jobs = JobsOf(kinds=_kinds(settings), schema=SCHEMA, workers=workers, discard=discard)
+        jobs = JobsOf(kinds=_kinds(settings), schema=SCHEMA, workers=workers, brief=brief, discard=discard)
         yield await stack.enter_async_context(
             open_jobs(
                 kernel,
@@ -117,9 +108,10 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
                     desk=desk,
                     assets=assets,
                     asset_rows=rows,
-                    video=VideoStudio(()),
-                    speech=spoken[0],
-                    speech_files=spoken[1],
+                    video=video,
+                    speech=speech,
+                    speech_files=files,
+                    expressions=expressions,
                     webhooks=webhooks,
                     providers=registry,
                 ),
@@ -127,14 +119,36 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
         )
 
 
-def _limits(settings: MediaSettings) -> WorkerLimits:
-    """Of a piece of work in the worker processes."""
+def _open_pool(settings: MediaSettings) -> AbstractAsyncContextManager[Pool]:
+    return open_postgres(
+        settings.database_url,
+        size=settings.database_pool,
+        migrations=MIGRATIONS,
+        schema=SCHEMA,
+        unit_of_work=True,
+        shared=[JOBS_MIGRATIONS],
+    )
+
+
+def _worker_limits(settings: MediaSettings) -> WorkerLimits:
     return WorkerLimits(
         seconds=settings.media_process_seconds,
         memory_bytes=settings.media_process_bytes,
         niceness=NICENESS,
         wait_seconds=None,
     )
+
+
+async def _open_assets(
+    stack: AsyncExitStack, settings: MediaSettings, kernel: Kernel, pool: Pool
+) -> tuple[Assets, AssetRows]:
+    """The files, and what takes away those that nobody needs."""
+    objects = await stack.enter_async_context(open_objects(settings.objects_url, settings.data_dir))
+    rows = PostgresAssets(pool)
+    every, orphan = settings.asset_sweep_seconds, settings.asset_orphan_seconds
+    sweep = AssetSweep(objects, rows, every_seconds=every, orphan_seconds=orphan)
+    stack.push_async_callback(end, kernel.tasks.spawn(sweep.run(), "sweep-assets"))
+    return Assets(objects, rows, _asset_bounds(settings)), rows
 
 
 def _asset_bounds(settings: MediaSettings) -> AssetBounds:
@@ -144,12 +158,7 @@ def _asset_bounds(settings: MediaSettings) -> AssetBounds:
 
 @asynccontextmanager
 async def open_speech(
-    settings: MediaSettings,
-    kernel: Kernel,
-    pool: Pool,
-    assets: Assets,
-    objects: Objects,
-    registry: ProviderRegistry,
+    settings: MediaSettings, kernel: Kernel, pool: Pool, assets: Assets, registry: ProviderRegistry
 ) -> AsyncIterator[tuple[Speech, SpeechFiles]]:
     """What speaks, and what makes files of it."""
     running = RunningSpeech()
@@ -160,6 +169,7 @@ async def open_speech(
     ]
     async with AsyncExitStack() as stack:
         reader = await stack.enter_async_context(kernel.read_live(f"speech:{settings.instance}", signals))
+        objects = await stack.enter_async_context(open_objects(settings.objects_url, settings.data_dir))
         speakers = await stack.enter_async_context(open_workers((SPEAKER,), size=1, limits=SPEAKER_LIMITS))
         providers = await stack.enter_async_context(open_speech_providers(settings, registry, speakers))
         kept = KeptObjects(
@@ -229,7 +239,7 @@ async def _forget_deliveries(store: PostgresWebhooks, days: float) -> None:
 
 def _kinds(settings: MediaSettings) -> Kinds[Deps]:
     """The kinds, with as many jobs of each as this process is to have at work."""
-    most = {"video": settings.video_jobs, SPEECH_KIND: settings.speech_jobs}
+    most = {"video": settings.video_jobs, "expressions": settings.expression_jobs, SPEECH_KIND: settings.speech_jobs}
     return tuple(
         dataclasses.replace(
             each,

@@ -7,11 +7,10 @@ from common.providers.provider_registry import ProviderRegistry
 from common.secret_box import SecretBox
 from common.storage.unit_of_work import UnitsOfWork
 from media.assets.asset_store import Assets
-from media.ports import AssetRows
+from media.ports import AssetRows, ExpressionLab, VideoStudio
 from media.settings import MediaSettings
 from media.speech.answering import Speech
 from media.speech.speech_files import SpeechFiles
-from media.video.studio import VideoStudio
 from media.webhook_ports import WebhookCaller, WebhookStore, WebhookTables
 from media.webhooks.sender import WebhookSender
 
@@ -36,6 +35,7 @@ class Deps:
     assets: Assets
     asset_rows: AssetRows
     video: VideoStudio
+    expressions: ExpressionLab
     speech: Speech
     speech_files: SpeechFiles
     webhooks: Webhooks

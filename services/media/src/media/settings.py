@@ -8,6 +8,9 @@ from pydantic import Field, SecretStr, field_validator
 from common.kernel.settings import CommonSettings
 from common.providers.addresses import networks
 
+VIDEO_PROVIDERS = frozenset({"runware", "local"})
+EXPRESSION_PROVIDERS = frozenset({"hume", "hume-batch", "local"})
+
 
 class MediaSettings(CommonSettings):
     """Which providers make what, and how much of it there may be at once."""
@@ -15,13 +18,65 @@ class MediaSettings(CommonSettings):
     sandbox_url: str | None = Field(
         default=None, description="Where the provider sandbox listens; it stands in for providers without a key."
     )
+    public_url: str | None = Field(
+        default=None,
+        description="Where the gateway is for the rest of the world, such as https://api.example.com. Providers call "
+        "back there when a job is done; unset, they are asked until it is.",
+    )
+    runware_api_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="API key of the account at Runware. Without one the sandbox stands in, if it runs.",
+    )
+    runware_base_url: str = Field(default="https://api.runware.ai/v1", description="Where Runware's REST interface is.")
+    media_networks: str = Field(
+        default="",
+        description="Comma list of networks of your own from which media may be fetched by URL, such as 10.1.0.0/16; "
+        "all other private addresses are refused.",
+    )
     video_providers: str = Field(
         default="runware,local",
         description="Comma list of who makes videos, in the order in which they are tried: runware, or local, which "
         "renders a plain clip of the prompt's words here. One without a key is passed over.",
     )
+    video_wait_seconds: float = Field(
+        default=900.0, gt=0, description="How long a provider may take for a video before the next one is tried."
+    )
     video_jobs: int = Field(
         default=200, ge=1, description="Video jobs at work in a process; most of them wait for a provider."
+    )
+    expression_providers: str = Field(
+        default="hume,hume-batch,local",
+        description="Comma list of who measures expressions, in the order in which they are asked: hume (files), "
+        "hume-batch (jobs, as Hume had them until June 2026), or local, which has no model of expressions: it finds "
+        "faces, and tells pitch, energy, pace and pauses of a voice. One without a key is passed over.",
+    )
+    hume_measurement_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="API key for expression measurement by files, which Hume gives out apart from others. Without one "
+        "the sandbox stands in, if it runs.",
+    )
+    hume_measurement_url: str = Field(
+        default="https://api.cloud.hume.ai", description="Where expression measurement by files is."
+    )
+    hume_batch_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="API key for expression measurement by jobs. Without one the sandbox stands in, if it runs.",
+    )
+    hume_batch_url: str = Field(default="https://api.hume.ai", description="Where expression measurement by jobs is.")
+    max_expression_seconds: float = Field(
+        default=7200.0, gt=0, description="Longest file that is measured; a longer one fails with `media_too_long`."
+    )
+    max_expression_bytes: int = Field(
+        default=512 * 1024 * 1024, ge=1, description="Largest file that is fetched from a URL to be measured."
+    )
+    expression_wait_seconds: float = Field(
+        default=1800.0, gt=0, description="How long a job of measurement at a provider may take."
+    )
+    expression_jobs: int = Field(default=8, ge=1, description="Jobs of expression measurement at work in a process.")
+    models_dir: Path | None = Field(
+        default=None,
+        description="The folder with files of models, which `sonant models fetch` fills. Unset: `models` in the data "
+        "directory.",
     )
     max_asset_bytes: int = Field(
         default=1024 * 1024 * 1024, ge=1, description="Largest file that is kept, uploaded or made."
@@ -90,11 +145,6 @@ class MediaSettings(CommonSettings):
     speech_usd: float = Field(
         default=15.0, ge=0, description="What a million characters cost there, in US dollars, for the costs in facts."
     )
-    models_dir: Path | None = Field(
-        default=None,
-        description="Folder with model files; hibari/ in it may hold further voices of this machine. Unset: only the "
-        "one in the package.",
-    )
     speech_seconds: float = Field(
         default=1800.0, gt=0, description="How long one answer may take to be spoken and read, from its request on."
     )
@@ -152,7 +202,29 @@ class MediaSettings(CommonSettings):
         description="How long the answer to a command about webhooks is kept for a repetition of it.",
     )
 
-    @field_validator("webhook_networks")
+    @field_validator("video_providers")
+    @classmethod
+    def _are_known(cls, value: str) -> str:
+        named = _parts(value)
+        if unknown := sorted(set(named) - VIDEO_PROVIDERS):
+            raise ValueError(f"{unknown[0]!r} makes no videos; expected are {', '.join(sorted(VIDEO_PROVIDERS))}")
+        if not named:
+            raise ValueError("name at least one")
+        return value
+
+    @field_validator("expression_providers")
+    @classmethod
+    def _measure(cls, value: str) -> str:
+        named = _parts(value)
+        if unknown := sorted(set(named) - EXPRESSION_PROVIDERS):
+            raise ValueError(
+                f"{unknown[0]!r} measures no expressions; expected are {', '.join(sorted(EXPRESSION_PROVIDERS))}"
+            )
+        if not named:
+            raise ValueError("name at least one")
+        return value
+
+    @field_validator("media_networks", "webhook_networks")
     @classmethod
     def _are_networks(cls, value: str) -> str:
         networks(value)
@@ -168,6 +240,20 @@ class MediaSettings(CommonSettings):
     def delays(self) -> tuple[float, ...]:
         """What comes between two tries of a webhook, in seconds."""
         return _seconds(self.webhook_delays)
+
+    @property
+    def expression_order(self) -> list[str]:
+        """Who measures expressions, in order."""
+        return list(dict.fromkeys(_parts(self.expression_providers)))
+
+    @property
+    def video_order(self) -> list[str]:
+        """Who makes videos, in order."""
+        return list(dict.fromkeys(_parts(self.video_providers)))
+
+
+def _parts(text: str) -> list[str]:
+    return [stripped for part in text.split(",") if (stripped := part.strip())]
 
 
 def _seconds(text: str) -> tuple[float, ...]:

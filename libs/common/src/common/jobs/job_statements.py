@@ -196,8 +196,11 @@ FROM ours RETURNING number
 END_ATTEMPT = f"""
 WITH ours AS (SELECT * FROM JOBS.jobs WHERE {OURS} FOR UPDATE),
 ended AS (
-    UPDATE JOBS.job_attempts a SET outcome = $4, cost_usd = $5::float8::numeric, reference = $6, error = $7::jsonb,
-        finished_at = now()
+    UPDATE JOBS.job_attempts a SET outcome = $4, reference = $6, error = $7::jsonb, finished_at = now(),
+        cost_usd = CASE WHEN EXISTS (
+            SELECT 1 FROM JOBS.job_attempts b
+            WHERE b.job_id = $1 AND b.reference = $6 AND b.number <> $3 AND b.cost_usd > 0
+        ) THEN 0 ELSE $5::float8::numeric END
     FROM ours WHERE a.job_id = ours.id AND a.number = $3 AND a.outcome = 'running'
     RETURNING ours.org_id, ours.key_id, ours.user_id, ours.id, a.provider, a.operation, a.number, a.cost_usd
 ),

@@ -32,11 +32,15 @@ JOBS_MIGRATIONS = Path(__file__).parent / "migrations"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobsOf(Generic[D]):
-    """What a service brings: its kinds, where their tables are, its worker processes, and what deletes assets."""
+    """What a service brings: its kinds, where their tables are, and what deletes assets.
+
+    `workers` are for long work, `brief` for what is over in a moment.
+    """
 
     kinds: Kinds[D]
     schema: str
     workers: WorkerProcesses
+    brief: WorkerProcesses
     discard: Discard
 
 
@@ -50,7 +54,7 @@ async def open_jobs(kernel: Kernel, pool: Pool, of: JobsOf[D], deps_of: Callable
     scratch = kernel.settings.data_dir / f"{of.schema}-scratch" / instance
     await asyncio.to_thread(functools.partial(shutil.rmtree, scratch, ignore_errors=True))
     prefix = f"{instance}:"
-    bench = Bench(store, board, of.workers, scratch, LEASE_SECONDS)
+    bench = Bench(store, board, of.workers, of.brief, scratch, LEASE_SECONDS)
 
     def hint(about: JobHint) -> None:
         kernel.live.queue_signal(JOB_HINT, about)

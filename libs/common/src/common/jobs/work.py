@@ -47,6 +47,7 @@ class Bench:
     store: JobStore
     board: ProgressBoard
     workers: WorkerProcesses
+    brief: WorkerProcesses
     scratch: Path
     lease_seconds: float
 
@@ -188,6 +189,11 @@ class Work(Generic[I, D]):
         """
         call = functools.partial(function, *args, **kwargs)
         return await self._bench.workers.run_told(self.job.id, done, call)
+
+    async def brief(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """The same for what is over in a moment: it does not wait behind work that takes minutes."""
+        call = functools.partial(function, *args, **kwargs)
+        return await self._bench.brief.run_told(self.job.id, None, call)
 
     async def folder(self) -> Path:
         """A folder for this job alone, removed at its end."""

@@ -214,6 +214,11 @@ class Objects:
         with contextlib.suppress(ObjectMissing):
             await self._answered(obstore.delete_async(self._store, key), key)
 
+    async def move(self, key: str, to: str) -> None:
+        """Give an object another key, in place of what is there. Raises ObjectMissing."""
+        await self._answered(obstore.rename_async(self._store, key, to), key)
+        await self._settle(to)
+
     async def sweep(self, older_seconds: float) -> int:
         """Take away what writers that died left unfinished, and have not touched for so long; returns how many.
 

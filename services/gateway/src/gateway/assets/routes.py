@@ -31,7 +31,7 @@ def _download(method: str, path: str, handler: Handler, summary: str, **fields: 
     common = {
         "query": download.DownloadQuery,
         "headers": OF_A_DOWNLOAD,
-        "content_type": "application/octet-stream",
+        "content_type": "*/*",
         "sends": SENT,
         "also": (206, 304),
         "errors": (404, 416, 503, 504),

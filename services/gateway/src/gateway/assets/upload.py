@@ -1,6 +1,9 @@
 """`POST /v1/assets`: a file goes into the object store as it comes, and media makes an asset of it."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Annotated
 
 from aiohttp import web
@@ -26,6 +29,7 @@ from gateway.http.fields import Query
 from gateway.http.request_reply import COMMAND_SECONDS, answer
 from gateway.http.validation import read_query, validate
 from gateway.metrics import ASSET_BYTES_RECEIVED
+from gateway.ports import Caller
 
 # What a form adds to its file.
 FORM_BYTES = 64 * 1024
@@ -42,28 +46,50 @@ class UploadQuery(Query):
 
 async def upload(request: web.Request) -> web.Response:
     """`POST /v1/assets`: the body, or the field `file` of a form."""
-    deps, caller = request.app[DEPS], request[CALLER]
     query = read_query(request, UploadQuery)
-    asset_id, upload = new_asset_id(), Upload()
-    key = object_key(ASSET_KIND, caller.org_id, asset_id)
-    written = await _written(request, key, upload)
-    try:
-        fields = validate(UploadQuery, upload.fields)
-        wanted = AssetRecordRequested(
+    asset_id = new_asset_id()
+    async with received(request, asset_id) as file:
+        fields = validate(UploadQuery, file.upload.fields)
+        name = query.name or fields.name or file.upload.name
+        wanted = file.as_asset(request[CALLER], asset_id, name, query.expires_in or fields.expires_in)
+        return await _recorded(request, wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A file that is in the object store, and what came with it."""
+
+    written: Written
+    upload: Upload
+
+    def as_asset(self, caller: Caller, asset_id: str, name: str, keep_seconds: int | None) -> AssetRecordRequested:
+        """The command that makes it an asset."""
+        return AssetRecordRequested(
             org_id=caller.org_id,
             key_id=caller.key_id,
             id=asset_id,
-            content_type=content_type(written.head),
-            size=written.size,
-            sha256=written.sha256,
-            name=file_name(query.name or fields.name or upload.name),
-            keep_seconds=query.expires_in or fields.expires_in,
+            content_type=content_type(self.written.head),
+            size=self.written.size,
+            sha256=self.written.sha256,
+            name=file_name(name),
+            keep_seconds=keep_seconds,
         )
-        return await _recorded(request, wanted)
+
+
+@asynccontextmanager
+async def received(request: web.Request, asset_id: str) -> AsyncIterator[Received]:
+    """Take the file of a request into the object store, under this id.
+
+    What is refused inside for sure has no row and gets none: its bytes go. All else is left to the sweep of media.
+    """
+    key = object_key(ASSET_KIND, request[CALLER].org_id, asset_id)
+    upload = Upload()
+    written = await _written(request, key, upload)
+    try:
+        yield Received(written, upload)
     except Refused as refused:
-        # What was refused for sure has no row and gets none; all else is left to the sweep of media.
         if refused.status < 500:
-            await deps.objects.delete(key)
+            await request.app[DEPS].objects.delete(key)
         raise
 
 

@@ -115,7 +115,6 @@ _HEADERS: Json = {
     "etag": _header('The revision of the place that was asked for, `"0"` where it has no set of its own.'),
     "x-sonant-stale": _header("`true` where this could not be refreshed although it is due."),
     "x-sonant-provider": _header("`sandbox` where no real provider stands behind the answer."),
-    "x-sonant-cache": _header("`hit` where all of it was kept from before, else `miss`."),
     "x-sonant-voice-provider": _header("Who spoke: hume, openai or local."),
     "x-sonant-context": _header(
         "Tokens and messages of the conversation, and how many messages were cut; there when its model has a window."
@@ -123,6 +122,9 @@ _HEADERS: Json = {
     "accept-ranges": _header("`bytes`: parts of the file may be asked for."),
     "content-disposition": _header("What the file is called, and whether it is to be shown or saved."),
     "content-range": _header("Which part of the file this is; there on a 206 with one part."),
+    "x-sonant-active-revision": _header("The revision of the active set that served, where there is one."),
+    "x-sonant-active-layer": _header("Whose set that is: `user`, `project` or `organization`."),
+    "x-sonant-cache": _header("`hit`, `miss` or `refresh`, where the cache of answers or of speech was asked."),
     "idempotency-replayed": _header("`true` where the answer is that of an earlier request."),
     **_RATE_HEADERS,
 }
@@ -213,7 +215,8 @@ def _success(route: Route, references: Mapping[tuple[type[BaseModel], JsonSchema
         kind = {"type": "object"} if route.content_type == "application/json" else {"type": "string"}
         content[route.content_type] = {"schema": kind}
     if route.streaming:
-        content["text/event-stream"] = {"schema": {"type": "string"}}
+        # The data of each event is JSON, and the events of a stream differ.
+        content["text/event-stream"] = {"schema": {}}
     return {"description": "Success.", "headers": _refer("headers", headers), "content": content}
 
 

@@ -14,10 +14,11 @@ from common.events.speech import SPEECH_FILE_REQUESTED, SPEECH_VOICES_REQUESTED
 from gateway.http.end_user import USER_HEADER
 from gateway.http.routing import Handler, Route
 from gateway.media import job_stream, jobs
+from gateway.media.expressions_request import ExpressionsBody, ExpressionsQuery, create_expressions
 from gateway.media.job_stream import LAST_EVENT_HEADER
 from gateway.media.speech_bodies import OpenAiSpeechBody, SpeechBody
 from gateway.media.speech_views import create_speech, list_speech_voices, make_speech
-from gateway.media.video_request import VideoBody, create_video
+from gateway.media.video_request import VideoBody, VideoModelList, create_video, list_video_models
 from gateway.ports import Scope, Work
 
 ACCEPTED = "Answered once the log has it: the job is done whatever crashes. The same key with another body is 409."
@@ -59,7 +60,6 @@ JOB_ROUTES: Sequence[Route] = [
         "Watch a job until it ends",
         streaming=True,
         headers={LAST_EVENT_HEADER: "The id of the last event received; the stream goes on behind it."},
-        content_type="text/event-stream",
     ),
     _job(
         "POST",
@@ -133,6 +133,28 @@ SPEECH_ROUTES: Sequence[Route] = [
 ]
 ROUTES: Sequence[Route] = [
     makes_job("/v1/media/video", create_video, "Make a video", request=VideoBody),
+    makes_job(
+        "/v1/media/expressions",
+        create_expressions,
+        "Measure what faces and voices express",
+        request=ExpressionsBody,
+        query=ExpressionsQuery,
+        work=Work.UPLOAD,
+        takes=("application/octet-stream", "multipart/form-data"),
+        errors=(404, 408, 409, 413, 415, 429, 503, 504),
+        description=f"JSON that names an asset or a URL; or the file itself as the body or as the field `file` of a "
+        f"form, and the rest in the query. {ACCEPTED}",
+    ),
+    Route(
+        "GET",
+        "/v1/media/video/models",
+        list_video_models,
+        "List the models that make videos, and what they take",
+        scope=Scope.MEDIA,
+        work=Work.READ,
+        response=VideoModelList,
+        tags=("media",),
+    ),
     *SPEECH_ROUTES,
     *JOB_ROUTES,
 ]

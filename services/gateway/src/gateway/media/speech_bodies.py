@@ -4,7 +4,7 @@ import re
 import unicodedata
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema, model_validator
 
 from common.events.speech import Emotion, SpeechInput, VoiceChoice
 from common.failures import Refused
@@ -110,10 +110,8 @@ VoiceField = Annotated[NamedVoice, _or_text(NamedVoice)]
 EmotionField = Annotated[EmotionBody, _or_text(EmotionBody)]
 
 
-class OpenAiSpeechBody(BaseModel):
+class OpenAiSpeechBody(Strict):
     """Body of `POST /v1/audio/speech`, as OpenAI has it. What it does not know it refuses."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     model: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
     input: Text

@@ -18,7 +18,9 @@ from common.failures import Refused
 from common.kernel.single_flight import SingleFlight
 from media.speech_ports import Voice, slug
 
-ASK_SECONDS = 3.0
+ASK_SECONDS = 2.0
+# While resources does not answer it is asked again this often: built-in voices are not to wait for it each time.
+AWAY_SECONDS = 5.0
 # A voice that was made or taken away is known this much later.
 FRESH_SECONDS = 15.0
 # While resources is away, what was known goes on to be used.
@@ -36,6 +38,7 @@ class ResourceVoices:
 
     def __init__(self, requester: Requester) -> None:
         self._requester = requester
+        self._away_until = 0.0
         self._known: OrderedDict[tuple[str, str], tuple[float, Voice | None]] = OrderedDict()
         self._flights: SingleFlight[tuple[str, str], Voice | None] = SingleFlight("find voice")
 
@@ -47,13 +50,14 @@ class ResourceVoices:
         if known is not None and now - known[0] < FRESH_SECONDS:
             return known[1]
         try:
+            if now < self._away_until:
+                raise TimeoutError
             voice = await self._flights.run(key, lambda: self._look(org_id, wanted))
         except (TimeoutError, BusUnavailableError):
+            self._away_until = max(self._away_until, now + AWAY_SECONDS)
             if known is not None and now - known[0] < STALE_SECONDS:
                 return known[1]
-            message = "The catalogue of voices does not answer."
-            headers = {"retry-after": "1"}
-            raise Refused(503, message, "unavailable", "voice", type="server_error", headers=headers) from None
+            raise _away() from None
         self._known[key] = time.monotonic(), voice
         self._known.move_to_end(key)
         while len(self._known) > MAX_KNOWN:
@@ -85,8 +89,7 @@ class ResourceVoices:
                 if len(page) < PAGE_SIZE:
                     break
         except (TimeoutError, BusUnavailableError):
-            message = "The catalogue of voices does not answer."
-            raise Refused(503, message, "unavailable", type="server_error", headers={"retry-after": "1"}) from None
+            raise _away() from None
         return found
 
     async def _page(self, org_id: str, name: str | None, number: int) -> list[Voice]:
@@ -95,6 +98,11 @@ class ResourceVoices:
         )
         reply = await self._requester.ask(RESOURCE_LIST_REQUESTED, asked, timeout=ASK_SECONDS)
         return [_voice(each) for each in cast(VoicePage, reply.body.root).voices]
+
+
+def _away() -> Refused:
+    message = "The catalogue of voices does not answer."
+    return Refused(503, message, "unavailable", "voice", type="server_error", headers={"retry-after": "1"})
 
 
 def _voice(resource: Resource) -> Voice:

@@ -91,14 +91,15 @@ class KeptObjects:
         while True:
             await asyncio.sleep(NOTE_SECONDS)
             try:
-                await self._note()
+                await self.note()
                 if time.monotonic() - swept >= SWEEP_SECONDS:
                     swept = time.monotonic()
                     await self.sweep()
             except StoreUnavailableError as error:
                 log.warning("kept speech is not swept", error=str(error))
 
-    async def _note(self) -> None:
+    async def note(self) -> None:
+        """Note what was used since the last time. Raises StoreUnavailableError."""
         used, self._used = self._used, set()
         if used:
             async with transient():

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-import httpx
+import httpx2
 import openai
 
 from common.failures import ProviderDown, Refused
@@ -93,7 +93,7 @@ def verdict(error: Exception) -> Refused | ProviderDown | None:
     """What an error of the package means; None for one that is ours."""
     if isinstance(error, openai.APIStatusError):
         return _of_status(error)
-    if isinstance(error, openai.OpenAIError | httpx.HTTPError | OSError):
+    if isinstance(error, openai.OpenAIError | httpx2.HTTPError | OSError):
         return ProviderDown(f"OpenAI did not answer properly: {type(error).__name__}.")
     return None
 

@@ -47,7 +47,7 @@ async def open_speech_providers(
                 opened.append(await _openai(settings, registry, keys["openai"], sandbox, stack))
             else:
                 policy = Policy(local_voice.PROVIDER, local_voice.verdict, limits=LOCAL_LIMITS, registry=registry)
-                opened.append(LocalVoice(workers, policy, str(settings.models_dir or "")))
+                opened.append(LocalVoice(workers, policy, str(settings.models_dir or settings.data_dir / "models")))
         yield tuple(opened)
 
 

@@ -46,8 +46,11 @@ class Assets:
         name: str | None = None,
         keep: timedelta | None = None,
         asset_id: str | None = None,
+        content_type: str | None = None,
     ) -> Asset:
         """Keep what the iterator gives. With an `asset_id` of its own a repeated step makes the same asset again.
+
+        `content_type` is for what we wrote ourselves, and what first bytes do not tell.
 
         Raises Refused: 413 `asset_too_large`, 429 `asset_quota` where the organisation has no room left.
         """
@@ -57,7 +60,8 @@ class Assets:
             written = await self._objects.write(key_of(org_id, asset_id), chunks, max_bytes=bound)
         except ObjectTooLarge as error:
             raise too_large(error.max_bytes) from None
-        return await self.record(asset_of(org_id, asset_id, written, origin, name), keep)
+        asset = asset_of(org_id, asset_id, written, origin, name)
+        return await self.record(asset if content_type is None else replace(asset, content_type=content_type), keep)
 
     async def store_file(
         self,

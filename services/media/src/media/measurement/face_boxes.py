@@ -1,38 +1,18 @@
 """Where faces are in pictures, by the detector YuNet. Runs in worker processes."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from media.measurement.findings import FaceBox, FacesAt, MediaFacts
 from media.measurement.frame_files import pictures
-from media.measurement.media_file import MediaFacts
 
 # Faces of a tenth of this side are still found, and a picture takes some 10 ms.
 MAX_SIDE = 640
 SCORE = 0.7
 OVERLAP = 0.3
 MOST = 32
-
-
-@dataclass(frozen=True, slots=True)
-class FaceBox:
-    """A face: its top left corner and size in pixels of the media, and how sure that is (0 to 1)."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    confidence: float
-
-
-@dataclass(frozen=True, slots=True)
-class FacesAt:
-    """The faces of the picture at `seconds`, the largest first."""
-
-    seconds: float
-    faces: list[FaceBox]
 
 
 def face_boxes(path: Path, facts: MediaFacts, model: Path, *, every: float, max_seconds: float) -> list[FacesAt]:

@@ -9,8 +9,9 @@ import av
 from PIL import Image
 
 from common.kernel.worker_main import report
+from media.measurement.findings import FrameFile, MediaFacts
 from media.measurement.media_error import too_long, unreadable
-from media.measurement.media_file import MediaFacts, opened, opened_image
+from media.measurement.media_file import opened, opened_image
 
 MAX_BROKEN = 100
 JPEG_QUALITY = 88
@@ -26,16 +27,6 @@ class Picture:
     seconds: float
     scale: float
     image: Image.Image
-
-
-@dataclass(frozen=True, slots=True)
-class FrameFile:
-    """A picture as a JPEG file."""
-
-    seconds: float
-    scale: float
-    path: Path
-    size: int
 
 
 def pictures(path: Path, facts: MediaFacts, every: float, max_side: int, max_seconds: float) -> Iterator[Picture]:

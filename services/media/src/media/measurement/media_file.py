@@ -6,18 +6,15 @@ could have any other of this machine read, or any address asked. Runs in worker 
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import av
 from av.container import InputContainer
 from PIL import Image
 
 from common.storage.content_type import content_type
+from media.measurement.findings import MediaFacts
 from media.measurement.media_error import MediaError, too_long, unreadable
-
-Kind = Literal["audio", "video", "image"]
 
 DEMUXERS = {
     "audio/wav": "wav",
@@ -57,19 +54,6 @@ SNIFFED = 8192
 av.logging.set_level(av.logging.PANIC)
 
 
-@dataclass(frozen=True, slots=True)
-class MediaFacts:
-    """What a file is. `seconds` is what it says itself, None where it does not; 0 for an image."""
-
-    kind: Kind
-    content_type: str
-    seconds: float | None
-    has_audio: bool
-    width: int = 0
-    height: int = 0
-    frame_rate: float = 0.0
-
-
 def probe(path: Path, max_seconds: float) -> MediaFacts:
     """What the file is; raises MediaError where it is nothing that can be measured."""
     with path.open("rb") as file:
@@ -104,7 +88,9 @@ def opened_image(path: Path, found: str) -> Image.Image:
         with Image.open(path, formats=[IMAGES[found]]) as image:
             _check_pixels(*image.size)
             return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _too_many_pixels() from None
+    except (OSError, SyntaxError, ValueError) as error:
         raise unreadable(type(error).__name__) from None
 
 
@@ -132,4 +118,8 @@ def _check_pixels(width: int, height: int) -> None:
     if width <= 0 or height <= 0:
         raise unreadable("its pictures have no size")
     if width * height > MAX_PIXELS:
-        raise MediaError("image_too_large", f"A picture has at most {MAX_PIXELS} pixels.")
+        raise _too_many_pixels()
+
+
+def _too_many_pixels() -> MediaError:
+    return MediaError("image_too_large", f"A picture has at most {MAX_PIXELS} pixels.")

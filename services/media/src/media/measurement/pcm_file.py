@@ -5,7 +5,6 @@ It is unpacked once, to a file without a header, so that any part is found by it
 
 import wave
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -14,29 +13,17 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 
 from common.kernel.worker_main import report
+from media.measurement.findings import SAMPLE_RATE, Sound
 from media.measurement.media_error import too_long, unreadable
 from media.measurement.media_file import opened
 
-RATE = 16_000
+RATE = SAMPLE_RATE
 SAMPLE_BYTES = 2
 # Of a damaged file: so many packets in a row that say nothing are its end.
 MAX_BROKEN = 100
 # Where a long sound is cut: in the quietest tenth of a second of the last half minute of a piece.
 LOOK_BACK_SECONDS = 30
 QUIET_SECONDS = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Sound:
-    """Samples in a file. `begin` is when the first one is heard, in seconds from the start of the media."""
-
-    samples: int
-    begin: float
-    damaged: bool
-
-    @property
-    def seconds(self) -> float:
-        return self.samples / RATE
 
 
 def unpack_sound(path: Path, found: str, out: Path, max_seconds: float) -> Sound:

@@ -5,7 +5,6 @@ frequency", 1993, without its path finder). Syllables are peaks of the energy wi
 (de Jong and Wempe, "Praat script to detect syllable nuclei", 2009). Speakers are not told apart.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from scipy.ndimage import uniform_filter1d
 from scipy.signal import find_peaks
 
 from common.kernel.worker_main import report
+from media.measurement.findings import VoiceFeatures, VoiceWindow
 from media.measurement.pcm_file import RATE, samples_of
 
 HOP = 160  # 10 ms
@@ -35,28 +35,6 @@ BATCH = 6000  # frames at once: a minute
 
 Floats = NDArray[np.float32]
 Marks = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class VoiceWindow:
-    """A stretch of sound. Values that cannot be told are None: the pitch where nothing is voiced."""
-
-    begin: float
-    end: float
-    pitch_hz: float | None
-    pitch_range_semitones: float | None
-    energy_db: float
-    voiced_share: float
-    syllables_per_second: float
-    pause_share: float
-
-
-@dataclass(frozen=True, slots=True)
-class VoiceFeatures:
-    """The windows of a sound in their order, and its pauses, in seconds."""
-
-    windows: list[VoiceWindow]
-    pauses: list[tuple[float, float]]
 
 
 def voice_features(pcm: Path, window_seconds: float) -> VoiceFeatures:

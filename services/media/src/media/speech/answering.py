@@ -29,7 +29,7 @@ from common.events.speech import (
 from common.failures import Refused
 from common.kernel.tasks import end
 from media.metrics import SPEECH_CHARACTERS, SPEECH_ENDS, SPEECH_FIRST_BYTE
-from media.speech.outlet import FrameOutlet
+from media.speech.frame_outlet import FrameOutlet
 from media.speech.running_speech import RunningSpeech
 from media.speech.speaking import Speaking, Spoken
 from media.speech.speech_claims import SpeechClaim, SpeechClaims

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from common.events.chat import AnswerAttach, AnswerRead, AnswerStop
-from media.speech.outlet import FrameOutlet
+from media.speech.frame_outlet import FrameOutlet
 
 # How long the end of an answer can be sent once more to a gateway that lost it.
 KEEP_SECONDS = 10.0

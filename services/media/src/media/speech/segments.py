@@ -30,6 +30,10 @@ fr evtl ggf inkl vgl abs m.e av jan feb mar apr jun jul aug sep sept oct nov dec
 mm ex env av.j.-c sra srta ud uds dto avda
 """
 ABBREVIATIONS = frozenset(_ABBREVIATIONS.split())
+# Before these, where nouns have capitals, a number with a dot is a day.
+_MONTHS = "januar februar m\u00e4rz april mai juni juli august september oktober november dezember"
+MONTHS = frozenset(_MONTHS.split())
+_FIRST_WORD = re.compile(r"[^\W\d_]+")
 _LAST_WORD = re.compile(r"[^\W_]+(?:[.'\u2019-][^\W_]+)*$")
 # Where a sentence that is too long may be cut, from the best to the worst.
 SOFT = (
@@ -118,7 +122,9 @@ def _goes_on(text: str, begin: int, end: re.Match[str]) -> bool:
     if len(word) == 1 and word.isalpha() and word.isupper():
         return bool(following) and following[:1].isupper()
     # "3. Oktober" is one thought, "in 1990. Then" are two.
-    return word.isdigit() and len(word) <= 2 and following[:1].islower()
+    next_word = _FIRST_WORD.match(following)
+    is_day = next_word is not None and (next_word[0].islower() or next_word[0].lower() in MONTHS)
+    return word.isdigit() and len(word) <= 2 and is_day
 
 
 def _short(sentence: str) -> Iterator[tuple[str, bool]]:

@@ -179,6 +179,11 @@ def _unreadable(why: str) -> Refused:
     return Refused(400, f"The seed image cannot be used: {why}.", "invalid_seed_image", "seed_image")
 
 
+def as_jpeg(path: str, target: str) -> None:
+    """A picture of any usual kind as a JPEG, turned as it is meant to be seen. Raises Refused."""
+    _opened(path).save(target, "JPEG", quality=92)
+
+
 def probe(path: str) -> ClipFound:
     """What the file is, having decoded its first picture. Raises Refused 422 for one that does not play."""
     import av
