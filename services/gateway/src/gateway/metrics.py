@@ -21,7 +21,7 @@ LIMITS_REFUSED = Counter(
 )
 WORK_REFUSED = Counter(
     "sonant_work_refused_total",
-    "Requests refused since too much of their organisation was under way (answer, draft, write, ingest, read, "
+    "Requests refused since too much of their organisation was under way (answer, draft, write, ingest, read, upload, "
     "delivery).",
     ["work"],
 )
@@ -61,3 +61,4 @@ INGEST_SPANS = Counter(
     "Spans of OpenTelemetry by what became of them (interaction, step, ignored, rejected).",
     ["outcome"],
 )
+ASSET_BYTES_RECEIVED = Counter("sonant_asset_bytes_received_total", "Bytes of files that were uploaded.")

@@ -65,6 +65,12 @@ class GatewaySettings(CommonSettings):
         description="Comma list of the origins whose web pages may call this API from a browser "
         "(https://app.example.com), * for all; none unless set. A key in a web page is everybody's who opens it.",
     )
+    speech_seconds: float = Field(
+        default=1800.0,
+        gt=0,
+        le=7200,
+        description="Seconds after which speech is given up that is still spoken or read, from the request's arrival.",
+    )
     keepalive_seconds: float = Field(
         default=15.0, gt=0, description="A silent stream gets an SSE comment this often, so that proxies keep it open."
     )
@@ -155,6 +161,17 @@ class GatewaySettings(CommonSettings):
         default=1000,
         ge=0,
         description="Most reads of one organisation under way at this gateway; more get 429. 0 is no bound.",
+    )
+    organization_uploads: int = Field(
+        default=16,
+        ge=0,
+        description="Most uploads of files of one organisation under way at this gateway; more get 429. 0 is no bound.",
+    )
+    max_asset_bytes: int = Field(
+        default=1024 * 1024 * 1024, ge=1, description="Largest file that may be uploaded, unpacked; more get 413."
+    )
+    upload_seconds: float = Field(
+        default=900.0, gt=0, le=86400, description="Seconds for the upload of one file; then it is given up with 408."
     )
     webhook_deliveries: int = Field(
         default=100,

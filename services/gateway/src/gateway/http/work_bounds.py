@@ -19,6 +19,7 @@ NAMES = {
     Work.WRITE: "writes",
     Work.INGEST: "batches of interactions",
     Work.READ: "reads",
+    Work.UPLOAD: "uploads",
     Work.DELIVERY: "deliveries",
 }
 
