@@ -10,6 +10,7 @@ from sonant_cli.errors import CliError
 from sonant_cli.hume_import import imports
 from sonant_cli.job_commands import jobs
 from sonant_cli.keys import keys
+from sonant_cli.model_fetch import models
 from sonant_cli.status import status
 from sonant_cli.topics import topics
 from sonant_cli.transfer import export, import_file
@@ -24,6 +25,7 @@ app.command()(export)
 imports.command("file")(import_file)
 app.add_typer(keys, name="keys")
 app.add_typer(jobs, name="jobs")
+app.add_typer(models, name="models")
 app.add_typer(dlq, name="dlq")
 app.add_typer(imports, name="import")
 
