@@ -12,8 +12,7 @@ from tests.support.engines import new_database
 from tests.support.expressions import Lab, lab
 from tests.support.media import left_behind
 from tests.support.media_files import clip, picture, voice, wav
-from tests.support.service import World, world_on
-from tests.support.waiting import eventually
+from tests.support.service import world_on
 
 AUDIO = "/v1/expression/audio/file"
 BATCH = "/v0/batch/jobs"
@@ -108,20 +107,3 @@ async def test_what_nobody_has_is_said(at: Lab) -> None:
     assert (nothing["state"], nothing["error"]["code"]) == ("failed", "nothing_to_measure")
     gone = await at.owner.ended(await at.owner.submit("expressions", asset_id=f"ast_{uuid.uuid4().hex}"))
     assert (gone["state"], gone["error"]["code"]) == ("failed", "asset_not_found")
-
-
-async def test_an_answer_is_not_paid_again_either_where_media_dies(media_world: World, sandbox_url: str) -> None:
-    async with lab(media_world, sandbox_url) as dying:
-        await dying.arrange({"do": "lost-silence", "path": AUDIO})
-        job_id = await dying.begun(wav(voice(4.0)))
-
-        async def charged() -> bool:
-            return bool(await dying.charges())
-
-        await eventually(charged, timeout=60)
-        await dying.media.kill()
-    async with lab(media_world, sandbox_url) as again:
-        job, _ = await again.measured(job_id)
-        assert (await again.charges())["measurement_audio_requests"] == 1
-        assert job["result"]["providers"] == ["local"]
-        assert left_behind(media_world) == []
