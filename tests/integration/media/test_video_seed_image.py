@@ -64,7 +64,7 @@ def first_colour(data: Path, asset_id: str) -> tuple[int, int, int]:
     [path] = [each for each in data.rglob("*") if each.name == asset_id]
     with av.open(str(path)) as clip:
         frame = next(clip.decode(video=0))
-    red, green, blue = frame.to_image().getpixel((2, 2))
+    red, green, blue = frame.to_ndarray(format="rgb24")[2, 2].tolist()
     return red, green, blue
 
 

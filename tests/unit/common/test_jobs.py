@@ -83,7 +83,7 @@ def test_a_key_in_what_a_provider_says_is_not_shown() -> None:
 
 def told(*events: tuple[str, str | None]) -> Sequence[Milestone]:
     return [
-        Milestone(number=number, event=event, step=step, percent=0.0, at=float(number))  # type: ignore[arg-type]
+        Milestone(number=number, event=event, step=step, percent=0.0, at=float(number))
         for number, (event, step) in enumerate(events, 1)
     ]
 
