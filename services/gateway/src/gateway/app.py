@@ -91,11 +91,7 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                 await ensure_admin(store, settings.admin_key_file)
             limits = Limits(RedisLimits(counting))
             streams = Streams(kernel.live, reader, LiveAnswers(kernel.live), opened)
-            idempotency = Idempotency(
-                RedisIdempotency(kernel.redis, answers=settings.idempotent_answers, max_bytes=settings.idempotent_bytes)
-            )
-            jobs = JobWatch(RedisGlances(kernel.redis))
-            kernel.tasks.spawn(jobs.run(), "watch-jobs")
+            idempotency = _idempotency(settings, kernel)
             quota = LogQuota(RedisQuota(counting), settings.log_bytes_per_minute)
             async with (
                 open_resource_client(settings.redis_url, requester) as resources,
@@ -121,12 +117,23 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                     models=KnownModels(requester, kernel.tasks),
                     resources=resources,
                     replays=Replays(RedisReplays(kernel.redis)),
-                    jobs=jobs,
+                    jobs=_job_watch(kernel),
                     live=kernel.live,
                     secrets=settings.secret_box(),
                     objects=objects,
                     links=SignedLinks(secret_keys(settings.secret_keys.get_secret_value())),
                 )
+
+
+def _idempotency(settings: GatewaySettings, kernel: Kernel) -> Idempotency:
+    answers, most = settings.idempotent_answers, settings.idempotent_bytes
+    return Idempotency(RedisIdempotency(kernel.redis, answers=answers, max_bytes=most))
+
+
+def _job_watch(kernel: Kernel) -> JobWatch:
+    jobs = JobWatch(RedisGlances(kernel.redis))
+    kernel.tasks.spawn(jobs.run(), "watch-jobs")
+    return jobs
 
 
 async def _announce(live: LiveWriter, key_id: str) -> None:
