@@ -19,16 +19,8 @@ LISTS = frozenset({"list", "set", "frozenset", "tuple"})
 OURS = ("gateway.chat.completion_answer", "gateway.chat.model_views", "gateway.chat.response_answer")
 ANSWERS = frozenset(
     {
-        "ActiveTools",
-        "AssetLink",
-        "CreatedKey",
-        "Embedding",
-        "EmbeddingList",
-        "Interrupted",
-        "Key",
-        "KeyList",
-        "VideoModelList",
-        "VideoModelView",
+        *("ActiveTools", "AssetLink", "CreatedKey", "Embedding", "EmbeddingList", "Interrupted", "Key", "KeyList"),
+        *("VideoModelList", "VideoModelView"),
     }
 )
 

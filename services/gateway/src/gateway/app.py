@@ -18,6 +18,7 @@ from common.events.keys import KEY_CHANGED, KeyChanged
 from common.kernel.presence import Presence
 from common.kernel.service import Kernel, Service
 from common.secret_box import secret_keys
+from common.storage.key_budgets import KeyBudgets
 from common.storage.objects import open_objects
 from common.storage.postgres import open_postgres
 from common.storage.resp import open_resp
@@ -36,6 +37,7 @@ from gateway.chat.streams import Streams
 from gateway.chat.usage_settlement import UsageSettlement
 from gateway.deps import DEPS, Deps
 from gateway.http import boundary, cors
+from gateway.http.budgets import Budgets
 from gateway.http.connections import ConnectionBounds, max_open, raise_descriptor_limit
 from gateway.http.docs_page import docs_routes
 from gateway.http.idempotency import Idempotency
@@ -44,6 +46,7 @@ from gateway.http.limits import Limits
 from gateway.http.log_quota import LogQuota
 from gateway.http.openapi import document
 from gateway.http.readiness import public_health_routes
+from gateway.http.refusal_pacing import PACING, RefusalPacing
 from gateway.http.request_reply import RequestReply
 from gateway.http.routing import add_routes
 from gateway.http.server import Runner
@@ -88,11 +91,7 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                 await ensure_admin(store, settings.admin_key_file)
             limits = Limits(RedisLimits(counting))
             streams = Streams(kernel.live, reader, LiveAnswers(kernel.live), opened)
-            idempotency = Idempotency(
-                RedisIdempotency(kernel.redis, answers=settings.idempotent_answers, max_bytes=settings.idempotent_bytes)
-            )
-            jobs = JobWatch(RedisGlances(kernel.redis))
-            kernel.tasks.spawn(jobs.run(), "watch-jobs")
+            idempotency = _idempotency(settings, kernel)
             quota = LogQuota(RedisQuota(counting), settings.log_bytes_per_minute)
             async with (
                 open_resource_client(settings.redis_url, requester) as resources,
@@ -107,8 +106,9 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                     request_reply=RequestReply(requester, idempotency, quota),
                     idempotency=idempotency,
                     limits=limits,
+                    budgets=Budgets(KeyBudgets(counting)),
                     quota=quota,
-                    large_bodies=LargeBodies(settings.large_bodies),
+                    large_bodies=LargeBodies(settings.large_bodies, quota),
                     presence=presence,
                     keys=keys,
                     streams=streams,
@@ -117,12 +117,23 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                     models=KnownModels(requester, kernel.tasks),
                     resources=resources,
                     replays=Replays(RedisReplays(kernel.redis)),
-                    jobs=jobs,
+                    jobs=_job_watch(kernel),
                     live=kernel.live,
                     secrets=settings.secret_box(),
                     objects=objects,
                     links=SignedLinks(secret_keys(settings.secret_keys.get_secret_value())),
                 )
+
+
+def _idempotency(settings: GatewaySettings, kernel: Kernel) -> Idempotency:
+    answers, most = settings.idempotent_answers, settings.idempotent_bytes
+    return Idempotency(RedisIdempotency(kernel.redis, answers=answers, max_bytes=most))
+
+
+def _job_watch(kernel: Kernel) -> JobWatch:
+    jobs = JobWatch(RedisGlances(kernel.redis))
+    kernel.tasks.spawn(jobs.run(), "watch-jobs")
+    return jobs
 
 
 async def _announce(live: LiveWriter, key_id: str) -> None:
@@ -135,6 +146,7 @@ def build_app(kernel: Kernel, deps: Deps) -> web.Application:
     boundary.install(app)
     cors.install(app, deps.settings.origins)
     app[DEPS] = deps
+    app[PACING] = RefusalPacing(deps.settings.refusals_per_second)
     settings = deps.settings
     bounds = {
         Work.ANSWER: settings.organization_answers,
@@ -146,7 +158,7 @@ def build_app(kernel: Kernel, deps: Deps) -> web.Application:
     }
     add_routes(app, ROUTES, deps.keys.identify, WorkBounds(deps.limits, bounds))
     app.add_routes(docs_routes(document(ROUTES), files("common.events").joinpath("asyncapi.json").read_bytes()))
-    app.add_routes(public_health_routes(kernel.health))
+    app.add_routes(public_health_routes(kernel.health, metrics=settings.public_metrics))
     return app
 
 
@@ -162,6 +174,7 @@ async def serve(settings: GatewaySettings, kernel: Kernel, deps: Deps) -> AsyncI
             write_seconds=settings.write_seconds,
             max_open=max_open(settings.max_connections, descriptors),
             max_per_address=settings.max_connections_per_address,
+            max_unsent=settings.unsent_bytes,
         ),
         access_log=None,
         handler_cancellation=True,

@@ -25,6 +25,10 @@ WORK_REFUSED = Counter(
     "delivery).",
     ["work"],
 )
+REFUSALS_PACED = Counter(
+    "sonant_refusals_paced_total",
+    "Refusals (429, 503 `busy`) that were held back, since their organisation had not heeded those before.",
+)
 LIMITS_UNAVAILABLE = Counter("sonant_limits_unavailable_total", "Times the store of the limits did not answer.")
 WEBHOOKS_RECEIVED = Counter(
     "sonant_webhooks_received_total",
@@ -42,8 +46,9 @@ IDEMPOTENCY_DROPPED = Counter(
 CONNECTIONS = Gauge("sonant_http_connections", "Connections that clients have open to this process.")
 CONNECTIONS_CUT = Counter(
     "sonant_http_connections_cut_total",
-    "Connections refused or ended by a bound: no request in time (head, idle), an answer that nobody reads (write), "
-    "too many in all (displaced for a newer one, or full) or from one address (address).",
+    "Connections refused or ended by a bound: no request in time (head, idle), an answer that nobody reads (write, or "
+    "memory where all of them together are too many bytes), too many in all (displaced for a newer one, or full) or "
+    "from one address (address).",
     ["why"],
 )
 ASSET_BYTES_RECEIVED = Counter("sonant_asset_bytes_received_total", "Bytes of files that were uploaded.")

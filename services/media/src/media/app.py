@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from common.bus.outbox import OutboxPublisher
-from common.jobs.job_spec import Kinds
+from common.jobs.job_spec import DAY_SECONDS, JobSpec, Kinds
 from common.jobs.open_jobs import JOBS_MIGRATIONS, JobsOf, open_jobs
 from common.kernel.service import Kernel, Service
 from common.kernel.tasks import end
@@ -115,15 +116,14 @@ def _asset_bounds(settings: MediaSettings) -> AssetBounds:
 
 
 def _kinds(settings: MediaSettings) -> Kinds[Deps]:
-    """The kinds, with as many jobs of each as this process is to have at work."""
+    """The kinds, with as many jobs of each at work and as long kept as the settings say."""
     most = {"video": settings.video_jobs, "expressions": settings.expression_jobs}
-    return tuple(
-        dataclasses.replace(
-            each,
-            spec=dataclasses.replace(each.spec, concurrency=most.get(each.spec.kind, each.spec.concurrency)),
-        )
-        for each in KINDS
-    )
+    keep = settings.job_days * DAY_SECONDS
+
+    def of(spec: JobSpec[Any, Any]) -> JobSpec[Any, Any]:
+        return dataclasses.replace(spec, concurrency=most.get(spec.kind, spec.concurrency), keep_seconds=keep)
+
+    return tuple(dataclasses.replace(each, spec=of(each.spec)) for each in KINDS)
 
 
 def build(settings: MediaSettings) -> Service[MediaSettings, Deps]:

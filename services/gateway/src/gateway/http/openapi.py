@@ -121,6 +121,9 @@ _HEADERS: Json = {
     "accept-ranges": _header("`bytes`: parts of the file may be asked for."),
     "content-disposition": _header("What the file is called, and whether it is to be shown or saved."),
     "content-range": _header("Which part of the file this is; there on a 206 with one part."),
+    "x-sonant-active-revision": _header("The revision of the active set that served, where there is one."),
+    "x-sonant-active-layer": _header("Whose set that is: `user`, `project` or `organization`."),
+    "x-sonant-cache": _header("`hit`, `miss` or `refresh`, where the cache of answers was asked."),
     "idempotency-replayed": _header("`true` where the answer is that of an earlier request."),
     **_RATE_HEADERS,
 }
