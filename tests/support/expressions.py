@@ -72,13 +72,17 @@ async def sandbox_url() -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def lab(
-    world: World, sandbox_url: str, providers: str = "hume,local", settings: Mapping[str, str] | None = None
+    world: World,
+    sandbox_url: str,
+    providers: str = "hume,local",
+    settings: Mapping[str, str] | None = None,
+    url: str = "",
 ) -> AsyncIterator[Lab]:
     own = {"SONANT_SANDBOX_URL": sandbox_url, "SONANT_EXPRESSION_PROVIDERS": providers, **(settings or {})}
     async with (
         media_on(world, own) as media,
         owner_of(world) as owner,
-        open_objects("", world.output / "data") as objects,
+        open_objects(url, world.output / "data") as objects,
         aiohttp.ClientSession(sandbox_url) as http,
     ):
         yield Lab(world, owner, objects, media, http)

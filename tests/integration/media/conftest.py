@@ -2,5 +2,6 @@
 
 from tests.support.expressions import sandbox_url
 from tests.support.media import media_world
+from tests.support.peers import peer
 
-__all__ = ["media_world", "sandbox_url"]
+__all__ = ["media_world", "peer", "sandbox_url"]

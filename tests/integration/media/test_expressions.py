@@ -1,21 +1,26 @@
 """Expression measurement on real engines and stand-ins that misbehave: nothing is paid twice, and somebody measures."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from sandbox.app import serve
 from tests.support.engines import new_database
 from tests.support.expressions import Lab, lab
 from tests.support.media import left_behind
 from tests.support.media_files import clip, picture, voice, wav
+from tests.support.peers import INSIDE, OUTSIDE, Peer, raw, redirect, says, talking
 from tests.support.service import world_on
 
 AUDIO = "/v1/expression/audio/file"
 BATCH = "/v0/batch/jobs"
+# One address of this machine stands for the public internet, the others for our own network.
+SETTINGS = {"SONANT_MEDIA_NETWORKS": f"{OUTSIDE}/32", "SONANT_MAX_EXPRESSION_BYTES": str(1024 * 1024)}
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +28,7 @@ async def at(valkey_url: str, postgres_url: str, tmp_path_factory: pytest.TempPa
     """One service for all tests that leave it as it is. Who measures what: `burst` only the former interface does."""
     async with serve() as sandbox_url, new_database(postgres_url, "media") as database_url:
         async with world_on(valkey_url, database_url, tmp_path_factory.mktemp("lab")) as world:
-            async with lab(world, sandbox_url, "hume,hume-batch,local") as opened:
+            async with lab(world, sandbox_url, "hume,hume-batch,local", SETTINGS) as opened:
                 yield opened
 
 
@@ -107,3 +112,45 @@ async def test_what_nobody_has_is_said(at: Lab) -> None:
     assert (nothing["state"], nothing["error"]["code"]) == ("failed", "nothing_to_measure")
     gone = await at.owner.ended(await at.owner.submit("expressions", asset_id=f"ast_{uuid.uuid4().hex}"))
     assert (gone["state"], gone["error"]["code"]) == ("failed", "asset_not_found")
+
+
+async def test_a_file_at_an_address_is_measured(at: Lab, peer: Peer) -> None:
+    async def sound(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=wav(voice(2.0)), content_type="text/html")
+
+    await at.arrange()
+    peer.routes |= {"/a.wav": sound, "/moved": redirect("/a.wav")}
+    _, whole = await at.measured(await at.owner.submit("expressions", url=peer.url("/moved")))
+    assert whole["media"]["content_type"] == "audio/wav"
+
+
+async def test_no_address_leads_inside_or_without_end(at: Lab, peer: Peer) -> None:
+    head = b"HTTP/1.1 200 OK\r\ncontent-length: 4000000\r\n\r\n"
+    chunk = b"10000\r\n" + bytes(65536) + b"\r\n"
+    endless = raw(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", repeat=chunk)
+    peer.routes |= {
+        "/inside": redirect(peer.url("/secret", INSIDE)),
+        "/cloud": redirect("http://169.254.169.254/latest"),
+        "/file": redirect("file:///etc/passwd"),
+        "/loop": redirect("/loop"),
+        "/gone": says("no", 404),
+        "/page": says("<html>"),
+    }
+    async with talking(raw(head)) as large, talking(endless) as without_end:
+        expected = {
+            peer.url("/x", INSIDE): "url_not_allowed",
+            peer.url("/inside"): "url_not_allowed",
+            peer.url("/cloud"): "url_not_allowed",
+            peer.url("/file"): "url_not_allowed",
+            peer.url("/loop"): "too_many_redirects",
+            peer.url("/gone"): "url_not_fetched",
+            peer.url("/page"): "unsupported_media_type",
+            large: "response_too_large",
+            without_end: "response_too_large",
+        }
+        ids = [await at.owner.submit("expressions", url=url) for url in expected]
+        jobs = await asyncio.gather(*(at.owner.ended(job_id) for job_id in ids))
+    found = dict(zip(expected, ((job["error"] or {}).get("code") for job in jobs), strict=True))
+    assert found == expected
+    assert peer.inside == 0
+    assert left_behind(at.world) == []
