@@ -53,6 +53,7 @@ class Deps:
     live: LiveWriter
     secrets: SecretBox
     objects: Objects
+    uploads: LargeBodies
     links: SignedLinks
 
 
