@@ -20,7 +20,7 @@ OURS = ("gateway.chat.completion_answer", "gateway.chat.model_views", "gateway.c
 ANSWERS = frozenset(
     {
         *("ActiveTools", "AssetLink", "CreatedKey", "Embedding", "EmbeddingList", "Interrupted", "Key", "KeyList"),
-        *("VideoModelList", "VideoModelView"),
+        *("SessionPage", "VideoModelList", "VideoModelView"),
     }
 )
 

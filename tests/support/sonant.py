@@ -258,6 +258,10 @@ def sonant() -> Iterator[Sonant]:
     env = {
         "SONANT_HUME_WEBHOOK_KEYS": ",".join(WEBHOOK_KEYS),
         "SONANT_HUME_ORGANIZATIONS": ",".join(HUME_ORGANIZATIONS),
+        # Webhooks go to this machine, and are tried again soon.
+        "SONANT_WEBHOOK_NETWORKS": "127.0.0.0/8",
+        "SONANT_WEBHOOK_DELAYS": "0.3,0.3,0.3",
+        "SONANT_WEBHOOK_SECONDS": "2",
     }
     with sonant_system(env=env) as system:
         yield system

@@ -16,7 +16,14 @@ from tests.support.openapi import METHODS, UNDOCUMENTED, operations, surface
 from tests.support.sonant import Sonant
 
 SCOPES = ["chat", "resources", "media", "ingest", "admin"]
-SIGNED = {"/webhooks/hume", "/webhooks/runware/{token}", "/webhooks/hume-batch/{token}", "/v1/assets/{id}/content"}
+# The keys of a webhook endpoint are public: whoever receives has no key of ours.
+SIGNED = {
+    "/webhooks/hume",
+    "/webhooks/runware/{token}",
+    "/webhooks/hume-batch/{token}",
+    "/v1/assets/{id}/content",
+    "/v1/webhooks/endpoints/{id}/jwks.json",
+}
 # These two end keys. Schemathesis learns ids from answers: beside the operation that lists keys they would end the
 # key of the run itself. On their own they run in full.
 KEY_ENDING = ("delete_v1_admin_keys_key_id", "post_v1_admin_keys_key_id_rotate")

@@ -69,8 +69,9 @@ ROUTE = Route(
 NOT_JSON = {
     "get_v1_chat_completions_id_stream",
     "get_v1_jobs_id_events",
-    "get_v1_responses_id",
+    "post_v1_sessions_session_id_resume",
     "get_v1_assets_id",
+    "post_v1_audio_speech",
     "head_v1_assets_id",
     "get_v1_assets_id_content",
     "head_v1_assets_id_content",
@@ -192,6 +193,7 @@ def test_every_route_of_the_table_asks_for_a_scope_or_a_signature() -> None:
         "/webhooks/runware/{token}",
         "/webhooks/hume-batch/{token}",
         "/v1/assets/{id}/content",
+        "/v1/webhooks/endpoints/{id}/jwks.json",
     }
 
 

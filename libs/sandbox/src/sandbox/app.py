@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from sandbox import observation, open_meteo
+from sandbox import observation, open_meteo, speech_charges
 from sandbox.faults import GATES, Gates
 from sandbox.hume import routes as hume_routes
 from sandbox.hume.accounts import ACCOUNTS, Accounts
@@ -13,6 +13,7 @@ from sandbox.openai import routes as openai_routes
 from sandbox.recorder import RECORDER, Recorder
 from sandbox.runware import routes as runware_routes
 from sandbox.runware.ledger import LEDGER, Ledger
+from sandbox.speech_charges import SPEECH_CHARGES, SpeechCharges
 
 # Real providers take requests of some tens of megabytes (images inline).
 BODY_MAX_BYTES = 32 * 1024 * 1024
@@ -37,11 +38,13 @@ def build_app(record_key: str = "", folder: str | None = None) -> web.Applicatio
     app[GATES] = Gates()
     app[ACCOUNTS] = Accounts()
     app[LEDGER] = Ledger(folder)
+    app[SPEECH_CHARGES] = SpeechCharges()
     app.add_routes(observation.routes())
     app.add_routes(openai_routes.routes())
     app.add_routes(hume_routes.routes())
     app.add_routes(runware_routes.routes())
     app.add_routes(open_meteo.routes())
+    app.add_routes(speech_charges.routes())
     return app
 
 

@@ -51,6 +51,7 @@ from gateway.http.request_reply import RequestReply
 from gateway.http.routing import add_routes
 from gateway.http.server import Runner
 from gateway.http.work_bounds import WorkBounds
+from gateway.ingest.intake import open_intake
 from gateway.keys.first_admin import ensure_admin
 from gateway.keys.keyring import keeper
 from gateway.media.job_watch import JobWatch
@@ -92,12 +93,15 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
             limits = Limits(RedisLimits(counting))
             streams = Streams(kernel.live, reader, LiveAnswers(kernel.live), opened)
             idempotency = _idempotency(settings, kernel)
+            jobs = JobWatch(RedisGlances(kernel.redis))
+            kernel.tasks.spawn(jobs.run(), "watch-jobs")
             quota = LogQuota(RedisQuota(counting), settings.log_bytes_per_minute)
             async with (
                 open_resource_client(settings.redis_url, requester) as resources,
                 open_kept_bodies(settings.redis_url) as kept_bodies,
                 open_objects(settings.objects_url, settings.data_dir) as objects,
                 aclosing(UsageSettlement(limits, streams, kernel.tasks)) as settlement,
+                open_intake(kernel.log, quota, kernel.tasks, settings) as acceptance,
             ):
                 yield Deps(
                     settings=settings,
@@ -117,7 +121,8 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                     models=KnownModels(requester, kernel.tasks),
                     resources=resources,
                     replays=Replays(RedisReplays(kernel.redis)),
-                    jobs=_job_watch(kernel),
+                    acceptance=acceptance,
+                    jobs=jobs,
                     live=kernel.live,
                     secrets=settings.secret_box(),
                     objects=objects,
@@ -127,14 +132,8 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
 
 
 def _idempotency(settings: GatewaySettings, kernel: Kernel) -> Idempotency:
-    answers, most = settings.idempotent_answers, settings.idempotent_bytes
-    return Idempotency(RedisIdempotency(kernel.redis, answers=answers, max_bytes=most))
-
-
-def _job_watch(kernel: Kernel) -> JobWatch:
-    jobs = JobWatch(RedisGlances(kernel.redis))
-    kernel.tasks.spawn(jobs.run(), "watch-jobs")
-    return jobs
+    most = settings.idempotent_answers
+    return Idempotency(RedisIdempotency(kernel.redis, answers=most, max_bytes=settings.idempotent_bytes))
 
 
 async def _announce(live: LiveWriter, key_id: str) -> None:
@@ -153,6 +152,7 @@ def build_app(kernel: Kernel, deps: Deps) -> web.Application:
         Work.ANSWER: settings.organization_answers,
         Work.DRAFT: settings.organization_drafts,
         Work.WRITE: settings.organization_writes,
+        Work.INGEST: settings.organization_ingests,
         Work.READ: settings.organization_reads,
         Work.UPLOAD: settings.organization_uploads,
         Work.DELIVERY: settings.webhook_deliveries,

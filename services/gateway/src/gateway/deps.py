@@ -22,6 +22,7 @@ from gateway.http.large_bodies import LargeBodies
 from gateway.http.limits import Limits
 from gateway.http.log_quota import LogQuota
 from gateway.http.request_reply import RequestReply
+from gateway.ingest.acceptance import Acceptance
 from gateway.keys.keyring import Keys
 from gateway.media.job_watch import JobWatch
 from gateway.settings import GatewaySettings
@@ -49,6 +50,7 @@ class Deps:
     models: KnownModels
     resources: ResourceClient
     replays: Replays
+    acceptance: Acceptance
     jobs: JobWatch
     live: LiveWriter
     secrets: SecretBox

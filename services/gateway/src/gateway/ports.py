@@ -33,6 +33,7 @@ class Work(StrEnum):
     ANSWER = "answer"
     DRAFT = "draft"
     WRITE = "write"
+    INGEST = "ingest"
     READ = "read"
     UPLOAD = "upload"
     DELIVERY = "delivery"

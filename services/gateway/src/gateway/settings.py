@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -26,6 +27,10 @@ class GatewaySettings(CommonSettings):
         gt=0,
         le=3600,
         description="Seconds after which an answer is given up, from the request's arrival.",
+    )
+    chat_store: Literal["off", "metadata", "full"] = Field(
+        default="full",
+        description="What sessions keep of turns, as of llm-stream. Without `full` no response can be continued.",
     )
     resume_grace: float = Field(
         default=0.0,
@@ -59,6 +64,12 @@ class GatewaySettings(CommonSettings):
         default="",
         description="Comma list of the origins whose web pages may call this API from a browser "
         "(https://app.example.com), * for all; none unless set. A key in a web page is everybody's who opens it.",
+    )
+    speech_seconds: float = Field(
+        default=1800.0,
+        gt=0,
+        le=7200,
+        description="Seconds after which speech is given up that is still spoken or read, from the request's arrival.",
     )
     keepalive_seconds: float = Field(
         default=15.0, gt=0, description="A silent stream gets an SSE comment this often, so that proxies keep it open."
@@ -140,6 +151,12 @@ class GatewaySettings(CommonSettings):
         ge=0,
         description="Most other writes of one organisation under way at this gateway; more get 429. 0 is no bound.",
     )
+    organization_ingests: int = Field(
+        default=500,
+        ge=0,
+        description="Most batches of interactions of one organisation under way at this gateway; more get 429. 0 is no "
+        "bound.",
+    )
     organization_reads: int = Field(
         default=1000,
         ge=0,
@@ -166,6 +183,12 @@ class GatewaySettings(CommonSettings):
         default=100,
         ge=0,
         description="Most webhooks under way at this gateway, of all senders; more get 429. 0 is no bound.",
+    )
+    canary_seconds: float = Field(
+        default=60.0,
+        ge=0,
+        description="How often this gateway sends an interaction of its own through the log to the store, so that the "
+        "time until it is visible is known. 0 never does.",
     )
     hume_webhook_keys: SecretStr = Field(
         default=SecretStr(""),

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from telemetry.ports import Turns, Usage
+from telemetry.interactions.batch_opening import Openings
+from telemetry.interactions.terms import TermsOf
+from telemetry.ports import Interactions, InteractionSessions, LedgerBook, Policies, Retention, Sessions, Turns, Usage
 from telemetry.settings import TelemetrySettings
 
 
@@ -13,3 +15,11 @@ class Deps:
     settings: TelemetrySettings
     turns: Turns
     usage: Usage
+    sessions: Sessions
+    interactions: Interactions
+    terms: TermsOf
+    openings: Openings
+    interaction_sessions: InteractionSessions
+    ledger: LedgerBook
+    policies: Policies
+    retention: Retention

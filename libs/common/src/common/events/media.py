@@ -118,6 +118,8 @@ class JobRequested(JobRequest):
     kind: str
     requested_at: float
     deadline_seconds: float | None = None
+    # The webhook endpoint that gets the end of this job, beside those that get all.
+    webhook: str | None = None
     input: dict[str, Any]
 
 
@@ -237,6 +239,8 @@ class JobEnded(JobFact):
 
     created_at: float
     cost_usd: float = 0.0
+    # The webhook endpoint that the request for the job named.
+    webhook: str | None = None
     providers: Annotated[tuple[str, ...], Field(fail_fast=True)] = ()
 
 

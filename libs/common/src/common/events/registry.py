@@ -2,7 +2,23 @@
 
 from typing import Any
 
-from common.events import assets, audit, chat, embeddings, keys, media, resources, telemetry, webhooks
+from common.events import (
+    assets,
+    audit,
+    chat,
+    embeddings,
+    interaction_queries,
+    interactions,
+    keys,
+    media,
+    providers,
+    resources,
+    session_turns,
+    speech,
+    telemetry,
+    webhook_endpoints,
+    webhooks,
+)
 from common.events.spec import EventSpec, SignalSpec, Topic
 
 EVENTS: tuple[EventSpec[Any], ...] = (
@@ -11,11 +27,24 @@ EVENTS: tuple[EventSpec[Any], ...] = (
     chat.CHAT_REPLY_COMPLETED,
     chat.CHAT_REPLY_INTERRUPTED,
     chat.CHAT_REPLY_FAILED,
+    session_turns.SESSION_REQUESTED,
+    session_turns.TURN_REQUESTED,
+    session_turns.SPOKEN_REPORTED,
+    session_turns.SESSION_DELETE_REQUESTED,
+    session_turns.CHAT_REPLY_SPOKEN,
+    session_turns.CHAT_SESSION_DELETED,
     embeddings.EMBEDDINGS_REQUESTED,
     embeddings.EMBEDDINGS_COMPLETED,
     embeddings.EMBEDDINGS_INTERRUPTED,
     embeddings.EMBEDDINGS_FAILED,
     telemetry.USAGE_REQUESTED,
+    session_turns.SESSION_HISTORY_REQUESTED,
+    session_turns.STORED_TURN_REQUESTED,
+    session_turns.SESSION_LIST_REQUESTED,
+    session_turns.SESSION_POLICY_REQUESTED,
+    interactions.INTERACTIONS_ACCEPTED,
+    interactions.INTERACTIONS_TALLIED,
+    *interaction_queries.INTERACTION_REQUESTS,
     resources.RESOURCE_CREATE_REQUESTED,
     resources.RESOURCE_VERSION_REQUESTED,
     resources.RESOURCE_EDIT_REQUESTED,
@@ -54,8 +83,28 @@ EVENTS: tuple[EventSpec[Any], ...] = (
     media.MEDIA_JOB_COMPLETED,
     media.MEDIA_JOB_FAILED,
     media.MEDIA_JOB_CANCELLED,
+    webhook_endpoints.WEBHOOK_ENDPOINT_CREATE_REQUESTED,
+    webhook_endpoints.WEBHOOK_ENDPOINT_CHANGE_REQUESTED,
+    webhook_endpoints.WEBHOOK_ENDPOINT_DELETE_REQUESTED,
+    webhook_endpoints.WEBHOOK_SECRET_ROTATE_REQUESTED,
+    webhook_endpoints.WEBHOOK_TEST_REQUESTED,
+    webhook_endpoints.WEBHOOK_REDELIVER_REQUESTED,
+    webhook_endpoints.WEBHOOK_RECOVER_REQUESTED,
+    webhook_endpoints.WEBHOOK_ENDPOINT_GET_REQUESTED,
+    webhook_endpoints.WEBHOOK_ENDPOINT_LIST_REQUESTED,
+    webhook_endpoints.WEBHOOK_DELIVERY_LIST_REQUESTED,
+    webhook_endpoints.WEBHOOK_DELIVERY_GET_REQUESTED,
+    webhook_endpoints.WEBHOOK_KEYS_REQUESTED,
+    providers.MEDIA_PROVIDERS_REQUESTED,
+    providers.RESOURCE_PROVIDERS_REQUESTED,
     audit.AUDIT_RECORDED,
     webhooks.WEBHOOK_RECEIVED,
+    speech.SPEECH_REQUESTED,
+    speech.SPEECH_FILE_REQUESTED,
+    speech.SPEECH_VOICES_REQUESTED,
+    speech.SPEECH_COMPLETED,
+    speech.SPEECH_INTERRUPTED,
+    speech.SPEECH_FAILED,
 )
 
 SIGNALS: tuple[SignalSpec[Any], ...] = (

@@ -32,7 +32,7 @@ told AS (
     INSERT INTO JOBS.outbox (event_id, name, payload)
     SELECT id || '/' || milestones, CASE state WHEN 'completed' THEN '{MEDIA_JOB_COMPLETED.name}'
         WHEN 'failed' THEN '{MEDIA_JOB_FAILED.name}' ELSE '{MEDIA_JOB_CANCELLED.name}' END, jsonb_build_object({ABOUT},
-        'created_at', extract(epoch FROM created_at)::float8, 'cost_usd', cost_usd,
+        'created_at', extract(epoch FROM created_at)::float8, 'cost_usd', cost_usd, 'webhook', webhook,
         'providers', coalesce((
             SELECT jsonb_agg(DISTINCT a.provider) FROM JOBS.job_attempts a
             WHERE a.job_id = moved.id AND a.outcome = 'completed'), '[]'::jsonb))
@@ -52,15 +52,15 @@ SELECT kind, org_id, count(*) AS jobs FROM JOBS.jobs WHERE state = 'queued' GROU
 
 ACCEPT = f"""
 WITH moved AS (
-    INSERT INTO JOBS.jobs AS j (id, org_id, key_id, user_id, kind, state, input, error, milestones,
+    INSERT INTO JOBS.jobs AS j (id, org_id, key_id, user_id, kind, state, input, error, webhook, milestones,
         available_at, created_at, deadline_at, finished_at, expires_at)
-    SELECT id, org_id, key_id, user_id, kind, state, input, error, 1,
+    SELECT id, org_id, key_id, user_id, kind, state, input, error, webhook, 1,
         now(), to_timestamp(created_at), to_timestamp(deadline_at),
         CASE WHEN state = 'failed' THEN now() END,
         CASE WHEN state = 'failed' THEN now() + make_interval(secs => keep_seconds) END
     FROM json_to_recordset($1::json) AS given (
         id text, org_id text, key_id text, user_id text, kind text, state text, input jsonb, error jsonb,
-        created_at float8, deadline_at float8, keep_seconds float8)
+        webhook text, created_at float8, deadline_at float8, keep_seconds float8)
     ON CONFLICT (id) DO NOTHING
     RETURNING j.*, j.state AS event
 ),

@@ -207,6 +207,7 @@ def _row(request: JobRequested, bounds: Bounds, *, full: bool) -> dict[str, Any]
         "state": "failed" if full else "queued",
         "input": request.input,
         "error": QUEUE_FULL if full else None,
+        "webhook": request.webhook,
         "created_at": request.requested_at,
         "deadline_at": request.requested_at + seconds,
         "keep_seconds": bounds.keep_seconds,

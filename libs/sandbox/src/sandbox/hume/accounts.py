@@ -24,6 +24,15 @@ LIBRARY = tuple(
         ("Campfire Narrator", {"GENDER": "MALE", "LANGUAGE": "English"}),
         ("Quiet Harbour", {"GENDER": "FEMALE", "LANGUAGE": "English"}),
         ("Night Tram Driver", {"GENDER": "MALE", "LANGUAGE": "German"}),
+        ("Colton Rivers", {"LANGUAGE": "English"}),
+        ("Male English Actor", {"LANGUAGE": "English"}),
+        ("Vince Douglas", {"LANGUAGE": "English"}),
+        ("Dacher", {"LANGUAGE": "English"}),
+        ("Ito", {"LANGUAGE": "English"}),
+        ("Kora", {"LANGUAGE": "English"}),
+        ("Stella", {"LANGUAGE": "English"}),
+        ("Whimsy", {"LANGUAGE": "English"}),
+        ("Terrence Bentley", {"LANGUAGE": "English"}),
     )
 )
 
@@ -81,6 +90,7 @@ class Account:
     token_seconds: int = TOKEN_SECONDS
     requests: int = 0
     tokens: int = 0
+    generations: int = 0
     latest: int = 0
     # What the provider would put on its bill, by what it is: requests, seconds of audio, images, jobs.
     charges: Counter[str] = field(default_factory=Counter)

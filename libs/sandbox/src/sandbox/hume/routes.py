@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from sandbox.hume import batch_jobs, control, measurement_files, resources, token, voices
+from sandbox.hume import batch_jobs, control, measurement_files, resources, speech, token, voices
 from sandbox.hume.errors import refusal
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -16,6 +16,7 @@ def routes() -> list[web.RouteDef]:
     return [
         *resources.routes(),
         *voices.routes(),
+        *speech.routes(),
         *measurement_files.routes(),
         *batch_jobs.routes(),
         *token.routes(),

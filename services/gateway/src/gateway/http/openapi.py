@@ -115,6 +115,7 @@ _HEADERS: Json = {
     "etag": _header('The revision of the place that was asked for, `"0"` where it has no set of its own.'),
     "x-sonant-stale": _header("`true` where this could not be refreshed although it is due."),
     "x-sonant-provider": _header("`sandbox` where no real provider stands behind the answer."),
+    "x-sonant-voice-provider": _header("Who spoke: hume, openai or local."),
     "x-sonant-context": _header(
         "Tokens and messages of the conversation, and how many messages were cut; there when its model has a window."
     ),
@@ -123,7 +124,7 @@ _HEADERS: Json = {
     "content-range": _header("Which part of the file this is; there on a 206 with one part."),
     "x-sonant-active-revision": _header("The revision of the active set that served, where there is one."),
     "x-sonant-active-layer": _header("Whose set that is: `user`, `project` or `organization`."),
-    "x-sonant-cache": _header("`hit`, `miss` or `refresh`, where the cache of answers was asked."),
+    "x-sonant-cache": _header("`hit`, `miss` or `refresh`, where the cache of answers or of speech was asked."),
     "idempotency-replayed": _header("`true` where the answer is that of an earlier request."),
     **_RATE_HEADERS,
 }

@@ -25,14 +25,16 @@ from common.events.media import (
     JobState,
 )
 from common.events.reply import content
+from common.events.webhook_endpoints import ENDPOINT_ID
 from gateway.deps import DEPS
 from gateway.http.context import CALLER
 from gateway.http.end_user import any_user
-from gateway.http.errors import not_found, rate_limited
+from gateway.http.errors import bad_request, not_found, rate_limited
 from gateway.http.fields import Query
 from gateway.http.idempotency import IDEMPOTENCY_HEADER
 from gateway.http.validation import read_query
 
+WEBHOOK_HEADER = "x-sonant-webhook"
 JOB_ID = re.compile(r"job_[0-9a-f]{32}")
 # How long a gateway that died in the middle keeps a key: publishing takes at most a few seconds.
 ACCEPT_SECONDS = 10.0
@@ -62,7 +64,8 @@ async def accept(request: web.Request, kind: str, wanted: BaseModel) -> web.Resp
     """
     deps, caller = request.app[DEPS], request[CALLER]
     given = wanted.model_dump(mode="json", exclude_none=True)
-    fingerprint = orjson.dumps([kind, given], option=orjson.OPT_SORT_KEYS)
+    webhook = named_webhook(request)
+    fingerprint = orjson.dumps([kind, given, webhook] if webhook else [kind, given], option=orjson.OPT_SORT_KEYS)
     async with deps.idempotency.guard(request, caller, fingerprint, lease=ACCEPT_SECONDS, reused=REUSED) as slot:
         if slot.replay is not None:
             return slot.replay
@@ -77,12 +80,21 @@ async def accept(request: web.Request, kind: str, wanted: BaseModel) -> web.Resp
             job_id=_job_id(request, fingerprint),
             kind=kind,
             requested_at=time.time(),
+            webhook=webhook,
             input=given,
         )
         await deps.log.publish(Event(MEDIA_JOB_REQUESTED, requested, id=requested.job_id).record())
         response = _accepted(requested)
         await slot.store(response)
         return response
+
+
+def named_webhook(request: web.Request) -> str | None:
+    """The endpoint that is to get the end of the job. Raises Refused (400) for what is no id of one."""
+    given = request.headers.get(WEBHOOK_HEADER)
+    if given is not None and not re.fullmatch(ENDPOINT_ID, given):
+        raise bad_request(f"Invalid '{WEBHOOK_HEADER}': the id of a webhook endpoint.", WEBHOOK_HEADER, "invalid_value")
+    return given
 
 
 def _job_id(request: web.Request, fingerprint: bytes) -> str:

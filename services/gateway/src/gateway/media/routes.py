@@ -10,16 +10,22 @@ from common.events.media import (
     MEDIA_JOB_RETRY_REQUESTED,
     Job,
 )
+from common.events.speech import SPEECH_FILE_REQUESTED, SPEECH_VOICES_REQUESTED
 from gateway.http.end_user import USER_HEADER
 from gateway.http.routing import Handler, Route
 from gateway.media import job_stream, jobs
 from gateway.media.expressions_request import ExpressionsBody, ExpressionsQuery, create_expressions
 from gateway.media.job_stream import LAST_EVENT_HEADER
+from gateway.media.speech_bodies import OpenAiSpeechBody, SpeechBody
+from gateway.media.speech_views import create_speech, list_speech_voices, make_speech
 from gateway.media.video_request import VideoBody, VideoModelList, create_video, list_video_models
 from gateway.ports import Scope, Work
 
 ACCEPTED = "Answered once the log has it: the job is done whatever crashes. The same key with another body is 409."
-USER = {USER_HEADER: "The end user inside the organisation; noted with the job."}
+USER = {
+    USER_HEADER: "The end user inside the organisation; noted with the job.",
+    jobs.WEBHOOK_HEADER: "The id of a webhook endpoint that gets the end of this job, beside those that get all.",
+}
 
 
 def makes_job(path: str, handler: Handler, summary: str, **fields: Any) -> Route:
@@ -79,6 +85,52 @@ JOB_ROUTES: Sequence[Route] = [
         description="What it paid for is not paid again.",
     ),
 ]
+SPEECH_SENDS = ("x-sonant-cache", "x-sonant-provider", "x-sonant-voice-provider")
+SPEECH_ROUTES: Sequence[Route] = [
+    Route(
+        "POST",
+        "/v1/audio/speech",
+        create_speech,
+        "Speak a text as OpenAI does; the bytes come while they are made",
+        scope=Scope.MEDIA,
+        request=OpenAiSpeechBody,
+        headers=USER,
+        sends=SPEECH_SENDS,
+        errors=(404, 413, 429, 502, 503, 504),
+        streaming=True,
+        content_type="application/octet-stream",
+        work=Work.ANSWER,
+        tags=("media",),
+    ),
+    Route(
+        "POST",
+        "/v1/media/speech",
+        make_speech,
+        "Speak a text into an asset",
+        scope=Scope.MEDIA,
+        request=SpeechBody,
+        response=SPEECH_FILE_REQUESTED,
+        headers=USER,
+        sends=SPEECH_SENDS,
+        errors=(404, 409, 413, 422, 429, 502, 503, 504),
+        idempotent=True,
+        work=Work.ANSWER,
+        tags=("media",),
+        description="A short text is answered with 200 and its asset. A long one, and any with `background`, is a job: "
+        "202 with the job, whose result is the same.",
+    ),
+    Route(
+        "GET",
+        "/v1/media/voices",
+        list_speech_voices,
+        "List the voices that speak, and the types of content that choose among them",
+        scope=Scope.MEDIA,
+        response=SPEECH_VOICES_REQUESTED,
+        errors=(503, 504),
+        work=Work.READ,
+        tags=("media",),
+    ),
+]
 ROUTES: Sequence[Route] = [
     makes_job("/v1/media/video", create_video, "Make a video", request=VideoBody),
     makes_job(
@@ -103,5 +155,6 @@ ROUTES: Sequence[Route] = [
         response=VideoModelList,
         tags=("media",),
     ),
+    *SPEECH_ROUTES,
     *JOB_ROUTES,
 ]

@@ -30,7 +30,8 @@ CREATE TABLE IF NOT EXISTS jobs (
     finished_at timestamptz,
     deadline_at timestamptz NOT NULL,
     expires_at timestamptz,
-    retried_by text
+    retried_by text,
+    webhook text
 );
 CREATE INDEX IF NOT EXISTS jobs_newest ON jobs (org_id, created_at DESC, id DESC);
 CREATE INDEX IF NOT EXISTS jobs_queued ON jobs (kind, org_id, available_at) WHERE state = 'queued';
