@@ -9,7 +9,7 @@ from typing import cast
 import av
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 
 RATE = 16_000
 
@@ -89,3 +89,30 @@ def image(kind: str = "JPEG", width: int = 320, height: int = 240) -> bytes:
     packed = io.BytesIO()
     picture(width, height).save(packed, kind)
     return packed.getvalue()
+
+
+def drawn_face(width: int = 640, height: int = 480, *, x: int = 320, y: int = 240, scale: float = 1.0) -> Image.Image:
+    """Head and shoulders, drawn: a detector takes it for a face of some 85 by 110 pixels around `x` and `y`."""
+    drawing = Image.new("RGB", (width, height), (70, 90, 110))
+    draw = ImageDraw.Draw(drawing)
+    skin, hair = (222, 175, 145), (60, 40, 25)
+
+    def oval(at: tuple[float, float], radii: tuple[float, float], colour: tuple[int, int, int]) -> None:
+        middle = (x + scale * at[0], y + scale * at[1])
+        size = (scale * radii[0], scale * radii[1])
+        draw.ellipse((middle[0] - size[0], middle[1] - size[1], middle[0] + size[0], middle[1] + size[1]), fill=colour)
+
+    oval((0, 150), (140, 80), (40, 40, 90))
+    oval((0, 90), (45, 60), (200, 150, 120))
+    oval((0, -30), (108, 120), hair)
+    oval((0, 0), (85, 110), skin)
+    oval((0, -95), (88, 45), hair)
+    for side in (-36, 36):
+        oval((side, -22), (18, 9), (250, 250, 250))
+        oval((side, -22), (8, 8), hair)
+        oval((side, -42), (22, 4), hair)
+    oval((0, 15), (10, 22), (205, 155, 125))
+    for side in (-6, 6):
+        oval((side, 32), (4, 3), (120, 80, 70))
+    oval((0, 60), (30, 9), (170, 70, 70))
+    return drawing.filter(ImageFilter.GaussianBlur(1.5))

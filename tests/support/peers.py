@@ -61,6 +61,27 @@ class Peer:
         return web.Response(text="a secret")
 
 
+@pytest.fixture
+async def peer() -> AsyncIterator[Peer]:
+    peer = Peer()
+    app = web.Application()
+
+    async def outside(request: web.Request) -> web.StreamResponse:
+        return await peer.serve_outside(request)
+
+    app.router.add_route("*", "/{path:.*}", outside)
+    runner, twin = web.AppRunner(app, shutdown_timeout=0), web.ServerRunner(web.Server(peer.serve_inside))
+    for each in (runner, twin):
+        await each.setup()
+    site = web.TCPSite(runner, OUTSIDE, 0)
+    await site.start()
+    peer.port = runner.addresses[0][1]
+    await web.TCPSite(twin, INSIDE, peer.port).start()
+    yield peer
+    for each in (runner, twin):
+        await each.cleanup()
+
+
 def redirect(location: str, status: int = 302) -> Handler:
     async def handler(_: web.Request) -> web.StreamResponse:
         return web.Response(status=status, headers={"Location": location}, text="moved")

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from common.kernel.worker_processes import TooDear, WorkerProcesses
+from common.kernel.worker_main import report
+from common.kernel.worker_processes import TooDear, WorkerLimits, WorkerProcesses
 
 SECONDS = 0.5
 
@@ -43,6 +44,12 @@ def refuse() -> None:
 def print_something() -> str:
     print("not an answer")
     return "the answer"
+
+
+def count() -> str:
+    for number in range(3):
+        report(number)
+    return "counted"
 
 
 @pytest.fixture
@@ -101,3 +108,21 @@ async def test_a_caller_that_leaves_ends_its_work(workers: WorkerProcesses) -> N
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await workers.run("a", pid) != worker
+
+
+async def test_a_call_reports_how_far_it_is(workers: WorkerProcesses) -> None:
+    told: list[int] = []
+    assert await workers.run_told("a", told.append, count) == "counted"
+    assert told == [0, 1, 2]
+    # Where nobody listens it goes nowhere.
+    assert await workers.run("a", count) == "counted"
+
+
+async def test_limits_are_those_of_the_workers() -> None:
+    limits = WorkerLimits(seconds=5.0, memory_bytes=2 * 1024 * 1024 * 1024, niceness=7, wait_seconds=None)
+    workers = WorkerProcesses(modules=[__name__], limits=limits)
+    try:
+        assert await workers.run("a", os.nice, 0) == min(19, os.nice(0) + 7)
+        assert await workers.run("a", eat_memory) == 1024 * 1024 * 1024
+    finally:
+        await workers.close()

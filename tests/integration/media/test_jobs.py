@@ -10,6 +10,7 @@ from common.events.media import (
     MEDIA_JOB_CANCELLED,
     MEDIA_JOB_COMPLETED,
     MEDIA_JOB_FAILED,
+    MEDIA_JOB_GET_REQUESTED,
     MEDIA_JOB_PROGRESSED,
 )
 from common.events.media_topics import MEDIA_COMMANDS, MEDIA_EVENTS
@@ -107,3 +108,19 @@ async def test_what_cannot_be_fails_with_its_reason(media_world: World) -> None:
         assert (await owner.retry(await owner.submit())).status == 409
         nul = await owner.submit(prompt="a\x00b")
         assert (await owner.ended(nul))["state"] == "completed"
+
+
+async def test_old_jobs_go_with_their_files(media_world: World) -> None:
+    # Kept for a tenth of a second.
+    async with media_on(media_world, {"SONANT_JOB_DAYS": "0.000001"}), owner_of(media_world) as owner:
+        job_id = await owner.submit()
+        await media_world.handled(MEDIA_COMMANDS, "media")
+
+        async def gone() -> bool:
+            reply = await owner.ask(MEDIA_JOB_GET_REQUESTED, job_id)
+            return reply.status == 404
+
+        await eventually(gone, timeout=60, interval=0.2)
+        objects = media_world.output / "data" / "objects"
+        assert [path for path in objects.rglob("*") if path.is_file()] == []
+        assert await media_world.fetch("SELECT 1 FROM media.assets") == []

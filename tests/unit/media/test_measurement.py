@@ -120,6 +120,16 @@ class TestHostile:
         assert refused.value.code == "media_too_long"
         assert probe(path, MINUTE).kind == "audio"
 
+    def test_eight_hours_end_after_a_minute(self, tmp_path: Path) -> None:
+        ten = packed_audio(voice(10.0), tmp_path / "ten.mp3", "mp3").read_bytes()
+        path = put(tmp_path, ten * (8 * 360))
+        for look in (probe, lambda path, most: unpack_sound(path, "audio/mpeg", tmp_path / "pcm", most)):
+            with pytest.raises(MediaError) as refused:
+                look(path, MINUTE)
+            assert refused.value.code == "media_too_long"
+        # What was unpacked until then is all that it took.
+        assert (tmp_path / "pcm").stat().st_size <= MINUTE * RATE * 2
+
     def test_what_is_too_long_says_so_before_it_is_unpacked(self, tmp_path: Path) -> None:
         with pytest.raises(MediaError) as refused:
             probe(put(tmp_path, wav(voice(3.0))), 2.0)

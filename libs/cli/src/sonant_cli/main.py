@@ -12,6 +12,7 @@ from sonant_cli.errors import CliError
 from sonant_cli.hume_import import imports
 from sonant_cli.job_commands import jobs
 from sonant_cli.keys import keys
+from sonant_cli.model_fetch import models
 from sonant_cli.session_commands import ledger, sessions
 from sonant_cli.speech import say, voices
 from sonant_cli.status import status
@@ -49,6 +50,7 @@ app.command()(ledger)
 imports.command("file")(import_file)
 app.add_typer(keys, name="keys")
 app.add_typer(jobs, name="jobs")
+app.add_typer(models, name="models")
 app.add_typer(dlq, name="dlq")
 app.add_typer(sessions, name="sessions")
 app.add_typer(imports, name="import")

@@ -126,6 +126,7 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                     live=kernel.live,
                     secrets=settings.secret_box(),
                     objects=objects,
+                    uploads=LargeBodies(settings.max_uploads),
                     links=SignedLinks(secret_keys(settings.secret_keys.get_secret_value())),
                 )
 

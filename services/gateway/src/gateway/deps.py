@@ -55,6 +55,7 @@ class Deps:
     live: LiveWriter
     secrets: SecretBox
     objects: Objects
+    uploads: LargeBodies
     links: SignedLinks
 
 

@@ -167,6 +167,12 @@ class GatewaySettings(CommonSettings):
         ge=0,
         description="Most uploads of files of one organisation under way at this gateway; more get 429. 0 is no bound.",
     )
+    max_uploads: int = Field(
+        default=32,
+        ge=1,
+        description="Most uploads of files under way at this gateway, shared out fairly between organisations; others "
+        "wait up to 10 seconds, then get 503 busy. Each takes 4 MiB of memory, on S3 32 MiB.",
+    )
     max_asset_bytes: int = Field(
         default=1024 * 1024 * 1024, ge=1, description="Largest file that may be uploaded, unpacked; more get 413."
     )

@@ -16,7 +16,7 @@ from common.events.envelope import Event
 from common.events.spec import Payload
 from common.events.speech import SPEECH_KIND
 from common.failures import StoreUnavailableError
-from common.jobs.job_spec import Kinds
+from common.jobs.job_spec import DAY_SECONDS, JobSpec, Kinds
 from common.jobs.open_jobs import JOBS_MIGRATIONS, JobsOf, open_jobs
 from common.kernel.service import Kernel, Service
 from common.kernel.tasks import end
@@ -238,15 +238,14 @@ async def _forget_deliveries(store: PostgresWebhooks, days: float) -> None:
 
 
 def _kinds(settings: MediaSettings) -> Kinds[Deps]:
-    """The kinds, with as many jobs of each as this process is to have at work."""
+    """The kinds, with as many jobs of each at work and as long kept as the settings say."""
     most = {"video": settings.video_jobs, "expressions": settings.expression_jobs, SPEECH_KIND: settings.speech_jobs}
-    return tuple(
-        dataclasses.replace(
-            each,
-            spec=dataclasses.replace(each.spec, concurrency=most.get(each.spec.kind, each.spec.concurrency)),
-        )
-        for each in KINDS
-    )
+    keep = settings.job_days * DAY_SECONDS
+
+    def of(spec: JobSpec[Any, Any]) -> JobSpec[Any, Any]:
+        return dataclasses.replace(spec, concurrency=most.get(spec.kind, spec.concurrency), keep_seconds=keep)
+
+    return tuple(dataclasses.replace(each, spec=of(each.spec)) for each in KINDS)
 
 
 def build(settings: MediaSettings) -> Service[MediaSettings, Deps]:

@@ -41,6 +41,9 @@ class MediaSettings(CommonSettings):
     video_wait_seconds: float = Field(
         default=900.0, gt=0, description="How long a provider may take for a video before the next one is tried."
     )
+    job_days: float = Field(
+        default=7.0, gt=0, description="Days after its end for which a job is kept, with the files that it made."
+    )
     video_jobs: int = Field(
         default=200, ge=1, description="Video jobs at work in a process; most of them wait for a provider."
     )

@@ -19,7 +19,7 @@ LOOK_SECONDS = 1.0
 # Jobs deleted in one go, each with its assets.
 DELETED_AT_ONCE = 100
 # Between two looks for old jobs, where the last one found none.
-DELETE_SECONDS = 30.0
+DELETE_SECONDS = 5.0
 
 # Deletes the assets of a job: organisation and id.
 Discard = Callable[[str, str], Awaitable[None]]

@@ -33,6 +33,8 @@ T = TypeVar("T")
 # What one request to S3 carries; the smallest part that it takes is 5 MiB. Two are in flight of one upload.
 PART_BYTES = 8 * 1024 * 1024
 PARTS_IN_FLIGHT = 2
+# A directory takes any; this many are worth a change of threads.
+DIRECTORY_PART_BYTES = 1024 * 1024
 # Of one request to S3; what fails is tried again before anybody is told.
 CONNECT_TIMEOUT = timedelta(seconds=3)
 REQUEST_TIMEOUT = timedelta(seconds=60)
@@ -96,6 +98,7 @@ class Objects:
     def __init__(self, store: ObjectStore, directory: Path | None = None) -> None:
         self._store = store
         self._directory = directory
+        self._part_bytes = PART_BYTES if directory is None else DIRECTORY_PART_BYTES
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
@@ -105,9 +108,9 @@ class Objects:
         An error of the iterator passes through. That, a cancellation and ObjectTooLarge leave everything as it was.
         """
         tally = _Tally(max_bytes)
-        async with aclosing(_parts(tally.counted(chunks))) as parts:
+        async with aclosing(_parts(tally.counted(chunks), self._part_bytes)) as parts:
             first = await anext(parts, b"")
-            if len(first) < PART_BYTES:
+            if len(first) < self._part_bytes:
                 await self._put(key, first)
             else:
                 await self._put_parts(key, _Source(first, parts))
@@ -129,7 +132,12 @@ class Objects:
         """The library gives the upload up where its source raises; cancelled, it would leave it open."""
         put = asyncio.ensure_future(
             obstore.put_async(
-                self._store, key, source, use_multipart=True, chunk_size=PART_BYTES, max_concurrency=PARTS_IN_FLIGHT
+                self._store,
+                key,
+                source,
+                use_multipart=True,
+                chunk_size=self._part_bytes,
+                max_concurrency=PARTS_IN_FLIGHT,
             )
         )
         try:
@@ -299,14 +307,14 @@ class _Tally:
             yield chunk
 
 
-async def _parts(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """The same bytes in parts of `PART_BYTES`; the last one is smaller, and may be empty."""
+async def _parts(chunks: AsyncIterator[bytes], size: int) -> AsyncGenerator[bytes, None]:
+    """The same bytes in parts of `size`; the last one is smaller, and may be empty."""
     waiting = bytearray()
     async for chunk in chunks:
         waiting += chunk
-        while len(waiting) >= PART_BYTES:
-            yield bytes(memoryview(waiting)[:PART_BYTES])
-            del waiting[:PART_BYTES]
+        while len(waiting) >= size:
+            yield bytes(memoryview(waiting)[:size])
+            del waiting[:size]
     yield bytes(waiting)
 
 

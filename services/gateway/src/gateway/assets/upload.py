@@ -82,14 +82,19 @@ async def received(request: web.Request, asset_id: str) -> AsyncIterator[Receive
 
     What is refused inside for sure has no row and gets none: its bytes go. All else is left to the sweep of media.
     """
-    key = object_key(ASSET_KIND, request[CALLER].org_id, asset_id)
-    upload = Upload()
-    written = await _written(request, key, upload)
+    deps, org_id = request.app[DEPS], request[CALLER].org_id
+    key, upload = object_key(ASSET_KIND, org_id, asset_id), Upload()
+    place = deps.uploads.place(org_id)
+    await place.enter()
+    try:
+        written = await _written(request, key, upload)
+    finally:
+        place.leave()
     try:
         yield Received(written, upload)
     except Refused as refused:
         if refused.status < 500:
-            await request.app[DEPS].objects.delete(key)
+            await deps.objects.delete(key)
         raise
 
 

@@ -71,9 +71,10 @@ async def _by_those_who_can(
 ) -> tuple[list[Found], list[MissingModel]]:
     """Ask in order for what is still wanted. Where nothing is named, the first that measures is enough.
 
-    Raises what the last one raised where nobody measured anything.
+    Where nobody measured anything it raises why: that somebody was away, so that it is tried again, before a refusal.
     """
-    wanted, found, missing, last = list(work.input.models), list[Found](), list[MissingModel](), None
+    wanted, found, missing = list(work.input.models), list[Found](), list[MissingModel]()
+    last: ProviderDown | Refused | None = None
     for name in work.deps.expressions.order:
         meter = _meter(work, name, subject)
         if meter is None or (work.input.models and not set(_offered(name, subject)) & set(wanted)):
@@ -87,7 +88,7 @@ async def _by_those_who_can(
         except Refused as refused:
             if refused.code not in PASSED_ON:
                 raise
-            last = ProviderDown(refused.message, status=refused.status)
+            last = last or refused
             missing += _reasons(name, subject, wanted, refused.message)
             continue
         found.append(part)
@@ -142,7 +143,7 @@ def _still_missing(
     ]
 
 
-def _nobody(last: ProviderDown | None, missing: Sequence[MissingModel]) -> Exception:
+def _nobody(last: ProviderDown | Refused | None, missing: Sequence[MissingModel]) -> Exception:
     if last is not None:
         return last
     if missing:
