@@ -15,25 +15,36 @@ from common.bus.live.frames import Frame
 from common.bus.live.kept_bodies import KeptBodies
 from common.bus.live.writer import LiveWriter
 from common.clients.resources.client import ActiveSets
-from common.events.chat import CHAT_REPLY_REQUESTED, AnswerDialect, AnswerStop, ChatReplyRequested, UtteranceProsody
+from common.events.chat import (
+    CHAT_REPLY_REQUESTED,
+    AnswerDialect,
+    AnswerStop,
+    ChatReplyRequested,
+    SessionUse,
+    UtteranceProsody,
+)
 from common.events.envelope import Event
 from common.events.record import Record
 from common.secret_box import SecretBox
+from common.storage.key_budgets import KeyBudgets
 from llm_stream.adapters.bpe import BpeTokenizers
 from llm_stream.adapters.event_stream import EventLines
 from llm_stream.aliases import AliasTable, Upstream
 from llm_stream.answer.backlog import AnswerMemory
 from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
+from llm_stream.answer.moderation import Moderation
+from llm_stream.answer.response_cache import AnswerCache
 from llm_stream.context.token_counter import TokenCounter
 from llm_stream.deps import Deps
-from llm_stream.ports import Endpoint, Patience, Take, ToolServer, UpstreamError
+from llm_stream.ports import AnswerStore, Endpoint, Moderator, Patience, Take, ToolServer, UpstreamError
 from llm_stream.tools.execution import Calls
 from llm_stream.tools.toolbox import Toolbox
 from llm_stream.turns import life
 from llm_stream.turns.claim import Claims
 from llm_stream.turns.early_stops import EarlyStops
 from llm_stream.turns.running_turns import RunningTurns
+from tests.support.remembered import Copies, memory_of
 from tests.support.scripted import chunk
 
 # Loaded once for all tests.
@@ -165,15 +176,25 @@ class World:
     """One instance of llm-stream without its process."""
 
     def __init__(
-        self, live: Live, model: Model, table: Mapping[str, Any] = TABLE, toolbox: Toolbox | None = None
+        self,
+        live: Live,
+        model: Model,
+        table: Mapping[str, Any] = TABLE,
+        toolbox: Toolbox | None = None,
+        *,
+        budgets: KeyBudgets | None = None,
+        moderation: Moderation | None = None,
+        store: AnswerStore | None = None,
     ) -> None:
         writer = cast("LiveWriter", live)
         early_stops = EarlyStops(writer)
         self.live = live
         self.model = model
         self.facts: list[dict[str, Any]] = []
+        self.copies = Copies()
+        facts = Batcher(self._publish, name="facts")
         self.deps = Deps(
-            facts=Batcher(self._publish, name="facts"),
+            facts=facts,
             live=writer,
             kept_bodies=cast("KeptBodies", None),
             claims=Claims(writer, owner="us", keep_seconds=60),
@@ -186,7 +207,11 @@ class World:
             aliases=AliasTable.model_validate({"aliases": table}),
             active_sets=cast("ActiveSets", None),
             token_counter=TokenCounter(TOKENIZERS, THREADS),
+            budgets=cast("KeyBudgets", budgets),
+            moderation=moderation or Moderation(cast("Moderator", None), fails_open=False),
+            answer_cache=AnswerCache(cast("AnswerStore", store), max_entry_bytes=65_536),
             toolbox=toolbox or Toolbox({}, cast("ToolServer", None), SecretBox([]), cast("Calls", None)),
+            sessions=memory_of(self.copies, facts.put),
         )
 
     async def _publish(self, records: Sequence[Record]) -> None:
@@ -200,11 +225,13 @@ class World:
         stream: bool = True,
         dialect: AnswerDialect | None = None,
         prosody: tuple[UtteranceProsody, ...] | None = None,
+        session: SessionUse | None = None,
+        request_id: str = "chatcmpl-1",
         **body: Any,
     ) -> None:
         """A request that was received `age` seconds ago; `during` is called once its upstream has accepted it."""
         request = ChatReplyRequested(
-            request_id="chatcmpl-1",
+            request_id=request_id,
             org_id="o",
             key_id="k",
             session_id="s",
@@ -214,6 +241,7 @@ class World:
             received_at=time.time() - age,
             dialect=dialect,
             prosody=prosody,
+            session=session,
         )
         event = Event(CHAT_REPLY_REQUESTED, request, deadline=time.time() + 10.0, reply_to="gateway")
         answering = asyncio.create_task(life.answer(event, self.deps))
@@ -223,9 +251,14 @@ class World:
             during()
         await answering
 
-    def stop(self, *, withdrawn: bool = False) -> None:
+    def stop(self, *, withdrawn: bool = False, request_id: str = "chatcmpl-1", delivered: int | None = None) -> None:
         signal = AnswerStop(
-            request_id="chatcmpl-1", mailbox="gateway", reason="client_closed", at=time.time(), withdrawn=withdrawn
+            request_id=request_id,
+            mailbox="gateway",
+            reason="client_closed",
+            at=time.time(),
+            withdrawn=withdrawn,
+            delivered=delivered,
         )
         self.deps.turns.on_stop(signal)
 

@@ -5,14 +5,18 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from common.bus.live.kept_bodies import KeptBodies
+from common.bus.live.writer import LiveWriter
 from common.bus.port import Log
 from common.clients.resources.client import ResourceClient
 from common.kernel.presence import Presence
 from common.kernel.tasks import Tasks
 from common.secret_box import SecretBox
+from common.storage.objects import Objects
+from gateway.assets.signed_links import SignedLinks
 from gateway.chat.model_list import KnownModels
 from gateway.chat.streams import Streams
 from gateway.chat.usage_settlement import UsageSettlement
+from gateway.http.budgets import Budgets
 from gateway.http.idempotency import Idempotency
 from gateway.http.large_bodies import LargeBodies
 from gateway.http.limits import Limits
@@ -20,6 +24,7 @@ from gateway.http.log_quota import LogQuota
 from gateway.http.request_reply import RequestReply
 from gateway.ingest.acceptance import Acceptance
 from gateway.keys.keyring import Keys
+from gateway.media.job_watch import JobWatch
 from gateway.settings import GatewaySettings
 from gateway.webhooks.replays import Replays
 
@@ -34,6 +39,7 @@ class Deps:
     request_reply: RequestReply
     idempotency: Idempotency
     limits: Limits
+    budgets: Budgets
     quota: LogQuota
     large_bodies: LargeBodies
     presence: Presence
@@ -45,7 +51,11 @@ class Deps:
     resources: ResourceClient
     replays: Replays
     acceptance: Acceptance
+    jobs: JobWatch
+    live: LiveWriter
     secrets: SecretBox
+    objects: Objects
+    links: SignedLinks
 
 
 DEPS: web.AppKey[Deps] = web.AppKey("deps", Deps)

@@ -21,9 +21,13 @@ LIMITS_REFUSED = Counter(
 )
 WORK_REFUSED = Counter(
     "sonant_work_refused_total",
-    "Requests refused since too much of their organisation was under way (answer, draft, write, ingest, read, "
+    "Requests refused since too much of their organisation was under way (answer, draft, write, ingest, read, upload, "
     "delivery).",
     ["work"],
+)
+REFUSALS_PACED = Counter(
+    "sonant_refusals_paced_total",
+    "Refusals (429, 503 `busy`) that were held back, since their organisation had not heeded those before.",
 )
 LIMITS_UNAVAILABLE = Counter("sonant_limits_unavailable_total", "Times the store of the limits did not answer.")
 WEBHOOKS_RECEIVED = Counter(
@@ -42,8 +46,9 @@ IDEMPOTENCY_DROPPED = Counter(
 CONNECTIONS = Gauge("sonant_http_connections", "Connections that clients have open to this process.")
 CONNECTIONS_CUT = Counter(
     "sonant_http_connections_cut_total",
-    "Connections refused or ended by a bound: no request in time (head, idle), an answer that nobody reads (write), "
-    "too many in all (displaced for a newer one, or full) or from one address (address).",
+    "Connections refused or ended by a bound: no request in time (head, idle), an answer that nobody reads (write, or "
+    "memory where all of them together are too many bytes), too many in all (displaced for a newer one, or full) or "
+    "from one address (address).",
     ["why"],
 )
 INGEST_ITEMS = Counter(
@@ -56,3 +61,4 @@ INGEST_SPANS = Counter(
     "Spans of OpenTelemetry by what became of them (interaction, step, ignored, rejected).",
     ["outcome"],
 )
+ASSET_BYTES_RECEIVED = Counter("sonant_asset_bytes_received_total", "Bytes of files that were uploaded.")

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -26,6 +27,10 @@ class GatewaySettings(CommonSettings):
         gt=0,
         le=3600,
         description="Seconds after which an answer is given up, from the request's arrival.",
+    )
+    chat_store: Literal["off", "metadata", "full"] = Field(
+        default="full",
+        description="What sessions keep of turns, as of llm-stream. Without `full` no response can be continued.",
     )
     resume_grace: float = Field(
         default=0.0,
@@ -59,6 +64,12 @@ class GatewaySettings(CommonSettings):
         default="",
         description="Comma list of the origins whose web pages may call this API from a browser "
         "(https://app.example.com), * for all; none unless set. A key in a web page is everybody's who opens it.",
+    )
+    speech_seconds: float = Field(
+        default=1800.0,
+        gt=0,
+        le=7200,
+        description="Seconds after which speech is given up that is still spoken or read, from the request's arrival.",
     )
     keepalive_seconds: float = Field(
         default=15.0, gt=0, description="A silent stream gets an SSE comment this often, so that proxies keep it open."
@@ -112,6 +123,19 @@ class GatewaySettings(CommonSettings):
         description="Most open connections from one address, 0 for no such bound. Off unless set: behind a proxy all "
         "clients have the proxy's address. Set it where clients connect directly.",
     )
+    unsent_bytes: int = Field(
+        default=128 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Bytes of answers that may wait in this process for their clients to read them, all together. Past "
+        "it those are cut off who have read nothing for longest.",
+    )
+    refusals_per_second: float = Field(
+        default=50.0,
+        ge=0,
+        le=10_000,
+        description="Refusals for too much (429, 503 busy) that one organisation gets a second from this gateway; the "
+        "first 20 leave at once, and none waits for more than 5 seconds. 0 sends all at once.",
+    )
     organization_answers: int = Field(
         default=1000,
         ge=0,
@@ -138,6 +162,17 @@ class GatewaySettings(CommonSettings):
         ge=0,
         description="Most reads of one organisation under way at this gateway; more get 429. 0 is no bound.",
     )
+    organization_uploads: int = Field(
+        default=16,
+        ge=0,
+        description="Most uploads of files of one organisation under way at this gateway; more get 429. 0 is no bound.",
+    )
+    max_asset_bytes: int = Field(
+        default=1024 * 1024 * 1024, ge=1, description="Largest file that may be uploaded, unpacked; more get 413."
+    )
+    upload_seconds: float = Field(
+        default=900.0, gt=0, le=86400, description="Seconds for the upload of one file; then it is given up with 408."
+    )
     webhook_deliveries: int = Field(
         default=100,
         ge=0,
@@ -153,6 +188,11 @@ class GatewaySettings(CommonSettings):
         default=SecretStr(""),
         description="Comma list of the keys that may sign webhooks of Hume, several while one replaces another; "
         "without any they are refused.",
+    )
+
+    public_metrics: bool = Field(
+        default=False,
+        description="Whether the public port serves /metrics too, to whoever asks. The ops port always does.",
     )
 
     @field_validator("max_body_bytes")

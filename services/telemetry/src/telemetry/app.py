@@ -8,6 +8,8 @@ from common.kernel.service import Kernel, Service
 from common.kernel.tasks import end
 from common.storage.database_watch import DatabaseWatch
 from common.storage.postgres import open_postgres
+from telemetry import kept_sessions
+from telemetry.adapters.interaction_session_tables import PostgresInteractionSessions
 from telemetry.adapters.interaction_tables import PostgresInteractions
 from telemetry.adapters.ledger_tables import PostgresLedger
 from telemetry.adapters.partitions import Partitions
@@ -41,8 +43,15 @@ async def open_deps(settings: TelemetrySettings, kernel: Kernel) -> AsyncIterato
         interactions, openings = PostgresInteractions(pool, partitions), Openings(box)
         policies, book = PostgresPolicies(pool), PostgresLedger(pool)
         terms, retention = TermsOf(policies, settings, box), PostgresRetention(pool, partitions)
+        sessions = PostgresSessions(
+            pool,
+            days=settings.session_days,
+            session_bytes=settings.session_bytes,
+            organization_sessions=settings.organization_sessions,
+        )
         chores = [
             watching,
+            kernel.tasks.spawn(kept_sessions.sweep(sessions), "expire-sessions"),
             kernel.tasks.spawn(retention_sweep.run(retention, terms, settings), "sweep-retention"),
             kernel.tasks.spawn(retention_sweep.delete_users(retention, terms), "delete-users"),
             kernel.tasks.spawn(ledger.watch(book), "watch-ledger"),
@@ -52,10 +61,11 @@ async def open_deps(settings: TelemetrySettings, kernel: Kernel) -> AsyncIterato
                 settings=settings,
                 turns=turns,
                 usage=PostgresUsage(pool),
+                sessions=sessions,
                 interactions=interactions,
                 terms=terms,
                 openings=openings,
-                sessions=PostgresSessions(pool),
+                interaction_sessions=PostgresInteractionSessions(pool),
                 ledger=book,
                 policies=policies,
                 retention=retention,
@@ -65,6 +75,7 @@ async def open_deps(settings: TelemetrySettings, kernel: Kernel) -> AsyncIterato
             openings.close()
             await interactions.close()
             await turns.close()
+            await sessions.close()
 
 
 def build(settings: TelemetrySettings) -> Service[TelemetrySettings, Deps]:

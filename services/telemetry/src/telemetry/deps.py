@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from telemetry.interactions.batch_opening import Openings
 from telemetry.interactions.terms import TermsOf
-from telemetry.ports import Interactions, LedgerBook, Policies, Retention, Sessions, Turns, Usage
+from telemetry.ports import Interactions, InteractionSessions, LedgerBook, Policies, Retention, Sessions, Turns, Usage
 from telemetry.settings import TelemetrySettings
 
 
@@ -15,10 +15,11 @@ class Deps:
     settings: TelemetrySettings
     turns: Turns
     usage: Usage
+    sessions: Sessions
     interactions: Interactions
     terms: TermsOf
     openings: Openings
-    sessions: Sessions
+    interaction_sessions: InteractionSessions
     ledger: LedgerBook
     policies: Policies
     retention: Retention

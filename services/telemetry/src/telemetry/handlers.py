@@ -25,9 +25,27 @@ from common.events.interactions import (
     InteractionsTallied,
 )
 from common.events.reply import Reply
+from common.events.session_turns import (
+    CHAT_REPLY_SPOKEN,
+    CHAT_SESSION_DELETED,
+    SESSION_HISTORY_REQUESTED,
+    SESSION_LIST_REQUESTED,
+    SESSION_POLICY_REQUESTED,
+    STORED_TURN_REQUESTED,
+    ReplySpoken,
+    SessionDeleted,
+    SessionHistory,
+    SessionHistoryRequested,
+    SessionList,
+    SessionListRequested,
+    SessionPolicy,
+    SessionPolicyRequested,
+    StoredTurnRequested,
+    TurnFound,
+)
 from common.events.telemetry import USAGE_REQUESTED, UsageList, UsageRequested
 from common.kernel.handlers import Handlers, answer, on
-from telemetry import turns, usage
+from telemetry import kept_sessions, turns, usage
 from telemetry.deps import Deps
 from telemetry.interactions import ledger, session_reading, storing
 from telemetry.policies import policy_changes, user_deletions
@@ -35,14 +53,17 @@ from telemetry.policies import policy_changes, user_deletions
 
 async def on_chat_reply_completed(event: Event[ChatReplyCompleted], deps: Deps) -> None:
     await turns.store_chat(event.payload, "completed", deps)
+    await kept_sessions.keep(event.payload, deps.sessions)
 
 
 async def on_chat_reply_interrupted(event: Event[ChatReplyInterrupted], deps: Deps) -> None:
     await turns.store_chat(event.payload, "interrupted", deps)
+    await kept_sessions.keep(event.payload, deps.sessions)
 
 
 async def on_chat_reply_failed(event: Event[ChatReplyFailed], deps: Deps) -> None:
     await turns.store_chat(event.payload, "failed", deps)
+    await kept_sessions.keep(event.payload, deps.sessions)
 
 
 async def on_embeddings_completed(event: Event[EmbeddingsCompleted], deps: Deps) -> None:
@@ -55,6 +76,30 @@ async def on_embeddings_interrupted(event: Event[EmbeddingsInterrupted], deps: D
 
 async def on_embeddings_failed(event: Event[EmbeddingsFailed], deps: Deps) -> None:
     await turns.store(event.payload, "failed", deps.turns)
+
+
+async def on_chat_reply_spoken(event: Event[ReplySpoken], deps: Deps) -> None:
+    await kept_sessions.note_spoken(event.payload, deps.sessions)
+
+
+async def on_chat_session_deleted(event: Event[SessionDeleted], deps: Deps) -> None:
+    await kept_sessions.delete(event.payload, deps.sessions)
+
+
+async def on_session_history_requested(event: Event[SessionHistoryRequested], deps: Deps) -> Reply[SessionHistory]:
+    return await kept_sessions.history(event.payload, deps.sessions)
+
+
+async def on_stored_turn_requested(event: Event[StoredTurnRequested], deps: Deps) -> Reply[TurnFound]:
+    return await kept_sessions.turn_of(event.payload, deps.sessions)
+
+
+async def on_session_list_requested(event: Event[SessionListRequested], deps: Deps) -> Reply[SessionList]:
+    return await kept_sessions.page(event.payload, deps.sessions)
+
+
+async def on_session_policy_requested(event: Event[SessionPolicyRequested], deps: Deps) -> Reply[SessionPolicy]:
+    return await kept_sessions.policy(event.payload, deps.sessions)
 
 
 async def on_interactions_accepted(event: Event[InteractionsAccepted], deps: Deps) -> None:
@@ -70,15 +115,15 @@ async def on_usage_requested(event: Event[UsageRequested], deps: Deps) -> Reply[
 
 
 async def on_session_list(event: Event[queries.SessionListRequested], deps: Deps) -> Reply[queries.SessionList]:
-    return await session_reading.list_sessions(event.payload, deps.sessions, deps.terms)
+    return await session_reading.list_sessions(event.payload, deps.interaction_sessions, deps.terms)
 
 
 async def on_session(event: Event[queries.SessionRequested], deps: Deps) -> Reply[queries.SessionDetail]:
-    return await session_reading.show_session(event.payload, deps.sessions, deps.terms)
+    return await session_reading.show_session(event.payload, deps.interaction_sessions, deps.terms)
 
 
 async def on_interaction(event: Event[queries.InteractionRequested], deps: Deps) -> Reply[queries.InteractionRow]:
-    return await session_reading.show_interaction(event.payload, deps.sessions)
+    return await session_reading.show_interaction(event.payload, deps.interaction_sessions)
 
 
 async def on_batch_fate(event: Event[queries.BatchFateRequested], deps: Deps) -> Reply[queries.BatchFate]:
@@ -120,6 +165,12 @@ HANDLERS: Handlers[Deps] = (
     on(EMBEDDINGS_COMPLETED, on_embeddings_completed),
     on(EMBEDDINGS_INTERRUPTED, on_embeddings_interrupted),
     on(EMBEDDINGS_FAILED, on_embeddings_failed),
+    on(CHAT_REPLY_SPOKEN, on_chat_reply_spoken),
+    on(CHAT_SESSION_DELETED, on_chat_session_deleted),
+    answer(SESSION_HISTORY_REQUESTED, on_session_history_requested),
+    answer(STORED_TURN_REQUESTED, on_stored_turn_requested),
+    answer(SESSION_LIST_REQUESTED, on_session_list_requested),
+    answer(SESSION_POLICY_REQUESTED, on_session_policy_requested),
     on(INTERACTIONS_ACCEPTED, on_interactions_accepted),
     on(INTERACTIONS_TALLIED, on_interactions_tallied),
     answer(USAGE_REQUESTED, on_usage_requested),

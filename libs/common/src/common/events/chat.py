@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field
 
 from common.events.backoff import NEVER, PATIENTLY
+from common.events.keys import KeyBudget
 from common.events.reply import ReplyBody
+from common.events.resource_terms import Layer
 from common.events.spec import EventSpec, Payload, RequestSpec, SignalSpec, Topic
 
 CHAT_REQUESTS = Topic("chat-requests")
@@ -49,6 +51,20 @@ class AnswerDialect(Payload):
     told: dict[str, Any] = Field(default_factory=dict)
 
 
+class SessionUse(Payload):
+    """What a request wants of its session.
+
+    `store`: whether its texts are kept; None leaves that to the config. `history`: whether what is kept stands in front
+    of the messages; None is to find out whether they hold it already. `previous` is the turn that it follows instead of
+    the last one, "" for none. `continues` is the turn whose answer it takes up where the user stopped hearing it.
+    """
+
+    store: bool | None = None
+    history: Literal["stored", "sent"] | None = None
+    previous: str | None = None
+    continues: str | None = None
+
+
 class ChatReplyRequested(AnswerRequested):
     """A chat completion is wanted. Where a user or a project is named, their active set goes into the answer."""
 
@@ -59,6 +75,12 @@ class ChatReplyRequested(AnswerRequested):
     dialect: AnswerDialect | None = None
     # What the user has said since the assistant spoke, where that was measured.
     prosody: Annotated[tuple[UtteranceProsody, ...], Field(fail_fast=True)] | None = None
+    # What the key may spend, where that is limited.
+    budget: KeyBudget | None = None
+    # Whether an exact repeat may be answered from the cache, or is to be made anew and kept (`refresh`; `bypass` where
+    # the cache is on anyway). None leaves that to alias and flags.
+    cache: Literal["on", "off", "refresh", "bypass"] | None = None
+    session: SessionUse | None = None
 
 
 class ChatModelsRequested(Payload):
@@ -169,16 +191,27 @@ class ToolStep(Payload):
     duration_ms: float = 0.0
 
 
-class ServedSet(Payload):
-    """The active set that went into an answer: where it was found, and which of its revisions it was.
+class ModerationUse(Payload):
+    """What a moderator found in a turn: `flagged` names categories. `unchecked` texts passed while it was away."""
 
-    `candidate`: that of a rollout. `stale`: it could not be refreshed although it was due.
+    stage: Literal["input", "output"] | None = None
+    flagged: Annotated[tuple[str, ...], Field(fail_fast=True)] = ()
+    checked: int = 0
+    unchecked: int = 0
+
+
+class ActiveSetUse(Payload):
+    """The active set that a turn was answered with: its revision in the scope of `layer`.
+
+    `candidate`: the one of a rollout. `stale`: it could not be refreshed. `alias`: the one that its config chose.
     """
 
-    layer: str
     revision: int
+    layer: Layer
     candidate: bool = False
     stale: bool = False
+    alias: str | None = None
+    flags: dict[str, bool | float | str] | None = None
 
 
 class AnswerEnded(Payload):
@@ -199,6 +232,27 @@ class AnswerEnded(Payload):
     attempts: Annotated[tuple[Attempt, ...], Field(fail_fast=True)] = ()
 
 
+class KeptTexts(Payload):
+    """What a session is to keep of a turn beside what the fact tells anyway; `mode` `metadata` is none of its texts.
+
+    `messages` are those that were new in this turn. `answer` is what the model said: the rounds of calls with their
+    results, and the end. `delivered` characters of what it said left towards the client; None is all. `instructions`
+    and `request` are what it was asked with beside the conversation. `left_out`: there was too much to keep all of it.
+    """
+
+    mode: Literal["metadata", "full"]
+    messages: Annotated[tuple[dict[str, Any], ...], Field(fail_fast=True)] = ()
+    answer: Annotated[tuple[dict[str, Any], ...], Field(fail_fast=True)] = ()
+    delivered: int | None = None
+    previous: str | None = None
+    continues: str | None = None
+    project_id: str | None = None
+    instructions: Annotated[tuple[dict[str, Any], ...], Field(fail_fast=True)] = ()
+    request: dict[str, Any] | None = None
+    dialect: AnswerDialect | None = None
+    left_out: bool = False
+
+
 class ChatReplyEnded(AnswerEnded):
     """What the three ends of a chat turn have in common."""
 
@@ -208,11 +262,22 @@ class ChatReplyEnded(AnswerEnded):
     finish_reason: str | None = None
     project_id: str | None = None
     # None where no set was found, or nobody was named who has one.
-    active_set: ServedSet | None = None
     context: ContextUse | None = None
     tools: Annotated[tuple[ToolStep, ...], Field(fail_fast=True)] | None = None
     # How the user sounded in this turn, in order; over a session this is a series.
     prosody: Annotated[tuple[UtteranceProsody, ...], Field(fail_fast=True)] | None = None
+    # What a user or project was answered with, where they have a set.
+    active: ActiveSetUse | None = None
+    # Who answered where no upstream was asked.
+    served_by: Literal["greeting", "cache"] | None = None
+    # What came of the cache, where it was asked.
+    cache: Literal["hit", "miss", "refresh"] | None = None
+    # What cut the answer short.
+    ended_by: Literal["budget", "moderation"] | None = None
+    # What a moderator said of question or answer.
+    moderation: ModerationUse | None = None
+    # None where no session keeps anything of the turn.
+    kept: KeptTexts | None = None
 
 
 class ChatReplyCompleted(ChatReplyEnded):

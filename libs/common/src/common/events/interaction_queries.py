@@ -321,9 +321,14 @@ def _request(type: str, payload: type[Asked], reply: type[R], summary: str, topi
     )
 
 
-SESSION_LIST_REQUESTED = _query("telemetry.sessions.requested", SessionListRequested, SessionList, "List sessions.")
+SESSION_LIST_REQUESTED = _query(
+    "telemetry.interaction.sessions.requested", SessionListRequested, SessionList, "List sessions."
+)
 SESSION_REQUESTED = _query(
-    "telemetry.session.requested", SessionRequested, SessionDetail, "Tell the turns of a session, with their steps."
+    "telemetry.interaction.session.requested",
+    SessionRequested,
+    SessionDetail,
+    "Tell the turns of a session, with their steps.",
 )
 INTERACTION_REQUESTED = _query(
     "telemetry.interaction.requested", InteractionRequested, InteractionRow, "Tell one interaction."

@@ -4,13 +4,14 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 from aiohttp import web
 
-from common.events.chat import AnswerDialect, UtteranceProsody
+from common.events.chat import AnswerDialect, SessionUse, UtteranceProsody
 from gateway.chat.completion_request import ChatRequest
 from gateway.chat.embedding_request import EmbeddingRequest
+from gateway.chat.session_use import session_behind, session_use
 from gateway.deps import DEPS
 from gateway.http.body import read_json
 from gateway.http.context import BODY_BYTES, CALLER
@@ -24,6 +25,8 @@ from gateway.settings import GatewaySettings
 SESSION_HEADER = "x-session-id"
 PROJECT_HEADER = "x-project-id"
 INTERRUPTION_HEADER = "x-user-interruption"
+CACHE_HEADER = "x-sonant-cache"
+CACHE_WORDS = ("on", "off", "refresh")
 GRACE_HEADER = "x-sonant-resume-grace"
 MAX_GRACE = 600.0
 
@@ -41,8 +44,10 @@ class Reading(NamedTuple):
     newest_wins: bool
     dialect: AnswerDialect
     prosody: tuple[UtteranceProsody, ...] | None
+    session: SessionUse | None = None
 
 
+CacheUse: TypeAlias = Literal["on", "off", "refresh", "bypass"]
 Read: TypeAlias = Callable[[web.Request, dict[str, Any]], Reading]
 
 
@@ -70,6 +75,8 @@ class AcceptedRequest:
     place: BodyPlace
     dialect: AnswerDialect | None = None
     prosody: tuple[UtteranceProsody, ...] | None = None
+    cache: CacheUse | None = None
+    session: SessionUse | None = None
 
     def forget_content(self) -> None:
         """Let go of what is on the log: the answer may take minutes, and the request megabytes."""
@@ -100,6 +107,9 @@ async def accept(request: web.Request, place: BodyPlace, read: Read | None = Non
         user_id = user_id or _checked_name(reading.user_id, "user")
         project_id = project_id or _checked_name(reading.project_id, "project")
         interrupts = interrupts or reading.newest_wins
+    use = session_use(body, chat) if reading is None or reading.session is None else reading.session
+    if use is not None and use.previous:
+        session_id = await session_behind(request, use.previous, session_id)
     grace = resume_grace(request, deps.settings.resume_grace)
     await deps.models.check(chat.model)
     request_id = f"chatcmpl-{secrets.token_hex(16)}"
@@ -121,6 +131,8 @@ async def accept(request: web.Request, place: BodyPlace, read: Read | None = Non
         place=place,
         dialect=None if reading is None else reading.dialect,
         prosody=None if reading is None else reading.prosody,
+        cache=cache_use(request),
+        session=use,
     )
 
 
@@ -177,6 +189,25 @@ def _project_id(request: web.Request) -> str | None:
 def _checked_name(given: str | None, what: str) -> str | None:
     """An id that the platform sends in the body; raises Refused 400 where it cannot be one."""
     return None if given is None else checked_id(given, what)
+
+
+def cache_use(request: web.Request) -> CacheUse | None:
+    """What a request wants of the cache of answers; raises Refused 400.
+
+    By its own header, or as HTTP has it: `no-cache` wants an answer made anew, `no-store` none that is kept.
+    """
+    given = request.headers.get(CACHE_HEADER)
+    if given is not None:
+        if given not in CACHE_WORDS:
+            message = f"Invalid '{CACHE_HEADER}': one of {', '.join(CACHE_WORDS)}."
+            raise bad_request(message, CACHE_HEADER, "invalid_value")
+        return cast("CacheUse", given)
+    directives = request.headers.get("cache-control", "").lower()
+    if not directives:
+        return None
+    named = {each.strip() for each in directives.split(",")}
+    # `refresh` alone would opt in: who wants nothing old has not said that anything is to be kept.
+    return "off" if "no-store" in named else "bypass" if "no-cache" in named else None
 
 
 def resume_grace(request: web.Request, default: float) -> float:

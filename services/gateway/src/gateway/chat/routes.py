@@ -2,8 +2,14 @@
 
 from collections.abc import Sequence
 
-from gateway.chat import model_views, sessions
-from gateway.chat.accepted_request import GRACE_HEADER, INTERRUPTION_HEADER, PROJECT_HEADER, SESSION_HEADER
+from gateway.chat import model_views
+from gateway.chat.accepted_request import (
+    CACHE_HEADER,
+    GRACE_HEADER,
+    INTERRUPTION_HEADER,
+    PROJECT_HEADER,
+    SESSION_HEADER,
+)
 from gateway.chat.completion_answer import ChatCompletion
 from gateway.chat.completion_request import ChatRequest
 from gateway.chat.completions import (
@@ -18,6 +24,7 @@ from gateway.chat.embeddings import create_embeddings
 from gateway.chat.response_answer import Response
 from gateway.chat.response_request import ResponseRequest
 from gateway.chat.resume import LAST_EVENT_HEADER, ResponseQuery, resume_completion, resume_response
+from gateway.chat.session_routes import SESSION_ROUTES
 from gateway.http.end_user import USER_HEADER
 from gateway.http.routing import Handler, Route
 from gateway.ports import Scope, Work
@@ -32,8 +39,14 @@ COMPLETION_HEADERS = {
     PROJECT_HEADER: "The project whose active set the answer uses; `default` where only the user is named.",
     INTERRUPTION_HEADER: "Present: this request interrupts what is being said in its session.",
     PROSODY_HEADER: "`include`: the answer carries the last scores of the conversation; `omit`: it does not.",
+    CACHE_HEADER: "`on`: an exact repeat may be answered from the cache; `refresh`: it is made anew and kept; `off`: "
+    "neither. `cache-control: no-cache` makes it anew too, `no-store` is `off`.",
     **GRACE,
 }
+
+
+# What an answer says of how it came about.
+SENT = ("x-sonant-context", "x-sonant-active-revision", "x-sonant-active-layer", "x-sonant-cache")
 
 
 def _completions(path: str, summary: str, view: Handler = create_completion) -> Route:
@@ -46,7 +59,7 @@ def _completions(path: str, summary: str, view: Handler = create_completion) -> 
         request=ChatRequest,
         response=ChatCompletion,
         headers=COMPLETION_HEADERS,
-        sends=("x-sonant-context",),
+        sends=SENT,
         errors=(404, 409, 413, 422, 429, 502, 503, 504),
         streaming=True,
         idempotent=True,
@@ -109,9 +122,10 @@ ROUTES: Sequence[Route] = [
         "GET",
         "/v1/responses/{id}",
         resume_response,
-        "Continue the stream of a response",
+        "Read a response that is kept, or continue its stream",
         scope=Scope.CHAT,
         query=ResponseQuery,
+        response=Response,
         headers={LAST_EVENT_HEADER: "The SSE id of the last event received, instead of `starting_after`.", **GRACE},
         errors=(404, 429, 503, 504),
         streaming=True,
@@ -128,17 +142,7 @@ ROUTES: Sequence[Route] = [
         streaming=True,
         tags=("chat",),
     ),
-    Route(
-        "POST",
-        "/v1/sessions/{session_id}/interrupt",
-        sessions.interrupt,
-        "Stop what is being said in a session",
-        scope=Scope.CHAT,
-        request=sessions.Interruption,
-        response=sessions.Interrupted,
-        errors=(404, 413, 503),
-        tags=("chat",),
-    ),
+    *SESSION_ROUTES,
     _embeddings("/v1/embeddings", "Make the vectors of texts"),
     _embeddings("/embeddings", "The same for clients whose base URL has no version"),
     Route(

@@ -9,20 +9,21 @@ so are tool calls, which nobody can take back; everything else leaves when it co
 import time
 from collections.abc import Collection, Iterable
 from contextlib import nullcontext
+from itertools import chain
 from typing import Any
 
 import orjson
 
 from common.events.chat import Usage
 from llm_stream.answer.attempt import Attempt
-from llm_stream.answer.frames import Frames
 from llm_stream.answer.held import HeldText, Piece, split_logprobs
 from llm_stream.answer.in_progress import AnswerInProgress
 from llm_stream.answer.minimum_rate import MinimumRate
+from llm_stream.answer.outlet import Outlet
 from llm_stream.answer.sentences import SkipPrefix
 from llm_stream.answer.template import Template
 from llm_stream.ports import Said, UpstreamAnswer, UpstreamBroken
-from llm_stream.tools.gathered import called_in, without_calls, without_end
+from llm_stream.tools.gathered import called_in, gathered, without_calls, without_end
 from llm_stream.tools.tool import Call
 from llm_stream.upstream.chunks import CHOICE_MEMBERS, Choice, parse_chunk, plain_choice, read_chunk, said_characters
 from llm_stream.upstream.reported_usage import ReportedUsage, read_usage
@@ -47,7 +48,7 @@ NO_RATE = nullcontext()
 class Relay:
     """Carries one attempt's stream into the client's answer. Nothing is sent before there is something to say."""
 
-    def __init__(self, attempt: Attempt, frames: Frames) -> None:
+    def __init__(self, attempt: Attempt, frames: Outlet) -> None:
         prepared = attempt.prepared
         released = frames.released_text
         self._frames = frames
@@ -58,6 +59,7 @@ class Relay:
         self._hold = prepared.alias.holds_sentences or bool(released)
         # Calls of tools that are run here are not the client's.
         self._hold_calls = self._hold or prepared.tools is not None
+        frames.backlog.needs_texts |= prepared.tools is not None
         self._skip = SkipPrefix(released)
         self._held: dict[int, HeldText] = {}
         self._tail: list[JsonObject] = []
@@ -66,6 +68,7 @@ class Relay:
         self._aside: JsonObject = {}  # told by chunks without choices, to be sent with the next one
         self._extras: dict[int, JsonObject] = {}  # likewise, by choices that say nothing themselves
         self._calls = ToolCallPieces()
+        self._sent_calls: list[JsonObject] = []  # pieces of calls that the client has
         self._opened: set[int] = {0} if frames.begun else set()
         self._finished: set[int] = set()
         self._template: Template | None = None
@@ -244,7 +247,8 @@ class Relay:
 
     def _send(self, choice: Choice, *, tokens: int) -> None:
         if not choice.beside.keys().isdisjoint(SPOKEN_FOR_GOOD):
-            self._frames.continuable = False
+            self._frames.said_for_good()
+        self._sent_calls += choice.beside.get("tool_calls") or ()
         self._emit(self._written(choice), choice.content, tokens=tokens)
 
     def _written(self, choice: Choice) -> JsonObject:
@@ -326,9 +330,19 @@ class Relay:
         """What the answer calls for."""
         return called_in(self._tail)
 
+    def calls_of_client(self) -> list[Call]:
+        """What of it the client is to call, those among them whose pieces were sent as they came."""
+        held = (chunk["choices"][0]["delta"].get("tool_calls") or () for chunk in self._tail)
+        return gathered([*self._sent_calls, *chain.from_iterable(held)])
+
     def drop_calls(self, indexes: Collection[int]) -> None:
         """Have it end without these calls."""
         self._tail = without_calls(self._tail, indexes)
+
+    def plain_text(self) -> str | None:
+        """Its text, where this attempt alone said it and nothing else; reasoning and calls count as characters too."""
+        text = self._frames.released_text
+        return text if self._choices == 1 and self.attempt.characters == len(text) else None
 
     def end_round(self) -> str:
         """Send what was said beside the calls, and nothing that ends the answer; returns all that was said."""
@@ -370,6 +384,8 @@ async def relay(incoming: UpstreamAnswer, attempt: Attempt, answer: AnswerInProg
         with MinimumRate(attempt, incoming) if attempt.patience.minimum_rate > 0 else NO_RATE:
             await incoming.relay(carried.take)
     except UpstreamBroken as broken:
+        # Its connection may have been closed by whoever ended the answer.
+        answer.frames.check()
         # A server that has said all and does not hang up has cut nothing.
         if not (broken.silent and carried.heard_all):
             raise

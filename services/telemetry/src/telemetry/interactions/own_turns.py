@@ -52,7 +52,7 @@ def _rows(end: ChatReplyEnded, outcome: Outcome, terms: Terms) -> ItemRows:
     first = None if end.first_token_at is None else _milliseconds(end.first_token_at - end.received_at)
     error = terms.masker.value(end.error.model_dump()) if isinstance(end, ChatReplyFailed) else None
     receipt = end.receipt.model_dump() if isinstance(end, ChatReplyInterrupted) else None
-    served = None if end.active_set is None else end.active_set.model_dump()
+    served = None if end.active is None else end.active.model_dump()
     project_id = None if end.project_id is None else _name(end.project_id)
     upstream = None if end.upstream is None else _name(end.upstream)
     item.rows["chat"] = [

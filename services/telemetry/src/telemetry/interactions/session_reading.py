@@ -26,7 +26,7 @@ from common.failures import Refused, Unavailable
 from telemetry.interactions.pages import behind, cursor
 from telemetry.interactions.step_tree import nested
 from telemetry.interactions.terms import TermsOf
-from telemetry.ports import Sessions
+from telemetry.ports import InteractionSessions
 
 # What a page holds together: a reply goes over the live channel, where others wait behind it.
 MAX_PAGE_BYTES = 2 * 1024 * 1024
@@ -44,7 +44,9 @@ APART = timedelta(seconds=max(MAX_APART_SECONDS, MAX_AHEAD_SECONDS))
 Row = Mapping[str, Any]
 
 
-async def list_sessions(query: SessionListRequested, sessions: Sessions, terms: TermsOf) -> Reply[SessionList]:
+async def list_sessions(
+    query: SessionListRequested, sessions: InteractionSessions, terms: TermsOf
+) -> Reply[SessionList]:
     """200. Refuses (400) a cursor that is none, and (503) everything while the store is away."""
     after = behind(query.after, datetime, str, str)
     users: list[str] | None = None
@@ -76,7 +78,7 @@ def _summary(row: Row) -> dict[str, Any]:
     return {**row, "first_at": row["first_at"].timestamp(), "last_at": row["last_at"].timestamp()}
 
 
-async def show_session(query: SessionRequested, sessions: Sessions, terms: TermsOf) -> Reply[SessionDetail]:
+async def show_session(query: SessionRequested, sessions: InteractionSessions, terms: TermsOf) -> Reply[SessionDetail]:
     """200, with as many turns as fit. Refuses 404, 400 and 503 as `list_sessions`."""
     after = behind(query.after, datetime, UUID)
     try:
@@ -114,7 +116,7 @@ def _fitting(found: Sequence[Row]) -> Sequence[Row]:
     return found
 
 
-async def show_interaction(query: InteractionRequested, sessions: Sessions) -> Reply[InteractionRow]:
+async def show_interaction(query: InteractionRequested, sessions: InteractionSessions) -> Reply[InteractionRow]:
     """200. Refuses 404 and 503."""
     missing = Refused(404, "There is no such interaction.", "interaction_not_found", "interaction_id")
     id = query.id.lower()
@@ -136,7 +138,7 @@ async def show_interaction(query: InteractionRequested, sessions: Sessions) -> R
 
 
 async def _told(
-    org_id: str, page: Sequence[Row], days: Any, sessions: Sessions, most: int
+    org_id: str, page: Sequence[Row], days: Any, sessions: InteractionSessions, most: int
 ) -> tuple[InteractionRow, ...]:
     """The rows with their steps and scores; texts of at most so many characters."""
     ids = [str(row["id"]) for row in page]
