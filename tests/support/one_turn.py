@@ -28,6 +28,7 @@ from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
 from llm_stream.answer.moderation import Moderation
 from llm_stream.answer.response_cache import AnswerCache
+from llm_stream.answer.session_variables import SessionVariables
 from llm_stream.context.token_counter import TokenCounter
 from llm_stream.deps import Deps
 from llm_stream.ports import AnswerStore, Endpoint, Moderator, Patience, Take, ToolServer, UpstreamError
@@ -200,6 +201,7 @@ class World:
             budgets=cast("KeyBudgets", budgets),
             moderation=moderation or Moderation(cast("Moderator", None), fails_open=False),
             answer_cache=AnswerCache(cast("AnswerStore", store), max_entry_bytes=65_536),
+            session_variables=SessionVariables(cast("AnswerStore", store)),
             toolbox=toolbox or Toolbox({}, cast("ToolServer", None), SecretBox([]), cast("Calls", None)),
         )
 

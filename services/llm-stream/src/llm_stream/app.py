@@ -38,6 +38,7 @@ from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
 from llm_stream.answer.moderation import Moderation
 from llm_stream.answer.response_cache import AnswerCache
+from llm_stream.answer.session_variables import SessionVariables
 from llm_stream.answer.whole_answers import WholeAnswers
 from llm_stream.answer.window import load_tokenizers
 from llm_stream.context.token_counter import open_token_counter
@@ -86,6 +87,7 @@ async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterato
             open_resp(settings.redis_url) as cache,
             _open_moderation(settings) as moderation,
         ):
+            kept = RedisAnswerCache(cache, settings.response_cache_bytes)
             facts = Batcher(partial(_publish, kernel.log), name="publish-facts", linger=FACTS_LINGER_SECONDS)
             deps = Deps(
                 facts=facts,
@@ -106,10 +108,8 @@ async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterato
                 toolbox=toolbox,
                 budgets=KeyBudgets(spending),
                 moderation=moderation,
-                answer_cache=AnswerCache(
-                    RedisAnswerCache(cache, settings.response_cache_bytes),
-                    max_entry_bytes=settings.response_cache_entry_bytes,
-                ),
+                answer_cache=AnswerCache(kept, max_entry_bytes=settings.response_cache_entry_bytes),
+                session_variables=SessionVariables(kept),
             )
             await load_tokenizers(table.aliases.values(), token_counter)
             kernel.tasks.spawn(GatewayWatch(kernel.live, turns, reader.mailbox).run(), "watch-gateways")

@@ -14,6 +14,7 @@ from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
 from llm_stream.answer.moderation import Moderation
 from llm_stream.answer.response_cache import AnswerCache
+from llm_stream.answer.session_variables import SessionVariables
 from llm_stream.context.token_counter import TokenCounter
 from llm_stream.ports import ChatModel
 from llm_stream.tools.toolbox import Toolbox
@@ -43,3 +44,4 @@ class Deps:
     budgets: KeyBudgets
     moderation: Moderation
     answer_cache: AnswerCache
+    session_variables: SessionVariables
