@@ -35,9 +35,9 @@ from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
 from llm_stream.answer.moderation import Moderation
 from llm_stream.answer.response_cache import AnswerCache
-from llm_stream.answer.session_variables import SessionVariables
 from llm_stream.context.token_counter import TokenCounter
 from llm_stream.deps import Deps
+from llm_stream.history.session_variables import SessionVariables
 from llm_stream.ports import AnswerStore, Endpoint, Moderator, Patience, Take, ToolServer, UpstreamError
 from llm_stream.tools.execution import Calls
 from llm_stream.tools.toolbox import Toolbox

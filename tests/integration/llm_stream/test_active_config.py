@@ -83,9 +83,8 @@ async def test_a_session_remembers_what_it_was_given(llm_world: World, sets: Set
     assert await prompt(session_id=session, variables={"name": "Ada"}) == "Ada Bern"
     assert await prompt(session_id=session) == "Ada Bern"
     assert await prompt(session_id=session, variables={"name": "{{city}}", "city": "Basel"}) == "{{city}} Basel"
-    # Nobody else's session, not another user's in it, and none that has no name.
-    await sets.nothing_on(project, "user-1")
-    others: list[dict[str, Any]] = [{"session_id": f"{session}-2"}, {"session_id": session, "user_id": "user-1"}, {}]
+    # Nobody else's session, and none that has no name.
+    others: list[dict[str, Any]] = [{"session_id": f"{session}-2"}, {}]
     for other in others:
         assert await prompt(**other) == "missing_variable"
     # What is too much is for every request to bring.

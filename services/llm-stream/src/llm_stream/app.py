@@ -40,13 +40,13 @@ from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
 from llm_stream.answer.moderation import Moderation
 from llm_stream.answer.response_cache import AnswerCache
-from llm_stream.answer.session_variables import SessionVariables
 from llm_stream.answer.whole_answers import WholeAnswers
 from llm_stream.answer.window import load_tokenizers
 from llm_stream.context.token_counter import open_token_counter
 from llm_stream.deps import Deps
 from llm_stream.handlers import HANDLERS
 from llm_stream.history.session_memory import SessionMemory
+from llm_stream.history.session_variables import SessionVariables
 from llm_stream.metrics import BACKLOG_BYTES, MODELS_RELOADS, RUNNING_BYTES, WHOLE_BYTES
 from llm_stream.settings import LlmStreamSettings
 from llm_stream.tools.builtin import builtin_tools
@@ -113,7 +113,7 @@ async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterato
                 budgets=KeyBudgets(spending),
                 moderation=moderation,
                 answer_cache=AnswerCache(kept, max_entry_bytes=settings.response_cache_entry_bytes),
-                session_variables=SessionVariables(kept),
+                session_variables=SessionVariables(kept, kept=settings.chat_store != "off"),
                 sessions=_session_memory(settings, kernel, sessions, TelemetryArchive(requester), facts, early_stops),
                 session_mark=settings.session_mark,
             )

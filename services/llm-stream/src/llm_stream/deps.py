@@ -14,9 +14,9 @@ from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
 from llm_stream.answer.moderation import Moderation
 from llm_stream.answer.response_cache import AnswerCache
-from llm_stream.answer.session_variables import SessionVariables
 from llm_stream.context.token_counter import TokenCounter
 from llm_stream.history.session_memory import SessionMemory
+from llm_stream.history.session_variables import SessionVariables
 from llm_stream.ports import ChatModel
 from llm_stream.settings import MARK
 from llm_stream.tools.toolbox import Toolbox

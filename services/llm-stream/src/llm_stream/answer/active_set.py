@@ -22,7 +22,7 @@ from common.events.prompt_variables import (
 from common.events.resource_terms import DEFAULT_PROJECT
 from llm_stream.aliases import Alias, AliasTable
 from llm_stream.answer.failure import bad_request
-from llm_stream.answer.session_variables import SessionVariables
+from llm_stream.history.session_variables import SessionVariables
 from llm_stream.metrics import ACTIVE_SETS, UNFILLED_VARIABLES
 
 # A caller would rather have an answer without the set than wait longer for it.

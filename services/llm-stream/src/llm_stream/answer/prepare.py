@@ -11,7 +11,7 @@ from llm_stream.aliases import Alias, AliasTable
 from llm_stream.answer.active_set import Activated, activated, merged, model_of, patient
 from llm_stream.answer.context_header import context_header
 from llm_stream.answer.failure import bad_request
-from llm_stream.answer.session_variables import SessionVariables
+from llm_stream.history.session_variables import SessionVariables
 from llm_stream.tools.pairs import closed
 from llm_stream.tools.tool import Filler
 from llm_stream.tools.toolbox import Offered, Toolbox, ToolSources, ToolsRefused
