@@ -1,7 +1,6 @@
 """Frames that one entry of a mailbox could not hold: sent in portions, and small ones of other requests before them."""
 
 from collections import Counter, deque
-from collections.abc import Iterable
 
 from common.bus.live.frames import Frame
 
@@ -15,15 +14,9 @@ LIGHT_BYTES = 4 * 1024
 class Crowd:
     """The frames that wait for one mailbox. Those of one request keep their order."""
 
-    def __init__(self, frames: Iterable[Frame]) -> None:
+    def __init__(self) -> None:
         self._frames: deque[Frame] = deque()
         self._waiting: Counter[str] = Counter()
-        self._join(frames)
-
-    def _join(self, frames: Iterable[Frame]) -> None:
-        for frame in frames:
-            self._frames.append(frame)
-            self._waiting[frame.request_id] += 1
 
     def __bool__(self) -> bool:
         return bool(self._frames)
@@ -35,7 +28,8 @@ class Crowd:
             if len(frame.payload) <= LIGHT_BYTES and frame.request_id not in self._waiting:
                 light.append(frame)
             else:
-                self._join((frame,))
+                self._frames.append(frame)
+                self._waiting[frame.request_id] += 1
         size = 0
         while self._frames and size < ENTRY_BYTES:
             frame = self._frames.popleft()
