@@ -62,6 +62,15 @@ def test_a_crowded_mailbox_is_served_in_portions_and_light_frames_overtake() -> 
         assert numbers == list(range(1, len(numbers) + 1))
 
 
+def test_very_many_small_frames_are_more_than_one_entry_too() -> None:
+    crowd, sent = Crowd(), [sized(f"r{n % 50}", n // 50 + 1, 1000) for n in range(2000)]
+    entries = [crowd.next(sent)]
+    while crowd:
+        entries.append(crowd.next([]))
+    assert [len(entry) for entry in entries] == [525, 525, 525, 425]
+    assert list(itertools.chain(*entries)) == sent
+
+
 async def test_repeated_frames_are_dropped_and_order_is_kept() -> None:
     waiter = Waiter()
     for number in (1, 2, 2, 1, 3):

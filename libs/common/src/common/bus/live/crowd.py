@@ -23,20 +23,22 @@ class Crowd:
 
     def next(self, frames: list[Frame]) -> list[Frame]:
         """Take in what has come, and give out what goes into the next entry."""
-        light: list[Frame] = []
+        entry: list[Frame] = []
+        size = 0
         for frame in frames:
-            if len(frame.payload) <= LIGHT_BYTES and frame.request_id not in self._waiting:
-                light.append(frame)
+            length = len(frame.payload)
+            if length <= LIGHT_BYTES and size < ENTRY_BYTES and frame.request_id not in self._waiting:
+                entry.append(frame)
+                size += length
             else:
                 self._frames.append(frame)
                 self._waiting[frame.request_id] += 1
-        size = 0
         while self._frames and size < ENTRY_BYTES:
             frame = self._frames.popleft()
             self._leave(frame.request_id)
-            light.append(frame)
+            entry.append(frame)
             size += len(frame.payload)
-        return light
+        return entry
 
     def _leave(self, request_id: str) -> None:
         self._waiting[request_id] -= 1
