@@ -156,6 +156,11 @@ class GatewaySettings(CommonSettings):
         "without any they are refused.",
     )
 
+    public_metrics: bool = Field(
+        default=False,
+        description="Whether the public port serves /metrics too, to whoever asks. The ops port always does.",
+    )
+
     @field_validator("max_body_bytes")
     @classmethod
     def _fits_the_log(cls, value: int) -> int:

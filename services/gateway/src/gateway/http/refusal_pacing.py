@@ -57,8 +57,5 @@ PACING: web.AppKey[RefusalPacing] = web.AppKey("refusal_pacing", RefusalPacing)
 
 
 def _of_too_much(refused: Refused) -> bool:
-    """Whether the caller asks for more than it may have.
-
-    What we or a provider lack is told at once: others may answer.
-    """
+    """Whether the caller asks for more than it may have. What we or a provider lack is told at once."""
     return (refused.status == 429 and refused.type in errors.LIMIT_TYPES) or refused.code == "busy"
