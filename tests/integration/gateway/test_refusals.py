@@ -143,6 +143,13 @@ async def test_only_refusals_for_too_much_are_held(refused: Refused, held: bool)
     assert (time.perf_counter() - started > 0.3) is held
 
 
+def test_organisations_that_heed_their_refusals_are_forgotten() -> None:
+    pacing = RefusalPacing(PACE)
+    for number in range(20_000):
+        pacing.pause(f"org-{number}", 1000.0 + number)
+    assert len(pacing._due) <= 1000
+
+
 def test_a_pace_of_nought_holds_nothing_back() -> None:
     pacing = RefusalPacing(0)
     assert {pacing.pause("floods", 1000.0) for _ in range(1000)} == {0.0}
