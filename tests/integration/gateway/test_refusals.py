@@ -126,12 +126,13 @@ def test_who_does_not_waits_ever_longer_up_to_a_bound_and_is_forgiven() -> None:
     [
         (rate_limited("of a key", retry=1.0), True),
         (rate_limited("of a key", type="tokens", retry=1.0), True),
+        (rate_limited("of a budget", type="insufficient_quota", retry=None), True),
         (Refused(503, "no place", "busy", type="server_error"), True),
         (Refused(429, "of a provider", "rate_limit_exceeded", type="rate_limit_error"), False),
         (unavailable(), False),
         (Refused(400, "wrong"), False),
     ],
-    ids=["requests", "tokens", "busy", "of a provider", "away", "wrong"],
+    ids=["requests", "tokens", "budget", "busy", "of a provider", "away", "wrong"],
 )
 async def test_only_refusals_for_too_much_are_held(refused: Refused, held: bool) -> None:
     pacing, request = RefusalPacing(1000.0), make_mocked_request("POST", "/")
