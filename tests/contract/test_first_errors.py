@@ -17,7 +17,12 @@ from common.events.spec import Payload
 LISTS = frozenset({"list", "set", "frozenset", "tuple"})
 # What we write ourselves, and nobody sends.
 OURS = ("gateway.chat.completion_answer", "gateway.chat.model_views", "gateway.chat.response_answer")
-ANSWERS = frozenset({"ActiveTools", "CreatedKey", "Embedding", "EmbeddingList", "Interrupted", "Key", "KeyList"})
+ANSWERS = frozenset(
+    {
+        *("ActiveTools", "AssetLink", "CreatedKey", "Embedding", "EmbeddingList", "Interrupted", "Key", "KeyList"),
+        *("SessionPage", "VideoModelList", "VideoModelView"),
+    }
+)
 
 
 def models() -> Iterator[type[BaseModel]]:

@@ -227,7 +227,7 @@ async def test_a_config_comes_back_with_what_it_refers_to(hume: AsyncHumeClient)
 async def test_voices_are_listed_by_provider_and_deleted_by_name(hume: AsyncHumeClient) -> None:
     voices = hume.tts.voices
     library = [each async for each in await voices.list(provider="HUME_AI", page_size=3)]
-    assert len(library) == 4
+    assert len(library) == 13
     women = [each async for each in await voices.list(provider="HUME_AI", filter_tag="GENDER:FEMALE")]
     assert {each.name for each in women} == {"Ava Song", "Quiet Harbour"}
     assert [each async for each in await voices.list(provider="CUSTOM_VOICE")] == []

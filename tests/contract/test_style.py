@@ -41,6 +41,7 @@ SHARED = {
     "keys": "API keys",
     "request_reply": "a command or query and its reply",
     "resources": "versioned prompts, configs, tools and voices",
+    "speech": "texts that are spoken, and their audio",
     "topics": "the topics of the log",
     "usage": "tokens that answers cost",
     "webhooks": "webhooks of providers",

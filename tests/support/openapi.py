@@ -2,7 +2,7 @@
 
 from typing import Any
 
-METHODS = {"get", "post", "put", "patch", "delete"}
+METHODS = {"get", "head", "post", "put", "patch", "delete"}
 # Served beside the API and described by what they are: the documents themselves, the page that shows them, and
 # what operators ask. They answer 200 without a key.
 UNDOCUMENTED = {

@@ -191,8 +191,12 @@ def sonant_system(
     models: Mapping[str, str | tuple[str, ...]] | None = None,
     models_text: str | None = None,
     env: Mapping[str, str] | None = None,
+    own_sandbox: bool = False,
 ) -> Iterator[Sonant]:
-    """Start everything; ends it, and checks that nothing is left behind."""
+    """Start everything; ends it, and checks that nothing is left behind.
+
+    With `own_sandbox` the providers are stood in for by a process of this system, as without any key.
+    """
     with ExitStack() as stack:
         base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sonant-system-")))
         sandbox_url = stack.enter_context(sandbox_process())
@@ -208,12 +212,17 @@ def sonant_system(
             "SONANT_SANDBOX_URL": sandbox_url,
             "PYTHONUNBUFFERED": "1",
         }
+        outside = dict(os.environ)
+        if own_sandbox:
+            for name in ("SONANT_MODELS_FILE", "SONANT_SANDBOX_URL"):
+                del settings[name]
+            outside.pop("OPENAI_API_KEY", None)
         output = base / "up.out"
         with output.open("w") as file:
             process = subprocess.Popen(
                 [str(Path(sys.executable).parent / "sonant"), "up"],
                 cwd=ROOT,
-                env={**os.environ, **settings, **(env or {})},
+                env={**outside, **settings, **(env or {})},
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -249,6 +258,10 @@ def sonant() -> Iterator[Sonant]:
     env = {
         "SONANT_HUME_WEBHOOK_KEYS": ",".join(WEBHOOK_KEYS),
         "SONANT_HUME_ORGANIZATIONS": ",".join(HUME_ORGANIZATIONS),
+        # Webhooks go to this machine, and are tried again soon.
+        "SONANT_WEBHOOK_NETWORKS": "127.0.0.0/8",
+        "SONANT_WEBHOOK_DELAYS": "0.3,0.3,0.3",
+        "SONANT_WEBHOOK_SECONDS": "2",
     }
     with sonant_system(env=env) as system:
         yield system

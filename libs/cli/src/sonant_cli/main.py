@@ -10,7 +10,10 @@ from sonant_cli.chat import chat
 from sonant_cli.dlq import dlq
 from sonant_cli.errors import CliError
 from sonant_cli.hume_import import imports
+from sonant_cli.job_commands import jobs
 from sonant_cli.keys import keys
+from sonant_cli.session_commands import ledger, sessions
+from sonant_cli.speech import say, voices
 from sonant_cli.status import status
 from sonant_cli.topics import topics
 from sonant_cli.transfer import export, import_file
@@ -38,11 +41,16 @@ def main_options(
 app.command()(up)
 app.command()(status)
 app.command()(chat)
+app.command()(say)
+app.command()(voices)
 app.command()(topics)
 app.command()(export)
+app.command()(ledger)
 imports.command("file")(import_file)
 app.add_typer(keys, name="keys")
+app.add_typer(jobs, name="jobs")
 app.add_typer(dlq, name="dlq")
+app.add_typer(sessions, name="sessions")
 app.add_typer(imports, name="import")
 
 

@@ -1,4 +1,4 @@
-"""`sonant status`: what runs, whether it is ready, and what it costs."""
+"""`sonant status`: what runs, whether it is ready, what it costs, and how the providers are doing."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sonant_cli.errors import CliError
+from sonant_cli.gateway import locate
 from sonant_cli.probes import http_ready
 from sonant_cli.state import DataDir
 
@@ -28,7 +29,7 @@ class Cost:
 
 
 def status() -> None:
-    """Show every process: ready or not, restarts, memory, processor share."""
+    """Show every process: ready or not, restarts, memory, processor share; and every provider as last seen."""
     data = DataDir.from_environment()
     run = data.read_run()
     if not run or not data.is_running():
@@ -38,6 +39,40 @@ def status() -> None:
     costs = measure({name: entry["pid"] for name, entry in processes.items()})
     typer.echo(f"{run['url']} (supervisor pid {run['pid']})")
     Console().print(_table(processes, states, costs))
+    _show_providers(data)
+
+
+def _show_providers(data: DataDir) -> None:
+    """What the services know of their providers; a line where they cannot be asked."""
+    try:
+        found = locate(None, None, data).call("GET", "/v1/providers")
+    except CliError as error:
+        typer.echo(f"providers: {error}")
+        return
+    table = Table("provider", "service", "state", "latency", "last error", box=None)
+    for each in found["data"]:
+        latency, failure = each["latency_p50_seconds"], each["last_error"]
+        table.add_row(
+            each["name"],
+            each["service"],
+            provider_state(each),
+            "-" if latency is None else f"{latency * 1000:.0f} ms",
+            "-" if failure is None else failure["text"],
+        )
+    Console().print(table)
+    for service in found["unreachable"]:
+        typer.echo(f"{service} did not say how its providers are doing")
+
+
+def provider_state(provider: Mapping[str, Any]) -> str:
+    """One word or two for how it is."""
+    if not provider["configured"]:
+        state = "not configured"
+    elif provider["breaker"] != "closed":
+        state = f"resting, {provider['retry_in_seconds']:.0f} s"
+    else:
+        state = {None: "not called yet", True: "healthy", False: "failing"}[provider["healthy"]]
+    return f"{state}, ends {provider['sunset']}" if provider["sunset"] else state
 
 
 async def _states(processes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -32,6 +32,7 @@ SANDBOX = Service("sandbox", "sandbox")
 SERVICES = (
     Service("telemetry", "telemetry"),
     Service("resources", "resources"),
+    Service("media", "media"),
     Service("llm-stream", "llm_stream"),
     Service("gateway", "gateway"),
 )
@@ -63,9 +64,12 @@ def build(data: DataDir, environ: Mapping[str, str], ports: Ports) -> Table:
     engines = _engines(data, environ, ports)
     urls = _urls(engines, environ)
     shared = _shared_environment(data, environ, urls, port)
-    sandbox = [_sandbox(shared, ports.free())] if wants_sandbox(environ) else []
+    sandbox = [_sandbox(shared, ports.free(), data)] if wants_sandbox(environ) else []
     for process in sandbox:
         shared = shared | {"SONANT_SANDBOX_URL": process.env["SONANT_SANDBOX_URL"]}
+    if shared.get("SONANT_SANDBOX_URL") and not environ.get("SONANT_RUNWARE_API_KEY"):
+        # The sandbox calls back here; a real provider could not.
+        shared = {"SONANT_PUBLIC_URL": f"http://{HOST}:{port}"} | shared
     services = [_service(service, ports.free(), shared) for service in SERVICES]
     return Table(
         stages=[[*(engine.process for engine in engines.values()), *sandbox], services],
@@ -95,7 +99,11 @@ def wants_sandbox(environ: Mapping[str, str]) -> bool:
 
 def _sandboxed(environ: Mapping[str, str]) -> dict[str, str]:
     """What has no key; Hume needs one only for the organisations it keeps resources of, and for its tokens."""
-    providers = {"chat model `default`": "OPENAI_API_KEY", "Hume": "SONANT_HUME_API_KEY"}
+    providers = {
+        "chat model `default`": "OPENAI_API_KEY",
+        "Hume": "SONANT_HUME_API_KEY",
+        "videos by Runware": "SONANT_RUNWARE_API_KEY",
+    }
     return {provider: variable for provider, variable in providers.items() if not environ.get(variable)}
 
 
@@ -188,9 +196,13 @@ def _service(service: Service, ops_port: int, shared: Mapping[str, str]) -> Proc
     return _python(service, {**shared, **own}, ops_url, f"{ops_url}/readyz")
 
 
-def _sandbox(shared: Mapping[str, str], port: int) -> Process:
+def _sandbox(shared: Mapping[str, str], port: int, data: DataDir) -> Process:
     url = f"http://{HOST}:{port}"
-    own = {"SONANT_SANDBOX_PORT": str(port), "SONANT_SANDBOX_URL": url}
+    own = {
+        "SONANT_SANDBOX_PORT": str(port),
+        "SONANT_SANDBOX_URL": url,
+        "SONANT_SANDBOX_DIR": str(data.root / "sandbox"),
+    }
     # It plays a provider, which has no ops port; it answers for its health on the port it serves.
     return _python(SANDBOX, {**shared, **own}, None, f"{url}/healthz")
 

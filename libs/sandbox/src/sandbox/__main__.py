@@ -16,7 +16,8 @@ DEFAULT_PORT = "8090"
 def main() -> None:
     """Read the command line and serve until SIGINT or SIGTERM."""
     options = _parser().parse_args()
-    uvloop.run(_run(options.host, options.port, os.environ.get("SONANT_SANDBOX_RECORD_KEY", "")))
+    record_key = os.environ.get("SONANT_SANDBOX_RECORD_KEY", "")
+    uvloop.run(_run(options.host, options.port, record_key, os.environ.get("SONANT_SANDBOX_DIR")))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -27,11 +28,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def _run(host: str, port: int, record_key: str) -> None:
+async def _run(host: str, port: int, record_key: str, folder: str | None) -> None:
     stop = asyncio.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    async with serve(host, port, record_key) as address:
+    async with serve(host, port, record_key, folder) as address:
         sys.stdout.write(f"sandbox ready on {address}\n")
         sys.stdout.flush()
         await stop.wait()

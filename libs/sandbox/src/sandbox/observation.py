@@ -6,6 +6,8 @@ from aiohttp import web
 from sandbox.faults import GATES
 from sandbox.hume.accounts import ACCOUNTS
 from sandbox.recorder import RECORDER, RING_SIZE
+from sandbox.runware.ledger import LEDGER
+from sandbox.speech_charges import SPEECH_CHARGES
 
 
 def routes() -> list[web.RouteDef]:
@@ -42,10 +44,12 @@ async def requests(request: web.Request) -> web.Response:
 
 
 async def reset(request: web.Request) -> web.Response:
-    """Forget calls, totals, outages, flaky counts and provider accounts."""
+    """Forget calls, totals, charges, outages, flaky counts and provider accounts."""
     request.app[RECORDER].reset()
     request.app[GATES].reset()
     request.app[ACCOUNTS].reset()
+    request.app[LEDGER].reset()
+    request.app[SPEECH_CHARGES].reset()
     return _json({"status": "reset"})
 
 

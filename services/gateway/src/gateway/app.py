@@ -17,15 +17,19 @@ from common.events.chat import ANSWER_ABANDONED, SESSION_INTERRUPT
 from common.events.keys import KEY_CHANGED, KeyChanged
 from common.kernel.presence import Presence
 from common.kernel.service import Kernel, Service
+from common.secret_box import secret_keys
 from common.storage.key_budgets import KeyBudgets
+from common.storage.objects import open_objects
 from common.storage.postgres import open_postgres
 from common.storage.resp import open_resp
 from gateway.adapters.live_answers import LiveAnswers
 from gateway.adapters.postgres_keys import PostgresKeys
+from gateway.adapters.redis_glances import RedisGlances
 from gateway.adapters.redis_idempotency import RedisIdempotency
 from gateway.adapters.redis_limits import RedisLimits
 from gateway.adapters.redis_quota import RedisQuota
 from gateway.adapters.redis_replays import RedisReplays
+from gateway.assets.signed_links import SignedLinks
 from gateway.chat.model_list import KnownModels
 from gateway.chat.open_streams import OpenStreams
 from gateway.chat.revocation import Revocation
@@ -47,8 +51,10 @@ from gateway.http.request_reply import RequestReply
 from gateway.http.routing import add_routes
 from gateway.http.server import Runner
 from gateway.http.work_bounds import WorkBounds
+from gateway.ingest.intake import open_intake
 from gateway.keys.first_admin import ensure_admin
 from gateway.keys.keyring import keeper
+from gateway.media.job_watch import JobWatch
 from gateway.ports import Work
 from gateway.routes import ROUTES
 from gateway.settings import GatewaySettings
@@ -86,14 +92,16 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                 await ensure_admin(store, settings.admin_key_file)
             limits = Limits(RedisLimits(counting))
             streams = Streams(kernel.live, reader, LiveAnswers(kernel.live), opened)
-            idempotency = Idempotency(
-                RedisIdempotency(kernel.redis, answers=settings.idempotent_answers, max_bytes=settings.idempotent_bytes)
-            )
+            idempotency = _idempotency(settings, kernel)
+            jobs = JobWatch(RedisGlances(kernel.redis))
+            kernel.tasks.spawn(jobs.run(), "watch-jobs")
             quota = LogQuota(RedisQuota(counting), settings.log_bytes_per_minute)
             async with (
                 open_resource_client(settings.redis_url, requester) as resources,
                 open_kept_bodies(settings.redis_url) as kept_bodies,
+                open_objects(settings.objects_url, settings.data_dir) as objects,
                 aclosing(UsageSettlement(limits, streams, kernel.tasks)) as settlement,
+                open_intake(kernel.log, quota, kernel.tasks, settings) as acceptance,
             ):
                 yield Deps(
                     settings=settings,
@@ -113,8 +121,18 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                     models=KnownModels(requester, kernel.tasks),
                     resources=resources,
                     replays=Replays(RedisReplays(kernel.redis)),
+                    acceptance=acceptance,
+                    jobs=jobs,
+                    live=kernel.live,
                     secrets=settings.secret_box(),
+                    objects=objects,
+                    links=SignedLinks(secret_keys(settings.secret_keys.get_secret_value())),
                 )
+
+
+def _idempotency(settings: GatewaySettings, kernel: Kernel) -> Idempotency:
+    most = settings.idempotent_answers
+    return Idempotency(RedisIdempotency(kernel.redis, answers=most, max_bytes=settings.idempotent_bytes))
 
 
 async def _announce(live: LiveWriter, key_id: str) -> None:
@@ -133,7 +151,9 @@ def build_app(kernel: Kernel, deps: Deps) -> web.Application:
         Work.ANSWER: settings.organization_answers,
         Work.DRAFT: settings.organization_drafts,
         Work.WRITE: settings.organization_writes,
+        Work.INGEST: settings.organization_ingests,
         Work.READ: settings.organization_reads,
+        Work.UPLOAD: settings.organization_uploads,
         Work.DELIVERY: settings.webhook_deliveries,
     }
     add_routes(app, ROUTES, deps.keys.identify, WorkBounds(deps.limits, bounds))

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from common.bus.live.kept_bodies import KeptBodies
+from common.bus.live.writer import LiveWriter
 from common.bus.port import Log
 from common.clients.resources.client import ResourceClient
 from common.kernel.presence import Presence
 from common.kernel.tasks import Tasks
 from common.secret_box import SecretBox
+from common.storage.objects import Objects
+from gateway.assets.signed_links import SignedLinks
 from gateway.chat.model_list import KnownModels
 from gateway.chat.streams import Streams
 from gateway.chat.usage_settlement import UsageSettlement
@@ -19,7 +22,9 @@ from gateway.http.large_bodies import LargeBodies
 from gateway.http.limits import Limits
 from gateway.http.log_quota import LogQuota
 from gateway.http.request_reply import RequestReply
+from gateway.ingest.acceptance import Acceptance
 from gateway.keys.keyring import Keys
+from gateway.media.job_watch import JobWatch
 from gateway.settings import GatewaySettings
 from gateway.webhooks.replays import Replays
 
@@ -45,7 +50,12 @@ class Deps:
     models: KnownModels
     resources: ResourceClient
     replays: Replays
+    acceptance: Acceptance
+    jobs: JobWatch
+    live: LiveWriter
     secrets: SecretBox
+    objects: Objects
+    links: SignedLinks
 
 
 DEPS: web.AppKey[Deps] = web.AppKey("deps", Deps)

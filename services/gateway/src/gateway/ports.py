@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 from common.bus.live.frames import Frame
 from common.events.keys import KeyBudget
+from common.jobs.glance import Glance
 
 # When a slot for an answer becomes free cannot be foreseen: the wait to name where there is none.
 SLOT_RETRY_MS = 1_000
@@ -32,7 +33,9 @@ class Work(StrEnum):
     ANSWER = "answer"
     DRAFT = "draft"
     WRITE = "write"
+    INGEST = "ingest"
     READ = "read"
+    UPLOAD = "upload"
     DELIVERY = "delivery"
 
 
@@ -248,6 +251,16 @@ class ReplayStore(Protocol):
 
     async def release(self, key: str) -> None:
         """Forget it: it was not published."""
+
+
+class JobGlances(Protocol):
+    """What the live store knows of jobs at this moment."""
+
+    async def glances(self, job_ids: Sequence[str]) -> Sequence[Glance | None]:
+        """How far the jobs are, where that is known; in the same order."""
+
+    async def full(self, kind: str, org_id: str) -> bool:
+        """Whether no more jobs of this kind are taken, of anybody or of this organisation."""
 
 
 class AnswerStore(Protocol):

@@ -2,11 +2,17 @@
 
 from collections.abc import Sequence
 
+from gateway.assets import routes as assets
 from gateway.chat import routes as chat
 from gateway.http.routing import Route
+from gateway.ingest import routes as ingest
 from gateway.keys import routes as keys
+from gateway.media import routes as media
+from gateway.providers import routes as providers
 from gateway.resources import routes as resources
 from gateway.telemetry import routes as telemetry
+from gateway.webhook_endpoints import routes as webhook_endpoints
 from gateway.webhooks import routes as webhooks
 
-ROUTES: Sequence[Route] = [*chat.ROUTES, *telemetry.ROUTES, *resources.ROUTES, *webhooks.ROUTES, *keys.ROUTES]
+DOMAINS = (chat, ingest, telemetry, resources, assets, media, providers, webhook_endpoints, webhooks, keys)
+ROUTES: Sequence[Route] = [route for domain in DOMAINS for route in domain.ROUTES]

@@ -65,6 +65,12 @@ class GatewaySettings(CommonSettings):
         description="Comma list of the origins whose web pages may call this API from a browser "
         "(https://app.example.com), * for all; none unless set. A key in a web page is everybody's who opens it.",
     )
+    speech_seconds: float = Field(
+        default=1800.0,
+        gt=0,
+        le=7200,
+        description="Seconds after which speech is given up that is still spoken or read, from the request's arrival.",
+    )
     keepalive_seconds: float = Field(
         default=15.0, gt=0, description="A silent stream gets an SSE comment this often, so that proxies keep it open."
     )
@@ -145,15 +151,38 @@ class GatewaySettings(CommonSettings):
         ge=0,
         description="Most other writes of one organisation under way at this gateway; more get 429. 0 is no bound.",
     )
+    organization_ingests: int = Field(
+        default=500,
+        ge=0,
+        description="Most batches of interactions of one organisation under way at this gateway; more get 429. 0 is no "
+        "bound.",
+    )
     organization_reads: int = Field(
         default=1000,
         ge=0,
         description="Most reads of one organisation under way at this gateway; more get 429. 0 is no bound.",
     )
+    organization_uploads: int = Field(
+        default=16,
+        ge=0,
+        description="Most uploads of files of one organisation under way at this gateway; more get 429. 0 is no bound.",
+    )
+    max_asset_bytes: int = Field(
+        default=1024 * 1024 * 1024, ge=1, description="Largest file that may be uploaded, unpacked; more get 413."
+    )
+    upload_seconds: float = Field(
+        default=900.0, gt=0, le=86400, description="Seconds for the upload of one file; then it is given up with 408."
+    )
     webhook_deliveries: int = Field(
         default=100,
         ge=0,
         description="Most webhooks under way at this gateway, of all senders; more get 429. 0 is no bound.",
+    )
+    canary_seconds: float = Field(
+        default=60.0,
+        ge=0,
+        description="How often this gateway sends an interaction of its own through the log to the store, so that the "
+        "time until it is visible is known. 0 never does.",
     )
     hume_webhook_keys: SecretStr = Field(
         default=SecretStr(""),

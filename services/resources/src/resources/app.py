@@ -10,6 +10,7 @@ from common.events.envelope import Event
 from common.events.spec import Payload
 from common.kernel.service import Kernel, Service
 from common.kernel.worker_processes import open_workers
+from common.providers.provider_registry import ProviderRegistry
 from common.storage.command_answers import prune_answers
 from common.storage.database_watch import DatabaseWatch
 from common.storage.postgres import open_postgres
@@ -44,8 +45,9 @@ async def open_deps(settings: ResourcesSettings, kernel: Kernel) -> AsyncIterato
         settings.database_url, size=settings.database_pool, migrations=MIGRATIONS, schema=SCHEMA, unit_of_work=True
     ) as pool:
         store = PostgresStore(pool)
+        providers = ProviderRegistry()
         async with (
-            open_hume(settings, store, PostgresCopy(pool, HumeCatalogue.name), Tokens) as hume,
+            open_hume(settings, store, PostgresCopy(pool, HumeCatalogue.name), Tokens, providers) as hume,
             open_drafting_model(settings) as model,
             open_workers(MODULES) as workers,
         ):
@@ -70,7 +72,7 @@ async def open_deps(settings: ResourcesSettings, kernel: Kernel) -> AsyncIterato
 
             units = UnitsOfWork(pool, SCHEMA, tables=write_tables, committed=committed)
             try:
-                yield Deps(store, units, catalogues, cache, drafting, hume.of, workers)
+                yield Deps(store, units, catalogues, cache, drafting, hume.of, workers, providers)
             finally:
                 resp.close()
                 for task in tasks:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from common.kernel.worker_processes import WorkerProcesses
+from common.providers.provider_registry import ProviderRegistry
 from common.storage.unit_of_work import UnitsOfWork
 from resources.active.cache_writer import CacheWriter
 from resources.drafting.drafting import Drafting
@@ -32,3 +33,4 @@ class Deps:
     drafting: Drafting
     provider_of: Callable[[str], Provider]
     workers: WorkerProcesses
+    providers: ProviderRegistry

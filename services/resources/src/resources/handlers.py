@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from common.events.envelope import Event
+from common.events.providers import RESOURCE_PROVIDERS_REQUESTED
 from common.events.resources import (
     ACTIVE_AT_REQUESTED,
     ACTIVE_CLEAR_REQUESTED,
@@ -41,7 +42,7 @@ from resources.active import history, resolve, switch
 from resources.catalogue import project_transfer, provider_import, versions
 from resources.deps import Deps
 from resources.drafting import draft, tool_status
-from resources.hume import access_token
+from resources.hume import access_token, provider_list
 from resources.metrics import RESOURCE_REFUSALS
 
 # What a provider is called where a stand-in answers for it.
@@ -96,6 +97,7 @@ HANDLERS: Handlers[Deps] = ANSWERS.of(
         answer(TOOL_STATUS_REQUESTED, tool_status.change),
         answer(AUDIT_LIST_REQUESTED, audit_trail.list_entries),
         answer(HUME_TOKEN_REQUESTED, access_token.issue),
+        answer(RESOURCE_PROVIDERS_REQUESTED, provider_list.list_providers),
         answer(RESOURCE_IMPORT_REQUESTED, provider_import.copy_page),
         answer(PROJECT_EXPORT_REQUESTED, project_transfer.export_project),
         answer(PROJECT_IMPORT_REQUESTED, project_transfer.import_project),

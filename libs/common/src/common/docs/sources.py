@@ -11,6 +11,7 @@ SETTINGS = (
     ("every service", "common.kernel.settings"),
     ("gateway", "gateway.settings"),
     ("llm-stream", "llm_stream.settings"),
+    ("media", "media.settings"),
     ("resources", "resources.settings"),
     ("telemetry", "telemetry.settings"),
 )
@@ -20,9 +21,11 @@ METRICS = (
     ("services that write to the database", "common.storage.database_watch"),
     ("services with an outbox", "common.bus.outbox"),
     ("services that call providers", "common.providers.metrics"),
+    ("services with jobs", "common.jobs.job_metrics"),
     ("services that read resources", "common.clients.resources.metrics"),
     ("gateway", "gateway.metrics"),
     ("llm-stream", "llm_stream.metrics"),
+    ("media", "media.metrics"),
     ("resources", "resources.metrics"),
     ("telemetry", "telemetry.metrics"),
 )

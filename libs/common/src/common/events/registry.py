@@ -2,7 +2,23 @@
 
 from typing import Any
 
-from common.events import audit, chat, embeddings, keys, resources, session_turns, telemetry, webhooks
+from common.events import (
+    assets,
+    audit,
+    chat,
+    embeddings,
+    interaction_queries,
+    interactions,
+    keys,
+    media,
+    providers,
+    resources,
+    session_turns,
+    speech,
+    telemetry,
+    webhook_endpoints,
+    webhooks,
+)
 from common.events.spec import EventSpec, SignalSpec, Topic
 
 EVENTS: tuple[EventSpec[Any], ...] = (
@@ -26,6 +42,9 @@ EVENTS: tuple[EventSpec[Any], ...] = (
     session_turns.STORED_TURN_REQUESTED,
     session_turns.SESSION_LIST_REQUESTED,
     session_turns.SESSION_POLICY_REQUESTED,
+    interactions.INTERACTIONS_ACCEPTED,
+    interactions.INTERACTIONS_TALLIED,
+    *interaction_queries.INTERACTION_REQUESTS,
     resources.RESOURCE_CREATE_REQUESTED,
     resources.RESOURCE_VERSION_REQUESTED,
     resources.RESOURCE_EDIT_REQUESTED,
@@ -51,8 +70,41 @@ EVENTS: tuple[EventSpec[Any], ...] = (
     resources.HUME_TOKEN_REQUESTED,
     resources.RESOURCE_CHANGED,
     resources.ACTIVE_SWITCHED,
+    assets.ASSET_RECORD_REQUESTED,
+    assets.ASSET_DELETE_REQUESTED,
+    assets.ASSET_GET_REQUESTED,
+    assets.ASSET_LIST_REQUESTED,
+    media.MEDIA_JOB_REQUESTED,
+    media.MEDIA_JOB_CANCEL_REQUESTED,
+    media.MEDIA_JOB_RETRY_REQUESTED,
+    media.MEDIA_JOB_GET_REQUESTED,
+    media.MEDIA_JOB_LIST_REQUESTED,
+    media.MEDIA_JOB_PROGRESSED,
+    media.MEDIA_JOB_COMPLETED,
+    media.MEDIA_JOB_FAILED,
+    media.MEDIA_JOB_CANCELLED,
+    webhook_endpoints.WEBHOOK_ENDPOINT_CREATE_REQUESTED,
+    webhook_endpoints.WEBHOOK_ENDPOINT_CHANGE_REQUESTED,
+    webhook_endpoints.WEBHOOK_ENDPOINT_DELETE_REQUESTED,
+    webhook_endpoints.WEBHOOK_SECRET_ROTATE_REQUESTED,
+    webhook_endpoints.WEBHOOK_TEST_REQUESTED,
+    webhook_endpoints.WEBHOOK_REDELIVER_REQUESTED,
+    webhook_endpoints.WEBHOOK_RECOVER_REQUESTED,
+    webhook_endpoints.WEBHOOK_ENDPOINT_GET_REQUESTED,
+    webhook_endpoints.WEBHOOK_ENDPOINT_LIST_REQUESTED,
+    webhook_endpoints.WEBHOOK_DELIVERY_LIST_REQUESTED,
+    webhook_endpoints.WEBHOOK_DELIVERY_GET_REQUESTED,
+    webhook_endpoints.WEBHOOK_KEYS_REQUESTED,
+    providers.MEDIA_PROVIDERS_REQUESTED,
+    providers.RESOURCE_PROVIDERS_REQUESTED,
     audit.AUDIT_RECORDED,
     webhooks.WEBHOOK_RECEIVED,
+    speech.SPEECH_REQUESTED,
+    speech.SPEECH_FILE_REQUESTED,
+    speech.SPEECH_VOICES_REQUESTED,
+    speech.SPEECH_COMPLETED,
+    speech.SPEECH_INTERRUPTED,
+    speech.SPEECH_FAILED,
 )
 
 SIGNALS: tuple[SignalSpec[Any], ...] = (
@@ -62,6 +114,7 @@ SIGNALS: tuple[SignalSpec[Any], ...] = (
     chat.ANSWER_READ,
     chat.ANSWER_ABANDONED,
     keys.KEY_CHANGED,
+    media.JOB_HINT,
 )
 
 BY_NAME = {spec.name: spec for spec in EVENTS}

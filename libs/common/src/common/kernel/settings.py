@@ -37,6 +37,11 @@ class CommonSettings(BaseSettings):
         default="postgresql://127.0.0.1:5432/sonant", description="PostgreSQL 15 or newer with pgvector."
     )
     data_dir: Path = Field(default=Path(".sonant"), description="Where the embedded mode keeps everything.")
+    objects_url: str = Field(
+        default="",
+        description="Where files are kept: file:///folder, or s3://bucket/prefix with credentials, region and endpoint "
+        "from the variables AWS_*. Unset, the folder `objects` of the data directory. All services name the same.",
+    )
     secret_keys: SecretStr = Field(
         default=SecretStr(""),
         description="Comma list of the keys that seal secrets at rest (those of HTTP tools), each of 32 random "

@@ -1,7 +1,7 @@
 """A worker process: reads a call, makes it, writes what came of it, until its parent is gone.
 
-Started as `python -m common.kernel.worker_main <seconds> <module>…` by `worker_processes`. It imports nothing of the
-service but those modules and what the calls name.
+Started as `python -m common.kernel.worker_main <seconds> <bytes> <niceness> <module>…` by `worker_processes`. It
+imports nothing of the service but those modules and what the calls name.
 """
 
 import contextlib
@@ -15,24 +15,23 @@ import sys
 from typing import Any, BinaryIO
 
 LENGTH = struct.Struct("!I")
-# Far above what honest work takes, and below what a container has beside its service.
-MAX_MEMORY_BYTES = 256 * 1024 * 1024
-# The loop goes first.
-NICENESS = 5
+# Where what a call reports goes; the module that runs is not the one that calls import.
+_answers: list[BinaryIO] = []
 
 
 def main() -> None:
     """Serve calls from the standard input."""
-    seconds = float(sys.argv[1])
+    seconds, memory, niceness = float(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     calls, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     # What a library prints must not stand between the answers.
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(OSError):
-        os.nice(NICENESS)
-    for module in sys.argv[2:]:
+        os.nice(niceness)
+    importlib.import_module("common.kernel.worker_main").open_reports(answers)
+    for module in sys.argv[4:]:
         importlib.import_module(module)
-    _limit_memory()
+    _limit_memory(memory)
     _write(answers, None)
     while (call := _read(calls)) is not None:
         # Of the processor's time, so that honest work is done on a busy machine too. The signal ends the process.
@@ -42,6 +41,17 @@ def main() -> None:
         _write(answers, outcome)
 
 
+def open_reports(answers: BinaryIO) -> None:
+    """Send what calls report to the process that made them."""
+    _answers.append(answers)
+
+
+def report(value: Any) -> None:
+    """Tell the one who waits for this call how far it is; nothing where it was not called in a worker process."""
+    if _answers:
+        _write(_answers[0], (None, value))
+
+
 def _outcome(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bool, Any]:
     try:
         return True, function(*args, **kwargs)
@@ -49,9 +59,9 @@ def _outcome(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tu
         return False, error.with_traceback(None)
 
 
-def _limit_memory() -> None:
+def _limit_memory(most: int) -> None:
     with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 def _read(stream: BinaryIO) -> Any:

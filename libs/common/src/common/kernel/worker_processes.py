@@ -6,6 +6,7 @@ worker is a process of its own that is killed when its time is over; the next ca
 
 import asyncio
 import contextlib
+import functools
 import pickle
 import signal
 import struct
@@ -14,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar, cast
 
 import structlog
@@ -34,6 +36,12 @@ IDLE_SECONDS = 60.0
 WALL_FACTOR = 5
 # Of a call, for its worker: some others may go before it.
 WAIT_SECONDS = 10.0
+# Far above what honest work takes, and below what a container has beside its service.
+MAX_MEMORY_BYTES = 256 * 1024 * 1024
+# The loop goes first.
+NICENESS = 5
+
+Report = Callable[[Any], None]
 
 
 class TooDear(Exception):
@@ -44,16 +52,34 @@ class WorkersBusy(Exception):
     """Other calls held the workers for too long; a later one may find them free."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLimits:
+    """What one call may take: seconds of the processor, memory, and a wait for its worker (None: any)."""
+
+    seconds: float = 2.0
+    memory_bytes: int = MAX_MEMORY_BYTES
+    niceness: int = NICENESS
+    wait_seconds: float | None = WAIT_SECONDS
+
+
 class WorkerProcesses:
-    """At most `size` processes; each call may take `seconds` of the processor there.
+    """At most `size` processes; each call may take `seconds` of the processor there, or what `limits` say.
 
     Calls of one `share` (an organisation) go one after the other, so that one caller never holds all workers.
     `modules` are imported before the first call, whose time they would count against.
     """
 
-    def __init__(self, *, modules: Sequence[str] = (), size: int = 2, seconds: float = 2.0) -> None:
+    def __init__(
+        self,
+        *,
+        modules: Sequence[str] = (),
+        size: int = 2,
+        seconds: float = 2.0,
+        limits: WorkerLimits | None = None,
+    ) -> None:
         self._modules = modules
-        self._seconds = seconds
+        self._limits = limits or WorkerLimits(seconds=seconds)
+        self._seconds = self._limits.seconds
         self._places = asyncio.Semaphore(size)
         self._shares: dict[str, asyncio.Lock] = {}
         self._asking: Counter[str] = Counter()  # calls of a share, the waiting ones among them
@@ -65,13 +91,17 @@ class WorkerProcesses:
 
         Raises TooDear, and WorkersBusy where no worker was free in time.
         """
+        return await self.run_told(share, None, functools.partial(function, *args, **kwargs))
+
+    async def run_told(self, share: str, told: Report | None, call: Callable[[], T]) -> T:
+        """The same, where `told` gets what the call reports (`worker_main.report`) on its way."""
         async with self._turn(share):
             worker = await self._taken()
             began = time.monotonic()
             outcome = "lost"
             try:
                 async with asyncio.timeout(WALL_FACTOR * self._seconds):
-                    succeeded, value = await worker.call(function, args, kwargs)
+                    succeeded, value = await worker.call(call, told)
                 outcome = "done"
             except (TimeoutError, asyncio.IncompleteReadError, ConnectionError) as error:
                 worker.kill()
@@ -96,7 +126,7 @@ class WorkerProcesses:
         try:
             async with AsyncExitStack() as held:
                 try:
-                    async with asyncio.timeout(WAIT_SECONDS):
+                    async with asyncio.timeout(self._limits.wait_seconds):
                         await held.enter_async_context(own)
                         await held.enter_async_context(self._places)
                 except TimeoutError:
@@ -114,7 +144,7 @@ class WorkerProcesses:
             if worker.take():
                 return worker
         self._all = {each for each in self._all if each.runs}
-        worker = await _Worker.start(self._modules, self._seconds)
+        worker = await _Worker.start(self._modules, self._limits)
         self._all.add(worker)
         return worker
 
@@ -133,9 +163,11 @@ class WorkerProcesses:
 
 
 @asynccontextmanager
-async def open_workers(modules: Sequence[str]) -> AsyncIterator[WorkerProcesses]:
+async def open_workers(
+    modules: Sequence[str], *, size: int = 2, limits: WorkerLimits | None = None
+) -> AsyncIterator[WorkerProcesses]:
     """The worker processes of a service; none runs before the first call."""
-    workers = WorkerProcesses(modules=modules)
+    workers = WorkerProcesses(modules=modules, size=size, limits=limits)
     try:
         yield workers
     finally:
@@ -152,12 +184,14 @@ class _Worker:
         self._timer: asyncio.TimerHandle | None = None
 
     @classmethod
-    async def start(cls, modules: Sequence[str], seconds: float) -> "_Worker":
+    async def start(cls, modules: Sequence[str], limits: WorkerLimits) -> "_Worker":
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "common.kernel.worker_main",
-            str(seconds),
+            str(limits.seconds),
+            str(limits.memory_bytes),
+            str(limits.niceness),
             *modules,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -172,12 +206,17 @@ class _Worker:
         log.debug("worker process started", pid=process.pid)
         return worker
 
-    async def call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def call(self, call: Callable[[], Any], told: Report | None) -> Any:
         """Whether it returned, and what it returned or raised."""
-        request = pickle.dumps((function, args, kwargs))
+        request = pickle.dumps((call, (), {}))
         self._calls.write(LENGTH.pack(len(request)) + request)
         await self._calls.drain()
-        return await self._answer()
+        while True:
+            succeeded, value = await self._answer()
+            if succeeded is not None:
+                return succeeded, value
+            if told is not None:
+                told(value)
 
     async def _answer(self) -> Any:
         (length,) = LENGTH.unpack(await self._answers.readexactly(LENGTH.size))

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -54,16 +54,22 @@ CLOSE_SECONDS = 5.0
 
 @asynccontextmanager
 async def open_postgres(
-    url: str, *, size: int, migrations: Path, schema: str, unit_of_work: bool = False
+    url: str,
+    *,
+    size: int,
+    migrations: Path,
+    schema: str,
+    unit_of_work: bool = False,
+    shared: Sequence[Path] = (),
 ) -> AsyncIterator[Pool]:
     """A pool of up to `size` connections on a migrated schema.
 
     Waits for a server that is not there yet or takes no writes; the process is not ready meanwhile.
 
-    With `unit_of_work` the schema also has the tables of `storage.unit_of_work`.
-    Raises `pogo_core.error.BadMigrationError` when a migration cannot be applied.
+    With `unit_of_work` the schema also has the tables of `storage.unit_of_work`. `shared` are folders of further
+    migrations that name no schema. Raises `pogo_core.error.BadMigrationError` when a migration cannot be applied.
     """
-    await _await_migrated(url, migrations, schema, unit_of_work=unit_of_work)
+    await _await_migrated(url, migrations, schema, [*([UNIT_OF_WORK] if unit_of_work else []), *shared])
     pool = asyncpg.create_pool(url, min_size=1, max_size=size, command_timeout=COMMAND_SECONDS, timeout=CONNECT_SECONDS)
     await pool
     try:
@@ -81,11 +87,11 @@ async def _close(pool: Pool) -> None:
         pool.terminate()
 
 
-async def _await_migrated(url: str, migrations: Path, schema: str, *, unit_of_work: bool) -> None:
+async def _await_migrated(url: str, migrations: Path, schema: str, shared: Sequence[Path]) -> None:
     warned = False
     while True:
         try:
-            return await migrate_schema(url, migrations, schema, unit_of_work=unit_of_work)
+            return await migrate_schema(url, migrations, schema, shared=shared)
         except UNAVAILABLE as error:
             if not warned:
                 log.warning("waiting for the database", error=str(error))
@@ -93,7 +99,9 @@ async def _await_migrated(url: str, migrations: Path, schema: str, *, unit_of_wo
             await asyncio.sleep(BOOT_RETRY_SECONDS)
 
 
-async def migrate_schema(url: str, migrations: Path, schema: str, *, unit_of_work: bool = False) -> None:
+async def migrate_schema(
+    url: str, migrations: Path, schema: str, *, unit_of_work: bool = False, shared: Sequence[Path] = ()
+) -> None:
     """Apply the migrations that are missing. Instances that start together take turns.
 
     Raises `BadMigrationError`, and those of `UNAVAILABLE` while the server is away.
@@ -103,10 +111,10 @@ async def migrate_schema(url: str, migrations: Path, schema: str, *, unit_of_wor
         # One key for all services: the migration library records them in a table that all share.
         await connection.execute("SELECT pg_advisory_lock($1)", zlib.crc32(b"sonant-migrations"))
         await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
-        if unit_of_work:
+        for folder in [*([UNIT_OF_WORK] if unit_of_work else []), *shared]:
             # These fit any schema, so they name none.
             await connection.execute(f'SET search_path TO "{schema}"')
-            await _apply(connection, UNIT_OF_WORK, schema)
+            await _apply(connection, folder, schema)
             await connection.execute("RESET search_path")
         await _apply(connection, migrations, schema)
     finally:

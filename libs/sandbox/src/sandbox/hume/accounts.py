@@ -1,8 +1,10 @@
 """What the Hume stand-in remembers, one account per API key."""
 
+import asyncio
 import secrets
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -22,6 +24,15 @@ LIBRARY = tuple(
         ("Campfire Narrator", {"GENDER": "MALE", "LANGUAGE": "English"}),
         ("Quiet Harbour", {"GENDER": "FEMALE", "LANGUAGE": "English"}),
         ("Night Tram Driver", {"GENDER": "MALE", "LANGUAGE": "German"}),
+        ("Colton Rivers", {"LANGUAGE": "English"}),
+        ("Male English Actor", {"LANGUAGE": "English"}),
+        ("Vince Douglas", {"LANGUAGE": "English"}),
+        ("Dacher", {"LANGUAGE": "English"}),
+        ("Ito", {"LANGUAGE": "English"}),
+        ("Kora", {"LANGUAGE": "English"}),
+        ("Stella", {"LANGUAGE": "English"}),
+        ("Whimsy", {"LANGUAGE": "English"}),
+        ("Terrence Bentley", {"LANGUAGE": "English"}),
     )
 )
 
@@ -79,7 +90,16 @@ class Account:
     token_seconds: int = TOKEN_SECONDS
     requests: int = 0
     tokens: int = 0
+    generations: int = 0
     latest: int = 0
+    # What the provider would put on its bill, by what it is: requests, seconds of audio, images, jobs.
+    charges: Counter[str] = field(default_factory=Counter)
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    # When a job of measurement ends by itself and calls back; None: it moves on as it is looked at.
+    batch_seconds: float | None = None
+    # Tasks that call back, kept from being collected.
+    callbacks: set[asyncio.Task[None]] = field(default_factory=set)
+    batch_jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def thing(self, kind: Kind, id: str) -> Thing:
         """The resource; raise HumeError 404."""
@@ -110,6 +130,7 @@ class Account:
             "requests": self.requests,
             "tokens": self.tokens,
             "voices": len(self.voices),
+            "charges": dict(self.charges),
             **{f"{kind}s": len(self.things[kind]) for kind in kinds},
             **{f"{kind}_versions": sum(len(each.versions) for each in things) for kind, things in kinds.items()},
         }

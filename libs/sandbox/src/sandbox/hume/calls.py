@@ -17,6 +17,8 @@ from sandbox.recorder import RECORDER, Exchange
 from sandbox.sockets import abort
 
 FOREVER_SECONDS = 86_400.0
+# The faults of a request, for a route that has some of its own.
+FAULTS: web.RequestKey[list[Fault]] = web.RequestKey("faults", list)
 REFUSED_KEY = "hume-invalid"
 MAX_PAGE_SIZE = 100
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -136,6 +138,7 @@ async def meet_faults(
     except UnknownFault as unknown:
         raise invalid(f"unknown sandbox fault '{unknown}'") from None
     faults = faults or account.plan.next(request.method, request.path)
+    request[FAULTS] = faults
     for fault in faults:
         if (spoiled := await _before(request, fault)) is not None:
             return spoiled

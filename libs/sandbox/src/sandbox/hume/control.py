@@ -50,7 +50,7 @@ async def arrange(request: web.Request) -> web.Response:
     """Set how an account's later requests fare; what is left out goes back to normal. What it owns stays.
 
     Body: `faults` [{do, times? (1; null: for good), method?, path?}], `mood` {seed, share}, `duplicates` "allow" or
-    "refuse", `token_seconds`.
+    "refuse", `token_seconds`, `batch_seconds` (null: a job of measurement moves on as it is looked at).
     """
     order = orjson.loads(await request.read() or b"{}")
     account: Account = request.app[ACCOUNTS].of(request.match_info["key"])
@@ -60,6 +60,8 @@ async def arrange(request: web.Request) -> web.Response:
     account.plan = plan
     account.duplicates = order.get("duplicates") == "allow"
     account.token_seconds = int(order.get("token_seconds", TOKEN_SECONDS))
+    seconds = order.get("batch_seconds")
+    account.batch_seconds = None if seconds is None else float(seconds)
     return json_response(account.summary())
 
 

@@ -13,6 +13,9 @@ A fault is a word; several are joined by `;`, and then all apply:
     truncated              the request is served, its answer is cut half way
     lost                   the request is served, then TCP reset: the caller never hears of it
     lost-silence           the request is served, then no byte, ever
+    error-line             of streamed speech half is sent, then an error inside the 200
+    no-last                of streamed speech all but the last chunk is sent, and the end is a clean one
+    zero-credits           of speech: 400, no credits are left
 
 A mood picks one of `MOODS` for a share of the requests, the same ones for the same seed and order of requests.
 """
@@ -24,7 +27,7 @@ from dataclasses import dataclass, field
 
 _WORD = re.compile(r"(?P<name>[a-z]+(?:-[a-z]+)*?)(?:-(?P<value>\d+)(?:-ra-(?P<after>\d+))?)?")
 _NUMBERED = {"delay", "status", "empty", "html", "slow"}
-_PLAIN = {"null", "silence", "reset", "truncated", "lost", "lost-silence"}
+_PLAIN = {"null", "silence", "reset", "truncated", "lost", "lost-silence", "error-line", "no-last", "zero-credits"}
 # What a mood does: nothing in it takes time, so that a flaky run stays a quick one.
 MOODS = ("status-503", "status-429", "status-500", "html-502", "html-200", "empty-500", "reset", "truncated", "lost")
 

@@ -4,16 +4,24 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from sandbox.hume import control, resources, token, voices
+from sandbox.hume import batch_jobs, control, measurement_files, resources, speech, token, voices
 from sandbox.hume.errors import refusal
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_PATHS = ("/v0/", "/oauth2-cc/", "/sandbox/hume/")
+_PATHS = ("/v0/", "/v1/expression/", "/oauth2-cc/", "/sandbox/hume/")
 
 
 def routes() -> list[web.RouteDef]:
     """The provider's routes and the control routes."""
-    return [*resources.routes(), *voices.routes(), *token.routes(), *control.routes()]
+    return [
+        *resources.routes(),
+        *voices.routes(),
+        *speech.routes(),
+        *measurement_files.routes(),
+        *batch_jobs.routes(),
+        *token.routes(),
+        *control.routes(),
+    ]
 
 
 @web.middleware

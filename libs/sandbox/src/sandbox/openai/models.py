@@ -17,7 +17,7 @@ LISTED = (
     "omni-moderation-latest",
 )
 # Any name under these prefixes answers, so that one server can stand in for several upstreams.
-PREFIXES = ("sandbox", "gpt-", "text-embedding-", "omni-moderation-")
+PREFIXES = ("sandbox", "gpt-", "text-embedding-", "tts-", "omni-moderation-")
 
 
 def exists(base: str) -> bool:

@@ -11,7 +11,7 @@ import orjson
 import structlog
 from aiohttp import web
 
-from common.failures import StoreUnavailableError
+from common.failures import Refused, StoreUnavailableError
 from gateway.http import errors
 from gateway.metrics import IDEMPOTENCY_DROPPED, IDEMPOTENCY_OUTCOMES
 from gateway.ports import Caller, IdempotencyStore
@@ -79,12 +79,14 @@ class Idempotency:
         self._store = store
 
     @asynccontextmanager
-    async def guard(self, request: web.Request, caller: Caller, body: bytes, *, lease: float) -> AsyncIterator[Slot]:
+    async def guard(
+        self, request: web.Request, caller: Caller, body: bytes, *, lease: float, reused: int = 422
+    ) -> AsyncIterator[Slot]:
         """Hold the request's idempotency key, or find the answer to replay.
 
         `body` is what must be equal in a repetition; `lease` (seconds) bounds how long a gateway that died keeps
         the key. Without the header nothing is held. Raises Refused: 400 for a bad key, 409 while the first is
-        running, 422 when the key was used with another body, 503 while the store does not answer.
+        running, `reused` when the key was used with another body, 503 while the store does not answer.
 
             async with idempotency.guard(request, caller, body, lease=30) as slot:
                 if slot.replay is not None:
@@ -102,13 +104,15 @@ class Idempotency:
                 f"Invalid '{IDEMPOTENCY_HEADER}': 1 to 255 printable ASCII characters.", IDEMPOTENCY_HEADER
             )
         name = _name(caller, request.method, request.path, given)
-        slot = await self._take(name, f"{caller.org_id}/{caller.key_id}", hashlib.sha256(body).digest(), lease)
+        slot = await self._take(
+            name, f"{caller.org_id}/{caller.key_id}", hashlib.sha256(body).digest(), lease=lease, reused=reused
+        )
         try:
             yield slot
         finally:
             await slot.release()
 
-    async def _take(self, name: str, owner: str, digest: bytes, lease: float) -> Slot:
+    async def _take(self, name: str, owner: str, digest: bytes, *, lease: float, reused: int) -> Slot:
         mark = _RUNNING + digest + secrets.token_bytes(16)
         try:
             found = await self._store.take(name, mark, lease)
@@ -117,18 +121,15 @@ class Idempotency:
         if found is None:
             IDEMPOTENCY_OUTCOMES.labels("first").inc()
             return Slot(None, self._store, name, owner, mark)
-        return Slot(_first_answer(found, digest))
+        return Slot(_first_answer(found, digest, reused))
 
 
-def _first_answer(found: bytes, digest: bytes) -> web.Response:
-    """The stored answer; raises Refused 422 for another body, 409 while there is no answer yet."""
+def _first_answer(found: bytes, digest: bytes, reused: int) -> web.Response:
+    """The stored answer; raises Refused `reused` for another body, 409 while there is no answer yet."""
     if found[1 : 1 + _DIGEST_BYTES] != digest:
         IDEMPOTENCY_OUTCOMES.labels("reused").inc()
-        raise errors.unprocessable(
-            f"This {IDEMPOTENCY_HEADER} was used with a different request.",
-            "idempotency_key_reused",
-            IDEMPOTENCY_HEADER,
-        )
+        message = f"This {IDEMPOTENCY_HEADER} was used with a different request."
+        raise Refused(reused, message, "idempotency_key_reused", IDEMPOTENCY_HEADER)
     if found[:1] == _RUNNING:
         IDEMPOTENCY_OUTCOMES.labels("busy").inc()
         raise errors.conflict(

@@ -27,6 +27,7 @@ ERRORS = {
     412: "The active set is another one by now than the request builds on.",
     413: "The request body is too large.",
     415: "The request body is packed in an unknown way.",
+    416: "The file has none of the bytes that were asked for.",
     422: "The idempotency key was used with another request, or what was asked for could not be made.",
     429: "A limit of the API key is reached; `retry-after` says when to come back.",
     500: "A bug of the server.",
@@ -93,6 +94,11 @@ _ERROR: Json = {
 }
 
 
+_BYTES: Json = {"schema": {"type": "string", "format": "binary"}}
+_FORM: Json = {"schema": {"type": "object", "required": ["file"], "properties": {"file": _BYTES["schema"]}}}
+_NOT_MODIFIED: Json = {"description": "The caller has it already; there is no body."}
+
+
 def _header(description: str, kind: str = "string") -> Json:
     return {"description": description, "schema": {"type": kind}}
 
@@ -105,15 +111,20 @@ _RATE_HEADERS = {
 _HEADERS: Json = {
     "x-request-id": _header("Names this request in the logs."),
     "retry-after": _header("Seconds to wait before the next try."),
+    "location": _header("Where the job is."),
     "etag": _header('The revision of the place that was asked for, `"0"` where it has no set of its own.'),
     "x-sonant-stale": _header("`true` where this could not be refreshed although it is due."),
     "x-sonant-provider": _header("`sandbox` where no real provider stands behind the answer."),
+    "x-sonant-voice-provider": _header("Who spoke: hume, openai or local."),
     "x-sonant-context": _header(
         "Tokens and messages of the conversation, and how many messages were cut; there when its model has a window."
     ),
+    "accept-ranges": _header("`bytes`: parts of the file may be asked for."),
+    "content-disposition": _header("What the file is called, and whether it is to be shown or saved."),
+    "content-range": _header("Which part of the file this is; there on a 206 with one part."),
     "x-sonant-active-revision": _header("The revision of the active set that served, where there is one."),
     "x-sonant-active-layer": _header("Whose set that is: `user`, `project` or `organization`."),
-    "x-sonant-cache": _header("`hit`, `miss` or `refresh`, where the cache of answers was asked."),
+    "x-sonant-cache": _header("`hit`, `miss` or `refresh`, where the cache of answers or of speech was asked."),
     "idempotency-replayed": _header("`true` where the answer is that of an earlier request."),
     **_RATE_HEADERS,
 }
@@ -148,7 +159,8 @@ def _operation(route: Route, references: Mapping[tuple[type[BaseModel], JsonSche
         "tags": list(route.tags),
         "parameters": list(_parameters(route)),
         "responses": {
-            **{str(status): _success(route, references) for status in (route.status, *route.also)},
+            **{str(status): _success(route, references) for status in (route.status, *route.also) if status != 304},
+            **({"304": _NOT_MODIFIED} if 304 in route.also else {}),
             **{str(status): {"$ref": f"#/components/responses/{status}"} for status in error_statuses(route)},
         },
     }
@@ -157,10 +169,19 @@ def _operation(route: Route, references: Mapping[tuple[type[BaseModel], JsonSche
     if route.scope:
         operation["security"] = [{"bearer": []}, {"apiKey": []}]
         operation["x-scope"] = str(route.scope)
-    if route.request:
-        schema = references[route.request, "validation"]
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    if content := _taken(route, references):
+        operation["requestBody"] = {"required": True, "content": content}
     return operation
+
+
+def _taken(route: Route, references: Mapping[tuple[type[BaseModel], JsonSchemaMode], Json]) -> Json:
+    """The kinds of body that the route takes."""
+    content: Json = dict.fromkeys(route.takes, _BYTES)
+    if "multipart/form-data" in content:
+        content["multipart/form-data"] = _FORM
+    if route.request:
+        content["application/json"] = {"schema": references[route.request, "validation"]}
+    return content
 
 
 def error_statuses(route: Route) -> list[int]:
@@ -194,7 +215,8 @@ def _success(route: Route, references: Mapping[tuple[type[BaseModel], JsonSchema
         kind = {"type": "object"} if route.content_type == "application/json" else {"type": "string"}
         content[route.content_type] = {"schema": kind}
     if route.streaming:
-        content["text/event-stream"] = {"schema": {"type": "string"}}
+        # The data of each event is JSON, and the events of a stream differ.
+        content["text/event-stream"] = {"schema": {}}
     return {"description": "Success.", "headers": _refer("headers", headers), "content": content}
 
 

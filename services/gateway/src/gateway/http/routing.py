@@ -28,9 +28,9 @@ class Route:
     that of a success, `also` of others with the same body, `sends` names further headers of a success. `errors` are
     the statuses the handler itself can answer beyond what every route of its kind can (see `gateway.http.openapi`).
     A `streaming` route answers with server-sent events: always, or where it has a `request`, when that asks for it.
-    `idempotent` and `limited` routes honour `Idempotency-Key` and all limits of the key. `work` is what the route has
-    others do, for the bounds of an organisation and the requests per minute of the key; one that must get through
-    whatever else is under way has none.
+    `takes` are the kinds of a body that is no JSON and is passed on as it comes. `idempotent` and `limited` routes
+    honour `Idempotency-Key` and all limits of the key. `work` is what the route has others do, for the bounds of an
+    organisation and the requests per minute of the key; one that must get through whatever else is under way has none.
     """
 
     method: str
@@ -41,6 +41,7 @@ class Route:
     request: type[BaseModel] | None = None
     response: type[BaseModel] | RequestSpec[Any, Any] | None = None
     query: type[BaseModel] | None = None
+    takes: Sequence[str] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     status: int = 200
     also: Sequence[int] = ()

@@ -17,7 +17,9 @@ NAMES = {
     Work.ANSWER: "answers",
     Work.DRAFT: "tool drafts",
     Work.WRITE: "writes",
+    Work.INGEST: "batches of interactions",
     Work.READ: "reads",
+    Work.UPLOAD: "uploads",
     Work.DELIVERY: "deliveries",
 }
 

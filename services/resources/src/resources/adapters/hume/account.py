@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import httpx
 import structlog
 
+from common.providers.provider_registry import ProviderRegistry
 from resources.adapters.hume.api import Account, hume_api, open_transport
 from resources.adapters.hume.call_policy import hume_policy
 from resources.adapters.hume.catalogue import HumeCatalogue
@@ -61,13 +62,18 @@ class Hume:
         transport: httpx.AsyncClient,
         accounts: Accounts,
         share: Callable[[TokenSource], AccessTokens],
+        *,
+        registry: ProviderRegistry,
     ) -> None:
         self._transport = transport
         self._accounts = accounts
         self._share = share
         # One each: what one organisation's account meets must not keep the others waiting.
-        self._policies = {org: hume_policy(org, configured=bool(a.api_key)) for org, a in accounts.named.items()}
-        self._rest = hume_policy(REST, configured=bool(accounts.of("").api_key))
+        self._policies = {
+            org: hume_policy(org, configured=bool(account.api_key), registry=registry)
+            for org, account in accounts.named.items()
+        }
+        self._rest = hume_policy(REST, configured=bool(accounts.of("").api_key), registry=registry)
         self._providers: dict[Account, Provider] = {}
         self.catalogues = {
             org: HumeCatalogue(store, copy, hume_api(transport, account, self._policies[org]))
@@ -91,7 +97,11 @@ class Hume:
 
 @asynccontextmanager
 async def open_hume(
-    settings: ResourcesSettings, store: Store, copy: ProviderCopy, share: Callable[[TokenSource], AccessTokens]
+    settings: ResourcesSettings,
+    store: Store,
+    copy: ProviderCopy,
+    share: Callable[[TokenSource], AccessTokens],
+    registry: ProviderRegistry,
 ) -> AsyncIterator[Hume]:
     """Hume, its stand-in, or neither: then every call is refused with 503. Raises `AccountsError`."""
     accounts = accounts_of(settings)
@@ -99,7 +109,7 @@ async def open_hume(
         if not account.api_key:
             log.warning("no key for the account of an organisation at the provider", organization=org_id)
     async with open_transport() as transport:
-        hume = Hume(store, copy, transport, accounts, share)
+        hume = Hume(store, copy, transport, accounts, share, registry=registry)
         try:
             yield hume
         finally:

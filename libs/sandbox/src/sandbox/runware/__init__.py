@@ -1,0 +1,1 @@
+"""The stand-in of Runware: videos by its REST interface."""

@@ -1,0 +1,1 @@
+"""Assets over HTTP: uploads, downloads in parts, links that expire."""

@@ -1,0 +1,1 @@
+"""Media over HTTP: jobs, and what they make."""

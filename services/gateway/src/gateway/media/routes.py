@@ -1,0 +1,160 @@
+"""The routes of media: what makes jobs, and jobs themselves."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from common.events.media import (
+    MEDIA_JOB_CANCEL_REQUESTED,
+    MEDIA_JOB_GET_REQUESTED,
+    MEDIA_JOB_LIST_REQUESTED,
+    MEDIA_JOB_RETRY_REQUESTED,
+    Job,
+)
+from common.events.speech import SPEECH_FILE_REQUESTED, SPEECH_VOICES_REQUESTED
+from gateway.http.end_user import USER_HEADER
+from gateway.http.routing import Handler, Route
+from gateway.media import job_stream, jobs
+from gateway.media.expressions_request import ExpressionsBody, ExpressionsQuery, create_expressions
+from gateway.media.job_stream import LAST_EVENT_HEADER
+from gateway.media.speech_bodies import OpenAiSpeechBody, SpeechBody
+from gateway.media.speech_views import create_speech, list_speech_voices, make_speech
+from gateway.media.video_request import VideoBody, VideoModelList, create_video, list_video_models
+from gateway.ports import Scope, Work
+
+ACCEPTED = "Answered once the log has it: the job is done whatever crashes. The same key with another body is 409."
+USER = {
+    USER_HEADER: "The end user inside the organisation; noted with the job.",
+    jobs.WEBHOOK_HEADER: "The id of a webhook endpoint that gets the end of this job, beside those that get all.",
+}
+
+
+def makes_job(path: str, handler: Handler, summary: str, **fields: Any) -> Route:
+    """A route that answers with a job."""
+    common = {
+        "scope": Scope.MEDIA,
+        "work": Work.WRITE,
+        "response": Job,
+        "status": 202,
+        "idempotent": True,
+        "errors": (404, 409, 429, 503, 504),
+        "headers": USER,
+        "sends": ("location",),
+        "tags": ("media",),
+        "description": ACCEPTED,
+    }
+    return Route("POST", path, handler, summary, **{**common, **fields})
+
+
+def _job(method: str, path: str, handler: Handler, summary: str, **fields: Any) -> Route:
+    common = {"scope": Scope.MEDIA, "work": Work.READ, "errors": (404, 503, 504), "tags": ("jobs",)}
+    return Route(method, f"/v1/jobs{path}", handler, summary, **{**common, **fields})
+
+
+JOB_ROUTES: Sequence[Route] = [
+    _job("GET", "", jobs.list_jobs, "List jobs", query=jobs.JobsQuery, response=MEDIA_JOB_LIST_REQUESTED),
+    _job("GET", "/{id}", jobs.read_job, "Read a job with its attempts", response=MEDIA_JOB_GET_REQUESTED),
+    _job(
+        "GET",
+        "/{id}/events",
+        job_stream.watch_job,
+        "Watch a job until it ends",
+        streaming=True,
+        headers={LAST_EVENT_HEADER: "The id of the last event received; the stream goes on behind it."},
+    ),
+    _job(
+        "POST",
+        "/{id}/cancel",
+        jobs.cancel_job,
+        "End a job",
+        work=Work.WRITE,
+        idempotent=True,
+        response=MEDIA_JOB_CANCEL_REQUESTED,
+        also=(202,),
+        description="200 where it has ended, 202 where it is about to. One that has ended stays as it is.",
+    ),
+    _job(
+        "POST",
+        "/{id}/retry",
+        jobs.retry_job,
+        "Begin a job anew that failed or was cancelled",
+        work=Work.WRITE,
+        idempotent=True,
+        response=MEDIA_JOB_RETRY_REQUESTED,
+        status=202,
+        errors=(404, 409, 503, 504),
+        description="What it paid for is not paid again.",
+    ),
+]
+SPEECH_SENDS = ("x-sonant-cache", "x-sonant-provider", "x-sonant-voice-provider")
+SPEECH_ROUTES: Sequence[Route] = [
+    Route(
+        "POST",
+        "/v1/audio/speech",
+        create_speech,
+        "Speak a text as OpenAI does; the bytes come while they are made",
+        scope=Scope.MEDIA,
+        request=OpenAiSpeechBody,
+        headers=USER,
+        sends=SPEECH_SENDS,
+        errors=(404, 413, 429, 502, 503, 504),
+        streaming=True,
+        content_type="application/octet-stream",
+        work=Work.ANSWER,
+        tags=("media",),
+    ),
+    Route(
+        "POST",
+        "/v1/media/speech",
+        make_speech,
+        "Speak a text into an asset",
+        scope=Scope.MEDIA,
+        request=SpeechBody,
+        response=SPEECH_FILE_REQUESTED,
+        headers=USER,
+        sends=SPEECH_SENDS,
+        errors=(404, 409, 413, 422, 429, 502, 503, 504),
+        idempotent=True,
+        work=Work.ANSWER,
+        tags=("media",),
+        description="A short text is answered with 200 and its asset. A long one, and any with `background`, is a job: "
+        "202 with the job, whose result is the same.",
+    ),
+    Route(
+        "GET",
+        "/v1/media/voices",
+        list_speech_voices,
+        "List the voices that speak, and the types of content that choose among them",
+        scope=Scope.MEDIA,
+        response=SPEECH_VOICES_REQUESTED,
+        errors=(503, 504),
+        work=Work.READ,
+        tags=("media",),
+    ),
+]
+ROUTES: Sequence[Route] = [
+    makes_job("/v1/media/video", create_video, "Make a video", request=VideoBody),
+    makes_job(
+        "/v1/media/expressions",
+        create_expressions,
+        "Measure what faces and voices express",
+        request=ExpressionsBody,
+        query=ExpressionsQuery,
+        work=Work.UPLOAD,
+        takes=("application/octet-stream", "multipart/form-data"),
+        errors=(404, 408, 409, 413, 415, 429, 503, 504),
+        description=f"JSON that names an asset or a URL; or the file itself as the body or as the field `file` of a "
+        f"form, and the rest in the query. {ACCEPTED}",
+    ),
+    Route(
+        "GET",
+        "/v1/media/video/models",
+        list_video_models,
+        "List the models that make videos, and what they take",
+        scope=Scope.MEDIA,
+        work=Work.READ,
+        response=VideoModelList,
+        tags=("media",),
+    ),
+    *SPEECH_ROUTES,
+    *JOB_ROUTES,
+]

@@ -1,0 +1,1 @@
+"""Webhooks out: endpoints of organisations and their deliveries over HTTP."""

@@ -1,0 +1,1 @@
+"""Makes and measures media: speech, video, expressions, as jobs."""

@@ -1,0 +1,8 @@
+"""`python -m media` runs the service until it is told to stop."""
+
+from common.kernel.settings import read_settings
+from media.app import build
+from media.settings import MediaSettings
+
+if __name__ == "__main__":
+    build(read_settings(MediaSettings)).run()

@@ -1,0 +1,1 @@
+"""Files of organisations: bytes in the object store, a row in the database."""

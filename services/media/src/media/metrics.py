@@ -1,0 +1,45 @@
+"""Metrics of media; those of jobs and of calls to providers are beside them on the same page."""
+
+from prometheus_client import Counter, Histogram
+
+from common.metrics import SECONDS
+
+CONTENT_PROCESSED = Counter(
+    "sonant_content_processed_total", "Pieces of media made or measured, by kind and who did it.", ["kind", "provider"]
+)
+ASSETS_SWEPT = Counter(
+    "sonant_assets_swept_total",
+    "Files taken away by the sweep: their time was over (expired), no row names them (orphan), or their writer died "
+    "(unfinished).",
+    ["why"],
+)
+MEDIA_REFUSALS = Counter("sonant_media_refusals_total", "Queries and commands refused, by code.", ["code"])
+SPEECH_ENDS = Counter(
+    "sonant_speech_ended_total", "Requests for speech that ended, by how and by who spoke.", ["outcome", "provider"]
+)
+SPEECH_CHARACTERS = Counter(
+    "sonant_speech_characters_total",
+    "Characters of requests for speech, by whether all was kept from before.",
+    ["from"],
+)
+SPEECH_FIRST_BYTE = Histogram(
+    "sonant_speech_first_byte_seconds",
+    "From the gateway having read the request to the first byte of audio handed to the live channel.",
+    ["from"],
+    buckets=SECONDS,
+)
+SPEECH_HELD = Counter("sonant_speech_held_total", "Times speech had to wait because the client read too slowly.")
+SPEECH_KEPT = Counter("sonant_speech_kept_total", "Pieces of speech found, kept, or lost on their way there.", ["what"])
+SPEECH_SWEPT = Counter("sonant_speech_swept_total", "Kept pieces of speech that were taken away.")
+WEBHOOK_ATTEMPTS = Counter(
+    "sonant_webhook_attempts_total",
+    "Requests to webhook endpoints: received (2xx), refused (another status), lost (no answer).",
+    ["outcome"],
+)
+WEBHOOK_DELIVERIES = Counter(
+    "sonant_webhook_deliveries_total", "Webhook deliveries that came to an end: delivered, or failed.", ["state"]
+)
+WEBHOOK_ENDPOINTS_DISABLED = Counter(
+    "sonant_webhook_endpoints_disabled_total",
+    "Webhook endpoints switched off, since they took nothing for days or want no more.",
+)

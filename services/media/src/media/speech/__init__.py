@@ -1,0 +1,1 @@
+"""Speech: texts spoken by the voices of providers."""

@@ -1,0 +1,1 @@
+"""Webhooks out: what happened is sent to the endpoints of an organisation, signed, until it is received."""
