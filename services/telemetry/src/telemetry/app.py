@@ -37,7 +37,7 @@ async def open_deps(settings: TelemetrySettings, kernel: Kernel) -> AsyncIterato
         )
         sweeping = kernel.tasks.spawn(kept_sessions.sweep(sessions), "expire-sessions")
         try:
-            yield Deps(settings, turns, PostgresUsage(pool), sessions)
+            yield Deps(settings, turns, PostgresUsage(pool), sessions, kept_sessions.Owed())
         finally:
             watching.cancel()
             sweeping.cancel()

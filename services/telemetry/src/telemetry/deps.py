@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from telemetry.kept_sessions import Owed
 from telemetry.ports import Sessions, Turns, Usage
 from telemetry.settings import TelemetrySettings
 
@@ -14,3 +15,4 @@ class Deps:
     turns: Turns
     usage: Usage
     sessions: Sessions
+    owed: Owed
