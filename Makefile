@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := libs/common libs/sandbox libs/cli services/gateway services/llm-stream services/resources services/telemetry
+PACKAGES := libs/common libs/sandbox libs/huggingplace libs/cli services/gateway services/llm-stream services/resources services/telemetry
 EDITABLE := $(foreach p,$(PACKAGES),-e $(p))
 PYPROJECTS := $(foreach p,$(PACKAGES),$(p)/pyproject.toml)
 

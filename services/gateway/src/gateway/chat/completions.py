@@ -88,7 +88,9 @@ async def admit_and_answer(request: web.Request, deps: Deps, accepted: AcceptedR
     """The answer to a request that was accepted, under the limits of its key. Raises Refused."""
     request[COMPLETION] = accepted.request_id
     deps.presence.require(CHAT_REQUESTS)
-    await deps.quota.take(accepted.caller.org_id, accepted.size)
+    await deps.budgets.check(accepted.caller)
+    if not accepted.place.charged:
+        await deps.quota.take(accepted.caller.org_id, accepted.size)
     async with admitted(accepted, deps) as admission:
         try:
             return await _answer(request, deps, accepted, admission)

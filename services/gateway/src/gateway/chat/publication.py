@@ -32,6 +32,10 @@ def request_record(accepted: AcceptedRequest, mailbox: str, answer_tokens: int |
     written: dict[str, Any] = {}
     if accepted.dialect is not None:
         written = {"dialect": accepted.dialect, "prosody": accepted.prosody}
+    if (budget := accepted.caller.budget) is not None:
+        written["budget"] = budget
+    if accepted.cache is not None:
+        written["cache"] = accepted.cache
     if accepted.session is not None:
         written["session"] = accepted.session
     # An embeddings request knows no project, and takes what it knows.

@@ -37,13 +37,13 @@ class Frames:
         self.delivery = delivery
         self.first_token_at: float | None = None
         self.last_byte_at: float | None = None
-        # Whether another upstream may go on behind the text that was released, or begin anew where there is none.
-        self.continuable = True
+        self._continuable = True
         self._request = request
         self._request_id = request.request_id
         self._deadline = deadline
         self._before_start = before_start
-        self._texts: list[str] = []
+        # Memory that is short forgets them, where nobody needs them later.
+        self._texts = self.backlog.texts
         self._texts_at = array("I")  # the frames that say them
         self._round_begins = 0  # in the texts
         # What the client had heard before this answer, where it takes an earlier one up.
@@ -62,7 +62,16 @@ class Frames:
         self._round_begins = len(self._texts)
         self._heard_before = ""
         self._tokens_before = self.delivered_tokens
-        self.continuable = True
+        self._continuable = True
+
+    @property
+    def continuable(self) -> bool:
+        """Whether another upstream may go on behind the text that was released, or begin anew where there is none."""
+        return self._continuable and not self.backlog.texts_forgotten
+
+    def said_for_good(self) -> None:
+        """From here on nobody can go on with the answer of this round."""
+        self._continuable = False
 
     @property
     def released_text(self) -> str:
@@ -118,6 +127,9 @@ class Frames:
     def _note_first_token(self) -> None:
         self.first_token_at = time.time()
         labelled(FIRST_TOKEN, self._request.model).observe(self.first_token_at - self._request.received_at)
+
+    def check(self) -> None:
+        """Nobody ends an answer here."""
 
     def emit_whole(self, body: bytes, *, tokens: int) -> None:
         """Send an answer that is not streamed; nothing where the answer is muted."""

@@ -1,13 +1,14 @@
 """What the stages of an answer share: the request, what was sent of the answer, and the attempts made for it."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-from common.events.chat import AnswerRequested, ContextUse, KeptTexts
+from common.events.chat import ActiveSetUse, AnswerRequested, ContextUse, KeptTexts, ModerationUse
 from llm_stream.answer.attempt import Attempts
-from llm_stream.answer.frames import Frames
+from llm_stream.answer.outlet import Outlet
 from llm_stream.answer.rounds import Rounds
+from llm_stream.answer.spending import Spending
 from llm_stream.answer.whole_answers import WholeAnswers
 from llm_stream.history.session_notes import SessionNotes
 
@@ -17,14 +18,19 @@ class FactNotes:
     """What stages find out that the fact about the turn tells, however the turn ends."""
 
     context: ContextUse | None = None
-    # What a session is to keep of the turn; None before that is known.
-    session: SessionNotes | None = None
+    active: ActiveSetUse | None = None
+    served_by: str | None = None
+    cache: str | None = None
+    ended_by: str | None = None
+    moderation: ModerationUse | None = None
     kept: KeptTexts | None = None
+    # What a session is to keep of the turn, which `kept` is made from; None before that is known.
+    session: SessionNotes | None = None
 
     def said(self) -> dict[str, Any]:
         """As the payload of the fact takes it."""
-        found = {"context": self.context, "kept": self.kept}
-        return {name: value for name, value in found.items() if value is not None}
+        known = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "session"}
+        return {name: value for name, value in known.items() if value is not None}
 
 
 class AnswerInProgress(NamedTuple):
@@ -35,9 +41,13 @@ class AnswerInProgress(NamedTuple):
 
     request: AnswerRequested
     deadline: float
-    frames: Frames
+    frames: Outlet
     attempts: Attempts
     is_ours: Callable[[], Awaitable[bool]]
     whole_answers: WholeAnswers
     notes: FactNotes
     rounds: Rounds
+    # What the key has to spend, where that is limited.
+    spending: Spending | None = None
+    # Looks at an answer in one piece before it is sent.
+    judge: Callable[[str], Awaitable[None]] | None = None

@@ -41,6 +41,7 @@ async def with_past(prepared: PreparedRequest, answer: AnswerInProgress, deps: D
         mode = kept_mode(request, prepared.session_rules, deps.sessions.most)
         notes.session = SessionNotes(mode)
         if mode == "full":
+            answer.frames.backlog.needs_texts = True
             notes.session = await _begun(request, answer.deadline, deps)
     if notes.session.mode != "full":
         return prepared

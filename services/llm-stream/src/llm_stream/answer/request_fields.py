@@ -71,8 +71,9 @@ VOICE_FIELDS = VAPI_FIELDS | {
     # Agora
     "context",
     "turn_id",
-    # Ours: whether tools are offered that Sonant runs.
+    # Ours: whether tools are offered that Sonant runs, and what fills the variables of the active prompt.
     "sonant_tools",
+    "variables",
     # Ours: what stands in front of the messages.
     "sonant_history",
 }
