@@ -92,10 +92,7 @@ class MediaPlan:
             for _ in range(self.watched):
                 began = time.perf_counter()
                 job = (await client.post("/v1/media/video", json=TASK)).json()
-                async with client.stream("GET", f"/v1/jobs/{job['id']}/events") as events:
-                    async for line in events.aiter_lines():
-                        if line == "event: started":
-                            break
+                await _started(client, job["id"])
                 report.first_progress.append((time.perf_counter() - began) * 1000)
 
     async def _render(self, target: Target) -> tuple[str, list[str]]:
@@ -151,6 +148,13 @@ async def _until(client: httpx.AsyncClient, query: dict[str, Any], count: int) -
             after = {"after": page["data"][-1]["id"]} if page["data"] else {}
         await asyncio.sleep(0.2)
     return found
+
+
+async def _started(client: httpx.AsyncClient, job_id: str) -> None:
+    async with client.stream("GET", f"/v1/jobs/{job_id}/events") as events:
+        async for line in events.aiter_lines():
+            if line == "event: started":
+                return
 
 
 async def _cancel(target: Target, authorization: str, jobs: list[str]) -> None:
