@@ -234,7 +234,7 @@ class Outgoing:
         self._waiting_since = None
         self._again = self._unsent.take(self._options.batch_items, self._options.batch_bytes)
         size = sum(len(record.body) for record in self._again)
-        if not self._again and self._unsent.unfinished > 0:
+        if not self._again and self._unsent.waits:
             # The disk did not give it back; it may do so later.
             self._rest_until = time.monotonic() + TEND_SECONDS
         self._is_more = len(self._again) >= self._options.batch_items or size > self._options.batch_bytes // 2
