@@ -1,11 +1,12 @@
 """A server for the SDK that speaks the ingestion API of a Sonant, on a real socket, and misbehaves on request.
 
-Run as a program it prints its address and the number of its process.
+Run as a program it prints its address, and ends with its standard input.
 """
 
 import gzip
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -165,3 +166,10 @@ def ingest_server(port: int = 0) -> Iterator[IngestServer]:
         yield server
     finally:
         server.close()
+
+
+if __name__ == "__main__":
+    with ingest_server() as running:
+        print(running.url, flush=True)
+        # Until whoever started it goes.
+        sys.stdin.read()

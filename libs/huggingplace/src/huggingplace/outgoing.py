@@ -108,6 +108,8 @@ class Outgoing:
         with self._changed:
             self._closing_at = time.monotonic() + timeout
             self._is_nudged = True
+            # Workers that ended before us may have left something.
+            self._adopt_at = 0.0
             self._wake.put(None)
             if self._thread is not threading.current_thread():
                 self._changed.wait_for(lambda: self._thread is None, timeout)
@@ -164,7 +166,9 @@ class Outgoing:
         """Closing, and nothing more can be done in the time that is left."""
         if self._closing_at is None:
             return False
-        if self._unsent.unfinished <= 0 or self._is_halted or time.monotonic() >= self._closing_at:
+        if self._adopt_at > 0 and not self._unsent.waits:
+            return True
+        if self._is_halted or time.monotonic() >= self._closing_at:
             return True
         if not self._failures or (self._is_nudged and not self._is_told_to_rest):
             return False
@@ -257,15 +261,18 @@ class Outgoing:
         again: list[Record] = []
         told: list[DeliveryError] = []
         for record, verdict in zip(records, verdicts):
-            if verdict is None or isinstance(verdict, RefusedError):
+            if verdict is None:
                 done.append(record)
-                self._count(record, verdict)
+            elif isinstance(verdict, RefusedError):
+                done.append(record)
+                self._keep_refused(record, verdict)
             else:
                 again.append(record)
             if verdict is not None and verdict not in told:
                 told.append(verdict)
         self._note_outcome([error for error in told if error.retried])
         self._again = again
+        self._count(done, sum(isinstance(verdict, RefusedError) for verdict in verdicts))
         # Not under the lock of those who wait: a handler of a signal may hold what this one needs.
         self._unsent.finish(done)
         with self._changed:
@@ -273,14 +280,21 @@ class Outgoing:
         for error in told:
             self._teller.tell(error)
 
-    def _count(self, record: Record, refusal: RefusedError | None) -> None:
-        outcome = "delivered" if refusal is None else "refused"
-        self._counters.add("replayed" if record.is_adopted else outcome)
-        if refusal is not None and self._unsent.spool is not None:
-            try:
-                refused_file.keep(self._unsent.spool.directory, record.body, refusal)
-            except OSError as error:
-                self._teller.tell(SpoolError(f"What was refused cannot be kept: {error}"))
+    def _count(self, done: Sequence[Record], refused: int) -> None:
+        """A batch is of this process, or of one that is gone."""
+        if done and done[0].is_adopted:
+            self._counters.add("replayed", len(done))
+        else:
+            self._counters.add("delivered", len(done) - refused)
+            self._counters.add("refused", refused)
+
+    def _keep_refused(self, record: Record, refusal: RefusedError) -> None:
+        if self._unsent.spool is None:
+            return
+        try:
+            refused_file.keep(self._unsent.spool.directory, record.body, refusal)
+        except OSError as error:
+            self._teller.tell(SpoolError(f"What was refused cannot be kept: {error}"))
 
     def _note_outcome(self, failures: Sequence[DeliveryError]) -> None:
         """When to go on: at once where nothing failed, and else after a rest."""
