@@ -27,6 +27,7 @@ from common.kernel.handlers import on
 from common.kernel.settings import CommonSettings
 from common.storage.redis import open_redis
 from sonant_cli.dlq import as_first_published
+from sonant_cli.settled_letters import SETTLED, read_open, settle
 from tests.contract.bus_member import Member, Work, work_requested
 from tests.support.waiting import eventually
 
@@ -417,6 +418,20 @@ class LogContract:
             await log.publish(*(as_first_published(letter) for letter in letters))
             await until(lambda: worker.numbers == [0, 2, 1])
             await self.settled(log, topic)
+
+    async def test_dead_letters_that_are_settled_are_open_no_more(self, log: Log, topic: Topic) -> None:
+        twin = topic.dead_letters
+        letters = [replace(record, topic=twin.name) for record in works(topic, range(7))]
+        await log.publish(*letters, Record(twin.name, SETTLED, b"not ours", {SETTLED: "replayed"}))
+        found = await read_open(log, twin)
+        assert [letter.value for letter in found] == [letter.value for letter in letters]
+        await settle(log, twin, found[:3], "replayed")
+        await settle(log, twin, found[4:], "purged")
+        assert await read_open(log, twin) == [found[3]]
+        # What fails again is a letter of its own.
+        await log.publish(letters[0])
+        again = await read_open(log, twin)
+        assert [letter.value for letter in again] == [letters[3].value, letters[0].value]
 
     async def test_draining_finishes_and_commits_what_is_in_hand(
         self, log: Log, live: LiveWriter, topic: Topic

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import pytest
@@ -23,12 +23,14 @@ from common.events.chat import (
     CHAT_EVENTS,
     CHAT_REPLY_REQUESTED,
     AnswerAttach,
+    AnswerDialect,
     AnswerStop,
     ChatReplyRequested,
     StopReason,
 )
 from common.events.embeddings import EMBEDDINGS_REQUESTED, EmbeddingsRequested
 from common.events.envelope import Event, open_event
+from common.events.keys import KeyBudget
 from common.events.registry import BY_NAME
 from common.storage.redis import open_redis
 from sandbox import app as sandbox
@@ -94,6 +96,31 @@ class World:
         self._facts: dict[str, list[Event[Any]]] = {}
         self._read_up_to: dict[int, str] | None = None
         self._reading = asyncio.Lock()
+
+    @asynccontextmanager
+    async def second(self, name: str, table: str, urls: tuple[str, str], **settings: str) -> AsyncIterator["World"]:
+        """Another process of the service with aliases of its own, on the log and the live store at these URLs.
+
+        It has a log of its own, since an embedded log has one reader.
+        """
+        log_url, live_url = urls
+        models_file = self.models_file.with_name(f"{name}.toml")
+        models_file.write_text(table)
+        variables = {
+            "SONANT_LOG_URL": log_url,
+            "SONANT_REDIS_URL": live_url,
+            "SONANT_MODELS_FILE": str(models_file),
+            "SONANT_INSTANCE": name,
+            **settings,
+        }
+        async with open_redis(log_url) as redis, open_writer(live_url) as live, open_mailbox(live_url) as reader:
+            log = ValkeyLog(log_url, redis)
+            other = World(log, live, reader, self.http, models_file)
+            other.sandbox = self.sandbox
+            async with process_of("llm_stream", models_file.with_suffix(".log"), variables) as running:
+                await running.ready()
+                yield other
+            await log.close()
 
     # -- the models file ----------------------------------------------------------------------------------------
 
@@ -169,6 +196,9 @@ class World:
         resume_grace: float = 0.0,
         org_id: str = "org-1",
         answer_tokens: int | None = None,
+        budget: KeyBudget | None = None,
+        cache: Literal["on", "off", "refresh", "bypass"] | None = None,
+        dialect: AnswerDialect | None = None,
         **body: Any,
     ) -> AsyncIterator[Exchange]:
         """Ask for an answer that must be complete within `seconds`; `body` is merged into the request."""
@@ -189,6 +219,9 @@ class World:
             resume_grace=resume_grace,
             received_at=now,
             answer_tokens=answer_tokens,
+            budget=budget,
+            cache=cache,
+            dialect=dialect,
         )
         event = Event(
             CHAT_REPLY_REQUESTED,
@@ -324,6 +357,7 @@ async def serving(world: World, url: str) -> AsyncIterator[None]:
         "SONANT_MODELS_FILE": str(world.models_file),
         "SONANT_INSTANCE": "llm-under-test",
         "LLM_TEST_REFUSED_KEY": "sk-invalid",
+        "SONANT_MODERATION_URL": f"{world.sandbox}/v1",
     }
     async with process_of("llm_stream", world.output, variables) as running:
         world.process, world.ops = running.process, running.ops_url

@@ -19,15 +19,18 @@ from common.events.chat import CHAT_REPLY_REQUESTED, AnswerDialect, AnswerStop, 
 from common.events.envelope import Event
 from common.events.record import Record
 from common.secret_box import SecretBox
+from common.storage.key_budgets import KeyBudgets
 from llm_stream.adapters.bpe import BpeTokenizers
 from llm_stream.adapters.event_stream import EventLines
 from llm_stream.aliases import AliasTable, Upstream
 from llm_stream.answer.backlog import AnswerMemory
 from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
+from llm_stream.answer.moderation import Moderation
+from llm_stream.answer.response_cache import AnswerCache
 from llm_stream.context.token_counter import TokenCounter
 from llm_stream.deps import Deps
-from llm_stream.ports import Endpoint, Patience, Take, ToolServer, UpstreamError
+from llm_stream.ports import AnswerStore, Endpoint, Moderator, Patience, Take, ToolServer, UpstreamError
 from llm_stream.tools.execution import Calls
 from llm_stream.tools.toolbox import Toolbox
 from llm_stream.turns import life
@@ -165,7 +168,15 @@ class World:
     """One instance of llm-stream without its process."""
 
     def __init__(
-        self, live: Live, model: Model, table: Mapping[str, Any] = TABLE, toolbox: Toolbox | None = None
+        self,
+        live: Live,
+        model: Model,
+        table: Mapping[str, Any] = TABLE,
+        toolbox: Toolbox | None = None,
+        *,
+        budgets: KeyBudgets | None = None,
+        moderation: Moderation | None = None,
+        store: AnswerStore | None = None,
     ) -> None:
         writer = cast("LiveWriter", live)
         early_stops = EarlyStops(writer)
@@ -186,6 +197,9 @@ class World:
             aliases=AliasTable.model_validate({"aliases": table}),
             active_sets=cast("ActiveSets", None),
             token_counter=TokenCounter(TOKENIZERS, THREADS),
+            budgets=cast("KeyBudgets", budgets),
+            moderation=moderation or Moderation(cast("Moderator", None), fails_open=False),
+            answer_cache=AnswerCache(cast("AnswerStore", store), max_entry_bytes=65_536),
             toolbox=toolbox or Toolbox({}, cast("ToolServer", None), SecretBox([]), cast("Calls", None)),
         )
 

@@ -6,9 +6,11 @@ METHODS = {"get", "post", "put", "patch", "delete"}
 # Served beside the API and described by what they are: the documents themselves, the page that shows them, and
 # what operators ask. They answer 200 without a key.
 UNDOCUMENTED = {
+    "/": "text/html",
     "/openapi.json": "application/json",
     "/asyncapi.json": "application/json",
     "/docs": "text/html",
+    "/docs/": "text/html",
     "/docs/openapi.json": "application/json",
     "/docs/start.js": "text/javascript",
     "/docs/swagger-ui.css": "text/css",
@@ -16,7 +18,6 @@ UNDOCUMENTED = {
     "/docs/favicon-32x32.png": "image/png",
     "/healthz": "application/json",
     "/readyz": "application/json",
-    "/metrics": "text/plain",
 }
 
 

@@ -53,6 +53,12 @@ def request_of(
     )
 
 
+def frames_on(mailbox: Mailbox) -> Frames:
+    """The frames of an answer that goes into `mailbox`."""
+    request = request_of({"messages": []})
+    return Frames(request, request.received_at + 120.0, Delivery(cast("LiveWriter", mailbox), "mailbox"), lambda: None)
+
+
 def relay_on(mailbox: Mailbox, release: str, choices: int = 1, *, include_usage: bool = False) -> Relay:
     """A relay into `mailbox` of the first attempt at `UPSTREAM`."""
     body = {"messages": [], "n": choices, "stream_options": {"include_usage": include_usage}}

@@ -1,5 +1,8 @@
 """A newcomer's first minute: one command, an unmodified client, a streamed answer that went all the way."""
 
+import re
+from urllib.parse import urljoin
+
 import httpx
 from openai import AsyncOpenAI
 
@@ -57,6 +60,19 @@ async def test_the_documents_are_served_without_the_internet(sonant: Sonant) -> 
     page = httpx.get(f"{sonant.url}/docs", follow_redirects=True)
     assert page.status_code == 200
     assert "//cdn" not in page.text
+
+
+async def test_a_browser_finds_its_way(sonant: Sonant) -> None:
+    home = httpx.get(sonant.url)
+    assert home.headers["content-type"].startswith("text/html")
+    for link in re.findall(r'href="([^"]+)"', home.text):
+        assert httpx.get(f"{sonant.url}/{link}").status_code == 200, link
+    # With and without a slash the page finds its parts.
+    for page in ("docs", "docs/"):
+        text = httpx.get(f"{sonant.url}/{page}").text
+        for part in re.findall(r'(?:href|src)="([^"]+)"', text):
+            assert httpx.get(urljoin(f"{sonant.url}/{page}", part)).status_code == 200, (page, part)
+    assert httpx.get(f"{sonant.url}/metrics").status_code == 404
 
 
 async def test_health_readiness_and_metrics_answer(sonant: Sonant) -> None:

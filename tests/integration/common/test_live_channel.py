@@ -1,11 +1,13 @@
 """The live channel on a real engine: order under load, reconnects, vanished mailboxes, late frames, signals."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from common.bus import metrics
 from common.bus.live import writer as live_writer
+from common.bus.live.crowd import ENTRY_BYTES
 from common.bus.live.frames import Frame, FrameKind
 from common.bus.live.reader import LiveReader
 from common.bus.live.signals import SIGNALS, on_signal
@@ -49,6 +51,28 @@ async def test_frames_of_many_requests_arrive_in_order(valkey_url: str) -> None:
             await asyncio.sleep(0)
         for numbers in await asyncio.gather(*collecting):
             assert numbers == list(range(1, 51))
+
+
+async def test_a_flood_of_large_frames_is_written_in_portions_and_keeps_no_small_one_waiting(valkey_url: str) -> None:
+    async with (
+        open_writer(valkey_url) as writer,
+        open_redis(valkey_url) as redis,
+        open_mailbox(valkey_url, "flood") as reader,
+    ):
+        with reader.waiting("quiet") as quiet, reader.waiting("heavy-0") as heavy:
+            flood = [(f"heavy-{n}", number) for number in range(1, 11) for n in range(100)]
+            for request_id, number in flood:
+                writer.send(reader.mailbox, Frame(request_id, FrameKind.DATA, number, bytes(50_000)))
+            await asyncio.sleep(0)
+            writer.send(reader.mailbox, data("quiet", 1))
+            assert [frame.number for frame in await quiet.frames(5)] == [1]
+            written = await redis.xlen(reader.mailbox)
+            assert heavy.last_number < 10
+            await eventually(lambda: heavy.last_number == 10)
+        entries: Any = await redis.xrange(reader.mailbox)
+    sizes = [len(fields[b"f"]) for _, fields in entries if b"f" in fields]
+    assert written < 30
+    assert max(sizes) < ENTRY_BYTES + 2 * 50_000
 
 
 async def test_a_restart_of_the_engine_loses_no_frame() -> None:

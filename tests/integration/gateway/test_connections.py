@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from gateway.http import boundary
-from gateway.http.connections import ConnectionBounds, max_open
+from gateway.http.connections import ConnectionBounds, keep_unsent_small, max_open
 from gateway.http.server import Runner
 from tests.support.engines import new_database
 from tests.support.gateway import Gateway, gateway_process
@@ -117,6 +117,11 @@ async def large(_: web.Request) -> web.Response:
     return web.Response(body=secrets.token_bytes(BODY_BYTES))
 
 
+async def kept(request: web.Request) -> web.Response:
+    keep_unsent_small(request.transport)
+    return await large(request)
+
+
 async def slow(_: web.Request) -> web.Response:
     await asyncio.sleep(60)
     return web.Response()
@@ -130,7 +135,7 @@ async def small(_: web.Request) -> web.Response:
 async def serving(**bounds: float) -> AsyncIterator[tuple[Runner, int]]:
     app = web.Application()
     boundary.install(app)
-    app.add_routes([web.get("/large", large), web.get("/slow", slow), web.get("/small", small)])
+    app.add_routes([web.get("/large", large), web.get("/kept", kept), web.get("/slow", slow), web.get("/small", small)])
     made = ConnectionBounds(**bounds)  # type: ignore[arg-type]
     runner = Runner(app, bounds=made, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
@@ -141,11 +146,11 @@ async def serving(**bounds: float) -> AsyncIterator[tuple[Runner, int]]:
         await runner.cleanup()
 
 
-def not_reading(port: int) -> socket.socket:
+def not_reading(port: int, path: str = "/large") -> socket.socket:
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.connect(("127.0.0.1", port))
-    connection.sendall(b"GET /large HTTP/1.1\r\nhost: gateway\r\n\r\n")
+    connection.sendall(b"GET %b HTTP/1.1\r\nhost: gateway\r\n\r\n" % path.encode())
     return connection
 
 
@@ -161,6 +166,26 @@ async def test_readers_that_do_not_read_are_cut_and_their_memory_comes_back() ->
             await eventually(lambda: process.memory_info().rss - before > 50 * 1024 * 1024, timeout=20)
             await eventually(lambda: len(runner.opened) == 0, timeout=20)
             await eventually(lambda: process.memory_info().rss - before < 50 * 1024 * 1024, timeout=5)
+
+
+async def test_what_waits_for_all_readers_together_is_bounded() -> None:
+    async with serving(max_unsent=20 * BODY_BYTES) as (runner, port):
+        with ExitStack() as stack:
+            for _ in range(60):
+                stack.enter_context(not_reading(port, "/kept"))
+                await asyncio.sleep(0)
+            await eventually(lambda: 0 < unsent(runner) <= 20 * BODY_BYTES, timeout=10)
+            async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/large") as answer:
+                assert len(await answer.read()) == BODY_BYTES
+            # Those who have read nothing for longest are gone, the others are still served.
+            assert 10 <= len(runner.opened) <= 25
+
+
+def unsent(runner: Runner) -> int:
+    """Bytes that wait to be read, of 60 answers that were begun."""
+    if runner.opened.begun < 60:
+        return 0
+    return sum(each.transport.get_write_buffer_size() for each in runner.opened)
 
 
 async def test_a_slow_reader_that_reads_gets_everything() -> None:

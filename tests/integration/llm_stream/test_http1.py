@@ -12,6 +12,7 @@ import trustme
 
 from llm_stream.adapters import http1
 from llm_stream.adapters.http1 import Connection, Connections, Lost, Target, target_of
+from llm_stream.adapters.inbox import LARGE_READS, READ_BYTES, SMALL_READ_BYTES
 from llm_stream.adapters.openai_http import OpenAIHttp
 from llm_stream.aliases import Upstream
 from llm_stream.ports import Endpoint, Patience, UpstreamBroken
@@ -210,6 +211,71 @@ async def test_a_body_that_nobody_takes_is_not_read_either(pool: Connections) ->
         await connection.body(take)
         connection.leave()
         assert received == size
+
+
+async def test_one_read_brings_so_much_and_no_more(pool: Connections) -> None:
+    size, sent = 1024 * 1024, asyncio.Event()
+
+    async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK + b"content-length: %d\r\n\r\n" % size)
+        await sent.wait()
+        writer.write(bytes(size))
+
+    async with serving(script) as server:
+        connection = await pool.take(server.target, 5)
+        connection.send(REQUEST, b"{}")
+        await connection.head()
+        pieces: list[int] = []
+
+        def take(data: bytes) -> None:
+            pieces.append(len(data))
+            connection.pause()
+            asyncio.get_running_loop().call_later(0.001, connection.resume)
+
+        sent.set()
+        await connection.body(take)
+        connection.leave()
+    assert sum(pieces) == size
+    assert max(pieces) <= READ_BYTES
+
+
+async def test_many_that_say_much_at_once_take_turns(pool: Connections) -> None:
+    size, count = 512 * 1024, 50
+    begin = asyncio.Event()
+
+    async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK + b"content-length: %d\r\n\r\n" % size)
+        await begin.wait()
+        writer.write(bytes(size))
+
+    async with serving(script) as server:
+        connections = [await pool.take(server.target, 5, fresh=True) for _ in range(count)]
+        for connection in connections:
+            connection.send(REQUEST, b"{}")
+            await connection.head()
+        received, rounds = [0] * count, [0]
+
+        def sink(at: int) -> Callable[[bytes], None]:
+            def take(data: bytes) -> None:
+                received[at] += len(data)
+                rounds[-1] += len(data)
+
+            return take
+
+        async def count_rounds() -> None:
+            while True:
+                await asyncio.sleep(0)
+                rounds.append(0)
+
+        counting = asyncio.create_task(count_rounds())
+        begin.set()
+        await asyncio.gather(*(each.body(sink(at)) for at, each in enumerate(connections)))
+        counting.cancel()
+        for connection in connections:
+            connection.leave()
+    assert received == [size] * count
+    # What one round of this loop counts may fall into two of theirs.
+    assert max(rounds) <= 2 * (LARGE_READS * READ_BYTES + count * SMALL_READ_BYTES)
 
 
 async def test_a_connection_is_not_kept_when_the_server_says_so(pool: Connections) -> None:

@@ -7,7 +7,17 @@ import pytest
 
 from common.events.record import Partition, Received
 from sonant_cli.chat import describe_receipt
-from sonant_cli.dlq import as_first_published, choose, describe, find_topic, read_letter
+from sonant_cli.dlq import (
+    Choice,
+    as_first_published,
+    choose,
+    depth_of,
+    describe,
+    find_topic,
+    is_whole,
+    newest,
+    read_letter,
+)
 from sonant_cli.errors import CliError
 from sonant_cli.gateway import describe_error, locate
 from sonant_cli.keys import describe_limits, describe_moment, describe_state
@@ -104,7 +114,8 @@ def test_a_dead_letter_of_bytes_that_are_no_text_is_shown_and_never_replayed() -
     lines = describe(read_letter(replace(letter, key="\udcc3(", fault="its key is not UTF-8"))).splitlines()
     assert lines[0].encode() == b"     key  ("
     assert "0 tries from" in lines[2]
-    assert choose([letter], None) == []
+    assert choose([letter], Choice()) == [letter]
+    assert not is_whole(letter)
 
 
 def test_a_dead_letter_topic_goes_by_its_own_name_or_its_parent() -> None:
@@ -127,7 +138,26 @@ def test_a_replayed_record_is_what_it_was_before_it_was_set_aside() -> None:
 
 def test_an_event_parked_twice_is_replayed_once() -> None:
     first, second, other = parked(event_id="e-1"), parked(event_id="e-1"), parked(event_id="e-2")
-    assert choose([first, other, second], None) == [second, other]
-    assert choose([first, other, second], ["e-2"]) == [other]
-    with pytest.raises(CliError, match="not among the dead letters: e-3"):
-        choose([first], ["e-1", "e-3"])
+    assert newest(choose([first, other, second], Choice())) == [second, other]
+    assert choose([first, other, second], Choice(("e-2",))) == [other]
+    with pytest.raises(CliError, match="not among the open dead letters: e-3"):
+        choose([first], Choice(("e-1", "e-3")))
+
+
+def test_dead_letters_are_chosen_by_what_an_operator_knows() -> None:
+    wrong = parked(event_id="e-1", event_type="chat.reply.completed/1", dlq_error="ValidationError")
+    late = replace(parked(event_id="e-2", event_type="chat.reply.failed/1", dlq_error="Park"), timestamp=600.0)
+    other = replace(late, key="other:session")
+    letters = [wrong, late, other]
+    assert choose(letters, Choice(type="chat.reply.completed")) == [wrong]
+    assert choose(letters, Choice(error="Park")) == [late, other]
+    assert choose(letters, Choice(organization="other")) == [other]
+    assert choose(letters, Choice(since=100.0, organization="org")) == [late]
+    assert choose(letters, Choice(until=100.0)) == [wrong]
+
+
+def test_dead_letters_are_counted_by_reason() -> None:
+    one = parked(event_type="chat.reply.completed/1", dlq_error="Park")
+    depth = depth_of("chat-events-dlq", [one, replace(one, timestamp=5.0), parked()])
+    assert (depth.records, depth.oldest) == (3, 5.0)
+    assert depth.reasons == {("chat.reply.completed/1", "Park"): (2, 5.0), ("-", "-"): (1, 60.0)}

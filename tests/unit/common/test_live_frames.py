@@ -1,6 +1,7 @@
 """Frames: packing, order, gaps and repetitions, natural batching."""
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.bus.batching import Batcher
-from common.bus.live.frames import Frame, FrameKind, pack, unpack
+from common.bus.live.crowd import ENTRY_BYTES, Crowd
+from common.bus.live.frames import Frame, FrameKind, pack, pack_some, unpack
 from common.bus.live.kept_answers import pack_ended, unpack_ended
 from common.bus.live.waiter import Waiter
 
@@ -36,6 +38,29 @@ def test_an_ended_answer_is_read_by_its_organisation_only(sent: list[Frame]) -> 
     assert unpack_ended(stored, "org-a") == sent
     assert unpack_ended(stored, "org-b") is None
     assert unpack_ended(None, "org-a") is None
+
+
+def sized(request_id: str, number: int, size: int) -> Frame:
+    return Frame(request_id, FrameKind.DATA, number, bytes(size))
+
+
+def test_a_crowded_mailbox_is_served_in_portions_and_light_frames_overtake() -> None:
+    heavy = [sized(f"heavy-{n % 100}", n // 100 + 1, 50_000) for n in range(1000)]
+    _, count = pack_some(heavy, ENTRY_BYTES)
+    crowd, entries = Crowd(heavy[count:]), [heavy[:count]]
+    quiet = 0
+    while crowd:
+        quiet += 1
+        came = [sized("quiet", quiet, 200), sized("heavy-0", 10 + quiet, 200)]
+        entries.append(crowd.next(came))
+        assert entries[-1][0] == came[0]
+    assert max(sum(len(each.payload) for each in entry) for entry in entries) < ENTRY_BYTES + 50_000 + 400
+    order: dict[str, list[int]] = {}
+    for each in itertools.chain(*entries):
+        order.setdefault(each.request_id, []).append(each.number)
+    assert len(order) == 101
+    for numbers in order.values():
+        assert numbers == list(range(1, len(numbers) + 1))
 
 
 async def test_repeated_frames_are_dropped_and_order_is_kept() -> None:

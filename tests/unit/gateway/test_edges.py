@@ -57,8 +57,15 @@ async def test_readiness_names_what_is_wrong_and_no_inner_address() -> None:
             "complaints": {"log": "does not work right now"},
         }
         assert (await client.get("/healthz")).status == 200
-        assert "sonant_" in await (await client.get("/metrics")).text()
+        assert (await client.get("/metrics")).status == 404
     await asyncio.sleep(0)
+
+
+async def test_metrics_are_public_where_the_operator_says_so() -> None:
+    app = web.Application()
+    app.add_routes(public_health_routes(Health(), metrics=True))
+    async with TestClient(TestServer(app)) as client:
+        assert "sonant_" in await (await client.get("/metrics")).text()
 
 
 # -- web pages of other origins ------------------------------------------------------------------------------------

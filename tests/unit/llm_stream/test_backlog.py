@@ -1,5 +1,8 @@
 """The backlog of an answer: what is sent, held, repeated and forgotten, as receipts come or do not come."""
 
+import gc
+import time
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from typing import cast
@@ -8,11 +11,13 @@ import pytest
 
 from common.bus.live.frames import Frame, FrameKind
 from common.bus.live.writer import LiveWriter
-from llm_stream.answer.backlog import ASK_SECONDS, FRAME_BYTES, MARK_BYTES, AnswerMemory, Backlog
+from llm_stream.answer.backlog import ASK_SECONDS, FRAME_BYTES, MARK_BYTES, MAX_ASK_SECONDS, AnswerMemory, Backlog
 from llm_stream.answer.delivery import Delivery
+from llm_stream.answer.frames import Frames
 from llm_stream.answer.whole_answers import SMALL_BYTES, WholeAnswers
 from llm_stream.ports import UpstreamAnswer
 from llm_stream.turns.kept_answers_quota import KeptAnswers
+from tests.support.relay import request_of
 from tests.support.waiting import eventually
 
 KIB = 1024
@@ -89,6 +94,31 @@ async def test_a_mark_that_got_lost_is_sent_again(world: World) -> None:
     world.say(2 * WINDOW)
     world.mailbox.frames.clear()
     await eventually(lambda: world.mailbox.marks() > 0, timeout=5 * ASK_SECONDS)
+
+
+async def test_while_nobody_reads_it_asks_ever_more_seldom(world: World) -> None:
+    world.say(2 * WINDOW)
+    pauses = []
+    for _ in range(4):
+        pauses.append(world.backlog._pause)
+        world.backlog._ask_again()
+    assert pauses == [ASK_SECONDS, 2 * ASK_SECONDS, MAX_ASK_SECONDS, MAX_ASK_SECONDS]
+    world.backlog.received(10)
+    assert world.backlog._pause == ASK_SECONDS
+
+
+@pytest.mark.parametrize("needed", [False, True])
+async def test_with_the_frames_of_a_full_memory_their_text_is_forgotten(needed: bool) -> None:
+    world = World(AnswerMemory(max_kept=100 * KIB))
+    world.backlog.needs_texts = needed
+    world.backlog.texts.append("what was said")
+    world.say(3 * WINDOW)
+    world.backlog.received(world.backlog.last)
+    world.say(WINDOW)
+    assert world.backlog.forgotten > 0
+    assert world.backlog.texts_forgotten is not needed
+    assert bool(world.backlog.texts) is needed
+    world.backlog.close()
 
 
 async def test_receipts_of_what_was_never_sent_and_old_ones_change_nothing(world: World) -> None:
@@ -238,3 +268,17 @@ async def test_a_whole_answer_that_fails_or_is_small_counts_no_longer() -> None:
     _, stack = begin(answers, "r", "org", 10**9)
     stack.__exit__(ValueError, ValueError("cut"), None)
     assert answers.total == 0
+
+
+def test_an_answer_that_is_over_lets_go_of_its_request_at_once() -> None:
+    """Requests have megabytes, and the collector of cycles runs seldom."""
+    request = request_of({"messages": []})
+    known = weakref.ref(request)
+    frames = Frames(request, time.time() + 60, Delivery(cast("LiveWriter", Mailbox()), "m"), lambda: None)
+    frames.emit(b"{}", tokens=1, text="hello")
+    gc.disable()
+    try:
+        del request, frames
+        assert known() is None
+    finally:
+        gc.enable()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from common.events.resource_terms import Kind
 from common.failures import Refused
 from resources.catalogue import validation
+from resources.catalogue.config_references import references
 from resources.catalogue.tool_parameters import MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH
 
 KINDS: tuple[Kind, ...] = ("prompt", "config", "tool", "voice")
@@ -132,7 +133,7 @@ FULL_CONFIG: dict[str, Any] = {
 def test_a_config_with_every_part_is_kept_as_it_is_and_tells_what_it_names() -> None:
     kept = validation.new_resource("config", FULL_CONFIG)
     assert kept == FULL_CONFIG
-    named = [(it.kind, it.id, it.version, it.param) for it in validation.references(kept)]
+    named = [(it.kind, it.id, it.version, it.param) for it in references(kept)]
     assert named == [
         ("prompt", FULL_CONFIG["prompt"]["id"], 0, "prompt"),
         ("voice", "voice-1", None, "voice"),

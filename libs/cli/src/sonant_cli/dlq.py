@@ -1,8 +1,8 @@
-"""`sonant dlq`: the dead letters, counted, shown and published anew."""
+"""`sonant dlq`: the dead letters, counted, shown, published anew and put away."""
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +14,7 @@ from rich.table import Table
 
 from sonant_cli.bus import with_log
 from sonant_cli.errors import CliError
+from sonant_cli.settled_letters import read_open, settle
 
 if TYPE_CHECKING:
     from common.bus.port import Log
@@ -21,40 +22,61 @@ if TYPE_CHECKING:
     from common.events.spec import Topic
 
 PREVIEW = 200
-# Records per read: a few megabytes at most in one answer of the log.
-PAGE = 500
 
-dlq = typer.Typer(no_args_is_help=True, help="List, show and replay dead letters.")
+dlq = typer.Typer(no_args_is_help=True, help="List, show, replay and purge dead letters.")
 
 TopicName = Annotated[str, typer.Argument(help="The dead-letter topic, with or without its suffix -dlq.")]
 
 
 @dataclass(frozen=True)
 class Depth:
-    """One dead-letter topic: records kept and the time of the oldest (unix seconds), if there is one."""
+    """One dead-letter topic: its open records and the time of the oldest (unix seconds), if there is one.
+
+    `reasons` has the same for each event type and error.
+    """
 
     topic: str
     records: int
     oldest: float | None
+    reasons: Mapping[tuple[str, str], tuple[int, float]]
 
 
 @dlq.command("list")
-def list_topics() -> None:
-    """Show how many dead letters each topic keeps, and since when."""
-    table = Table("topic", "records", "oldest", box=None)
-    for depth in with_log(_depths):
-        table.add_row(depth.topic, str(depth.records), _moment(depth.oldest) if depth.oldest else "-")
+def list_topics(
+    reasons: Annotated[bool, typer.Option("--reasons", help="A line for each event type and error.")] = False,
+) -> None:
+    """Show how many open dead letters each topic keeps, and since when."""
+    depths = with_log(_depths)
+    table = Table("topic", "event", "error", "records", "oldest", box=None) if reasons else _plain_table()
+    for depth in depths:
+        if not reasons:
+            table.add_row(depth.topic, str(depth.records), _since(depth.oldest))
+        for (event, error), (records, oldest) in depth.reasons.items() if reasons else ():
+            table.add_row(depth.topic, _harmless(event), _harmless(error), str(records), _since(oldest))
     Console().print(table)
 
 
+def _plain_table() -> Table:
+    return Table("topic", "records", "oldest", box=None)
+
+
+def _since(oldest: float | None) -> str:
+    return "-" if oldest is None else _moment(oldest)
+
+
 async def _depths(log: "Log") -> Sequence[Depth]:
-    lengths = {status.name: status.length for status in await log.status(_dead_letter_topics())}
-    return [await _depth(log, topic, lengths.get(topic.name, 0)) for topic in _dead_letter_topics()]
+    return [depth_of(topic.name, await read_open(log, topic)) for topic in _dead_letter_topics()]
 
 
-async def _depth(log: "Log", topic: "Topic", records: int) -> Depth:
-    first = await log.read(topic, limit=1) if records else []
-    return Depth(topic.name, records, first[0].timestamp if first else None)
+def depth_of(topic: str, letters: "Sequence[Received]") -> Depth:
+    """How many there are, in all and by event type and error; the most frequent reason first."""
+    reasons: dict[tuple[str, str], tuple[int, float]] = {}
+    for record in letters:
+        reason = record.headers.get("event-type") or "-", record.headers.get("dlq-error") or "-"
+        count, oldest = reasons.get(reason, (0, record.timestamp))
+        reasons[reason] = count + 1, min(oldest, record.timestamp)
+    frequent = sorted(reasons.items(), key=lambda item: -item[1][0])
+    return Depth(topic, len(letters), min((record.timestamp for record in letters), default=None), dict(frequent))
 
 
 def _dead_letter_topics() -> "Sequence[Topic]":
@@ -76,68 +98,161 @@ def find_topic(name: str) -> "Topic":
     return found
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Which letters are meant; what is not given does not matter. Times are unix seconds."""
+
+    ids: Sequence[str] = ()
+    type: str | None = None
+    error: str | None = None
+    organization: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+    def matches(self, letter: "Received") -> bool:
+        headers = letter.headers
+        return (
+            (not self.ids or headers.get("event-id") in self.ids)
+            and (self.type is None or headers.get("event-type", "").partition("/")[0] == self.type.partition("/")[0])
+            and (self.error is None or headers.get("dlq-error") == self.error)
+            and (self.organization is None or organization_of(letter.key) == self.organization)
+            and (self.since is None or letter.timestamp >= self.since)
+            and (self.until is None or letter.timestamp < self.until)
+        )
+
+    def __bool__(self) -> bool:
+        return self != Choice()
+
+
+def organization_of(key: str) -> str:
+    """The beginning of a key, up to its first `/` or `:`, as events declare it."""
+    return key.replace(":", "/").partition("/")[0]
+
+
+EventId = Annotated[list[str] | None, typer.Option("--id", help="An event id; may be repeated.")]
+Everything = Annotated[bool, typer.Option("--all", help="Every open record of the topic.")]
+OfType = Annotated[str | None, typer.Option("--type", help="An event type, such as chat.reply.completed.")]
+OfError = Annotated[str | None, typer.Option("--error", help="The class of the error, such as ValidationError.")]
+OfOrganization = Annotated[str | None, typer.Option("--org", help="Of this organisation alone.")]
+Since = Annotated[datetime | None, typer.Option("--since", help="Parked at or after this time (UTC).")]
+Until = Annotated[datetime | None, typer.Option("--until", help="Parked before this time (UTC).")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+
+
 @dlq.command()
 def show(
     topic: TopicName,
+    *,
     limit: Annotated[int, typer.Option(min=1, help="At most this many, the oldest first.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with the whole value.")] = False,
+    type: OfType = None,
+    error: OfError = None,
+    org: OfOrganization = None,
+    since: Since = None,
+    until: Until = None,
 ) -> None:
-    """Show dead letters with what went wrong."""
+    """Show open dead letters with what went wrong."""
     wanted = find_topic(topic)
+    choice = Choice((), type, error, org, _unix(since), _unix(until))
 
     async def read(log: "Log") -> "Sequence[Received]":
-        return await log.read(wanted, limit=limit)
+        return [letter for letter in await read_open(log, wanted) if choice.matches(letter)]
 
-    for record in with_log(read):
+    found = with_log(read)
+    for record in found[:limit]:
         letter = read_letter(record)
         typer.echo(json.dumps(asdict(letter)) if as_json else describe(letter))
+    if len(found) > limit:
+        typer.echo(f"... and {len(found) - limit} more", err=True)
 
 
 @dlq.command()
 def replay(
     topic: TopicName,
-    event_id: Annotated[list[str] | None, typer.Option("--id", help="An event id; may be repeated.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every record of the topic.")] = False,
+    *,
+    event_id: EventId = None,
+    everything: Everything = False,
+    type: OfType = None,
+    error: OfError = None,
+    org: OfOrganization = None,
+    since: Since = None,
+    until: Until = None,
+    dry_run: DryRun = False,
 ) -> None:
-    """Publish dead letters anew on the topic they came from; handlers take effect once per event id."""
-    if everything == bool(event_id):
-        raise CliError("say which: --id (may be repeated) or --all")
+    """Publish dead letters anew on the topic they came from, and settle them. A handler takes effect once per event."""
     wanted = find_topic(topic)
+    choice = Choice(tuple(event_id or ()), type, error, org, _unix(since), _unix(until))
+    _check_choice(choice, everything)
 
-    async def publish(log: "Log") -> int:
-        letters = choose(await _read_all(log, wanted), event_id)
-        for letter in track(letters, "replaying", console=Console(stderr=True)):
+    async def publish(log: "Log") -> tuple[int, int]:
+        chosen = choose(await read_open(log, wanted), choice)
+        letters = [letter for letter in chosen if is_whole(letter)]
+        for letter in () if dry_run else track(newest(letters), "replaying", console=Console(stderr=True)):
             await log.publish(as_first_published(letter))
+        if letters and not dry_run:
+            await settle(log, wanted, letters, "replayed")
+        return len(newest(letters)), len(chosen) - len(letters)
+
+    replayed, left = with_log(publish)
+    typer.echo(f"{'would replay' if dry_run else 'replayed'} {replayed} records of {wanted.name}")
+    if left:
+        typer.echo(f"{left} cannot be read or were cut: `sonant dlq purge` settles them", err=True)
+
+
+@dlq.command()
+def purge(
+    topic: TopicName,
+    *,
+    event_id: EventId = None,
+    everything: Everything = False,
+    type: OfType = None,
+    error: OfError = None,
+    org: OfOrganization = None,
+    since: Since = None,
+    until: Until = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Settle dead letters without replaying them: they are listed no more, and go when their time is over."""
+    wanted = find_topic(topic)
+    choice = Choice(tuple(event_id or ()), type, error, org, _unix(since), _unix(until))
+    _check_choice(choice, everything)
+
+    async def put_away(log: "Log") -> int:
+        letters = choose(await read_open(log, wanted), choice)
+        if letters and not dry_run:
+            await settle(log, wanted, letters, "purged")
         return len(letters)
 
-    typer.echo(f"replayed {with_log(publish)} records of {wanted.name}")
+    typer.echo(f"{'would purge' if dry_run else 'purged'} {with_log(put_away)} records of {wanted.name}")
 
 
-async def _read_all(log: "Log", topic: "Topic") -> "Sequence[Received]":
-    """Everything the topic holds now. Nothing is published meanwhile, so what fails again is not met twice."""
-    found: list[Received] = []
-    after: dict[int, str] = {}
-    while page := await log.read(topic, limit=PAGE, after=after):
-        found += page
-        after |= {record.partition.number: record.offset for record in page}
-    return found
+def _check_choice(choice: Choice, everything: bool) -> None:
+    if everything == bool(choice):
+        raise CliError("say which: --id (may be repeated), --type, --error, --org, --since, --until, or --all")
 
 
-def choose(letters: "Sequence[Received]", event_ids: Sequence[str] | None) -> "Sequence[Received]":
-    """The last record of each wanted event (one that failed again was parked again), or of every event.
+def _unix(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
 
-    What could not be read is left out.
+
+def choose(letters: "Sequence[Received]", choice: Choice) -> "Sequence[Received]":
+    """Those that are meant, the oldest first.
 
     Raises:
-        CliError: an id is not among the dead letters.
+        CliError: an id is not among the open dead letters.
     """
-    latest = {letter.headers.get("event-id", letter.offset): letter for letter in letters if _is_whole(letter)}
-    if missing := [event_id for event_id in event_ids or () if event_id not in latest]:
-        raise CliError(f"not among the dead letters: {', '.join(missing)}")
-    return [latest[event_id] for event_id in event_ids or latest]
+    known = {letter.headers.get("event-id") for letter in letters}
+    if missing := [event_id for event_id in choice.ids if event_id not in known]:
+        raise CliError(f"not among the open dead letters: {', '.join(missing)}")
+    return [letter for letter in letters if choice.matches(letter)]
 
 
-def _is_whole(letter: "Received") -> bool:
+def newest(letters: "Sequence[Received]") -> "Sequence[Received]":
+    """The last record of each event: one that failed again was parked again."""
+    return list({letter.headers.get("event-id", letter.offset): letter for letter in letters}.values())
+
+
+def is_whole(letter: "Received") -> bool:
     """Whether replaying can help: bytes that could not be read stay so, and a record that was cut is another one."""
     return letter.headers.get("dlq-error") != "UnreadableError" and "dlq-cut-from-bytes" not in letter.headers
 

@@ -35,17 +35,27 @@ def create(
     rpm: Annotated[int | None, typer.Option(min=1, help="Requests per minute.")] = None,
     tpm: Annotated[int | None, typer.Option(min=1, help="Tokens per minute.")] = None,
     concurrent: Annotated[int | None, typer.Option(min=1, help="Streams at the same time.")] = None,
+    budget_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens it may spend in a period.")] = None,
+    budget_usd: Annotated[float | None, typer.Option(min=0, help="USD it may spend in a period.")] = None,
+    budget_period: Annotated[str, typer.Option(help="day or month, of UTC.")] = "month",
     expires_in: Annotated[int | None, typer.Option(min=1, help="Seconds until it ends.")] = None,
     as_json: JsonOption = False,
     url: UrlOption = None,
     key: KeyOption = None,
 ) -> None:
     """Create an API key; it is shown this once."""
+    limits: dict[str, Any] = {
+        "requests_per_minute": rpm,
+        "tokens_per_minute": tpm,
+        "concurrent_streams": concurrent,
+    }
+    if budget_tokens is not None or budget_usd is not None:
+        limits["budget"] = {"period": budget_period, "tokens": budget_tokens, "usd": budget_usd}
     wanted = {
         "name": name,
         "organization": org,
         "scopes": scope or ["chat"],
-        "limits": {"requests_per_minute": rpm, "tokens_per_minute": tpm, "concurrent_streams": concurrent},
+        "limits": limits,
         "expires_in": expires_in,
     }
     _show_new(_gateway(url, key).call("POST", PATH, json=wanted), as_json)
@@ -74,6 +84,17 @@ def _pages(gateway: Gateway, query: Mapping[str, str]) -> Iterator[Mapping[str, 
         yield from page["data"]
         more = page["has_more"]
         after = {"after": page["data"][-1]["id"]} if more else {}
+
+
+@keys.command()
+def budget(key_id: KeyId, as_json: JsonOption = False, url: UrlOption = None, key: KeyOption = None) -> None:
+    """Show what an API key has spent of its budget."""
+    found = _gateway(url, key).call("GET", f"{PATH}/{key_id}/budget")
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    tokens, usd = found["limit_tokens"] or "any", found["limit_usd"] or "any"
+    typer.echo(f"{found['period']}: {found['tokens']} of {tokens} tokens, {found['usd']:.6f} of {usd} USD")
 
 
 @keys.command()
@@ -114,9 +135,12 @@ def _table(found: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def describe_limits(limits: Mapping[str, int | None]) -> str:
+def describe_limits(limits: Mapping[str, Any]) -> str:
     units = {"requests_per_minute": "rpm", "tokens_per_minute": "tpm", "concurrent_streams": "streams"}
     given = [f"{limits[name]} {unit}" for name, unit in units.items() if limits.get(name) is not None]
+    if budget := limits.get("budget"):
+        amounts = [f"{budget[name]} {name}" for name in ("tokens", "usd") if budget.get(name) is not None]
+        given.append(f"{' and '.join(amounts)} a {budget['period']}")
     return ", ".join(given) or "none"
 
 

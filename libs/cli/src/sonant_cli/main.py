@@ -1,6 +1,8 @@
 """The `sonant` command: its commands in one table, and how failures are shown."""
 
 import sys
+from importlib.metadata import version as version_of
+from typing import Annotated
 
 import typer
 
@@ -14,7 +16,25 @@ from sonant_cli.topics import topics
 from sonant_cli.transfer import export, import_file
 from sonant_cli.up import up
 
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sonant {version_of('sonant-cli')}")
+        raise typer.Exit
+
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Run and operate Sonant.")
+
+
+@app.callback()
+def main_options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and end.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """Run and operate Sonant."""
+
+
 app.command()(up)
 app.command()(status)
 app.command()(chat)

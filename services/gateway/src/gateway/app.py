@@ -17,6 +17,7 @@ from common.events.chat import ANSWER_ABANDONED, SESSION_INTERRUPT
 from common.events.keys import KEY_CHANGED, KeyChanged
 from common.kernel.presence import Presence
 from common.kernel.service import Kernel, Service
+from common.storage.key_budgets import KeyBudgets
 from common.storage.postgres import open_postgres
 from common.storage.resp import open_resp
 from gateway.adapters.live_answers import LiveAnswers
@@ -32,6 +33,7 @@ from gateway.chat.streams import Streams
 from gateway.chat.usage_settlement import UsageSettlement
 from gateway.deps import DEPS, Deps
 from gateway.http import boundary, cors
+from gateway.http.budgets import Budgets
 from gateway.http.connections import ConnectionBounds, max_open, raise_descriptor_limit
 from gateway.http.docs_page import docs_routes
 from gateway.http.idempotency import Idempotency
@@ -40,6 +42,7 @@ from gateway.http.limits import Limits
 from gateway.http.log_quota import LogQuota
 from gateway.http.openapi import document
 from gateway.http.readiness import public_health_routes
+from gateway.http.refusal_pacing import PACING, RefusalPacing
 from gateway.http.request_reply import RequestReply
 from gateway.http.routing import add_routes
 from gateway.http.server import Runner
@@ -99,8 +102,9 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                     request_reply=RequestReply(requester, idempotency, quota),
                     idempotency=idempotency,
                     limits=limits,
+                    budgets=Budgets(KeyBudgets(counting)),
                     quota=quota,
-                    large_bodies=LargeBodies(settings.large_bodies),
+                    large_bodies=LargeBodies(settings.large_bodies, quota),
                     presence=presence,
                     keys=keys,
                     streams=streams,
@@ -123,6 +127,7 @@ def build_app(kernel: Kernel, deps: Deps) -> web.Application:
     boundary.install(app)
     cors.install(app, deps.settings.origins)
     app[DEPS] = deps
+    app[PACING] = RefusalPacing(deps.settings.refusals_per_second)
     settings = deps.settings
     bounds = {
         Work.ANSWER: settings.organization_answers,
@@ -133,7 +138,7 @@ def build_app(kernel: Kernel, deps: Deps) -> web.Application:
     }
     add_routes(app, ROUTES, deps.keys.identify, WorkBounds(deps.limits, bounds))
     app.add_routes(docs_routes(document(ROUTES), files("common.events").joinpath("asyncapi.json").read_bytes()))
-    app.add_routes(public_health_routes(kernel.health))
+    app.add_routes(public_health_routes(kernel.health, metrics=settings.public_metrics))
     return app
 
 
@@ -149,6 +154,7 @@ async def serve(settings: GatewaySettings, kernel: Kernel, deps: Deps) -> AsyncI
             write_seconds=settings.write_seconds,
             max_open=max_open(settings.max_connections, descriptors),
             max_per_address=settings.max_connections_per_address,
+            max_unsent=settings.unsent_bytes,
         ),
         access_log=None,
         handler_cancellation=True,

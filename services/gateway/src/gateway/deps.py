@@ -13,6 +13,7 @@ from common.secret_box import SecretBox
 from gateway.chat.model_list import KnownModels
 from gateway.chat.streams import Streams
 from gateway.chat.usage_settlement import UsageSettlement
+from gateway.http.budgets import Budgets
 from gateway.http.idempotency import Idempotency
 from gateway.http.large_bodies import LargeBodies
 from gateway.http.limits import Limits
@@ -33,6 +34,7 @@ class Deps:
     request_reply: RequestReply
     idempotency: Idempotency
     limits: Limits
+    budgets: Budgets
     quota: LogQuota
     large_bodies: LargeBodies
     presence: Presence

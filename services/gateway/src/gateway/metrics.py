@@ -24,6 +24,10 @@ WORK_REFUSED = Counter(
     "Requests refused since too much of their organisation was under way (answer, draft, write, read, delivery).",
     ["work"],
 )
+REFUSALS_PACED = Counter(
+    "sonant_refusals_paced_total",
+    "Refusals (429, 503 `busy`) that were held back, since their organisation had not heeded those before.",
+)
 LIMITS_UNAVAILABLE = Counter("sonant_limits_unavailable_total", "Times the store of the limits did not answer.")
 WEBHOOKS_RECEIVED = Counter(
     "sonant_webhooks_received_total",
@@ -41,7 +45,8 @@ IDEMPOTENCY_DROPPED = Counter(
 CONNECTIONS = Gauge("sonant_http_connections", "Connections that clients have open to this process.")
 CONNECTIONS_CUT = Counter(
     "sonant_http_connections_cut_total",
-    "Connections refused or ended by a bound: no request in time (head, idle), an answer that nobody reads (write), "
-    "too many in all (displaced for a newer one, or full) or from one address (address).",
+    "Connections refused or ended by a bound: no request in time (head, idle), an answer that nobody reads (write, or "
+    "memory where all of them together are too many bytes), too many in all (displaced for a newer one, or full) or "
+    "from one address (address).",
     ["why"],
 )

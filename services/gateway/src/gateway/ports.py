@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, StrEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 from common.bus.live.frames import Frame
+from common.events.keys import KeyBudget
 
 # When a slot for an answer becomes free cannot be foreseen: the wait to name where there is none.
 SLOT_RETRY_MS = 1_000
@@ -36,16 +37,26 @@ class Work(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetLimits:
+    """What a key may spend in a day or a month of UTC: tokens, USD, or both."""
+
+    period: Literal["day", "month"]
+    tokens: int | None = None
+    usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class KeyLimits:
     """Limits of one key; None is no limit."""
 
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     concurrent_streams: int | None = None
+    budget: BudgetLimits | None = None
 
     @property
     def any(self) -> bool:
-        """Whether there is anything to enforce."""
+        """Whether there is anything to enforce within the minute. A budget is enforced by whoever spends it."""
         return (self.requests_per_minute, self.tokens_per_minute, self.concurrent_streams) != (None, None, None)
 
 
@@ -57,11 +68,15 @@ class Caller:
     key_id: str
     scopes: frozenset[str]
     limits: KeyLimits = KeyLimits()
+    budget: KeyBudget | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """An API key as it is stored: everything but the key itself. Times are aware, in UTC."""
+    """An API key as it is stored: everything but the key itself. Times are aware, in UTC.
+
+    What it spends is counted under `budget_id`: that of the first key in a row of replacements, None for its own id.
+    """
 
     id: str
     digest: bytes
@@ -73,6 +88,15 @@ class KeyRecord:
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
     last_used_at: datetime | None = None
+    budget_id: str | None = None
+
+    @property
+    def budget(self) -> KeyBudget | None:
+        """What it may spend, as it travels."""
+        limit = self.limits.budget
+        if limit is None:
+            return None
+        return KeyBudget(id=self.budget_id or self.id, period=limit.period, tokens=limit.tokens, usd=limit.usd)
 
     def live(self, now: datetime) -> bool:
         """Whether the key opens anything at `now`."""
@@ -80,7 +104,7 @@ class KeyRecord:
 
     def caller(self) -> Caller:
         """The one who calls with this key."""
-        return Caller(self.org_id, self.id, self.scopes, self.limits)
+        return Caller(self.org_id, self.id, self.scopes, self.limits, self.budget)
 
 
 class KeyStore(Protocol):

@@ -112,6 +112,19 @@ class GatewaySettings(CommonSettings):
         description="Most open connections from one address, 0 for no such bound. Off unless set: behind a proxy all "
         "clients have the proxy's address. Set it where clients connect directly.",
     )
+    unsent_bytes: int = Field(
+        default=128 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Bytes of answers that may wait in this process for their clients to read them, all together. Past "
+        "it those are cut off who have read nothing for longest.",
+    )
+    refusals_per_second: float = Field(
+        default=50.0,
+        ge=0,
+        le=10_000,
+        description="Refusals for too much (429, 503 busy) that one organisation gets a second from this gateway; the "
+        "first 20 leave at once, and none waits for more than 5 seconds. 0 sends all at once.",
+    )
     organization_answers: int = Field(
         default=1000,
         ge=0,
@@ -141,6 +154,11 @@ class GatewaySettings(CommonSettings):
         default=SecretStr(""),
         description="Comma list of the keys that may sign webhooks of Hume, several while one replaces another; "
         "without any they are refused.",
+    )
+
+    public_metrics: bool = Field(
+        default=False,
+        description="Whether the public port serves /metrics too, to whoever asks. The ops port always does.",
     )
 
     @field_validator("max_body_bytes")

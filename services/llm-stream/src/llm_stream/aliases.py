@@ -134,6 +134,10 @@ class Alias(_Section):
         default=(), max_length=64
     )
     tool_filler: ToolFiller | None = None
+    # Seconds for which an answer is kept for exact repeats; without it none is, unless a request or a flag wants it.
+    cache_seconds: float | None = Field(default=None, gt=0, le=604_800)
+    # What is checked by the moderator: what users say, what the model answers.
+    moderation: frozenset[Literal["input", "output"]] = frozenset()
 
     @model_validator(mode="after")
     def _vectors_are_comparable(self) -> "Alias":

@@ -1,8 +1,9 @@
 """Composition root of llm-stream."""
 
 import asyncio
+import os
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -21,15 +22,22 @@ from common.kernel.service import Kernel, Service
 from common.kernel.worker_processes import WorkerProcesses
 from common.providers.addresses import AddressRules, networks
 from common.providers.guarded_http import open_guarded_http
+from common.storage.key_budgets import KeyBudgets
+from common.storage.resp import open_resp
 from llm_stream import aliases
 from llm_stream.adapters.bpe import BpeTokenizers
 from llm_stream.adapters.openai_http import open_chat_model
+from llm_stream.adapters.openai_moderation import OpenAiModeration
 from llm_stream.adapters.python_tools import python_tools
+from llm_stream.adapters.redis_answer_cache import RedisAnswerCache
 from llm_stream.adapters.tool_server import HttpToolServer
 from llm_stream.adapters.weather_api import OpenMeteo
+from llm_stream.aliases import OPENAI_URL
 from llm_stream.answer.backlog import AnswerMemory
 from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
+from llm_stream.answer.moderation import Moderation
+from llm_stream.answer.response_cache import AnswerCache
 from llm_stream.answer.whole_answers import WholeAnswers
 from llm_stream.answer.window import load_tokenizers
 from llm_stream.context.token_counter import open_token_counter
@@ -74,6 +82,9 @@ async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterato
             open_resource_client(settings.redis_url, Requester(kernel.log, reader)) as resources,
             open_kept_bodies(settings.redis_url) as kept_bodies,
             open_token_counter(BpeTokenizers()) as token_counter,
+            open_resp(settings.redis_url) as spending,
+            open_resp(settings.redis_url) as cache,
+            _open_moderation(settings) as moderation,
         ):
             facts = Batcher(partial(_publish, kernel.log), name="publish-facts", linger=FACTS_LINGER_SECONDS)
             deps = Deps(
@@ -93,6 +104,12 @@ async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterato
                 memory=memory,
                 token_counter=token_counter,
                 toolbox=toolbox,
+                budgets=KeyBudgets(spending),
+                moderation=moderation,
+                answer_cache=AnswerCache(
+                    RedisAnswerCache(cache, settings.response_cache_bytes),
+                    max_entry_bytes=settings.response_cache_entry_bytes,
+                ),
             )
             await load_tokenizers(table.aliases.values(), token_counter)
             kernel.tasks.spawn(GatewayWatch(kernel.live, turns, reader.mailbox).run(), "watch-gateways")
@@ -124,6 +141,22 @@ async def _open_toolbox(settings: LlmStreamSettings) -> AsyncIterator[Toolbox]:
             )
             await calls.close()
     await workers.close()
+
+
+@asynccontextmanager
+async def _open_moderation(
+    settings: LlmStreamSettings, environment: Mapping[str, str] = os.environ
+) -> AsyncIterator[Moderation]:
+    """The moderator of the settings: the one named, else OpenAI's where there is a key, else the sandbox, else none."""
+    key = environment.get(settings.moderation_key_env, "").strip()
+    url = settings.moderation_url
+    if url is None:
+        url = OPENAI_URL if key else f"{settings.sandbox_url}/v1" if settings.sandbox_url else None
+    async with aiohttp.ClientSession() as session:
+        moderator = OpenAiModeration(
+            session, url, key or "none", settings.moderation_model, seconds=settings.moderation_seconds
+        )
+        yield Moderation(moderator, fails_open=settings.moderation_failure == "open")
 
 
 def _memory(settings: LlmStreamSettings) -> AnswerMemory:

@@ -7,10 +7,13 @@ from common.bus.live.kept_bodies import KeptBodies
 from common.bus.live.writer import LiveWriter
 from common.clients.resources.client import ActiveSets
 from common.events.record import Record
+from common.storage.key_budgets import KeyBudgets
 from llm_stream.aliases import AliasTable
 from llm_stream.answer.backlog import AnswerMemory
 from llm_stream.answer.embeddings import LargeRequests
 from llm_stream.answer.failover import Breakers
+from llm_stream.answer.moderation import Moderation
+from llm_stream.answer.response_cache import AnswerCache
 from llm_stream.context.token_counter import TokenCounter
 from llm_stream.ports import ChatModel
 from llm_stream.tools.toolbox import Toolbox
@@ -37,3 +40,6 @@ class Deps:
     token_counter: TokenCounter
     memory: AnswerMemory
     toolbox: Toolbox
+    budgets: KeyBudgets
+    moderation: Moderation
+    answer_cache: AnswerCache

@@ -45,6 +45,28 @@ ACTIVE_SETS = Counter(
     "Requests that name a user or project, by what came of the active set (used, stale, none, broken, away).",
     ["outcome"],
 )
+UNFILLED_VARIABLES = Counter(
+    "sonant_chat_unfilled_variables_total",
+    "Variables of active prompts left as they stand: their set is older than the check, or kept at a provider.",
+)
+BUDGET_LEASES = Counter(
+    "sonant_chat_budget_leases_total",
+    "Leases of key budgets by turns under way (whole, part: the last that there was, refused).",
+    ["outcome"],
+)
+ANSWERS_CUT = Counter(
+    "sonant_chat_answers_cut_total", "Answers ended before their model had (budget, moderation).", ["by"]
+)
+MODERATIONS = Counter(
+    "sonant_chat_moderations_total",
+    "Calls of the moderator by what was checked (input, output) and what came of it (clean, flagged, unavailable).",
+    ["stage", "outcome"],
+)
+ANSWER_CACHE = Counter(
+    "sonant_chat_cache_total",
+    "Requests for which the cache of answers was asked (hit, miss, refresh, unavailable), and answers that were kept.",
+    ["outcome"],
+)
 CONTEXT_CUTS = Counter(
     "sonant_chat_context_cuts_total",
     "Conversations longer than the window of their alias (cut, refused, larger: left whole to the larger alias).",

@@ -1,6 +1,6 @@
 """What the use cases need from outside: an upstream that streams, and its failures sorted by what to do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
@@ -200,6 +200,42 @@ class ToolServer(Protocol):
 
         Raises ToolError where the address may not be called, answers no success, too much, or not within `seconds`.
         """
+        ...
+
+
+class ModerationUnavailable(Exception):
+    """Nobody can say whether a text is to be heard; the message is for the log."""
+
+
+class Moderator(Protocol):
+    """Who says what is not to be heard."""
+
+    async def check(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
+        """For each text the categories it is flagged for, none where it is clean. Raises ModerationUnavailable."""
+        ...
+
+
+class CacheUnavailable(Exception):
+    """The store of the cache does not answer."""
+
+
+class AnswerStore(Protocol):
+    """Where answers are kept for exact repeats. Every method raises CacheUnavailable."""
+
+    async def get(self, key: str) -> bytes | None:
+        """What is kept under a key."""
+        ...
+
+    async def put(self, org_id: str, key: str, value: bytes, seconds: float) -> None:
+        """Keep a value of an organisation, and let the oldest go where there is too much."""
+        ...
+
+    async def take(self, key: str, owner: str, seconds: float) -> bool:
+        """Whether `owner` is the one to make what belongs there, for so long."""
+        ...
+
+    async def release(self, key: str, owner: str) -> None:
+        """It is made, or given up."""
         ...
 
 

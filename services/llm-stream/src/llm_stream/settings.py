@@ -1,6 +1,7 @@
 """Settings of llm-stream."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -96,6 +97,33 @@ class LlmStreamSettings(CommonSettings):
         default=None,
         description="Open-Meteo's search for places. Unset: the sandbox where it runs, else "
         "https://geocoding-api.open-meteo.com.",
+    )
+
+    response_cache_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=1024,
+        description="Answers kept in the live store for exact repeats, a quarter of it for one organisation; what ends "
+        "soonest goes first.",
+    )
+    response_cache_entry_bytes: int = Field(
+        default=256 * 1024, ge=1024, description="Largest answer kept for exact repeats."
+    )
+    moderation_url: str | None = Field(
+        default=None,
+        description="Base URL of the moderator, which speaks OpenAI's POST /moderations. Unset: OpenAI where its key "
+        "is set, else the sandbox where it runs, else there is none.",
+    )
+    moderation_key_env: str = Field(
+        default="OPENAI_API_KEY", description="Name of the variable that holds the key of the moderator."
+    )
+    moderation_model: str = Field(default="omni-moderation-latest", description="The model that moderates.")
+    moderation_seconds: float = Field(
+        default=3.0, gt=0, le=30, description="How long the moderator may take, over all tries."
+    )
+    moderation_failure: Literal["closed", "open"] = Field(
+        default="closed",
+        description="What holds while the moderator does not answer: `closed` refuses with 503, `open` lets texts pass "
+        "unchecked, which the fact about the turn tells.",
     )
 
     @field_validator("tool_networks")

@@ -46,6 +46,14 @@ def named(*candidates: Any) -> str | None:
     return None
 
 
+def given_elsewhere(body: JsonObject, *elsewhere: Any) -> JsonObject:
+    """The `variables` of a request, where it has some of its own or its platform puts any elsewhere."""
+    if "variables" in body:
+        return {}
+    found = next((each for each in elsewhere if isinstance(each, dict)), None)
+    return {} if found is None else {"variables": found}
+
+
 def in_order(messages: Any) -> Any:
     """A spoken conversation as a model can answer it; what is no list of messages is left to the validation.
 

@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field
 
 from common.events.backoff import NEVER, PATIENTLY
+from common.events.keys import KeyBudget
 from common.events.reply import ReplyBody
+from common.events.resource_terms import Layer
 from common.events.spec import EventSpec, Payload, RequestSpec, SignalSpec, Topic
 
 CHAT_REQUESTS = Topic("chat-requests")
@@ -59,6 +61,11 @@ class ChatReplyRequested(AnswerRequested):
     dialect: AnswerDialect | None = None
     # What the user has said since the assistant spoke, where that was measured.
     prosody: Annotated[tuple[UtteranceProsody, ...], Field(fail_fast=True)] | None = None
+    # What the key may spend, where that is limited.
+    budget: KeyBudget | None = None
+    # Whether an exact repeat may be answered from the cache, or is to be made anew and kept (`refresh`; `bypass` where
+    # the cache is on anyway). None leaves that to alias and flags.
+    cache: Literal["on", "off", "refresh", "bypass"] | None = None
 
 
 class ChatModelsRequested(Payload):
@@ -169,6 +176,29 @@ class ToolStep(Payload):
     duration_ms: float = 0.0
 
 
+class ModerationUse(Payload):
+    """What a moderator found in a turn: `flagged` names categories. `unchecked` texts passed while it was away."""
+
+    stage: Literal["input", "output"] | None = None
+    flagged: Annotated[tuple[str, ...], Field(fail_fast=True)] = ()
+    checked: int = 0
+    unchecked: int = 0
+
+
+class ActiveSetUse(Payload):
+    """The active set that a turn was answered with: its revision in the scope of `layer`.
+
+    `candidate`: the one of a rollout. `stale`: it could not be refreshed. `alias`: the one that its config chose.
+    """
+
+    revision: int
+    layer: Layer
+    candidate: bool = False
+    stale: bool = False
+    alias: str | None = None
+    flags: dict[str, bool | float | str] | None = None
+
+
 class AnswerEnded(Payload):
     """What the ends of a turn have in common, of a chat or of embeddings. Times are unix seconds."""
 
@@ -198,6 +228,16 @@ class ChatReplyEnded(AnswerEnded):
     tools: Annotated[tuple[ToolStep, ...], Field(fail_fast=True)] | None = None
     # How the user sounded in this turn, in order; over a session this is a series.
     prosody: Annotated[tuple[UtteranceProsody, ...], Field(fail_fast=True)] | None = None
+    # What a user or project was answered with, where they have a set.
+    active: ActiveSetUse | None = None
+    # Who answered where no upstream was asked.
+    served_by: Literal["greeting", "cache"] | None = None
+    # What came of the cache, where it was asked.
+    cache: Literal["hit", "miss", "refresh"] | None = None
+    # What cut the answer short.
+    ended_by: Literal["budget", "moderation"] | None = None
+    # What a moderator said of question or answer.
+    moderation: ModerationUse | None = None
 
 
 class ChatReplyCompleted(ChatReplyEnded):

@@ -12,6 +12,7 @@ from common.events.chat import (
     StopReceipt,
     answer_end,
 )
+from common.events.keys import KeyBudget
 from common.events.spec import EventSpec
 
 
@@ -19,6 +20,8 @@ class EmbeddingsRequested(AnswerRequested):
     """Vectors are wanted. It is a session of its own: `session_id` repeats `request_id`."""
 
     stream: bool = False
+    # What the key may spend, where that is limited.
+    budget: KeyBudget | None = None
 
 
 class EmbeddingsCompleted(AnswerEnded):

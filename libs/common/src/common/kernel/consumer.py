@@ -20,6 +20,7 @@ from common.failures import Halt, Refused
 from common.kernel import metrics
 from common.kernel.brake import Brake, Scope
 from common.kernel.dead_letters import AWAY_SECONDS, DeadLetters, Failures
+from common.kernel.fair_starts import FairStarts
 from common.kernel.handler_tries import FailedTries, tried_patiently
 from common.kernel.handlers import D, Handler, Handlers
 from common.kernel.in_hand import InHand
@@ -81,6 +82,7 @@ class Consumer:
         self._parking = {handler.spec.topic.name for handler in handlers if handler.spec.park}
         self._deps = deps
         self._in_hand = InHand(self._handlers, concurrency, work_bytes)
+        self._starts = FairStarts()
         self._place_seconds = place_seconds
         self._gather_seconds = gather_seconds
         self._drain_seconds = drain_seconds
@@ -284,6 +286,7 @@ class Consumer:
             if not placed:
                 return await self._refuse_place(record, handler)
         try:
+            await self._starts.take(owner)
             return await self._outcome_at_last(record, handler)
         finally:
             places.give_back(owner)

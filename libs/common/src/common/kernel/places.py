@@ -79,7 +79,10 @@ class Places:
         return True
 
     def _leave(self, owner: str, turn: "asyncio.Future[None]") -> None:
-        queue = self._waiting[owner]
+        queue = self._waiting.get(owner)
+        if queue is None or turn not in queue:
+            # A place came free just after the time was over, and passed it by.
+            return
         queue.remove(turn)
         if not queue:
             del self._waiting[owner]
@@ -104,8 +107,10 @@ class Places:
             turn = queue.popleft()
             if not queue:
                 del self._waiting[owner]
-            self._grant(owner)
-            turn.set_result(None)
+            # One whose time is over is done already, and has yet to hear of it.
+            if not turn.done():
+                self._grant(owner)
+                turn.set_result(None)
 
 
 class Room:

@@ -8,9 +8,16 @@ from sandbox.openai.errors import no_such_model
 
 # Fixed, so that a listing never changes between runs: 2025-01-01.
 CREATED = 1_735_689_600
-LISTED = ("sandbox", "sandbox-mini", "gpt-4o-mini", "text-embedding-3-small", "text-embedding-3-large")
+LISTED = (
+    "sandbox",
+    "sandbox-mini",
+    "gpt-4o-mini",
+    "text-embedding-3-small",
+    "text-embedding-3-large",
+    "omni-moderation-latest",
+)
 # Any name under these prefixes answers, so that one server can stand in for several upstreams.
-PREFIXES = ("sandbox", "gpt-", "text-embedding-")
+PREFIXES = ("sandbox", "gpt-", "text-embedding-", "omni-moderation-")
 
 
 def exists(base: str) -> bool:

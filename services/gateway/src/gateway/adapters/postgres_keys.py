@@ -8,17 +8,17 @@ from typing import Any
 
 from common.storage.postgres import UNAVAILABLE, Pool
 from gateway.adapters.availability import needing
-from gateway.ports import KeyLimits, KeyRecord
+from gateway.ports import BudgetLimits, KeyLimits, KeyRecord
 
 DATABASE = "the database"
 
 _COLUMNS = """id, digest, name, org_id, scopes, requests_per_minute, tokens_per_minute, concurrent_streams,
-    created_at, expires_at, revoked_at, last_used_at"""
+    created_at, expires_at, revoked_at, last_used_at, budget_tokens, budget_usd, budget_period, budget_id"""
 
 _GET = f"SELECT {_COLUMNS} FROM gateway.api_keys WHERE id = $1"  # noqa: S608  constants only
 _ADD_ORGANIZATION = "INSERT INTO gateway.organizations (id) VALUES ($1) ON CONFLICT DO NOTHING"
 _ADD = f"""INSERT INTO gateway.api_keys ({_COLUMNS})
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"""  # noqa: S608  constants only
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"""  # noqa: S608  constants only
 _PAGE = f"""SELECT {_COLUMNS} FROM gateway.api_keys
     WHERE ($1::text IS NULL OR org_id = $1)
       AND ($3::text IS NULL OR (created_at, id) < (SELECT created_at, id FROM gateway.api_keys WHERE id = $3))
@@ -121,6 +121,7 @@ async def _made_before(connection: Any, made_by: bytes | None) -> str | None:
 
 async def _insert(connection: Any, record: KeyRecord, made_by: bytes | None = None) -> None:
     limits = record.limits
+    budget = limits.budget
     await connection.execute(_ADD_ORGANIZATION, record.org_id)
     await connection.execute(
         _ADD,
@@ -136,13 +137,20 @@ async def _insert(connection: Any, record: KeyRecord, made_by: bytes | None = No
         record.expires_at,
         record.revoked_at,
         record.last_used_at,
+        None if budget is None else budget.tokens,
+        None if budget is None else budget.usd,
+        None if budget is None else budget.period,
+        record.budget_id,
     )
     if made_by is not None:
         await connection.execute(_NOTE_MAKING, record.id, made_by)
 
 
 def _record(row: Mapping[str, Any]) -> KeyRecord:
-    limits = KeyLimits(row["requests_per_minute"], row["tokens_per_minute"], row["concurrent_streams"])
+    budget = None
+    if row["budget_period"] is not None:
+        budget = BudgetLimits(row["budget_period"], row["budget_tokens"], row["budget_usd"])
+    limits = KeyLimits(row["requests_per_minute"], row["tokens_per_minute"], row["concurrent_streams"], budget)
     return KeyRecord(
         id=row["id"],
         digest=row["digest"],
@@ -154,4 +162,5 @@ def _record(row: Mapping[str, Any]) -> KeyRecord:
         expires_at=row["expires_at"],
         revoked_at=row["revoked_at"],
         last_used_at=row["last_used_at"],
+        budget_id=row["budget_id"],
     )

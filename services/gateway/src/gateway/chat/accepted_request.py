@@ -4,7 +4,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 from aiohttp import web
 
@@ -24,6 +24,8 @@ from gateway.settings import GatewaySettings
 SESSION_HEADER = "x-session-id"
 PROJECT_HEADER = "x-project-id"
 INTERRUPTION_HEADER = "x-user-interruption"
+CACHE_HEADER = "x-sonant-cache"
+CACHE_WORDS = ("on", "off", "refresh")
 GRACE_HEADER = "x-sonant-resume-grace"
 MAX_GRACE = 600.0
 
@@ -43,6 +45,7 @@ class Reading(NamedTuple):
     prosody: tuple[UtteranceProsody, ...] | None
 
 
+CacheUse: TypeAlias = Literal["on", "off", "refresh", "bypass"]
 Read: TypeAlias = Callable[[web.Request, dict[str, Any]], Reading]
 
 
@@ -70,6 +73,7 @@ class AcceptedRequest:
     place: BodyPlace
     dialect: AnswerDialect | None = None
     prosody: tuple[UtteranceProsody, ...] | None = None
+    cache: CacheUse | None = None
 
     def forget_content(self) -> None:
         """Let go of what is on the log: the answer may take minutes, and the request megabytes."""
@@ -121,6 +125,7 @@ async def accept(request: web.Request, place: BodyPlace, read: Read | None = Non
         place=place,
         dialect=None if reading is None else reading.dialect,
         prosody=None if reading is None else reading.prosody,
+        cache=cache_use(request),
     )
 
 
@@ -177,6 +182,25 @@ def _project_id(request: web.Request) -> str | None:
 def _checked_name(given: str | None, what: str) -> str | None:
     """An id that the platform sends in the body; raises Refused 400 where it cannot be one."""
     return None if given is None else checked_id(given, what)
+
+
+def cache_use(request: web.Request) -> CacheUse | None:
+    """What a request wants of the cache of answers; raises Refused 400.
+
+    By its own header, or as HTTP has it: `no-cache` wants an answer made anew, `no-store` none that is kept.
+    """
+    given = request.headers.get(CACHE_HEADER)
+    if given is not None:
+        if given not in CACHE_WORDS:
+            message = f"Invalid '{CACHE_HEADER}': one of {', '.join(CACHE_WORDS)}."
+            raise bad_request(message, CACHE_HEADER, "invalid_value")
+        return cast("CacheUse", given)
+    directives = request.headers.get("cache-control", "").lower()
+    if not directives:
+        return None
+    named = {each.strip() for each in directives.split(",")}
+    # `refresh` alone would opt in: who wants nothing old has not said that anything is to be kept.
+    return "off" if "no-store" in named else "bypass" if "no-cache" in named else None
 
 
 def resume_grace(request: web.Request, default: float) -> float:

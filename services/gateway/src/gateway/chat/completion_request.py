@@ -3,8 +3,9 @@
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from common.events.prompt_variables import given_variables
 from common.events.token_estimate import content_tokens
 
 # What an answer may have at least and at most where a request names no limit and its key has a token budget.
@@ -15,6 +16,11 @@ MAX_CHOICES = 8
 Unit = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+def _variables(value: dict[str, Any]) -> dict[str, Any]:
+    given_variables(value)
+    return value
 
 
 class Open(BaseModel):
@@ -55,6 +61,8 @@ class ChatRequest(Open):
     user: Annotated[str, Field(max_length=512)] | None = None
     # False leaves tools out that Sonant would run; "show" tells of their calls in the stream.
     sonant_tools: bool | Literal["show"] | None = None
+    # What fills the variables of the active prompt.
+    variables: Annotated[dict[str, Any], AfterValidator(_variables)] | None = None
 
     def reserved_tokens(self) -> int:
         """Tokens to reserve before the answer is known: the prompt by estimate, and the most its choices may say."""

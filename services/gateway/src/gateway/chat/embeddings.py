@@ -54,7 +54,9 @@ async def _answer_once(request: web.Request, deps: Deps, accepted: AcceptedReque
 async def _admit_and_answer(request: web.Request, deps: Deps, accepted: AcceptedRequest) -> web.StreamResponse:
     request[COMPLETION] = accepted.request_id
     deps.presence.require(CHAT_REQUESTS)
-    await deps.quota.take(accepted.caller.org_id, accepted.size)
+    await deps.budgets.check(accepted.caller)
+    if not accepted.place.charged:
+        await deps.quota.take(accepted.caller.org_id, accepted.size)
     async with admitted(accepted, deps) as (stream, headers, _):
         try:
             answer = await _ask(deps, accepted, stream, headers)

@@ -4,9 +4,11 @@ import asyncio
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import cast
 
 import orjson
 from aiohttp import HttpVersion11, web
+from aiohttp.http import StreamWriter
 
 from common.bus.live.frames import Frame, FrameKind
 from common.events.chat import AnswerStart
@@ -20,6 +22,8 @@ from gateway.http.errors import shown, timed_out
 
 # A client that has stopped reading is cut off so long after the deadline, whose error others still get.
 UNREAD_SECONDS = 1.0
+# More than words that come one by one: the system would take megabytes of an answer before it says that nobody reads.
+LARGE_WRITE_BYTES = 16 * 1024
 KEEP_ALIVE = b": keep-alive\n\n"
 
 SSE_HEADERS = {
@@ -135,7 +139,7 @@ async def _write_confirmed(
     request: web.Request, deps: Deps, response: web.StreamResponse, stream: Stream, batch: list[Frame]
 ) -> bytes:
     """The same, and where the answering instance wants to know it, say how much has been written."""
-    last = await _write(response, stream, batch, deps.settings.keepalive_seconds)
+    last = await _write(request, response, stream, batch, deps.settings.keepalive_seconds)
     if stream.marked:
         # Only a long answer has marks; a short one leaves no more to the system's buffers than it is.
         keep_unsent_small(request.transport)
@@ -144,7 +148,9 @@ async def _write_confirmed(
     return last
 
 
-async def _write(response: web.StreamResponse, stream: Stream, batch: list[Frame], pause: float) -> bytes:
+async def _write(
+    request: web.Request, response: web.StreamResponse, stream: Stream, batch: list[Frame], pause: float
+) -> bytes:
     """Write a batch; returns what is left to be written together with the end of the body."""
     if not batch:
         if time.time() - (stream.last_byte_at or 0.0) >= pause:
@@ -161,7 +167,13 @@ async def _write(response: web.StreamResponse, stream: Stream, batch: list[Frame
         # The kernel could not handle the request at all.
         return data + b"data: %b\n\n" % orjson.dumps(orjson.loads(last.payload)["body"])
     if data:
-        await response.write(data)
+        if len(data) > LARGE_WRITE_BYTES:
+            keep_unsent_small(request.transport)
+        await cast("StreamWriter", request.writer).write(data, drain=False)
+        # What waits for its client is held once, by the transport.
+        batch.clear()
+        del data, last
+        await request.writer.drain()
     return b""
 
 

@@ -29,7 +29,13 @@ def request_record(accepted: AcceptedRequest, mailbox: str, answer_tokens: int |
     Raises RecordTooLargeError.
     """
     spec: EventSpec[Any] = CHAT_REPLY_REQUESTED if isinstance(accepted.asked, ChatRequest) else EMBEDDINGS_REQUESTED
-    written = {} if accepted.dialect is None else {"dialect": accepted.dialect, "prosody": accepted.prosody}
+    written: dict[str, Any] = {}
+    if accepted.dialect is not None:
+        written = {"dialect": accepted.dialect, "prosody": accepted.prosody}
+    if (budget := accepted.caller.budget) is not None:
+        written["budget"] = budget
+    if accepted.cache is not None:
+        written["cache"] = accepted.cache
     # An embeddings request knows no project, and takes what it knows.
     payload = spec.payload(
         request_id=accepted.request_id,

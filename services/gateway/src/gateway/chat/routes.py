@@ -3,7 +3,13 @@
 from collections.abc import Sequence
 
 from gateway.chat import model_views, sessions
-from gateway.chat.accepted_request import GRACE_HEADER, INTERRUPTION_HEADER, PROJECT_HEADER, SESSION_HEADER
+from gateway.chat.accepted_request import (
+    CACHE_HEADER,
+    GRACE_HEADER,
+    INTERRUPTION_HEADER,
+    PROJECT_HEADER,
+    SESSION_HEADER,
+)
 from gateway.chat.completion_answer import ChatCompletion
 from gateway.chat.completion_request import ChatRequest
 from gateway.chat.completions import (
@@ -32,8 +38,14 @@ COMPLETION_HEADERS = {
     PROJECT_HEADER: "The project whose active set the answer uses; `default` where only the user is named.",
     INTERRUPTION_HEADER: "Present: this request interrupts what is being said in its session.",
     PROSODY_HEADER: "`include`: the answer carries the last scores of the conversation; `omit`: it does not.",
+    CACHE_HEADER: "`on`: an exact repeat may be answered from the cache; `refresh`: it is made anew and kept; `off`: "
+    "neither. `cache-control: no-cache` makes it anew too, `no-store` is `off`.",
     **GRACE,
 }
+
+
+# What an answer says of how it came about.
+SENT = ("x-sonant-context", "x-sonant-active-revision", "x-sonant-active-layer", "x-sonant-cache")
 
 
 def _completions(path: str, summary: str, view: Handler = create_completion) -> Route:
@@ -46,7 +58,7 @@ def _completions(path: str, summary: str, view: Handler = create_completion) -> 
         request=ChatRequest,
         response=ChatCompletion,
         headers=COMPLETION_HEADERS,
-        sends=("x-sonant-context",),
+        sends=SENT,
         errors=(404, 409, 413, 422, 429, 502, 503, 504),
         streaming=True,
         idempotent=True,

@@ -67,6 +67,9 @@ async def _read_all(request: web.Request, max_bytes: int, place: BodyPlace | Non
         if size > max_bytes:
             raise errors.too_large(max_bytes)
         chunks.append(chunk)
-        if size > LARGE_BYTES and place is not None:
-            await place.enter()
+        if size > LARGE_BYTES:
+            if place is not None:
+                await place.enter()
+            # What is packed is unpacked piece by piece, and others come in between.
+            await asyncio.sleep(0)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)

@@ -4,6 +4,7 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from http import HTTPStatus
 
 import structlog
@@ -16,6 +17,7 @@ from common.metrics import labelled
 from gateway.http import errors
 from gateway.http.context import COMPLETION, COMPLETION_HEADER, REQUEST_ID
 from gateway.http.not_served import instead_of
+from gateway.http.refusal_pacing import PACING
 from gateway.metrics import HTTP_SECONDS
 
 log = structlog.get_logger(__name__)
@@ -72,17 +74,25 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     except FORESEEN as error:
         if _beyond_answering(request) or (isinstance(error, web.HTTPException) and error.status < 400):
             raise
-        response = errors.response_to(describe(error, request))
-        if request.content.exception() is not None or not request.content.is_eof():
-            # Where this body ends is not known, so nothing can follow it.
-            response.force_close()
-        return response
+        # A copy: the error itself knows the request's body, which is not to wait with the refusal.
+        refused = replace(describe(error, request))
     except Exception:
         # The outermost frame of a request: a bug costs one answer, never the shape.
         if _beyond_answering(request):
             raise
         log.exception("unhandled error", method=request.method, path=request.path)
         return errors.response_to(errors.internal())
+    return await _refuse(request, refused)
+
+
+async def _refuse(request: web.Request, refused: Refused) -> web.StreamResponse:
+    if (pacing := request.app.get(PACING)) is not None:
+        await pacing.hold(request, refused)
+    response = errors.response_to(refused)
+    if request.content.exception() is not None or not request.content.is_eof():
+        # Where this body ends is not known, so nothing can follow it.
+        response.force_close()
+    return response
 
 
 def _beyond_answering(request: web.Request) -> bool:

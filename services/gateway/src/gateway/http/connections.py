@@ -4,6 +4,7 @@ import asyncio
 import resource
 import socket
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionBounds:
-    """Seconds and counts; `max_per_address` 0 is no bound of its own.
+    """Seconds, counts, and with `max_unsent` bytes; `max_per_address` 0 is no bound of its own.
 
     `head_seconds` runs from the connection's start, later from a request's first byte, `idle_seconds` from the end
     of an answer to the next first byte, `write_seconds` from the last sign that a client reads what waits for it.
@@ -35,12 +36,13 @@ class ConnectionBounds:
     write_seconds: float = 30.0
     max_open: int = DEFAULT_MAX_OPEN
     max_per_address: int = 0
+    max_unsent: int = 128 * 1024 * 1024
 
 
 class Connection:
     """One accepted connection; times are those of the event loop, 0 where the moment has not come."""
 
-    __slots__ = ("_unread", "address", "head_since", "served", "since", "transport", "unread_since")
+    __slots__ = ("_unread", "address", "head_since", "served", "since", "transport", "unread_since", "unsent")
 
     def __init__(self, transport: asyncio.Transport, now: float) -> None:
         peer = transport.get_extra_info("peername")
@@ -50,6 +52,7 @@ class Connection:
         self.head_since = 0.0
         self.served = False
         self.unread_since = 0.0
+        self.unsent = 0  # bytes, when it was last looked at
         self._unread = 0
 
     def late(self, now: float, bounds: ConnectionBounds) -> str:
@@ -60,7 +63,7 @@ class Connection:
 
     def stuck(self, now: float, seconds: float) -> bool:
         """Whether its client has taken nothing worth mentioning of what waits for it in so many seconds."""
-        size = self.transport.get_write_buffer_size()
+        size = self.unsent = self.transport.get_write_buffer_size()
         if not size:
             self.unread_since = 0.0
         elif not self.unread_since or size + READING_BYTES <= self._unread:
@@ -84,6 +87,10 @@ class Connections:
         self._addresses: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
+        self.begun = 0  # ever
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(self._open)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -102,6 +109,7 @@ class Connections:
             CONNECTIONS_CUT.labels("full").inc()
             return errors.unavailable("Too many connections are open.", code="too_many_connections")
         self._open.add(connection)
+        self.begun += 1
         self._new[connection] = None
         self._addresses[connection.address] += 1
         CONNECTIONS.set(len(self._open))
@@ -176,9 +184,22 @@ class Connections:
         for connection in [*self._new, *self._idle]:
             if why := connection.late(now, self.bounds):
                 self._end(connection, why)
+        unsent = 0
         for connection in list(self._open):
             if connection.stuck(now, self.bounds.write_seconds):
                 self._cut(connection, "write")
+            else:
+                unsent += connection.unsent
+        if unsent > self.bounds.max_unsent:
+            self._relieve(unsent - self.bounds.max_unsent)
+
+    def _relieve(self, bytes_over: int) -> None:
+        """Cut off whose clients have read nothing for longest, until what all together wait for is within its bound."""
+        for connection in sorted((each for each in self._open if each.unsent), key=lambda each: each.unread_since):
+            if bytes_over <= 0:
+                break
+            bytes_over -= connection.unsent
+            self._cut(connection, "memory")
 
     def _end(self, connection: Connection, why: str) -> None:
         """Close it in order; who has begun a request is told why."""

@@ -23,6 +23,9 @@ EXPOSED = ", ".join(
         "x-sonant-session-id",
         "x-sonant-provider",
         "x-sonant-context",
+        "x-sonant-active-revision",
+        "x-sonant-active-layer",
+        "x-sonant-cache",
         "x-sonant-stale",
         *(f"x-ratelimit-{part}-{name}" for name in ("requests", "tokens") for part in ("limit", "remaining", "reset")),
     ]

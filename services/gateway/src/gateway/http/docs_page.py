@@ -1,6 +1,7 @@
 """The documentation: OpenAPI and AsyncAPI documents, and a page that shows them without the internet."""
 
 from collections.abc import Callable, Coroutine, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,30 @@ PAGE = """<!doctype html>
 </body>
 </html>
 """
+# A browser that was pointed at the gateway: where to go from here.
+HOME = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Sonant</title>
+<link rel="icon" type="image/png" href="docs/favicon-32x32.png">
+</head>
+<body>
+<h1>Sonant</h1>
+<p>The gateway of a voice and media AI backend, version {version}.</p>
+<ul>
+<li><a href="docs">The HTTP API, to read and to try</a> (<a href="openapi.json">openapi.json</a>)</li>
+<li><a href="asyncapi.json">The events of the log</a></li>
+<li><a href="readyz">Whether everything it needs works right now</a></li>
+</ul>
+<p>OpenAI clients use the base URL <code>/v1</code> with an API key of this installation.</p>
+</body>
+</html>
+"""
 # Without validatorUrl the page would ask a public service about the document.
 START = """window.ui = SwaggerUIBundle({
-  url: "docs/openapi.json",
+  url: new URL("openapi.json", document.currentScript.src).href,
   dom_id: "#api",
   deepLinking: true,
   docExpansion: "list",
@@ -59,11 +81,18 @@ def docs_routes(openapi: Mapping[str, Any], asyncapi: bytes) -> list[web.RouteDe
     return [
         web.get("/openapi.json", fixed(orjson.dumps(openapi), "application/json")),
         web.get("/asyncapi.json", fixed(asyncapi, "application/json")),
+        web.get("/", fixed(HOME.replace("{version}", version("sonant-gateway")).encode(), "text/html", page)),
         web.get("/docs", fixed(PAGE.encode(), "text/html", page)),
+        web.get("/docs/", fixed(_below(PAGE).encode(), "text/html", page)),
         web.get("/docs/start.js", fixed(START.encode(), "text/javascript")),
         web.get("/docs/openapi.json", fixed(orjson.dumps(to_3_0(openapi)), "application/json")),
         *(web.get(f"/docs/{name}", _asset(name, kind)) for name, kind in ASSETS.items()),
     ]
+
+
+def _below(text: str) -> str:
+    """The page for an address that ends in a slash: what it names by relative addresses is one level higher."""
+    return text.replace('="docs/', '="').replace('="openapi.json"', '="../openapi.json"')
 
 
 def fixed(body: bytes, content_type: str, headers: Mapping[str, str] | None = None) -> Handler:

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 from common.failures import Refused
 from common.kernel.places import Places
 from common.kernel.weight import weigh_json
+from gateway.http.log_quota import LogQuota
 
 # Below this all the work a body can cause is a few milliseconds.
 LARGE_BYTES = 100_000
@@ -45,28 +46,36 @@ class LargeBodies:
     organisations.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, quota: LogQuota | None = None) -> None:
         self._large = Places(most)
         self._heavy = Places(1)
+        self._quota = quota
 
     def place(self, org_id: str) -> "BodyPlace":
         """A place for one body; it is taken only where the body turns out to be large."""
-        return BodyPlace(self._large, self._heavy, org_id)
+        return BodyPlace(self._large, self._heavy, org_id, self._quota)
 
 
 class BodyPlace:
     """The place of one body; `leave` gives it back, as often as it is called."""
 
-    def __init__(self, large: Places, heavy: Places, org_id: str) -> None:
-        self._large, self._heavy, self._org_id = large, heavy, org_id
+    def __init__(self, large: Places, heavy: Places, org_id: str, quota: LogQuota | None) -> None:
+        self._large, self._heavy, self._org_id, self._quota = large, heavy, org_id, quota
         self._taken: list[Places] = []
+        self.charged = False  # whether the body has been taken from the quota of its organisation
 
     async def enter(self) -> None:
         """Before more than `LARGE_BYTES` are read; raises Refused 503 where no place comes free in time."""
         await self._take(self._large)
 
     async def weigh(self, body: bytes) -> None:
-        """Before a large body is parsed; raises as `enter`."""
+        """Before a large body is parsed, which it is charged for whatever it holds.
+
+        Raises as `enter`, and Refused 429 where the quota of its organisation is spent.
+        """
+        if self._quota is not None:
+            await self._quota.take(self._org_id, len(body))
+            self.charged = True
         if weigh_json(body) > HEAVY_BYTES:
             await self._take(self._heavy)
 

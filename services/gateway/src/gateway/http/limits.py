@@ -1,6 +1,8 @@
 """Limits of a key: who is admitted, what a refusal says, and what is settled at the end of an answer."""
 
+import time
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
@@ -15,6 +17,9 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 MINUTE_MS = 60_000
+# A refusal of a key is repeated for so long without asking the store: other gateways may give a request back meanwhile.
+REFUSAL_SECONDS = 1.0
+MAX_SPENT = 1000
 
 
 class Reservation(NamedTuple):
@@ -29,6 +34,8 @@ class Limits:
 
     def __init__(self, store: LimitStore) -> None:
         self._store = store
+        # By key: what was refused, and how long that holds without asking again (monotonic seconds).
+        self._spent: dict[str, tuple[float, Bucket]] = {}
 
     async def count(self, caller: Caller) -> None:
         """Take one request before its body is read, so that a key past its limit costs nothing but a look.
@@ -38,10 +45,32 @@ class Limits:
         limits = caller.limits
         if limits.requests_per_minute is None:
             return
-        requests = await _decided(self._store.count(caller))
+        requests = self._known_spent(caller)
+        if requests is None:
+            requests = await _decided(self._store.count(caller))
         if requests.wait:
+            self._note_spent(caller, requests)
             headers = _bucket_headers("requests", limits.requests_per_minute, requests)
             raise _refusal(limits, Admission(requests, Bucket(0, 0, 0), 0), headers)
+
+    def _known_spent(self, caller: Caller) -> Bucket | None:
+        """A refusal that still holds, with the times that are left of it."""
+        if not self._spent or (known := self._spent.get(caller.key_id)) is None:
+            return None
+        until, bucket = known
+        passed = round((time.monotonic() - until + REFUSAL_SECONDS) * 1000)
+        if passed >= min(bucket.wait, REFUSAL_SECONDS * 1000):
+            del self._spent[caller.key_id]
+            return None
+        return replace(bucket, wait=bucket.wait - passed, reset=max(0, bucket.reset - passed))
+
+    def _note_spent(self, caller: Caller, requests: Bucket) -> None:
+        if caller.key_id in self._spent:
+            return
+        now = time.monotonic()
+        if len(self._spent) >= MAX_SPENT:
+            self._spent = {key: known for key, known in self._spent.items() if known[0] > now}
+        self._spent[caller.key_id] = (now + REFUSAL_SECONDS, requests)
 
     async def admit(
         self,
@@ -69,6 +98,8 @@ class Limits:
         admission = await _decided(self._store.admit(caller, request_id, tokens, most or tokens, ttl, counted=counted))
         headers = _headers(limits, admission)
         if not admission.granted:
+            # What was counted is given back.
+            self._spent.pop(caller.key_id, None)
             raise _refusal(limits, admission, headers)
         return Reservation(admission.taken, headers)
 

@@ -111,6 +111,9 @@ _HEADERS: Json = {
     "x-sonant-context": _header(
         "Tokens and messages of the conversation, and how many messages were cut; there when its model has a window."
     ),
+    "x-sonant-active-revision": _header("The revision of the active set that served, where there is one."),
+    "x-sonant-active-layer": _header("Whose set that is: `user`, `project` or `organization`."),
+    "x-sonant-cache": _header("`hit`, `miss` or `refresh`, where the cache of answers was asked."),
     "idempotency-replayed": _header("`true` where the answer is that of an earlier request."),
     **_RATE_HEADERS,
 }

@@ -88,6 +88,7 @@ def bounded(route: Route, bounds: WorkBounds) -> Handler:
         org_id = NOBODY if caller is None else caller.org_id
         bounds.enter(work, org_id)
         try:
+            await bounds.start(org_id)
             # Before the body is read: a key past its limit costs others nothing.
             if caller is not None:
                 await bounds.count(caller)

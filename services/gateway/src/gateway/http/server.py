@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, cast
 
 from aiohttp import hdrs, web
@@ -14,7 +15,7 @@ from gateway.http.boundary import choose_request_id, describe
 from gateway.http.connections import Connection, ConnectionBounds, Connections
 
 BAD_HTTP = "The request is not valid HTTP, or its headers are too large."
-# How long a refused body is still read, so that its sender gets to see the refusal.
+# How long what follows a refused body is still received, so that its sender gets to see the refusal.
 LINGER_SECONDS = 2.0
 CONTINUE = "100-continue"
 # Of a body that nobody reads yet about four times as much is in memory, unpacked: a large one may have to wait for its
@@ -72,12 +73,13 @@ class _Server(web.Server):
 class _Protocol(web.RequestHandler):
     """One connection: it keeps its deadlines, and answers what never reaches a route in the one shape too."""
 
-    __slots__ = ("_connection", "_opened")
+    __slots__ = ("_connection", "_deaf", "_opened")
 
     def __init__(self, manager: web.Server, opened: Connections, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
         self._opened = opened
         self._connection: Connection | None = None
+        self._deaf = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         stream = cast("asyncio.Transport", transport)
@@ -97,6 +99,8 @@ class _Protocol(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
         connection = self._connection
         if connection is not None and not connection.head_since and self._begins_head(connection):
             connection.head_since = self._loop.time()
@@ -122,9 +126,25 @@ class _Protocol(web.RequestHandler):
             return await super()._handle_request(request, start_time, request_handler)
         self._opened.serving(connection)
         try:
-            return await super()._handle_request(request, start_time, request_handler)
+            response, reset = await super()._handle_request(request, start_time, request_handler)
         finally:
             self._opened.waiting(connection, self._loop.time())
+        if not (reset or response.keep_alive or request.content.is_eof()):
+            await self._linger()
+        return response, reset
+
+    async def _linger(self) -> None:
+        """Let an answer arrive whose request is not read to its end: throw away what comes, packed as it is.
+
+        To close a connection upon unread bytes resets it, and the answer is lost. The framework would unpack them.
+        """
+        self._deaf, self._lingering_time = True, 0.0
+        if self.transport is not None:
+            with suppress(OSError, NotImplementedError, RuntimeError):
+                self.transport.write_eof()
+            self._resume_transport_reading()
+            # Cancelled once the client hangs up, which it does as soon as it has seen the answer and its end.
+            await asyncio.sleep(LINGER_SECONDS)
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
         """Skip what the server meets again when it reads on behind a body that was refused as unreadable."""

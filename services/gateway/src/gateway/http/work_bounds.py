@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 
+from common.kernel.fair_starts import FairStarts
 from gateway.http import errors
 from gateway.http.limits import Limits
 from gateway.metrics import WORK_REFUSED
@@ -31,6 +32,11 @@ class WorkBounds:
         self._limits = limits
         self._most = most
         self._under_way: dict[Work, Counter[str]] = {work: Counter() for work in Work}
+        self._starts = FairStarts()
+
+    async def start(self, org_id: str = NOBODY) -> None:
+        """Wait until another request of this organisation may begin: nearly always that is at once."""
+        await self._starts.take(org_id)
 
     async def count(self, caller: Caller) -> None:
         """Take one of the key's requests per minute; raises Refused 429 or 503."""

@@ -3,28 +3,32 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import structlog
 from aiohttp import web
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from common.failures import Refused
+from common.storage.key_budgets import NANOS
 from gateway.deps import DEPS
 from gateway.http.body import read_json
 from gateway.http.context import CALLER
-from gateway.http.errors import response_to
+from gateway.http.errors import not_found, response_to
 from gateway.http.fields import MAX_INT, Name, Query, Strict, Whole
 from gateway.http.idempotency import request_name
 from gateway.http.validation import read_query, validate
 from gateway.keys.api_key import KEY_ID, IssuedKey
 from gateway.keys.first_admin import OPERATOR
 from gateway.keys.keyring import Keys, already_created
-from gateway.ports import Caller, KeyLimits, KeyRecord, Scope
+from gateway.ports import BudgetLimits, Caller, KeyLimits, KeyRecord, Scope
 
 log = structlog.get_logger(__name__)
 
 MAX_BODY_BYTES = 16 * 1024
+# Beyond what anybody spends; the counts stay whole numbers that the store holds exactly.
+MAX_BUDGET_TOKENS = 1_000_000_000_000
+MAX_BUDGET_USD = 1_000_000.0
 TEN_YEARS = 10 * 366 * 24 * 3600
 THIRTY_DAYS = 30 * 24 * 3600
 # Past what the database is waited for; a gateway that died meanwhile keeps an idempotency key this long.
@@ -38,12 +42,44 @@ Limit = Annotated[int, Field(ge=1, le=MAX_INT), Whole]
 Organization = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
+class BudgetBody(Strict):
+    """What a key may spend in a day or a month of UTC: tokens, USD, or both."""
+
+    period: Literal["day", "month"] = "month"
+    tokens: Annotated[int, Field(ge=1, le=MAX_BUDGET_TOKENS), Whole] | None = None
+    usd: Annotated[float, Field(gt=0, le=MAX_BUDGET_USD, allow_inf_nan=False)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "BudgetBody":
+        if self.tokens is None and self.usd is None:
+            raise ValueError("must have tokens or usd")
+        return self
+
+
 class LimitsBody(Strict):
     """Limits of a key; null is no limit."""
 
     requests_per_minute: Limit | None = None
     tokens_per_minute: Limit | None = None
     concurrent_streams: Limit | None = None
+    budget: BudgetBody | None = Field(default=None, exclude_if=lambda budget: budget is None)
+
+    def limits(self) -> KeyLimits:
+        """The same as it is stored."""
+        budget = None if self.budget is None else BudgetLimits(**self.budget.model_dump())
+        return KeyLimits(self.requests_per_minute, self.tokens_per_minute, self.concurrent_streams, budget)
+
+    @classmethod
+    def shown(cls, limits: KeyLimits) -> "LimitsBody":
+        """Stored limits as the API shows them."""
+        stored = limits.budget
+        budget = None if stored is None else BudgetBody(period=stored.period, tokens=stored.tokens, usd=stored.usd)
+        return cls(
+            requests_per_minute=limits.requests_per_minute,
+            tokens_per_minute=limits.tokens_per_minute,
+            concurrent_streams=limits.concurrent_streams,
+            budget=budget,
+        )
 
 
 class NewKey(Strict):
@@ -86,6 +122,18 @@ class Key(BaseModel):
     last_used_at: int | None
 
 
+class BudgetUse(BaseModel):
+    """What a key has spent of its budget, running answers included. `ends_at` is in unix seconds."""
+
+    period: str
+    ends_at: int
+    tokens: int
+    usd: float
+    limit_tokens: int | None
+    limit_usd: float | None
+    exhausted: bool
+
+
 class CreatedKey(Key):
     """A new key with its text, which is shown this once."""
 
@@ -104,7 +152,7 @@ async def create_key(request: web.Request) -> web.Response:
     keys, caller = _context(request)
     body = validate(NewKey, await read_json(request, max_bytes=MAX_BODY_BYTES))
     org_id = _managed(caller, body.organization) or caller.org_id
-    limits = KeyLimits(**body.limits.model_dump())
+    limits = body.limits.limits()
 
     async def make(made_by: bytes | None) -> IssuedKey:
         scopes = frozenset(body.scopes)
@@ -129,6 +177,27 @@ async def revoke_key(request: web.Request) -> web.Response:
     record = await keys.revoke(request.match_info["key_id"], _managed(caller))
     log.info("key revoked", key_id=record.id, organization=record.org_id, by=caller.key_id)
     return _answer(_shown(record))
+
+
+async def read_budget(request: web.Request) -> web.Response:
+    """`GET /v1/admin/keys/{key_id}/budget`."""
+    keys, caller = _context(request)
+    record = await keys.find(request.match_info["key_id"], _managed(caller))
+    budget = record.budget
+    if budget is None:
+        raise not_found("This API key has no budget.", "key_id", "no_budget")
+    period, spent = await request.app[DEPS].budgets.look(record.org_id, budget)
+    return _answer(
+        BudgetUse(
+            period=period.name,
+            ends_at=period.end,
+            tokens=spent.tokens,
+            usd=spent.nanos / NANOS,
+            limit_tokens=budget.tokens,
+            limit_usd=budget.usd,
+            exhausted=spent.exhausts(budget),
+        )
+    )
 
 
 async def rotate_key(request: web.Request) -> web.Response:
@@ -178,17 +247,12 @@ def _managed(caller: Caller, organization: str | None = None) -> str | None:
 
 def _shown(record: KeyRecord) -> Key:
     """A stored key as the API shows it."""
-    limits = record.limits
     return Key(
         id=record.id,
         name=record.name,
         organization=record.org_id,
         scopes=[Scope(scope) for scope in sorted(record.scopes)],
-        limits=LimitsBody(
-            requests_per_minute=limits.requests_per_minute,
-            tokens_per_minute=limits.tokens_per_minute,
-            concurrent_streams=limits.concurrent_streams,
-        ),
+        limits=LimitsBody.shown(record.limits),
         created_at=int(record.created_at.timestamp()),
         expires_at=_unix(record.expires_at),
         revoked_at=_unix(record.revoked_at),

@@ -25,13 +25,21 @@ class IssuedKey:
 
 
 def issue(
-    name: str, org_id: str, scopes: frozenset[str], limits: KeyLimits, now: datetime, lifetime: timedelta | None
+    name: str,
+    org_id: str,
+    scopes: frozenset[str],
+    limits: KeyLimits,
+    now: datetime,
+    lifetime: timedelta | None,
+    *,
+    budget_id: str | None = None,
 ) -> IssuedKey:
-    """A new key, not stored yet."""
+    """A new key, not stored yet; `budget_id` is that of the key it replaces."""
     key_id = "".join(secrets.choice(KEY_ID_CHARS) for _ in range(KEY_ID_LENGTH))
     key = f"sk-sonant-{key_id}-{secrets.token_urlsafe(SECRET_BYTES)}"
     expires_at = None if lifetime is None else now + lifetime
-    return IssuedKey(KeyRecord(key_id, digest(key), name, org_id, scopes, limits, now, expires_at), key)
+    record = KeyRecord(key_id, digest(key), name, org_id, scopes, limits, now, expires_at, budget_id=budget_id)
+    return IssuedKey(record, key)
 
 
 def digest(key: str) -> bytes:

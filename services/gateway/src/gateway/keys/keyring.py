@@ -149,13 +149,22 @@ class Keys:
             raise no_such_key(key_id)
         now = datetime.now(UTC)
         lifetime = None if old.expires_at is None else old.expires_at - old.created_at
-        issued = issue(old.name, old.org_id, old.scopes, old.limits, now, lifetime)
+        # It goes on with the budget of the old one: a rotation is no gift.
+        budget_id = old.budget_id or old.id
+        issued = issue(old.name, old.org_id, old.scopes, old.limits, now, lifetime, budget_id=budget_id)
         made = await self._store.replace(key_id, issued.record, now + timedelta(seconds=overlap), made_by)
         if made is None:
             raise errors.conflict("This API key has ended or was rotated already.", "key_not_active")
         _made_now(issued, made)
         await self._announce_change(key_id)
         return issued
+
+    async def find(self, key_id: str, org_id: str | None = None) -> KeyRecord:
+        """The key of this id. Raises Refused 404 when there is none (in `org_id`, where given)."""
+        record = await self._find(key_id, org_id)
+        if record is None:
+            raise no_such_key(key_id)
+        return record
 
     async def _find(self, key_id: str, org_id: str | None) -> KeyRecord | None:
         record = await self._store.get(key_id) if KEY_ID.fullmatch(key_id) else None

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from gateway.http.idempotency import IDEMPOTENCY_HEADER
 from gateway.http.routing import Route
 from gateway.keys.admin import (
+    BudgetUse,
     CreatedKey,
     Key,
     KeyList,
@@ -13,6 +14,7 @@ from gateway.keys.admin import (
     Rotation,
     create_key,
     list_keys,
+    read_budget,
     revoke_key,
     rotate_key,
 )
@@ -48,6 +50,18 @@ ROUTES: Sequence[Route] = [
         response=KeyList,
         errors=(404,),
         tags=("admin",),
+    ),
+    Route(
+        "GET",
+        "/v1/admin/keys/{key_id}/budget",
+        read_budget,
+        "See what an API key has spent",
+        scope=Scope.ADMIN,
+        work=Work.READ,
+        response=BudgetUse,
+        errors=(404,),
+        tags=("admin",),
+        description="Of the day or month that is now. 404 `no_budget` for a key without one.",
     ),
     Route(
         "DELETE",

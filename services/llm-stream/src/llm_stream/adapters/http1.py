@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from common.deadlines import within
+from llm_stream.adapters.inbox import READ_BYTES, Inbox
 
 # An idle connection is closed before most servers would do it, which spares requests that meet a closing one.
 KEEPALIVE_SECONDS = 30.0
@@ -69,11 +70,23 @@ def _tls_context() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-class Connection(asyncio.Protocol):
-    """One connection: `send`, then `head`, then `body`; at last `leave`, whatever happened."""
+class Connection(asyncio.BufferedProtocol):
+    """One connection: `send`, then `head`, then `body`; at last `leave`, whatever happened.
 
-    def __init__(self, give_back: Callable[["Connection"], None], forget: Callable[["Connection"], None]) -> None:
+    All connections of a pool read into one `inbox`: what was read is parsed before the next read, and the parser copies
+    what it hands on.
+    """
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        give_back: Callable[["Connection"], None],
+        forget: Callable[["Connection"], None],
+    ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._inbox = inbox
+        self._whole = inbox.whole
+        self._resting = False
         self._give_back = give_back
         self._forget = forget
         self._transport: asyncio.Transport | None = None
@@ -116,7 +129,8 @@ class Connection(asyncio.Protocol):
         if self._transport is None:
             self.fail(Lost("closed"))
         else:
-            self._transport.write(head + body)
+            # In one packet, unless that would mean to copy megabytes.
+            self._transport.writelines([head, body] if len(body) > READ_BYTES else [head + body])
 
     async def head(self) -> None:
         """Wait for status and headers; raises what ended the exchange before."""
@@ -166,15 +180,34 @@ class Connection(asyncio.Protocol):
 
     def pause(self) -> None:
         """Read nothing until `resume`: the server can send no more than what the sockets between us hold."""
-        if not self._paused and self.open and self._transport is not None:
-            self._paused = True
-            self._transport.pause_reading()
+        if not self._paused and self.open:
+            self._read_where(paused=True, resting=self._resting)
 
     def resume(self) -> None:
         """Read on."""
-        if self._paused and self.open and self._transport is not None:
-            self._paused = False
+        if self._paused and self.open:
+            self._read_where(paused=False, resting=self._resting)
+
+    def rest(self) -> None:
+        """Read nothing until `wake`: it is the turn of others."""
+        if not self._resting and self.open:
+            self._read_where(paused=self._paused, resting=True)
+
+    def wake(self) -> None:
+        """Read on, unless the answer is paused."""
+        if self._resting and self.open:
+            self._read_where(paused=self._paused, resting=False)
+
+    def _read_where(self, *, paused: bool, resting: bool) -> None:
+        """Note why nothing is to be read, if so, and tell the transport where that changes."""
+        stopped = self._paused or self._resting
+        self._paused, self._resting = paused, resting
+        if self._transport is None or stopped == (paused or resting):
+            return
+        if stopped:
             self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
 
     def _settle(self) -> None:
         """The exchange is over on both sides."""
@@ -211,14 +244,19 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._inbox.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         if not self._busy:
             # Nobody asked: a goodbye of the server, or noise.
             self.abort()
             return
-        self._received += len(data)
+        self._received += nbytes
+        if nbytes >= self._inbox.large:
+            self._inbox.took_large(self)
         try:
-            self._parser.feed_data(data)
+            self._parser.feed_data(self._whole[:nbytes])
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             # Behind a whole answer it only costs the connection.
             self._kept = False
@@ -299,6 +337,7 @@ class Connections:
     def __init__(self) -> None:
         self._idle: dict[tuple[str, int, bool], list[Connection]] = {}
         self._all: set[Connection] = set()
+        self._inbox = Inbox()
 
     async def take(self, target: Target, timeout: float, *, fresh: bool = False) -> Connection:
         """A connection to the target's origin, a new one where `fresh`, within `timeout` seconds; raises Lost."""
@@ -317,7 +356,9 @@ class Connections:
         origin = target.origin
         context = _tls_context() if target.tls else None
         _, connection = await asyncio.get_running_loop().create_connection(
-            lambda: Connection(lambda kept: self._keep(origin, kept), lambda gone: self._forget(origin, gone)),
+            lambda: Connection(
+                self._inbox, lambda kept: self._keep(origin, kept), lambda gone: self._forget(origin, gone)
+            ),
             target.host,
             target.port,
             ssl=context,

@@ -2,35 +2,151 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from common.bus.port import BusUnavailableError
 from common.clients.resources.client import ActiveSets, BrokenSetError, Resolved
 from common.dialects.prosody import last_scores, summary, with_summary
-from common.events.chat import ChatReplyRequested
+from common.events.chat import ActiveSetUse, ChatReplyRequested
+from common.events.prompt_variables import (
+    MAX_FILLED_CHARS,
+    FilledTooLong,
+    built_in,
+    filled,
+    given_variables,
+    variables_in,
+)
 from common.events.resource_terms import DEFAULT_PROJECT
-from llm_stream.aliases import Alias
+from llm_stream.aliases import Alias, AliasTable
 from llm_stream.answer.failure import bad_request
-from llm_stream.metrics import ACTIVE_SETS
+from llm_stream.metrics import ACTIVE_SETS, UNFILLED_VARIABLES
 
 # A caller would rather have an answer without the set than wait longer for it.
 RESOLVE_SECONDS = 1.0
+# What a request asks for that names no model.
+DEFAULT_ALIAS = "default"
+REVISION_HEADER = "x-sonant-active-revision"
+LAYER_HEADER = "x-sonant-active-layer"
+# The limits of a config, by their names in an alias.
+TIMEOUTS = {
+    "first_token_secs": "first_byte_timeout",
+    "silence_secs": "idle_timeout",
+    "whole_secs": "whole_timeout",
+}
 
 
-async def with_active_set(request: ChatReplyRequested, alias: Alias, sets: ActiveSets) -> dict[str, Any]:
-    """The request's body with the active set in it, or as it is where nobody is named or there is no set.
+class Activated(NamedTuple):
+    """What applies to a turn of a user or project: the set as JSON, its variables filled, and how the fact tells it.
+
+    `greeting` is what is said where nobody has spoken yet, None where the model is to say it.
+    """
+
+    content: Mapping[str, Any]
+    greeting: str | None
+    use: ActiveSetUse
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """For the HTTP response: which revision served, of which layer."""
+        return {REVISION_HEADER: str(self.use.revision), LAYER_HEADER: self.use.layer}
+
+
+async def activated(request: ChatReplyRequested, sets: ActiveSets) -> Activated | None:
+    """The active set of the user or project that a request names; None where nobody is named or there is no set.
 
     A set that cannot be resolved in `RESOLVE_SECONDS` is left out, and counted. One of which a part is gone for good
-    is not: nobody wants to be answered by a model without its prompt. Raises AnswerFailed (409), as the API answers.
+    is not: nobody wants to be answered by a model without its prompt. Raises AnswerFailed: 409 for that, as the API
+    answers, and 400 where the request does not give what its set requires.
     """
     if request.user_id is None and request.project_id is None:
-        return request.body
+        return None
     found = await _resolved(request, sets)
-    if found is None:
-        return request.body
-    return merged(request.body, found.json(), offers_tools=alias.calls_tools)
+    return None if found is None else _activated(found, request)
+
+
+def _activated(found: Resolved, request: ChatReplyRequested) -> Activated:
+    active = found.json()
+    config = active["config"]
+    values = _Values(request, config)
+    if text := active["prompt"].get("text"):
+        active["prompt"]["text"] = values.fill(text)
+    greeting = (config.get("event_messages") or {}).get("on_new_chat") or {}
+    said = greeting.get("text") if greeting.get("enabled") else None
+    use = ActiveSetUse(
+        revision=found.revision,
+        layer=found.layer,
+        candidate=found.candidate,
+        stale=found.stale,
+        flags=config.get("flags") or None,
+    )
+    return Activated(active, values.fill(said) if said else None, use)
+
+
+class _Values:
+    """What fills the variables of one turn: Sonant, then the request, then the defaults of the config."""
+
+    def __init__(self, request: ChatReplyRequested, config: Mapping[str, Any]) -> None:
+        self._request = request
+        self._declared: Mapping[str, Any] = config.get("variables") or {}
+        self._values: dict[str, str] | None = None
+
+    def fill(self, text: str) -> str:
+        """The text, filled. Raises AnswerFailed (400)."""
+        if not (names := variables_in(text)):
+            # A backslash may still stand before braces.
+            return filled(text, {})
+        if self._values is None:
+            self._values = self._known()
+        known = dict(self._values)
+        for name in names - known.keys():
+            known[name] = self._unknown(name)
+        try:
+            return filled(text, known)
+        except FilledTooLong:
+            message = f"The active prompt has more than {MAX_FILLED_CHARS} characters with these variables."
+            raise bad_request(400, message, param="variables", code="prompt_too_long") from None
+
+    def _known(self) -> dict[str, str]:
+        request = self._request
+        defaults = {name: each["default"] for name, each in self._declared.items() if "default" in each}
+        try:
+            given = given_variables(request.body.get("variables"))
+        except ValueError as error:
+            message = f"Invalid 'variables': {error}."
+            raise bad_request(400, message, param="variables", code="invalid_value") from None
+        own = built_in(
+            request.received_at,
+            user_id=request.user_id or "",
+            project_id=request.project_id or DEFAULT_PROJECT,
+            session_id=request.session_id,
+        )
+        return {**defaults, **given, **own}
+
+    def _unknown(self, name: str) -> str:
+        """A variable without a value: the request owes it, or the set is older than the check of its variables."""
+        if name in self._declared:
+            message = f"The active prompt requires the variable '{name}': give it in 'variables'."
+            raise bad_request(400, message, param=f"variables.{name}", code="missing_variable")
+        UNFILLED_VARIABLES.inc()
+        return f"{{{{{name}}}}}"
+
+
+def model_of(request: ChatReplyRequested, active: Activated | None, aliases: AliasTable) -> str:
+    """The alias that answers: what the caller names, and where that is only the default, what the config names."""
+    if active is None or request.model != DEFAULT_ALIAS:
+        return request.model
+    wanted = (active.content["config"].get("language_model") or {}).get("model_resource")
+    alias = aliases.aliases.get(wanted) if isinstance(wanted, str) else None
+    return wanted if alias is not None and alias.serves == "chat" and wanted is not None else request.model
+
+
+def patient(alias: Alias, active: Activated) -> Alias:
+    """The alias with the limits of time that the config names."""
+    limits = (active.content["config"].get("timeouts") or {}).get("answer") or {}
+    named = {TIMEOUTS[name]: seconds for name, seconds in limits.items() if name in TIMEOUTS}
+    return alias.model_copy(update=named) if named else alias
 
 
 async def _resolved(request: ChatReplyRequested, sets: ActiveSets) -> Resolved | None:

@@ -11,11 +11,10 @@ from llm_stream.aliases import Upstream
 from llm_stream.answer.attempt import Attempt
 from llm_stream.answer.embeddings import embeddings_request
 from llm_stream.answer.instructions import one_leading
+from llm_stream.answer.prepare import LENGTHS
 from llm_stream.answer.request_fields import CHAT_FIELDS, wanted_fields, wanted_message
 from llm_stream.ports import ChatModel, Endpoint, UpstreamAnswer
 
-# The limits of an answer's length: OpenAI's word, and the one that others know.
-LENGTHS = ("max_completion_tokens", "max_tokens")
 OPENAI_HOST = re.compile(r"(.*\.)?(openai\.com|openai\.azure\.com)")
 # Of a user: many templates let nobody else speak last, and know system messages at the beginning alone.
 CONTINUE = "Continue the assistant's answer exactly where it stops. Repeat none of it."
@@ -34,6 +33,8 @@ def ask(attempt: Attempt, released: str, chat_model: ChatModel) -> AbstractAsync
     request = merge_request(prepared.body, attempt.upstream, stream=prepared.request.stream, released=released)
     if isinstance(prepared.request, ChatReplyRequested) and prepared.request.answer_tokens is not None:
         limit_length(request, attempt.upstream, prepared.request.answer_tokens)
+    if prepared.most_tokens is not None:
+        limit_length(request, attempt.upstream, prepared.most_tokens)
     return chat_model.ask(attempt.upstream, request, attempt.patience)
 
 

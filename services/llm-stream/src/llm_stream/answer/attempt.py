@@ -14,7 +14,8 @@ from common.metrics import labelled
 from common.providers.shared_breaker import CallerBreaker
 from common.redaction import redact_text
 from llm_stream.aliases import Upstream
-from llm_stream.answer.context_header import context_header
+from llm_stream.answer.failure import AnswerFailed
+from llm_stream.answer.gate import CutShort
 from llm_stream.answer.prepare import PreparedRequest
 from llm_stream.metrics import ATTEMPT_SECONDS, ATTEMPTS, BREAKER_OPEN
 from llm_stream.ports import Patience, UpstreamAnswer, UpstreamBroken, UpstreamBusy, UpstreamError, UpstreamRefused
@@ -26,6 +27,8 @@ BUSY_BACKOFF = Backoff(attempts=5, first=1.0, ceiling=8.0)
 # Whatever a Retry-After says, an upstream is asked again after this long.
 MAX_REST_SECONDS = 300.0
 # What the caller alone cut short was generated for it, and is billed.
+# What ends an attempt on our side, and says nothing about its upstream.
+ENDED_HERE = (asyncio.CancelledError, AnswerFailed, CutShort)
 BILLED = frozenset({"stopped", "completed"})
 
 
@@ -62,10 +65,10 @@ class Attempt:
 
     @property
     def provider_headers(self) -> dict[str, str]:
-        """For the HTTP response: every answer from the sandbox says so, and what was cut of its conversation."""
-        provider, context = self.upstream.provider, self.prepared.context
+        """For the HTTP response: every answer from the sandbox says so, and how its request was prepared."""
+        provider = self.upstream.provider
         headers = {"x-sonant-provider": provider} if provider == "sandbox" else {}
-        return headers if context is None else headers | context_header(context)
+        return headers | self.prepared.headers
 
     def completed(self) -> None:
         """All of the answer was heard."""
@@ -93,7 +96,7 @@ class Attempt:
             self._breaker.succeeded()
             return "completed"
         self._breaker.left()
-        return "stopped" if error is None or isinstance(error, asyncio.CancelledError) else "bug"
+        return "stopped" if error is None or isinstance(error, ENDED_HERE) else "bug"
 
     def _judge_failure(self, error: UpstreamError) -> str:
         if isinstance(error, UpstreamBusy):
@@ -155,6 +158,11 @@ class Attempts:
     def add(self, attempt: Attempt) -> None:
         """The attempt that begins now."""
         self._attempts.append(attempt)
+
+    @property
+    def last(self) -> Attempt:
+        """The one that was made last; there is one."""
+        return self._attempts[-1]
 
     @property
     def generated_tokens(self) -> int:

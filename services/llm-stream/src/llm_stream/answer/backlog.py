@@ -15,8 +15,10 @@ from llm_stream.metrics import ANSWERS_FORGOTTEN, UPSTREAMS_HELD
 
 # How far apart marks are, and the window of every answer while all together exceed their bound.
 MARK_BYTES = 64 * 1024
-# A mark or its receipt may get lost: one that holds its upstream asks again this often.
+# A mark or its receipt may get lost: one that holds its upstream asks again, at first so soon, and then ever more
+# seldom: there may be thousands that nobody reads.
 ASK_SECONDS = 1.0
+MAX_ASK_SECONDS = 4.0
 # What a frame takes in memory beside its payload, about.
 FRAME_BYTES = 200
 
@@ -58,6 +60,10 @@ class Backlog:
         self.kept: list[Frame] = []
         self.forgotten = 0  # the number of the last frame that is not kept any more
         self.head: list[Frame] = []  # as it is repeated to a reader who resumes behind it
+        # What was said, for a fallback to go on from; forgotten with the frames unless tools that are run here need it.
+        self.texts: list[str] = []
+        self.needs_texts = False
+        self.texts_forgotten = False
         self._request_id = request_id
         self._delivery = delivery
         self._memory = memory or AnswerMemory()
@@ -72,6 +78,7 @@ class Backlog:
         self._held = False
         self._told = (0, 0)
         self._timer: asyncio.TimerHandle | None = None
+        self._pause = ASK_SECONDS
         self._closed = False
 
     @property
@@ -118,6 +125,7 @@ class Backlog:
         number = min(number, sent)
         progress = number > self._read
         if progress:
+            self._pause = ASK_SECONDS
             size = self._size(self._read, number)
             self._read, self._read_bytes = number, self._read_bytes + size
             self._unread -= size
@@ -203,11 +211,12 @@ class Backlog:
 
     def _ask_later(self) -> None:
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(ASK_SECONDS, self._ask_again)
+            self._timer = asyncio.get_running_loop().call_later(self._pause, self._ask_again)
 
     def _ask_again(self) -> None:
         self._timer = None
         if self._held or self._sent is not None:
+            self._pause = min(2 * self._pause, MAX_ASK_SECONDS)
             self._ask()
             self._ask_later()
 
@@ -224,6 +233,9 @@ class Backlog:
                 ANSWERS_FORGOTTEN.inc()
             del self.kept[: self._read - self.forgotten]
             self.forgotten, self._read_bytes = self._read, 0
+            if not self.needs_texts:
+                self.texts.clear()
+                self.texts_forgotten = True
             self._tell(self._unread, self._unread + FRAME_BYTES * len(self.kept))
 
     def _tell(self, unread: int, kept: int) -> None:

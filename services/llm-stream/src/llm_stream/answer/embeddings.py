@@ -19,8 +19,8 @@ from common.events.token_estimate import input_tokens
 from llm_stream.aliases import Upstream
 from llm_stream.answer.attempt import Attempt
 from llm_stream.answer.failure import server_error
-from llm_stream.answer.frames import Frames
 from llm_stream.answer.in_progress import AnswerInProgress
+from llm_stream.answer.outlet import Outlet
 from llm_stream.answer.request_fields import EMBEDDING_FIELDS, wanted_fields
 from llm_stream.metrics import EMBEDDINGS_WAITING
 from llm_stream.ports import UpstreamAnswer
@@ -59,7 +59,7 @@ class LargeRequests:
 class HeardEmbeddings:
     """Vectors that were heard; a `HeardAnswer`."""
 
-    def __init__(self, read: Embeddings, attempt: Attempt, frames: Frames) -> None:
+    def __init__(self, read: Embeddings, attempt: Attempt, frames: Outlet) -> None:
         self._frames = frames
         self._body = read.body
         self._kept_bytes = 0
@@ -77,6 +77,9 @@ class HeardEmbeddings:
         except BusUnavailableError:
             raise server_error(503, "The answer could not be handed over.", "unavailable") from None
         self._kept_bytes, self._body = len(self._body), b""
+
+    def plain_text(self) -> None:
+        """They are no text."""
 
     def finish(self, usage: Usage) -> None:
         """Send the vectors."""

@@ -22,15 +22,20 @@ class HeardAnswer(Protocol):
         """Send what was held back."""
         ...
 
+    def plain_text(self) -> str | None:
+        """All that it said, where that is the text of one choice and nothing else; to be asked once it was sent."""
+        ...
+
 
 class FinishedAnswer(NamedTuple):
-    """A whole answer, sent to its end."""
+    """A whole answer, sent to its end; without an upstream it is one that nobody was asked for."""
 
-    upstream: Upstream
-    model: str
+    upstream: Upstream | None
+    model: str | None
     usage: Usage
     cost_usd: float
     finish_reason: str | None
+    heard: HeardAnswer | None = None
 
 
 def finish(heard: HeardAnswer, rounds: Rounds) -> FinishedAnswer:
@@ -43,4 +48,4 @@ def finish(heard: HeardAnswer, rounds: Rounds) -> FinishedAnswer:
         # The upstream's own total is that of its last round.
         heard.usage = heard.usage and heard.usage._replace(total_tokens=None)
     heard.finish(usage)
-    return FinishedAnswer(attempt.upstream, heard.model, usage, cost, heard.finish_reason)
+    return FinishedAnswer(attempt.upstream, heard.model, usage, cost, heard.finish_reason, heard)

@@ -36,13 +36,12 @@ class Frames:
         self.delivery = delivery
         self.first_token_at: float | None = None
         self.last_byte_at: float | None = None
-        # Whether another upstream may go on behind the text that was released, or begin anew where there is none.
-        self.continuable = True
+        self._continuable = True
         self._request = request
         self._request_id = request.request_id
         self._deadline = deadline
         self._before_start = before_start
-        self._released: list[str] = []
+        self._released = self.backlog.texts
         self._tokens_at = array("I", [0])  # released tokens after frame number i
         self._muted = False
         self._tokens_before = 0
@@ -56,7 +55,16 @@ class Frames:
         """What was sent so far stands: the model is asked anew, and nobody goes on from there."""
         self._released.clear()
         self._tokens_before = self.delivered_tokens
-        self.continuable = True
+        self._continuable = True
+
+    @property
+    def continuable(self) -> bool:
+        """Whether another upstream may go on behind the text that was released, or begin anew where there is none."""
+        return self._continuable and not self.backlog.texts_forgotten
+
+    def said_for_good(self) -> None:
+        """From here on nobody can go on with the answer of this round."""
+        self._continuable = False
 
     @property
     def released_text(self) -> str:
@@ -102,6 +110,9 @@ class Frames:
     def _note_first_token(self) -> None:
         self.first_token_at = time.time()
         labelled(FIRST_TOKEN, self._request.model).observe(self.first_token_at - self._request.received_at)
+
+    def check(self) -> None:
+        """Nobody ends an answer here."""
 
     def emit_whole(self, body: bytes, *, tokens: int) -> None:
         """Send an answer that is not streamed; nothing where the answer is muted."""

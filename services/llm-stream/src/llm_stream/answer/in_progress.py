@@ -1,13 +1,14 @@
 """What the stages of an answer share: the request, what was sent of the answer, and the attempts made for it."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-from common.events.chat import AnswerRequested, ContextUse
+from common.events.chat import ActiveSetUse, AnswerRequested, ContextUse, ModerationUse
 from llm_stream.answer.attempt import Attempts
-from llm_stream.answer.frames import Frames
+from llm_stream.answer.outlet import Outlet
 from llm_stream.answer.rounds import Rounds
+from llm_stream.answer.spending import Spending
 from llm_stream.answer.whole_answers import WholeAnswers
 
 
@@ -16,10 +17,16 @@ class FactNotes:
     """What stages find out that the fact about the turn tells, however the turn ends."""
 
     context: ContextUse | None = None
+    active: ActiveSetUse | None = None
+    served_by: str | None = None
+    cache: str | None = None
+    ended_by: str | None = None
+    moderation: ModerationUse | None = None
 
     def said(self) -> dict[str, Any]:
         """As the payload of the fact takes it."""
-        return {} if self.context is None else {"context": self.context}
+        known = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in known.items() if value is not None}
 
 
 class AnswerInProgress(NamedTuple):
@@ -30,9 +37,13 @@ class AnswerInProgress(NamedTuple):
 
     request: AnswerRequested
     deadline: float
-    frames: Frames
+    frames: Outlet
     attempts: Attempts
     is_ours: Callable[[], Awaitable[bool]]
     whole_answers: WholeAnswers
     notes: FactNotes
     rounds: Rounds
+    # What the key has to spend, where that is limited.
+    spending: Spending | None = None
+    # Looks at an answer in one piece before it is sent.
+    judge: Callable[[str], Awaitable[None]] | None = None

@@ -1,7 +1,8 @@
-"""The answer to one request, stage by stage: prepare → fit → ask → relay → tools → finish."""
+"""The answer to one request, stage by stage: prepare → guards → fit → ask → relay → tools → finish."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 from common.events.chat import AnswerRequested
@@ -11,7 +12,9 @@ from llm_stream.answer.attempt import Attempt
 from llm_stream.answer.embeddings import HeardEmbeddings, hear_embeddings
 from llm_stream.answer.failover import Failover
 from llm_stream.answer.finish import FinishedAnswer, HeardAnswer, finish
+from llm_stream.answer.guards import guarded, wants_guards
 from llm_stream.answer.in_progress import AnswerInProgress
+from llm_stream.answer.own_words import Ready, send_ready
 from llm_stream.answer.prepare import PreparedRequest, prepare
 from llm_stream.answer.relay import Relay, relay
 from llm_stream.answer.tool_rounds import go_on, next_round
@@ -32,21 +35,38 @@ class TooLong:
 
 async def run(answer: AnswerInProgress, deps: Deps) -> FinishedAnswer | None:
     """Answer a request; None where another instance answers it. Raises AnswerFailed."""
-    model = answer.request.model
+    model: str | None = None
     while True:
         prepared = await prepare(answer.request, model, deps.aliases, deps.active_sets, deps.toolbox)
+        if prepared.active is not None:
+            answer.notes.active = prepared.active.use
+        if prepared.greeting is not None:
+            return await send_ready(Ready(prepared.greeting, "greeting", answer.request.model), prepared, answer, {})
         if answer.rounds.count:
             prepared = next_round(prepared, answer.rounds, deps.toolbox.max_rounds)
-        # History and retrieval are to stand here: each takes a PreparedRequest and returns one.
-        async with deps.large_embeddings.one(answer.request):
-            heard = await _fit_and_hear(prepared, answer, deps)
-            if isinstance(heard, HeardEmbeddings):
-                await heard.keep(deps.kept_bodies, answer.request.request_id)
-        if prepared.tools is not None:
-            heard = await _with_tools(heard, prepared, answer, deps)
-        if not isinstance(heard, TooLong):
-            return None if heard is None else finish(heard, answer.rounds)
-        model, answer.notes.context = heard.larger, None
+        if wants_guards(prepared, answer):
+            made = await guarded(prepared, answer, deps.moderation, deps.answer_cache, partial(_made, deps))
+        else:
+            made = await _made(deps, prepared, answer)
+        if not isinstance(made, TooLong):
+            return made
+        model, answer.notes.context = made.larger, None
+
+
+async def _made(deps: Deps, prepared: PreparedRequest, answer: AnswerInProgress) -> FinishedAnswer | TooLong | None:
+    """The whole answer of one alias, or that another one has to give it; None as in `run`."""
+    # History and retrieval are to stand here: each takes a PreparedRequest and returns one.
+    async with deps.large_embeddings.one(answer.request):
+        heard = await _fit_and_hear(prepared, answer, deps)
+        if isinstance(heard, HeardEmbeddings):
+            await heard.keep(deps.kept_bodies, answer.request.request_id)
+    if prepared.tools is not None:
+        heard = await _with_tools(heard, prepared, answer, deps)
+    if heard is None or isinstance(heard, TooLong):
+        return heard
+    if answer.judge is not None and isinstance(heard, Completion):
+        await answer.judge(heard.words())
+    return finish(heard, answer.rounds)
 
 
 async def _with_tools(
@@ -66,12 +86,17 @@ async def _fit_and_hear(
     prepared: PreparedRequest, answer: AnswerInProgress, deps: Deps
 ) -> HeardAnswer | TooLong | None:
     """Ask with as much of the conversation as the alias has room for; None as in `run`."""
-    if prepared.alias.context_tokens is None:
-        return await _hear(prepared, answer, deps)
-    fitted = await fit_window(prepared, answer.notes, deps.token_counter)
-    if fitted is None:
-        return TooLong(prepared.alias.larger or answer.request.model)
-    return await _hear(fitted, answer, deps)
+    if prepared.alias.context_tokens is not None:
+        fitted = await fit_window(prepared, answer.notes, deps.token_counter)
+        if fitted is None:
+            return TooLong(prepared.alias.larger or answer.request.model)
+        prepared = fitted
+    if answer.spending is not None:
+        # A lease belongs to whoever answers.
+        if not await answer.is_ours():
+            return None
+        prepared = prepared._replace(most_tokens=await answer.spending.begin(prepared))
+    return await _hear(prepared, answer, deps)
 
 
 def _way(request: AnswerRequested) -> Hear:

@@ -15,10 +15,10 @@ import orjson
 
 from common.events.chat import Usage
 from llm_stream.answer.attempt import Attempt
-from llm_stream.answer.frames import Frames
 from llm_stream.answer.held import HeldText, Piece, split_logprobs
 from llm_stream.answer.in_progress import AnswerInProgress
 from llm_stream.answer.minimum_rate import MinimumRate
+from llm_stream.answer.outlet import Outlet
 from llm_stream.answer.sentences import SkipPrefix
 from llm_stream.answer.template import Template
 from llm_stream.ports import Said, UpstreamAnswer, UpstreamBroken
@@ -47,7 +47,7 @@ NO_RATE = nullcontext()
 class Relay:
     """Carries one attempt's stream into the client's answer. Nothing is sent before there is something to say."""
 
-    def __init__(self, attempt: Attempt, frames: Frames) -> None:
+    def __init__(self, attempt: Attempt, frames: Outlet) -> None:
         prepared = attempt.prepared
         released = frames.released_text
         self._frames = frames
@@ -58,6 +58,7 @@ class Relay:
         self._hold = prepared.alias.holds_sentences or bool(released)
         # Calls of tools that are run here are not the client's.
         self._hold_calls = self._hold or prepared.tools is not None
+        frames.backlog.needs_texts = prepared.tools is not None
         self._skip = SkipPrefix(released)
         self._held: dict[int, HeldText] = {}
         self._tail: list[JsonObject] = []
@@ -244,7 +245,7 @@ class Relay:
 
     def _send(self, choice: Choice, *, tokens: int) -> None:
         if not choice.beside.keys().isdisjoint(SPOKEN_FOR_GOOD):
-            self._frames.continuable = False
+            self._frames.said_for_good()
         self._emit(self._written(choice), choice.content, tokens=tokens)
 
     def _written(self, choice: Choice) -> JsonObject:
@@ -330,6 +331,11 @@ class Relay:
         """Have it end without these calls."""
         self._tail = without_calls(self._tail, indexes)
 
+    def plain_text(self) -> str | None:
+        """Its text, where this attempt alone said it and nothing else; reasoning and calls count as characters too."""
+        text = self._frames.released_text
+        return text if self._choices == 1 and self.attempt.characters == len(text) else None
+
     def end_round(self) -> str:
         """Send what was said beside the calls, and nothing that ends the answer; returns all that was said."""
         self._tail = without_end(self._tail)
@@ -370,6 +376,8 @@ async def relay(incoming: UpstreamAnswer, attempt: Attempt, answer: AnswerInProg
         with MinimumRate(attempt, incoming) if attempt.patience.minimum_rate > 0 else NO_RATE:
             await incoming.relay(carried.take)
     except UpstreamBroken as broken:
+        # Its connection may have been closed by whoever ended the answer.
+        answer.frames.check()
         # A server that has said all and does not hang up has cut nothing.
         if not (broken.silent and carried.heard_all):
             raise

@@ -71,8 +71,9 @@ VOICE_FIELDS = VAPI_FIELDS | {
     # Agora
     "context",
     "turn_id",
-    # Ours: whether tools are offered that Sonant runs.
+    # Ours: whether tools are offered that Sonant runs, and what fills the variables of the active prompt.
     "sonant_tools",
+    "variables",
 }
 # The same on single messages: prosody and times of Hume, turns of Agora.
 VOICE_MESSAGE_FIELDS = frozenset({"models", "time", "type", "turn_id", "timestamp", "interruptable", "metadata"})

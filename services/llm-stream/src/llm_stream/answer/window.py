@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 from common.events.chat import ContextUse
 from llm_stream.aliases import Alias
-from llm_stream.answer.ask import LENGTHS
 from llm_stream.answer.failure import AnswerFailed, bad_request
 from llm_stream.answer.in_progress import FactNotes
-from llm_stream.answer.prepare import PreparedRequest
+from llm_stream.answer.prepare import LENGTHS, PreparedRequest
 from llm_stream.context.fit import Counted, DoesNotFit, Fitted, fit
 from llm_stream.context.image_tokens import prices_of
 from llm_stream.context.outline import ANSWER_TOKENS, Outline, outline

@@ -111,6 +111,8 @@ def _keep(turn: Turn, fact: Fact, deps: Deps) -> Record:
 async def _publish_settled(turn: Turn, fact: Fact, record: Record, deps: Deps) -> None:
     """Publish the fact once the live store has it: else a crash in between would lead to a second, other fact."""
     await deps.live.settled()
+    if turn.spending is not None:
+        await turn.spending.settle(fact.payload.usage, fact.payload.cost_usd)
     labelled(TURNS, turn.request.model, fact.spec.type.rpartition(".")[2]).inc()
     await _publish(record, deps)
 
@@ -143,7 +145,7 @@ def _completed(turn: Turn, finished: FinishedAnswer) -> Fact:
     return _event(
         turn,
         _ends(turn).completed,
-        upstream=finished.upstream.name,
+        upstream=None if finished.upstream is None else finished.upstream.name,
         upstream_model=finished.model,
         usage=usage,
         cost_usd=finished.cost_usd,

@@ -12,6 +12,7 @@ from llm_stream.answer import pipeline
 from llm_stream.answer.failure import AnswerFailed, server_error, too_late
 from llm_stream.answer.finish import FinishedAnswer
 from llm_stream.answer.in_progress import AnswerInProgress
+from llm_stream.answer.spending import Spending
 from llm_stream.deps import Deps
 from llm_stream.turns import ending
 from llm_stream.turns.claim import Claim, Claimed, Ended, RequestEvent
@@ -112,6 +113,8 @@ async def _in_time(turn: Turn, deps: Deps) -> FinishedAnswer | None:
     timer = asyncio.get_running_loop().call_later(
         max(0.0, turn.deadline - time.time()), lambda: turn.stop(Stop("deadline", time.time()))
     )
+    budget = turn.request.budget
+    turn.spending = None if budget is None else Spending(deps.budgets, budget, turn.request)
     in_progress = AnswerInProgress(
         turn.request,
         turn.deadline,
@@ -121,6 +124,7 @@ async def _in_time(turn: Turn, deps: Deps) -> FinishedAnswer | None:
         deps.turns.whole_answers,
         turn.notes,
         turn.rounds,
+        turn.spending,
     )
     try:
         return await pipeline.run(in_progress, deps)

@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 
 from common.bus.live.writer import LiveWriter
-from common.events.chat import AnswerRequested, StopReceipt
+from common.events.chat import ChatReplyRequested, StopReceipt
+from common.events.embeddings import EmbeddingsRequested
 from llm_stream.answer.attempt import Attempts
 from llm_stream.answer.backlog import AnswerMemory, Backlog
 from llm_stream.answer.delivery import Delivery
@@ -13,6 +14,7 @@ from llm_stream.answer.dialect_frames import frames_for
 from llm_stream.answer.finish import FinishedAnswer
 from llm_stream.answer.in_progress import FactNotes
 from llm_stream.answer.rounds import Rounds
+from llm_stream.answer.spending import Spending
 from llm_stream.metrics import STOP_SECONDS
 from llm_stream.turns.claim import Claim, Claimed, RequestEvent
 from llm_stream.turns.stop import Stop
@@ -32,13 +34,14 @@ class Turn:
         memory: AnswerMemory,
     ) -> None:
         self.event = event
-        self.request: AnswerRequested = event.payload
+        self.request: ChatReplyRequested | EmbeddingsRequested = event.payload
         self.started_at = time.time()
         self.deadline = event.deadline or self.started_at + DEFAULT_SECONDS
         self.delivery = Delivery(live, event.reply_to or "")
         self.attempts = Attempts()
         self.notes = FactNotes()
         self.rounds = Rounds()
+        self.spending: Spending | None = None
         self.backlog = Backlog(
             self.request.request_id,
             self.delivery,

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from common.events.resource_terms import MAX_TOOLS, Kind, Pins
 from common.failures import Refused
+from resources.active.set_variables import CHECKED, check_variables
 from resources.deps import Deps
 from resources.ports import Work
 from resources.resource_ids import MAX_VERSION, is_id
@@ -30,7 +31,10 @@ async def refresh_pins(deps: Deps, org_id: str, pins: Sequence[Pinned]) -> None:
 
 
 async def check_pins(work: Work, pins: Pins, kept: frozenset[Pinned] = frozenset()) -> None:
-    """Raises `Refused` unless all of a set that is not `kept` is there, this organisation's, and usable."""
+    """Raises `Refused` unless all of a set that is not `kept` is there, this organisation's, and usable.
+
+    The variables of what is not `kept` must be filled.
+    """
     _check_tools(pins)
     wanted = [pin for pin in pinned(pins) if pin not in kept]
     items = await work.tables.scopes.contents([pin for pin in wanted if _storable(pin)])
@@ -41,6 +45,8 @@ async def check_pins(work: Work, pins: Pins, kept: frozenset[Pinned] = frozenset
         if item.status != "usable":
             message = f"{pin.kind} '{pin.id}' is {item.status}: it cannot be part of an active set."
             raise Refused(409, message, "not_usable", PARAMS[pin.kind], details=pin._asdict())
+    if any(pin.kind in CHECKED for pin in wanted):
+        await check_variables(work, pins)
 
 
 def _check_tools(pins: Pins) -> None:

@@ -25,6 +25,7 @@ from common.failures import Refused
 from resources.active import switch
 from resources.catalogue import validation
 from resources.catalogue.changes import changed
+from resources.catalogue.config_references import references
 from resources.dear_work import checked
 from resources.deps import Deps
 from resources.ports import CatalogueTables, Item, Tables, Work
@@ -135,7 +136,7 @@ async def _used(tables: CatalogueTables, states: Sequence[State]) -> list[Item]:
     sets = [pins for state in states for pins in (state.current_pins, state.candidate_pins) if pins is not None]
     used = {(pin.kind, pin.id) for pins in sets for pin in pinned(pins)}
     configs = await tables.whole([named for named in used if named[0] == "config"])
-    referred = {(named.kind, named.id) for config in configs for named in validation.references(config.content)}
+    referred = {(named.kind, named.id) for config in configs for named in references(config.content)}
     return await tables.whole(sorted(used | referred))
 
 

@@ -1,7 +1,6 @@
 """What may be stored: the bodies of the four kinds, in the provider's field names and within its ranges."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -16,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from common.events import prompt_variables
 from common.events.first_error import FewUnknown
 from common.events.resource_terms import MAX_TOOLS, Kind
 from common.failures import Refused
@@ -26,6 +26,8 @@ from resources.resource_ids import MAX_VERSION, is_id
 MAX_PAGE_SIZE = 100
 # OFFSET is a 64-bit number; far below that a page is empty anyway.
 MAX_PAGE_NUMBER = 1_000_000
+# What steers one conversation; a flag that nobody looks at any more should go.
+MAX_FLAGS = 50
 # Where something comes from takes a few sentences and a prompt.
 MAX_PROVENANCE_BYTES = 64 * 1024
 
@@ -233,9 +235,23 @@ class MaxDuration(_Timeout):
     duration_secs: Annotated[Whole, Field(ge=30, le=1800)] | None = None
 
 
+AnswerSeconds = Annotated[Number, Field(ge=0.1, le=600)]
+
+
+class AnswerTimeouts(_Part):
+    """How long a model may be silent in a turn: before its first token, between two, and whole where not streamed."""
+
+    first_token_secs: AnswerSeconds | None = None
+    silence_secs: AnswerSeconds | None = None
+    whole_secs: AnswerSeconds | None = None
+
+
 class Timeouts(_Part):
+    """`inactivity` and `max_duration` are for the voice platform, `answer` for Sonant."""
+
     inactivity: Inactivity | None = None
     max_duration: MaxDuration | None = None
+    answer: AnswerTimeouts | None = None
 
 
 class Nudges(_Part):
@@ -265,6 +281,45 @@ class ProsodySummary(_Part):
     template: Annotated[str, Field(max_length=500), AfterValidator(_with_place), Stored] = "(They sound: {scores}.)"
     number: Annotated[Whole, Field(ge=1, le=48)] = 3
     tokens: Annotated[Whole, Field(ge=8, le=400)] = 40
+
+
+def _few(most: int, what: str) -> Callable[[Any], Any]:
+    """A check before all others: each wrong entry of a large object would be an error of its own."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, Mapping) and len(value) > most:
+            raise ValueError(f"must have at most {most} {what}")
+        return value
+
+    return check
+
+
+def _not_built_in(name: str) -> str:
+    if name in prompt_variables.BUILT_IN:
+        raise ValueError(f"'{name}' is filled by Sonant and cannot be declared")
+    return name
+
+
+class Variable(_Part):
+    """A variable of prompt and greeting: with a default, or `required` in every request."""
+
+    default: Annotated[str, Field(max_length=prompt_variables.MAX_VALUE_CHARS), Stored] | None = None
+    required: Flag | None = None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "Variable":
+        if (self.default is None) == (self.required is not True):
+            raise ValueError("must have either a default or 'required': true")
+        return self
+
+
+VariableName = Annotated[
+    str, Field(pattern=rf"^{prompt_variables.NAME.pattern}$"), AfterValidator(_not_built_in), Stored
+]
+Variables = Annotated[dict[VariableName, Variable], BeforeValidator(_few(prompt_variables.MAX_VARIABLES, "variables"))]
+FlagName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
+FlagValue = Flag | Number | Annotated[str, Field(strict=True, max_length=200), Stored]
+Flags = Annotated[dict[FlagName, FlagValue], BeforeValidator(_few(MAX_FLAGS, "flags"))]
 
 
 class Webhook(_Part):
@@ -327,6 +382,8 @@ class ConfigVersion(_Body):
     turn_detection: TurnDetection | None = None
     interruption: Interruption | None = None
     prosody: ProsodySummary | None = None
+    variables: Variables | None = None
+    flags: Flags | None = None
     webhooks: Annotated[list[Webhook], Field(max_length=10, fail_fast=True)] | None = None
 
     @model_validator(mode="after")
@@ -422,27 +479,3 @@ def refused(error: ValidationError) -> Refused:
     message = first["msg"].removeprefix("Value error, ")
     code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
     return Refused(400, f"'{param}': {message}" if param else f"The body {message}", code, param)
-
-
-# -- what a config points at -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A resource that a config names in the field `param`."""
-
-    kind: Kind
-    id: str
-    version: int | None
-    param: str
-
-
-def references(config: Mapping[str, Any]) -> Iterator[Reference]:
-    """What must exist for a checked config; voices by name and of the provider's library are the provider's matter."""
-    prompt, voice = config.get("prompt") or {}, config.get("voice") or {}
-    if "id" in prompt:
-        yield Reference("prompt", prompt["id"], prompt.get("version"), "prompt")
-    if "id" in voice and voice["provider"] == "CUSTOM_VOICE":
-        yield Reference("voice", voice["id"], None, "voice")
-    for index, tool in enumerate(config.get("tools") or ()):
-        yield Reference("tool", tool["id"], tool.get("version"), f"tools.{index}")

@@ -24,8 +24,10 @@ from common.events.resources import (
 )
 from common.failures import Refused
 from resources.active import switch
+from resources.active.set_variables import check_followers
 from resources.catalogue import validation
 from resources.catalogue.changes import changed, deleted
+from resources.catalogue.config_references import references
 from resources.dear_work import checked
 from resources.deps import Deps
 from resources.ports import Catalogue, Item, Page, Work, not_found
@@ -144,7 +146,7 @@ async def _activate(work: Work, scope: SetScope, item: Item) -> None:
 
 
 async def create_version(event: Event[ResourceVersionRequested], deps: Deps) -> Reply[ResourceReply]:
-    """200 with the next version; 400, 404."""
+    """200 with the next version; 400, 404, 409 `unfilled_variables` where a set follows the latest one."""
     command = event.payload
     catalogue = deps.catalogues.of(command.org_id)
     id = _id(command.kind, command.id)
@@ -152,6 +154,8 @@ async def create_version(event: Event[ResourceVersionRequested], deps: Deps) -> 
     await _references(catalogue, command.org_id, command.kind, body)
     async with deps.units.begin(event) as work:
         before = await _known(work, command.kind, id)
+        if catalogue.name == deps.catalogues.local.name:
+            await check_followers(work, command.kind, id, body)
         item = await catalogue.create_version(work, command.kind, id, body)
         await changed(work, "versioned", item, before=before)
         return await work.answer(Reply(_one(item)))
@@ -211,7 +215,7 @@ async def _references(catalogue: Catalogue, org_id: str, kind: Kind, body: Mappi
     """Raises `Refused` (400, naming the field) when a config names something that is not there."""
     if kind != "config":
         return
-    for reference in validation.references(body):
+    for reference in references(body):
         try:
             found = await catalogue.get(org_id, reference.kind, reference.id, reference.version)
         except Refused as refused:

@@ -28,6 +28,9 @@ HEARTBEAT_SECONDS = 1.0
 # An instance that starts has to learn which of the requests it will read were cancelled.
 SIGNAL_LOOKBACK_SECONDS = 120
 BLOCK_MS = 1_000
+# Of each stream at once: what is behind is taken in portions of 16 MiB at most, with the waiting requests in between.
+READ_ENTRIES = 32
+LARGE_ENTRY_BYTES = 128 * 1024
 # A blocking read returns at least every BLOCK_MS; after two misses the engine is away.
 SILENT_SECONDS = 2.5
 
@@ -107,7 +110,8 @@ class LiveReader:
         while True:
             try:
                 found = await self._reading.execute(
-                    "XREAD", "BLOCK", BLOCK_MS, "STREAMS", *self._positions, *self._positions.values()
+                    *("XREAD", "COUNT", READ_ENTRIES, "BLOCK", BLOCK_MS),
+                    *("STREAMS", *self._positions, *self._positions.values()),
                 )
             except UNAVAILABLE as error:
                 LIVE_RECONNECTS.inc()
@@ -116,15 +120,18 @@ class LiveReader:
                 continue
             self.seen_at = time.monotonic()
             for stream, entries in found or []:
-                self._take(stream.decode(), entries)
+                await self._take(stream.decode(), entries)
             # The waiting requests go first: another read costs as much as they do.
             await asyncio.sleep(0)
 
-    def _take(self, stream: str, entries: Sequence[Any]) -> None:
+    async def _take(self, stream: str, entries: Sequence[Any]) -> None:
         self._positions[stream] = entries[-1][0].decode()
         for _, (field, value) in entries:
             if field == b"f":
                 self._deliver(value)
+                if len(value) > LARGE_ENTRY_BYTES:
+                    # To hand on what a flood brings takes milliseconds.
+                    await asyncio.sleep(0)
             elif field == b"s":
                 self._signals.take(value)
             elif field == b"l":

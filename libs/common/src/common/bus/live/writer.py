@@ -12,7 +12,8 @@ from typing import Any
 import structlog
 from redis.exceptions import ResponseError
 
-from common.bus.live.frames import Frame, pack
+from common.bus.live.crowd import ENTRY_BYTES, Crowd
+from common.bus.live.frames import Frame, pack, pack_some
 from common.bus.live.signals import SIGNALS, signal_command
 from common.bus.metrics import LIVE_DROPPED, LIVE_FRAMES, LIVE_RECONNECTS, LIVE_REFUSED
 from common.bus.port import BusUnavailableError
@@ -46,6 +47,8 @@ class LiveWriter:
     def __init__(self, connection: Resp) -> None:
         self._connection = connection
         self._boxes: dict[str, list[Frame]] = {}
+        # By mailbox: what its last entry could not hold.
+        self._crowds: dict[str, Crowd] = {}
         self._commands: list[Command] = []
         self._settling: list[asyncio.Future[None]] = []
         self._closing = False
@@ -81,7 +84,7 @@ class LiveWriter:
         self.queue_command(*signal_command(spec, payload))
 
     async def settled(self) -> None:
-        """Wait until the engine has all that is queued now, however long it is away."""
+        """Wait until the engine has all commands that are queued now, however long it is away."""
         future = asyncio.get_running_loop().create_future()
         self._settling.append(future)
         if not self._writing:
@@ -103,7 +106,7 @@ class LiveWriter:
         """Write all that is queued; the acknowledgement starts the next write."""
         self._next_write = asyncio.get_running_loop().time() + WRITE_PACE
         settling, self._settling = self._settling, []
-        if not self._boxes and not self._commands and not self._robbed:
+        if not (self._boxes or self._commands or self._robbed or self._crowds):
             _settle(settling)
             self._writing = False
             self._next_write = 0.0
@@ -114,14 +117,29 @@ class LiveWriter:
             commands += [("XADD", box, "NOMKSTREAM", "*", "l", b"") for box in self._robbed]
             self._robbed.clear()
         boxes, self._boxes = self._boxes, {}
-        for mailbox, frames in boxes.items():
-            LIVE_FRAMES.inc(len(frames))
-            commands.append(("XADD", mailbox, "NOMKSTREAM", "MAXLEN", "~", MAILBOX_ENTRIES, "*", "f", pack(frames)))
+        for mailbox in boxes.keys() | self._crowds.keys() if self._crowds else boxes:
+            packed = self._packed(mailbox, boxes.get(mailbox, []))
+            commands.append(("XADD", mailbox, "NOMKSTREAM", "MAXLEN", "~", MAILBOX_ENTRIES, "*", "f", packed))
         sent = self._connection.try_send(commands)
         if sent is None:
             self._recover(commands, settling)
         else:
             sent[-1].add_done_callback(lambda _: self._written(sent, commands, settling))
+
+    def _packed(self, mailbox: str, frames: list[Frame]) -> bytes:
+        """The next entry of a mailbox; what it cannot hold goes into those behind it."""
+        crowd = self._crowds.get(mailbox)
+        if crowd is None:
+            packed, count = pack_some(frames, ENTRY_BYTES)
+            if count < len(frames):
+                self._crowds[mailbox] = Crowd(frames[count:])
+        else:
+            chosen = crowd.next(frames)
+            packed, count = pack(chosen), len(chosen)
+            if not crowd:
+                del self._crowds[mailbox]
+        LIVE_FRAMES.inc(count)
+        return packed
 
     def _written(
         self, replies: "list[asyncio.Future[Any]]", commands: list[Command], settling: "list[asyncio.Future[None]]"

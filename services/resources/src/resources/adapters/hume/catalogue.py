@@ -327,6 +327,13 @@ def _kept_there(body: Mapping[str, Any]) -> None:
     if "prosody" in body:
         message = "'prosody': The provider keeps no summary of prosody in a config; our own catalogue does."
         raise Refused(400, message, "not_supported", "prosody")
+    for name in ("variables", "flags"):
+        if name in body:
+            message = f"'{name}': The provider keeps none in a config; our own catalogue does."
+            raise Refused(400, message, "not_supported", name)
+    if "answer" in (body.get("timeouts") or {}):
+        message = "'timeouts.answer': The provider keeps none in a config; our own catalogue does."
+        raise Refused(400, message, "not_supported", "timeouts.answer")
 
 
 def _supported(kind: Kind) -> None:
