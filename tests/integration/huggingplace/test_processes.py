@@ -84,10 +84,10 @@ def test_other_pythons_log_in_forks_and_threads(server: IngestServer, tmp_path: 
 
 def _interpreter(version: str) -> str | None:
     """One that runs, on the path or of pyenv; names on the path may stand for nothing there."""
-    named = (shutil.which(f"python{version}"), *Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
-    for python in filter(None, named):
+    on_path = [found] if (found := shutil.which(f"python{version}")) else []
+    for python in (*on_path, *map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))):
         if subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0:
-            return str(python)
+            return python
     return None
 
 

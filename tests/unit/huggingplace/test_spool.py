@@ -119,6 +119,24 @@ def test_files_of_somebody_else_are_cleared_away(tmp_path: Path, content: bytes)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_line_that_was_interrupted_costs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool, real = open_spool(tmp_path), os.pwrite
+    spool.append(b'{"id":"first"}')
+
+    def interrupted(fd: int, data: bytes, offset: int) -> int:
+        if b"interrupted" in data:
+            # A handler of a signal logs, and ends by raising.
+            spool.append(b'{"id":"of the handler"}')
+            raise KeyboardInterrupt
+        return real(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        spool.append(b'{"id":"interrupted"}')
+    spool.append(b'{"id":"last"}')
+    assert rest(spool) == [b'{"id":"first"}', b'{"id":"of the handler"}', b'{"id":"last"}']
+
+
 def test_links_and_directories_with_the_name_of_a_segment_are_left_alone(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("do not touch")

@@ -217,7 +217,8 @@ class Outgoing:
             self._unsent.adopt()
         if now >= self._tend_at:
             self._tend_at = now + TEND_SECONDS
-            self._unsent.tend()
+            # What is delivered at once needs no disk.
+            self._unsent.tend(sync=self._failures > 0)
             if self.chore is not None:
                 self.chore()
 

@@ -47,8 +47,8 @@ class SessionState:
 class _Session:
     def __init__(self, state: SessionState) -> None:
         self._state = state
-        self._token: Token[SessionState | None] | None = None
-        self._before: SessionState | None = None
+        # One may be entered again inside itself.
+        self._entered: list[tuple[Token[SessionState | None], SessionState | None]] = []
 
     @property
     def id(self) -> str:
@@ -62,13 +62,12 @@ class _Session:
         return self._state.recorder.step(name, given, self._state)
 
     def _enter(self) -> None:
-        self._before = current.session.get()
-        self._token = current.session.set(self._state)
+        before = current.session.get()
+        self._entered.append((current.session.set(self._state), before))
 
     def _leave(self) -> None:
-        if self._token is not None:
-            current.leave(current.session, self._token, self._before)
-            self._token = None
+        if self._entered:
+            current.leave(current.session, *self._entered.pop())
         self._state.recorder.keep_waiting(self._state)
 
 

@@ -77,15 +77,17 @@ class Unsent:
             except OSError as error:
                 self._tell(SpoolError(f"Progress cannot be noted, and something will be sent twice: {error}"))
 
-    def tend(self) -> None:
-        """What is due now and then: to sync the disk, and to look for records of processes that are gone."""
+    def tend(self, *, sync: bool) -> None:
+        """What is due now and then: to count what others have in the directory, and to sync the disk."""
         if self.spool is None:
+            return
+        self.spool.count_foreign()
+        if not sync:
             return
         try:
             self.spool.sync()
         except OSError as error:
             self._tell(SpoolError(f"The spool cannot be synced to the disk: {error}"))
-        self.spool.count_foreign()
 
     def close(self) -> None:
         """Give the spool's files up; what waits in memory alone is lost, and told."""
