@@ -24,6 +24,12 @@ def log_for_ever(client: HuggingPlace) -> None:
         say(client.log(user_prompt=f"{number} {'x' * 200}"))
 
 
+def log_at_a_pace(client: HuggingPlace) -> None:
+    while True:
+        say(client.log(user_prompt="x" * 200))
+        time.sleep(0.001)
+
+
 def log_some_and_end(client: HuggingPlace) -> None:
     for number in range(50):
         say(client.log(user_prompt=str(number)))
@@ -99,6 +105,7 @@ WAYS = {
     function.__name__: function
     for function in (
         log_for_ever,
+        log_at_a_pace,
         log_some_and_end,
         log_and_wait,
         log_in_forks,
