@@ -15,7 +15,14 @@ from common.bus.live.frames import Frame
 from common.bus.live.kept_bodies import KeptBodies
 from common.bus.live.writer import LiveWriter
 from common.clients.resources.client import ActiveSets
-from common.events.chat import CHAT_REPLY_REQUESTED, AnswerDialect, AnswerStop, ChatReplyRequested, UtteranceProsody
+from common.events.chat import (
+    CHAT_REPLY_REQUESTED,
+    AnswerDialect,
+    AnswerStop,
+    ChatReplyRequested,
+    SessionUse,
+    UtteranceProsody,
+)
 from common.events.envelope import Event
 from common.events.record import Record
 from common.secret_box import SecretBox
@@ -37,6 +44,7 @@ from llm_stream.turns import life
 from llm_stream.turns.claim import Claims
 from llm_stream.turns.early_stops import EarlyStops
 from llm_stream.turns.running_turns import RunningTurns
+from tests.support.remembered import Copies, memory_of
 from tests.support.scripted import chunk
 
 # Loaded once for all tests.
@@ -183,8 +191,10 @@ class World:
         self.live = live
         self.model = model
         self.facts: list[dict[str, Any]] = []
+        self.copies = Copies()
+        facts = Batcher(self._publish, name="facts")
         self.deps = Deps(
-            facts=Batcher(self._publish, name="facts"),
+            facts=facts,
             live=writer,
             kept_bodies=cast("KeptBodies", None),
             claims=Claims(writer, owner="us", keep_seconds=60),
@@ -201,6 +211,7 @@ class World:
             moderation=moderation or Moderation(cast("Moderator", None), fails_open=False),
             answer_cache=AnswerCache(cast("AnswerStore", store), max_entry_bytes=65_536),
             toolbox=toolbox or Toolbox({}, cast("ToolServer", None), SecretBox([]), cast("Calls", None)),
+            sessions=memory_of(self.copies, facts.put),
         )
 
     async def _publish(self, records: Sequence[Record]) -> None:
@@ -214,11 +225,13 @@ class World:
         stream: bool = True,
         dialect: AnswerDialect | None = None,
         prosody: tuple[UtteranceProsody, ...] | None = None,
+        session: SessionUse | None = None,
+        request_id: str = "chatcmpl-1",
         **body: Any,
     ) -> None:
         """A request that was received `age` seconds ago; `during` is called once its upstream has accepted it."""
         request = ChatReplyRequested(
-            request_id="chatcmpl-1",
+            request_id=request_id,
             org_id="o",
             key_id="k",
             session_id="s",
@@ -228,6 +241,7 @@ class World:
             received_at=time.time() - age,
             dialect=dialect,
             prosody=prosody,
+            session=session,
         )
         event = Event(CHAT_REPLY_REQUESTED, request, deadline=time.time() + 10.0, reply_to="gateway")
         answering = asyncio.create_task(life.answer(event, self.deps))
@@ -237,9 +251,14 @@ class World:
             during()
         await answering
 
-    def stop(self, *, withdrawn: bool = False) -> None:
+    def stop(self, *, withdrawn: bool = False, request_id: str = "chatcmpl-1", delivered: int | None = None) -> None:
         signal = AnswerStop(
-            request_id="chatcmpl-1", mailbox="gateway", reason="client_closed", at=time.time(), withdrawn=withdrawn
+            request_id=request_id,
+            mailbox="gateway",
+            reason="client_closed",
+            at=time.time(),
+            withdrawn=withdrawn,
+            delivered=delivered,
         )
         self.deps.turns.on_stop(signal)
 

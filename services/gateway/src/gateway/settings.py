@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -26,6 +27,10 @@ class GatewaySettings(CommonSettings):
         gt=0,
         le=3600,
         description="Seconds after which an answer is given up, from the request's arrival.",
+    )
+    chat_store: Literal["off", "metadata", "full"] = Field(
+        default="full",
+        description="What sessions keep of turns, as of llm-stream. Without `full` no response can be continued.",
     )
     resume_grace: float = Field(
         default=0.0,

@@ -23,13 +23,15 @@ from common.kernel.worker_processes import WorkerProcesses
 from common.providers.addresses import AddressRules, networks
 from common.providers.guarded_http import open_guarded_http
 from common.storage.key_budgets import KeyBudgets
-from common.storage.resp import open_resp
+from common.storage.resp import Resp, open_resp
 from llm_stream import aliases
 from llm_stream.adapters.bpe import BpeTokenizers
 from llm_stream.adapters.openai_http import open_chat_model
 from llm_stream.adapters.openai_moderation import OpenAiModeration
 from llm_stream.adapters.python_tools import python_tools
 from llm_stream.adapters.redis_answer_cache import RedisAnswerCache
+from llm_stream.adapters.redis_sessions import RedisSessions
+from llm_stream.adapters.session_archive import TelemetryArchive
 from llm_stream.adapters.tool_server import HttpToolServer
 from llm_stream.adapters.weather_api import OpenMeteo
 from llm_stream.aliases import OPENAI_URL
@@ -43,6 +45,7 @@ from llm_stream.answer.window import load_tokenizers
 from llm_stream.context.token_counter import open_token_counter
 from llm_stream.deps import Deps
 from llm_stream.handlers import HANDLERS
+from llm_stream.history.session_memory import SessionMemory
 from llm_stream.metrics import BACKLOG_BYTES, MODELS_RELOADS, RUNNING_BYTES, WHOLE_BYTES
 from llm_stream.settings import LlmStreamSettings
 from llm_stream.tools.builtin import builtin_tools
@@ -79,7 +82,8 @@ async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterato
         async with (
             _open_toolbox(settings) as toolbox,
             kernel.read_live(f"llm-stream:{settings.instance}", signals) as reader,
-            open_resource_client(settings.redis_url, Requester(kernel.log, reader)) as resources,
+            open_resource_client(settings.redis_url, requester := Requester(kernel.log, reader)) as resources,
+            open_resp(settings.redis_url) as sessions,
             open_kept_bodies(settings.redis_url) as kept_bodies,
             open_token_counter(BpeTokenizers()) as token_counter,
             open_resp(settings.redis_url) as spending,
@@ -110,6 +114,8 @@ async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterato
                     RedisAnswerCache(cache, settings.response_cache_bytes),
                     max_entry_bytes=settings.response_cache_entry_bytes,
                 ),
+                sessions=_session_memory(settings, kernel, sessions, TelemetryArchive(requester), facts, early_stops),
+                session_mark=settings.session_mark,
             )
             await load_tokenizers(table.aliases.values(), token_counter)
             kernel.tasks.spawn(GatewayWatch(kernel.live, turns, reader.mailbox).run(), "watch-gateways")
@@ -157,6 +163,32 @@ async def _open_moderation(
             session, url, key or "none", settings.moderation_model, seconds=settings.moderation_seconds
         )
         yield Moderation(moderator, fails_open=settings.moderation_failure == "open")
+
+
+def _session_memory(
+    settings: LlmStreamSettings,
+    kernel: Kernel,
+    connection: Resp,
+    archive: TelemetryArchive,
+    facts: Batcher[Record],
+    early_stops: EarlyStops,
+) -> SessionMemory:
+    copies = RedisSessions(
+        connection,
+        kernel.live,
+        session_bytes=settings.session_bytes,
+        total_bytes=settings.hot_sessions_bytes,
+        idle_seconds=settings.hot_session_seconds,
+    )
+    return SessionMemory(
+        copies,
+        archive,
+        facts.put,
+        kernel.tasks.spawn,
+        most=settings.chat_store,
+        turn_bytes=settings.session_turn_bytes,
+        interrupted_at=early_stops.signal_at,
+    )
 
 
 def _memory(settings: LlmStreamSettings) -> AnswerMemory:

@@ -78,4 +78,17 @@ TOOL_CALLS = Counter(
     ["kind", "outcome"],
 )
 TOOL_SECONDS = Histogram("sonant_tool_seconds", "How long calls of tools took.", ["kind"], buckets=SECONDS)
+SESSION_READS = Counter(
+    "sonant_chat_session_reads_total",
+    "Sessions read for a turn or a caller, by where they were found (hot: in the live store; archive; failed).",
+    ["outcome"],
+)
+SESSION_TURNS = Counter(
+    "sonant_chat_session_turns_total", "Turns that a session keeps, by how much of them (full, metadata).", ["kept"]
+)
+SESSION_SPOKEN = Counter(
+    "sonant_chat_session_spoken_total",
+    "Answers of which less was heard than delivered, by who said so (platform, history).",
+    ["by"],
+)
 MODELS_RELOADS = Counter("sonant_models_reloads_total", "Reloads of the models file, by outcome.", ["outcome"])

@@ -1,11 +1,12 @@
 """What the use cases need from outside: an upstream that streams, and its failures sorted by what to do."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, Protocol
 
+from common.events.session_turns import SessionHistory, SessionTurn
 from llm_stream.aliases import Upstream
 
 # The statuses below 500 that the same upstream may take back.
@@ -244,4 +245,66 @@ class Weather(Protocol):
 
     async def report(self, place: str) -> dict[str, Any]:
         """The weather there now: `place`, `temperature_c`, `wind_kmh`, `weather`. Raises ToolError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HotSession:
+    """What the live store holds of a session. `whole`: all of its turns that have texts are among them.
+
+    `running` are turns that have not ended yet, with when each was received and until when it may run (unix seconds).
+    `deleted_at`: turns that were received until then are gone.
+    """
+
+    turns: tuple[SessionTurn, ...] = ()
+    whole: bool = False
+    cut: bool = False
+    running: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    deleted_at: float | None = None
+
+
+class SessionCopies(Protocol):
+    """Copies of sessions in the live store, for the turn that comes next. Raises BusUnavailableError while it is away.
+
+    What is written with a turn's end has no wait of its own: it is there before the last frame of the answer is.
+    """
+
+    async def open(self, org_id: str, session_id: str, running: tuple[str, float, float] | None) -> HotSession:
+        """What there is; `running` is a turn that begins: its id, when it was received, and until when it may run."""
+        ...
+
+    def queue_ended(self, org_id: str, turn: SessionTurn, *, fresh: bool) -> None:
+        """Keep a turn that has ended; `fresh` where its session had none before."""
+        ...
+
+    def queue_left(self, org_id: str, session_id: str, request_id: str) -> None:
+        """A turn that was begun is not kept."""
+        ...
+
+    async def fill(self, org_id: str, session_id: str, history: SessionHistory) -> None:
+        """Add what telemetry knows; from then on the copy is whole."""
+        ...
+
+    async def note_spoken(self, org_id: str, session_id: str, request_id: str, heard: tuple[int, str]) -> None:
+        """Note how many characters of an answer were heard, and who said so."""
+        ...
+
+    async def delete(self, org_id: str, session_id: str, request_id: str | None, at: float) -> None:
+        """Forget one turn, or all that were received until `at`; what of them ends later is not kept."""
+        ...
+
+    async def ended_turn(self, request_id: str) -> bytes | None:
+        """The payload of the fact about a turn that ended a moment ago; None where it is gone."""
+        ...
+
+
+class SessionArchive(Protocol):
+    """Where sessions are kept durably. Raises Refused, TimeoutError or BusUnavailableError where it does not answer."""
+
+    async def history(self, org_id: str, session_id: str) -> SessionHistory:
+        """All that is kept of a session; empty where there is none."""
+        ...
+
+    async def turn(self, org_id: str, request_id: str) -> SessionTurn | None:
+        """One turn."""
         ...

@@ -8,6 +8,9 @@ from pydantic import Field, field_validator
 from common.kernel.settings import CommonSettings
 from common.providers.addresses import networks
 
+# What stands before the words of a user who has cut the assistant off.
+MARK = "(You were interrupted. The user has heard nothing behind your last words.)"
+
 
 class LlmStreamSettings(CommonSettings):
     """What llm-stream needs beyond the common settings."""
@@ -124,6 +127,36 @@ class LlmStreamSettings(CommonSettings):
         default="closed",
         description="What holds while the moderator does not answer: `closed` refuses with 503, `open` lets texts pass "
         "unchecked, which the fact about the turn tells.",
+    )
+    chat_store: Literal["off", "metadata", "full"] = Field(
+        default="full",
+        description="What sessions keep of turns. `full`: the texts of those whose request or config asks for it with "
+        "`store`, of others with a named session how they ended. `metadata`: never a text. `off`: nothing.",
+    )
+    session_bytes: int = Field(
+        default=1024 * 1024,
+        ge=64 * 1024,
+        description="Texts that one session keeps; past it the oldest turns go.",
+    )
+    session_turn_bytes: int = Field(
+        default=256 * 1024,
+        ge=16 * 1024,
+        description="Texts that one turn keeps; of a larger one images and files are left out, and then all of it.",
+    )
+    hot_sessions_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="How much of sessions the live store holds for the turns that come next; past it those that were "
+        "not used for longest go, and are read from telemetry again.",
+    )
+    hot_session_seconds: int = Field(
+        default=3600, ge=10, description="How long the live store holds a session that nobody uses."
+    )
+    session_mark: str = Field(
+        default=MARK,
+        max_length=500,
+        description="What stands before the words of a user who has cut the assistant off, for the model to know; "
+        "empty for nothing. A config may say otherwise.",
     )
 
     @field_validator("tool_networks")

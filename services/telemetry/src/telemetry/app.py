@@ -7,6 +7,8 @@ from pathlib import Path
 from common.kernel.service import Kernel, Service
 from common.storage.database_watch import DatabaseWatch
 from common.storage.postgres import open_postgres
+from telemetry import kept_sessions
+from telemetry.adapters.session_tables import PostgresSessions
 from telemetry.adapters.turns_table import PostgresTurns, PostgresUsage
 from telemetry.deps import Deps
 from telemetry.handlers import HANDLERS
@@ -27,11 +29,20 @@ async def open_deps(settings: TelemetrySettings, kernel: Kernel) -> AsyncIterato
     ) as pool:
         watching = kernel.tasks.spawn(watch.run(pool), "watch-database")
         turns = PostgresTurns(pool)
+        sessions = PostgresSessions(
+            pool,
+            days=settings.session_days,
+            session_bytes=settings.session_bytes,
+            organization_sessions=settings.organization_sessions,
+        )
+        sweeping = kernel.tasks.spawn(kept_sessions.sweep(sessions), "expire-sessions")
         try:
-            yield Deps(settings, turns, PostgresUsage(pool))
+            yield Deps(settings, turns, PostgresUsage(pool), sessions)
         finally:
             watching.cancel()
+            sweeping.cancel()
             await turns.close()
+            await sessions.close()
 
 
 def build(settings: TelemetrySettings) -> Service[TelemetrySettings, Deps]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from telemetry.ports import Turns, Usage
+from telemetry.ports import Sessions, Turns, Usage
 from telemetry.settings import TelemetrySettings
 
 
@@ -13,3 +13,4 @@ class Deps:
     settings: TelemetrySettings
     turns: Turns
     usage: Usage
+    sessions: Sessions

@@ -51,6 +51,20 @@ class AnswerDialect(Payload):
     told: dict[str, Any] = Field(default_factory=dict)
 
 
+class SessionUse(Payload):
+    """What a request wants of its session.
+
+    `store`: whether its texts are kept; None leaves that to the config. `history`: whether what is kept stands in front
+    of the messages; None is to find out whether they hold it already. `previous` is the turn that it follows instead of
+    the last one, "" for none. `continues` is the turn whose answer it takes up where the user stopped hearing it.
+    """
+
+    store: bool | None = None
+    history: Literal["stored", "sent"] | None = None
+    previous: str | None = None
+    continues: str | None = None
+
+
 class ChatReplyRequested(AnswerRequested):
     """A chat completion is wanted. Where a user or a project is named, their active set goes into the answer."""
 
@@ -66,6 +80,7 @@ class ChatReplyRequested(AnswerRequested):
     # Whether an exact repeat may be answered from the cache, or is to be made anew and kept (`refresh`; `bypass` where
     # the cache is on anyway). None leaves that to alias and flags.
     cache: Literal["on", "off", "refresh", "bypass"] | None = None
+    session: SessionUse | None = None
 
 
 class ChatModelsRequested(Payload):
@@ -217,6 +232,27 @@ class AnswerEnded(Payload):
     attempts: Annotated[tuple[Attempt, ...], Field(fail_fast=True)] = ()
 
 
+class KeptTexts(Payload):
+    """What a session is to keep of a turn beside what the fact tells anyway; `mode` `metadata` is none of its texts.
+
+    `messages` are those that were new in this turn. `answer` is what the model said: the rounds of calls with their
+    results, and the end. `delivered` characters of what it said left towards the client; None is all. `instructions`
+    and `request` are what it was asked with beside the conversation. `left_out`: there was too much to keep all of it.
+    """
+
+    mode: Literal["metadata", "full"]
+    messages: Annotated[tuple[dict[str, Any], ...], Field(fail_fast=True)] = ()
+    answer: Annotated[tuple[dict[str, Any], ...], Field(fail_fast=True)] = ()
+    delivered: int | None = None
+    previous: str | None = None
+    continues: str | None = None
+    project_id: str | None = None
+    instructions: Annotated[tuple[dict[str, Any], ...], Field(fail_fast=True)] = ()
+    request: dict[str, Any] | None = None
+    dialect: AnswerDialect | None = None
+    left_out: bool = False
+
+
 class ChatReplyEnded(AnswerEnded):
     """What the three ends of a chat turn have in common."""
 
@@ -238,6 +274,8 @@ class ChatReplyEnded(AnswerEnded):
     ended_by: Literal["budget", "moderation"] | None = None
     # What a moderator said of question or answer.
     moderation: ModerationUse | None = None
+    # None where no session keeps anything of the turn.
+    kept: KeptTexts | None = None
 
 
 class ChatReplyCompleted(ChatReplyEnded):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from common.events import audit, chat, embeddings, keys, resources, telemetry, webhooks
+from common.events import audit, chat, embeddings, keys, resources, session_turns, telemetry, webhooks
 from common.events.spec import EventSpec, SignalSpec, Topic
 
 EVENTS: tuple[EventSpec[Any], ...] = (
@@ -11,11 +11,21 @@ EVENTS: tuple[EventSpec[Any], ...] = (
     chat.CHAT_REPLY_COMPLETED,
     chat.CHAT_REPLY_INTERRUPTED,
     chat.CHAT_REPLY_FAILED,
+    session_turns.SESSION_REQUESTED,
+    session_turns.TURN_REQUESTED,
+    session_turns.SPOKEN_REPORTED,
+    session_turns.SESSION_DELETE_REQUESTED,
+    session_turns.CHAT_REPLY_SPOKEN,
+    session_turns.CHAT_SESSION_DELETED,
     embeddings.EMBEDDINGS_REQUESTED,
     embeddings.EMBEDDINGS_COMPLETED,
     embeddings.EMBEDDINGS_INTERRUPTED,
     embeddings.EMBEDDINGS_FAILED,
     telemetry.USAGE_REQUESTED,
+    session_turns.SESSION_HISTORY_REQUESTED,
+    session_turns.STORED_TURN_REQUESTED,
+    session_turns.SESSION_LIST_REQUESTED,
+    session_turns.SESSION_POLICY_REQUESTED,
     resources.RESOURCE_CREATE_REQUESTED,
     resources.RESOURCE_VERSION_REQUESTED,
     resources.RESOURCE_EDIT_REQUESTED,

@@ -8,9 +8,10 @@ from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 from aiohttp import web
 
-from common.events.chat import AnswerDialect, UtteranceProsody
+from common.events.chat import AnswerDialect, SessionUse, UtteranceProsody
 from gateway.chat.completion_request import ChatRequest
 from gateway.chat.embedding_request import EmbeddingRequest
+from gateway.chat.session_use import session_behind, session_use
 from gateway.deps import DEPS
 from gateway.http.body import read_json
 from gateway.http.context import BODY_BYTES, CALLER
@@ -43,6 +44,7 @@ class Reading(NamedTuple):
     newest_wins: bool
     dialect: AnswerDialect
     prosody: tuple[UtteranceProsody, ...] | None
+    session: SessionUse | None = None
 
 
 CacheUse: TypeAlias = Literal["on", "off", "refresh", "bypass"]
@@ -74,6 +76,7 @@ class AcceptedRequest:
     dialect: AnswerDialect | None = None
     prosody: tuple[UtteranceProsody, ...] | None = None
     cache: CacheUse | None = None
+    session: SessionUse | None = None
 
     def forget_content(self) -> None:
         """Let go of what is on the log: the answer may take minutes, and the request megabytes."""
@@ -104,6 +107,9 @@ async def accept(request: web.Request, place: BodyPlace, read: Read | None = Non
         user_id = user_id or _checked_name(reading.user_id, "user")
         project_id = project_id or _checked_name(reading.project_id, "project")
         interrupts = interrupts or reading.newest_wins
+    use = session_use(body, chat) if reading is None or reading.session is None else reading.session
+    if use is not None and use.previous:
+        session_id = await session_behind(request, use.previous, session_id)
     grace = resume_grace(request, deps.settings.resume_grace)
     await deps.models.check(chat.model)
     request_id = f"chatcmpl-{secrets.token_hex(16)}"
@@ -126,6 +132,7 @@ async def accept(request: web.Request, place: BodyPlace, read: Read | None = Non
         dialect=None if reading is None else reading.dialect,
         prosody=None if reading is None else reading.prosody,
         cache=cache_use(request),
+        session=use,
     )
 
 

@@ -63,6 +63,8 @@ class ChatRequest(Open):
     sonant_tools: bool | Literal["show"] | None = None
     # What fills the variables of the active prompt.
     variables: Annotated[dict[str, Any], AfterValidator(_variables)] | None = None
+    # What the session remembers stands in front of the messages, or the messages are all there is.
+    sonant_history: Literal["stored", "sent"] | None = None
 
     def reserved_tokens(self) -> int:
         """Tokens to reserve before the answer is known: the prompt by estimate, and the most its choices may say."""

@@ -50,7 +50,7 @@ async def _create(request: web.Request, read: Read | None) -> web.StreamResponse
     try:
         accepted = await accept(request, place, read)
         if accepted.streamed:
-            return await _admit_and_answer(request, deps, accepted)
+            return await admit_and_answer(request, deps, accepted)
         return await _answer_once(request, deps, accepted)
     finally:
         place.leave()
@@ -64,7 +64,7 @@ async def _answer_once(request: web.Request, deps: Deps, accepted: AcceptedReque
     async with deps.idempotency.guard(request, accepted.caller, digest, lease=lease) as slot:
         if slot.replay is not None:
             return slot.replay
-        response = await _admit_and_answer(request, deps, accepted)
+        response = await admit_and_answer(request, deps, accepted)
         await slot.store(response)
     await write_whole(request, response, deps.streams, accepted.request_id)
     return response
@@ -78,11 +78,14 @@ def _fingerprint(accepted: AcceptedRequest) -> bytes:
     named: list[Any] = [session, accepted.user_id, accepted.project_id]
     if accepted.dialect is not None:
         named.append(accepted.dialect.model_dump())
+    if accepted.session is not None:
+        named.append(accepted.session.model_dump())
     # Its digest: the body itself would lie in memory until the answer is over.
     return hashlib.sha256(body + orjson.dumps(named) if any(named) else body).digest()
 
 
-async def _admit_and_answer(request: web.Request, deps: Deps, accepted: AcceptedRequest) -> web.StreamResponse:
+async def admit_and_answer(request: web.Request, deps: Deps, accepted: AcceptedRequest) -> web.StreamResponse:
+    """The answer to a request that was accepted, under the limits of its key. Raises Refused."""
     request[COMPLETION] = accepted.request_id
     deps.presence.require(CHAT_REQUESTS)
     await deps.budgets.check(accepted.caller)

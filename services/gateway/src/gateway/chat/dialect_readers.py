@@ -2,13 +2,14 @@
 
 from aiohttp import web
 
-from common.dialects.dialect_table import AUTO, DIALECTS, Dialect, detected, understand
+from common.dialects.dialect_table import AUTO, DIALECTS, OPENAI, Dialect, detected, understand
 from common.dialects.prosody import utterances
 from common.dialects.reading import JsonObject, Understood
 from common.dialects.responses import chat_request, told_of
 from common.events.chat import AnswerDialect
 from gateway.chat.accepted_request import Read, Reading
 from gateway.chat.response_request import ResponseRequest
+from gateway.chat.session_use import response_use
 from gateway.deps import DEPS
 from gateway.http.errors import bad_request, not_found
 from gateway.http.validation import validate
@@ -49,8 +50,13 @@ def response_reader(named: Dialect | None) -> Read:
             message = f"Too many items: {len(items)}, at most {most} are accepted."
             raise bad_request(message, "input", "too_many_messages")
         added = validate(ResponseRequest, body).model_extra or {}
-        understood = _understood(request, named or detected(added), {**added, **chat_request(body)})
-        return _reading(understood, AnswerDialect(name=RESPONSES, told={**understood.told, **told_of(body)}))
+        dialect = named or detected(added)
+        use = response_use(body, request.app[DEPS].settings, platform=dialect is not OPENAI)
+        if use is not None:
+            body = {**body, "previous_response_id": None}
+        understood = _understood(request, dialect, {**added, **chat_request(body)})
+        told = {**understood.told, **told_of(body)}
+        return _reading(understood, AnswerDialect(name=RESPONSES, told=told))._replace(session=use)
 
     return read
 

@@ -36,6 +36,8 @@ def request_record(accepted: AcceptedRequest, mailbox: str, answer_tokens: int |
         written["budget"] = budget
     if accepted.cache is not None:
         written["cache"] = accepted.cache
+    if accepted.session is not None:
+        written["session"] = accepted.session
     # An embeddings request knows no project, and takes what it knows.
     payload = spec.payload(
         request_id=accepted.request_id,

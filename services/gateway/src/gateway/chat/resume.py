@@ -1,7 +1,6 @@
 """Resuming a stream: what follows the last event a client has, from whichever instance answers."""
 
 import asyncio
-import re
 import time
 from contextlib import ExitStack
 from typing import Annotated, Literal
@@ -11,13 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.chat.accepted_request import resume_grace
 from gateway.chat.event_stream import write_stream
+from gateway.chat.session_use import COMPLETION_ID
+from gateway.chat.stored_responses import stored_response
 from gateway.deps import DEPS
 from gateway.http.context import CALLER
 from gateway.http.errors import bad_request, not_found
 from gateway.http.validation import read_query
 
 LAST_EVENT_HEADER = "Last-Event-ID"
-COMPLETION_ID = re.compile(r"chatcmpl-[0-9a-f]{32}")
 # How long a resumed answer may stay unheard of: an attach signal, its way, and a retry.
 RESUME_SECONDS = 3.0
 # The first frame of an answer says that it began; event 0 of a response is the frame behind it, and has number 2.
@@ -26,7 +26,7 @@ MAX_EVENTS = 1_000_000_000 - FRAMES_BEFORE
 
 
 class ResponseQuery(BaseModel):
-    """`GET /v1/responses/{id}`: a stream, behind the event with this number; the whole of it without one."""
+    """`GET /v1/responses/{id}`: in one piece, or as a stream, behind the event with this number if there is one."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -40,11 +40,13 @@ async def resume_completion(request: web.Request) -> web.StreamResponse:
 
 
 async def resume_response(request: web.Request) -> web.StreamResponse:
-    """`GET /v1/responses/{id}?stream=true&starting_after=7`: the same, with the numbers of a response's events."""
+    """`GET /v1/responses/{id}?stream=true&starting_after=7`: the same, with the numbers of a response's events.
+
+    Without `stream` it is the response in one piece, where it is kept.
+    """
     query = read_query(request, ResponseQuery)
     if query.stream != "true":
-        message = "Responses are not stored yet: only 'stream=true' is served, while it lasts and two minutes longer."
-        raise bad_request(message, "stream", "unsupported_value")
+        return await stored_response(request)
     request_id = "chatcmpl-" + request.match_info["id"].removeprefix("resp_")
     if LAST_EVENT_HEADER in request.headers or query.starting_after is None:
         return await _resume(request, request_id, _last_event_id(request))

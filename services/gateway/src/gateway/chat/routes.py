@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gateway.chat import model_views, sessions
+from gateway.chat import model_views
 from gateway.chat.accepted_request import (
     CACHE_HEADER,
     GRACE_HEADER,
@@ -24,6 +24,7 @@ from gateway.chat.embeddings import create_embeddings
 from gateway.chat.response_answer import Response
 from gateway.chat.response_request import ResponseRequest
 from gateway.chat.resume import LAST_EVENT_HEADER, ResponseQuery, resume_completion, resume_response
+from gateway.chat.session_routes import SESSION_ROUTES
 from gateway.http.end_user import USER_HEADER
 from gateway.http.routing import Handler, Route
 from gateway.ports import Scope, Work
@@ -121,9 +122,10 @@ ROUTES: Sequence[Route] = [
         "GET",
         "/v1/responses/{id}",
         resume_response,
-        "Continue the stream of a response",
+        "Read a response that is kept, or continue its stream",
         scope=Scope.CHAT,
         query=ResponseQuery,
+        response=Response,
         headers={LAST_EVENT_HEADER: "The SSE id of the last event received, instead of `starting_after`.", **GRACE},
         errors=(404, 429, 503, 504),
         streaming=True,
@@ -140,17 +142,7 @@ ROUTES: Sequence[Route] = [
         streaming=True,
         tags=("chat",),
     ),
-    Route(
-        "POST",
-        "/v1/sessions/{session_id}/interrupt",
-        sessions.interrupt,
-        "Stop what is being said in a session",
-        scope=Scope.CHAT,
-        request=sessions.Interruption,
-        response=sessions.Interrupted,
-        errors=(404, 413, 503),
-        tags=("chat",),
-    ),
+    *SESSION_ROUTES,
     _embeddings("/v1/embeddings", "Make the vectors of texts"),
     _embeddings("/embeddings", "The same for clients whose base URL has no version"),
     Route(

@@ -7,6 +7,9 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.events.chat import TurnReceipt
+from common.events.session_turns import Heard, Spoken
+from common.failures import Refused
+from gateway.chat.session_views import HeardBody, note_heard
 from gateway.deps import DEPS
 from gateway.http.body import read_json
 from gateway.http.context import CALLER
@@ -34,6 +37,8 @@ class Interruption(BaseModel):
 
     type: Literal["user_interruption"]
     time: InterruptionTime
+    # What the user had heard by then, where the platform knows it better than we do.
+    heard: HeardBody | None = None
 
 
 class Interrupted(BaseModel):
@@ -43,6 +48,7 @@ class Interrupted(BaseModel):
     session_id: str
     time: InterruptionTime
     receipts: list[TurnReceipt]
+    spoken: Spoken | None = None
 
 
 async def interrupt(request: web.Request) -> web.Response:
@@ -52,8 +58,23 @@ async def interrupt(request: web.Request) -> web.Response:
     session_id = checked_id(request.match_info["session_id"], "session_id")
     body = await read_json(request, max_bytes=MAX_INTERRUPTION_BYTES)
     interruption = validate(Interruption, body)
+    heard = interruption.heard and interruption.heard.checked()
     receipts = await deps.streams.interrupt_and_wait(caller.org_id, session_id, interruption.type, at, RECEIPT_SECONDS)
-    if not receipts:
+    spoken = heard and await _noted(request, session_id, receipts, heard)
+    if not receipts and spoken is None:
         raise not_found("No answer is in progress in this session.", "session_id", "no_answer_in_progress")
-    stopped = Interrupted(session_id=session_id, time=interruption.time, receipts=receipts)
-    return web.json_response(text=stopped.model_dump_json())
+    stopped = Interrupted(session_id=session_id, time=interruption.time, receipts=receipts, spoken=spoken)
+    return web.json_response(text=stopped.model_dump_json(exclude=None if spoken else {"spoken"}))
+
+
+async def _noted(request: web.Request, session_id: str, receipts: list[TurnReceipt], heard: Heard) -> Spoken | None:
+    """What counts as spoken of the answer that was stopped, or of the last one, which may be heard after its end.
+
+    None where nothing is kept of it. Raises Refused 409 or 503.
+    """
+    try:
+        return await note_heard(request, session_id, receipts[-1].id if receipts else None, heard)
+    except Refused as refused:
+        if refused.status == 404:
+            return None
+        raise

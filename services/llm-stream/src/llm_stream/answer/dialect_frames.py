@@ -1,6 +1,7 @@
 """The frames of an answer that is written in a dialect; they resume and stop like all others."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import orjson
 
@@ -27,11 +28,21 @@ def frames_for(
         return Frames(request, deadline, delivery, before_start, backlog)
     if dialect.name == RESPONSES:
         events = ResponseFrames(request, deadline, delivery, before_start, backlog)
-        events.writer = ResponseWriter(request.request_id, int(request.received_at), request.body, dialect.told)
+        told = {**dialect.told, **_told_of_session(request)}
+        events.writer = ResponseWriter(request.request_id, int(request.received_at), request.body, told)
         return events
     chunks = ChatFrames(request, deadline, delivery, before_start, backlog)
     chunks.writer = ChatWriter(dialect.name, dialect.told)
     return chunks
+
+
+def _told_of_session(request: AnswerRequested) -> dict[str, Any]:
+    """What a response tells again of how it is kept, and of the one that it follows."""
+    use = request.session if isinstance(request, ChatReplyRequested) else None
+    if use is None or not use.store:
+        return {}
+    previous = use.previous and f"resp_{use.previous.removeprefix('chatcmpl-')}"
+    return {"store": True, "previous_response_id": previous or None}
 
 
 class ChatFrames(Frames):
@@ -57,11 +68,13 @@ class ResponseFrames(Frames):
         """Send the events of one chunk."""
         if self._muted:
             return
-        if text:
-            self._released.append(text)
         if tokens and self.first_token_at is None:
             self._note_first_token()
         self._send(self.writer.chunk(data), tokens)
+        if text:
+            # The last of these events says it.
+            self._texts.append(text)
+            self._texts_at.append(self.count)
 
     def emit_whole(self, body: bytes, *, tokens: int) -> None:
         """Send a response that is not streamed."""

@@ -28,7 +28,7 @@ class HeardAnswer(Protocol):
 
 
 class FinishedAnswer(NamedTuple):
-    """A whole answer, sent to its end; without an upstream it is one that nobody was asked for."""
+    """A whole answer, sent to its end. `upstream` is None where nobody had to be asked."""
 
     upstream: Upstream | None
     model: str | None

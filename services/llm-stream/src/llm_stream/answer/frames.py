@@ -2,6 +2,7 @@
 
 import time
 from array import array
+from bisect import bisect_right
 from collections.abc import Callable
 
 from common.bus.live.frames import FrameKind, made
@@ -41,7 +42,12 @@ class Frames:
         self._request_id = request.request_id
         self._deadline = deadline
         self._before_start = before_start
-        self._released = self.backlog.texts
+        # Memory that is short forgets them, where nobody needs them later.
+        self._texts = self.backlog.texts
+        self._texts_at = array("I")  # the frames that say them
+        self._round_begins = 0  # in the texts
+        # What the client had heard before this answer, where it takes an earlier one up.
+        self._heard_before = ""
         self._tokens_at = array("I", [0])  # released tokens after frame number i
         self._muted = False
         self._tokens_before = 0
@@ -53,7 +59,8 @@ class Frames:
 
     def begin_round(self) -> None:
         """What was sent so far stands: the model is asked anew, and nobody goes on from there."""
-        self._released.clear()
+        self._round_begins = len(self._texts)
+        self._heard_before = ""
         self._tokens_before = self.delivered_tokens
         self._continuable = True
 
@@ -69,7 +76,16 @@ class Frames:
     @property
     def released_text(self) -> str:
         """All text that was sent to the client in this round."""
-        return "".join(self._released)
+        return self._heard_before + "".join(self._texts[self._round_begins :])
+
+    def go_on_from(self, text: str) -> None:
+        """The client has heard this text before: an upstream goes on behind it."""
+        self._heard_before = text
+
+    def characters_up_to(self, number: int | None) -> int:
+        """Characters of the text in the frames up to this number, over all rounds; in all frames where it is None."""
+        count = len(self._texts) if number is None else bisect_right(self._texts_at, number)
+        return sum(map(len, self._texts[:count]))
 
     @property
     def released_tokens(self) -> int:
@@ -97,7 +113,8 @@ class Frames:
         if self._muted:
             return
         if text:
-            self._released.append(text)
+            self._texts.append(text)
+            self._texts_at.append(self.count + 1)
         if tokens and self.first_token_at is None:
             self._note_first_token()
         # As `_add_data`: every chunk comes by here, and a call costs as much as all that it does.

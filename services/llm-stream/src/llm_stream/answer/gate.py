@@ -94,8 +94,9 @@ class Gate:
         self._held = False
         self._queue: deque[Piece] = deque()
         self._count = 0
-        self._texts: list[str] = []
-        self._tokens = 0
+        # What was said before anybody stood here, of an answer that is taken up.
+        self._texts = [inner.released_text]
+        self._tokens = inner.released_tokens
         self._ended: CutShort | AnswerFailed | None = None
         self._moved = asyncio.Event()
 
@@ -135,6 +136,10 @@ class Gate:
 
     def start(self, headers: dict[str, str], *, kept_bytes: int = 0) -> None:
         self._inner.start(headers, kept_bytes=kept_bytes)
+
+    def go_on_from(self, text: str) -> None:
+        self._texts.insert(0, text)
+        self._inner.go_on_from(text)
 
     def begin_round(self) -> None:
         self._texts.clear()

@@ -4,12 +4,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-from common.events.chat import ActiveSetUse, AnswerRequested, ContextUse, ModerationUse
+from common.events.chat import ActiveSetUse, AnswerRequested, ContextUse, KeptTexts, ModerationUse
 from llm_stream.answer.attempt import Attempts
 from llm_stream.answer.outlet import Outlet
 from llm_stream.answer.rounds import Rounds
 from llm_stream.answer.spending import Spending
 from llm_stream.answer.whole_answers import WholeAnswers
+from llm_stream.history.session_notes import SessionNotes
 
 
 @dataclass(slots=True)
@@ -22,10 +23,13 @@ class FactNotes:
     cache: str | None = None
     ended_by: str | None = None
     moderation: ModerationUse | None = None
+    kept: KeptTexts | None = None
+    # What a session is to keep of the turn, which `kept` is made from; None before that is known.
+    session: SessionNotes | None = None
 
     def said(self) -> dict[str, Any]:
         """As the payload of the fact takes it."""
-        known = {field.name: getattr(self, field.name) for field in fields(self)}
+        known = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "session"}
         return {name: value for name, value in known.items() if value is not None}
 
 

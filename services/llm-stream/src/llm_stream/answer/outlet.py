@@ -38,6 +38,10 @@ class Outlet(Protocol):
         """From here on nobody can go on with the answer of this round."""
         ...
 
+    def go_on_from(self, text: str) -> None:
+        """The client has heard this text before: an upstream goes on behind it."""
+        ...
+
     def begin_round(self) -> None:
         """What was sent so far stands."""
         ...

@@ -103,6 +103,8 @@ async def send_ready(
     if not await answer.is_ours():
         return None
     answer.notes.served_by = ready.served_by
+    if answer.notes.session is not None and not prepared.request.stream:
+        answer.notes.session.said = {"role": "assistant", "content": ready.text}
     words = OwnWords(prepared, answer.frames, ready.model)
     words.begin({**prepared.headers, **headers})
     if prepared.request.stream:

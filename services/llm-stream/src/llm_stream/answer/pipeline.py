@@ -1,4 +1,4 @@
-"""The answer to one request, stage by stage: prepare → guards → fit → ask → relay → tools → finish."""
+"""The answer to one request, stage by stage: prepare → past → guards → fit → ask → relay → tools → finish."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,8 +15,10 @@ from llm_stream.answer.finish import FinishedAnswer, HeardAnswer, finish
 from llm_stream.answer.guards import guarded, wants_guards
 from llm_stream.answer.in_progress import AnswerInProgress
 from llm_stream.answer.own_words import Ready, send_ready
+from llm_stream.answer.past import note_said, with_past
 from llm_stream.answer.prepare import PreparedRequest, prepare
 from llm_stream.answer.relay import Relay, relay
+from llm_stream.answer.resumed_speech import take_up
 from llm_stream.answer.tool_rounds import go_on, next_round
 from llm_stream.answer.whole import Completion, read_whole
 from llm_stream.answer.window import fit_window
@@ -40,10 +42,13 @@ async def run(answer: AnswerInProgress, deps: Deps) -> FinishedAnswer | None:
         prepared = await prepare(answer.request, model, deps.aliases, deps.active_sets, deps.toolbox)
         if prepared.active is not None:
             answer.notes.active = prepared.active.use
-        if prepared.greeting is not None:
+        prepared = await with_past(prepared, answer, deps)
+        if prepared.greeting is not None and not _goes_on(answer):
             return await send_ready(Ready(prepared.greeting, "greeting", answer.request.model), prepared, answer, {})
         if answer.rounds.count:
             prepared = next_round(prepared, answer.rounds, deps.toolbox.max_rounds)
+        elif (finished := await take_up(prepared, answer)) is not None:
+            return finished
         if wants_guards(prepared, answer):
             made = await guarded(prepared, answer, deps.moderation, deps.answer_cache, partial(_made, deps))
         else:
@@ -53,9 +58,14 @@ async def run(answer: AnswerInProgress, deps: Deps) -> FinishedAnswer | None:
         model, answer.notes.context = made.larger, None
 
 
+def _goes_on(answer: AnswerInProgress) -> bool:
+    """Whether the session has turns before this one: nobody is greeted in the middle of a conversation."""
+    return answer.notes.session is not None and bool(answer.notes.session.line)
+
+
 async def _made(deps: Deps, prepared: PreparedRequest, answer: AnswerInProgress) -> FinishedAnswer | TooLong | None:
     """The whole answer of one alias, or that another one has to give it; None as in `run`."""
-    # History and retrieval are to stand here: each takes a PreparedRequest and returns one.
+    # Retrieval is to stand here: it takes a PreparedRequest and returns one.
     async with deps.large_embeddings.one(answer.request):
         heard = await _fit_and_hear(prepared, answer, deps)
         if isinstance(heard, HeardEmbeddings):
@@ -66,6 +76,7 @@ async def _made(deps: Deps, prepared: PreparedRequest, answer: AnswerInProgress)
         return heard
     if answer.judge is not None and isinstance(heard, Completion):
         await answer.judge(heard.words())
+    note_said(heard, answer)
     return finish(heard, answer.rounds)
 
 

@@ -1,6 +1,7 @@
 """First stage: from the request as it was received to the one that upstreams are asked with."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from common.clients.resources.client import ActiveSets
@@ -16,6 +17,7 @@ from llm_stream.tools.toolbox import Offered, Toolbox, ToolSources, ToolsRefused
 
 # The limits of an answer's length: OpenAI's word, and the one that others know.
 LENGTHS = ("max_completion_tokens", "max_tokens")
+NO_RULES: Mapping[str, Any] = MappingProxyType({})
 
 
 class PreparedRequest(NamedTuple):
@@ -64,6 +66,11 @@ class PreparedRequest(NamedTuple):
     def named_tokens(self) -> int:
         """The most that a choice may say by the request; 0 where it is open."""
         return max((length for name in LENGTHS if isinstance(length := self.body.get(name), int)), default=0)
+
+    @property
+    def session_rules(self) -> Mapping[str, Any]:
+        """How the config wants sessions kept; empty where it does not say."""
+        return NO_RULES if self.active is None else self.active.content["config"].get("session") or NO_RULES
 
     @property
     def choices(self) -> int:

@@ -9,6 +9,7 @@ so are tool calls, which nobody can take back; everything else leaves when it co
 import time
 from collections.abc import Collection, Iterable
 from contextlib import nullcontext
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -22,7 +23,7 @@ from llm_stream.answer.outlet import Outlet
 from llm_stream.answer.sentences import SkipPrefix
 from llm_stream.answer.template import Template
 from llm_stream.ports import Said, UpstreamAnswer, UpstreamBroken
-from llm_stream.tools.gathered import called_in, without_calls, without_end
+from llm_stream.tools.gathered import called_in, gathered, without_calls, without_end
 from llm_stream.tools.tool import Call
 from llm_stream.upstream.chunks import CHOICE_MEMBERS, Choice, parse_chunk, plain_choice, read_chunk, said_characters
 from llm_stream.upstream.reported_usage import ReportedUsage, read_usage
@@ -58,7 +59,7 @@ class Relay:
         self._hold = prepared.alias.holds_sentences or bool(released)
         # Calls of tools that are run here are not the client's.
         self._hold_calls = self._hold or prepared.tools is not None
-        frames.backlog.needs_texts = prepared.tools is not None
+        frames.backlog.needs_texts |= prepared.tools is not None
         self._skip = SkipPrefix(released)
         self._held: dict[int, HeldText] = {}
         self._tail: list[JsonObject] = []
@@ -67,6 +68,7 @@ class Relay:
         self._aside: JsonObject = {}  # told by chunks without choices, to be sent with the next one
         self._extras: dict[int, JsonObject] = {}  # likewise, by choices that say nothing themselves
         self._calls = ToolCallPieces()
+        self._sent_calls: list[JsonObject] = []  # pieces of calls that the client has
         self._opened: set[int] = {0} if frames.begun else set()
         self._finished: set[int] = set()
         self._template: Template | None = None
@@ -246,6 +248,7 @@ class Relay:
     def _send(self, choice: Choice, *, tokens: int) -> None:
         if not choice.beside.keys().isdisjoint(SPOKEN_FOR_GOOD):
             self._frames.said_for_good()
+        self._sent_calls += choice.beside.get("tool_calls") or ()
         self._emit(self._written(choice), choice.content, tokens=tokens)
 
     def _written(self, choice: Choice) -> JsonObject:
@@ -326,6 +329,11 @@ class Relay:
     def calls(self) -> list[Call]:
         """What the answer calls for."""
         return called_in(self._tail)
+
+    def calls_of_client(self) -> list[Call]:
+        """What of it the client is to call, those among them whose pieces were sent as they came."""
+        held = (chunk["choices"][0]["delta"].get("tool_calls") or () for chunk in self._tail)
+        return gathered([*self._sent_calls, *chain.from_iterable(held)])
 
     def drop_calls(self, indexes: Collection[int]) -> None:
         """Have it end without these calls."""

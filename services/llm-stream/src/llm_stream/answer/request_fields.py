@@ -74,6 +74,8 @@ VOICE_FIELDS = VAPI_FIELDS | {
     # Ours: whether tools are offered that Sonant runs, and what fills the variables of the active prompt.
     "sonant_tools",
     "variables",
+    # Ours: what stands in front of the messages.
+    "sonant_history",
 }
 # The same on single messages: prosody and times of Hume, turns of Agora.
 VOICE_MESSAGE_FIELDS = frozenset({"models", "time", "type", "turn_id", "timestamp", "interruptable", "metadata"})

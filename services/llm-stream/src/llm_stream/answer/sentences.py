@@ -69,7 +69,7 @@ class SkipPrefix:
 
     def finish(self) -> str:
         """What is still held when the fallback has ended and was not a repetition."""
-        if not self._deciding or self._agreed == len(self._expected):
+        if not self._deciding or self._agreed == len(self._expected) or not self._held:
             return ""
         self._deciding = False
         return self._joined()

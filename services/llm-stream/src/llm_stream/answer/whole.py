@@ -61,6 +61,11 @@ class Completion:
         said = self._message.get("content")
         return said if isinstance(said, str) else ""
 
+    def message(self) -> JsonObject:
+        """What its first choice says."""
+        kept = ("role", "content", "refusal", "tool_calls")
+        return {name: self._message[name] for name in kept if self._message.get(name) is not None}
+
     @property
     def _message(self) -> JsonObject:
         message: JsonObject = self._content["choices"][0]["message"]

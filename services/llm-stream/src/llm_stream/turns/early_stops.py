@@ -28,6 +28,11 @@ class EarlyStops:
         """Stop every request of this session that was received before the stop."""
         _remember(self._sessions, session, stop)
 
+    def signal_at(self, session: str) -> float:
+        """When this session was last interrupted, as unix seconds; 0 where it was not."""
+        stop = self._sessions.get(session)
+        return 0.0 if stop is None else stop.signal_at
+
     def apply(self, turn: Turn) -> None:
         """Stop a turn that begins, where that was signalled before."""
         stop = self._requests.pop(turn.request.request_id, None)

@@ -16,6 +16,7 @@ from common.events.chat import (
     AnswerAbandoned,
     AnswerEnd,
     AnswerError,
+    ChatReplyEnded,
     ChatReplyRequested,
     ReplyError,
     TokenCounts,
@@ -38,6 +39,7 @@ from llm_stream.answer.usage import estimated
 from llm_stream.deps import Deps
 from llm_stream.metrics import TOKENS, TURNS
 from llm_stream.turns.claim import Ended, RequestEvent
+from llm_stream.turns.kept_turn import kept_texts
 from llm_stream.turns.turn import Turn
 
 log = structlog.get_logger(__name__)
@@ -65,8 +67,10 @@ async def finish(turn: Turn, outcome: FinishedAnswer | AnswerFailed | None, deps
     """End a turn; `outcome` is None where it was stopped."""
     if turn.withdrawn:
         deps.claims.note_withdrawn(turn.request.request_id)
+        deps.sessions.queue_left(turn.request)
         return
     turn.delivery.defer()
+    turn.notes.kept = kept_texts(turn, deps.sessions)
     fact = _fact(turn, outcome)
     if isinstance(outcome, AnswerFailed) and turn.frames.begun and turn.request.stream:
         turn.frames.emit_error(orjson.dumps(_refusal(outcome.error).body()))
@@ -82,6 +86,8 @@ async def abandon(turn: Turn, deps: Deps) -> None:
         return
     turn.delivery.defer()
     failure = server_error(503, "The service restarted while it answered.", "worker_restarted")
+    turn.notes.kept = kept_texts(turn, deps.sessions)
+    deps.sessions.queue_left(turn.request)
     # An attempt that was begun here beside the claim does not count.
     fact = _event(turn, _ends(turn).failed, attempts=(), error=failure.error)
     turn.frames.refuse(_refusal(failure.error))
@@ -102,6 +108,9 @@ async def repeat(event: RequestEvent, ended: Ended, deps: Deps) -> None:
 def _keep(turn: Turn, fact: Fact, deps: Deps) -> Record:
     """Store how the turn ended, and send its last frames behind that; returns the fact's record."""
     record = fact.record()
+    if isinstance(fact.payload, ChatReplyEnded):
+        # Before the last frames: whoever has read them finds the turn in its session.
+        deps.sessions.queue_ended(fact.payload, fresh=turn.notes.session is not None and turn.notes.session.fresh)
     deps.claims.note_ended(turn.request, turn.backlog, record)
     turn.backlog.send_rest()
     turn.delivery.flush()

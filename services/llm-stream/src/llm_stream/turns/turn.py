@@ -57,6 +57,8 @@ class Turn:
         # Written here alone.
         self.receipt: StopReceipt | None = None
         self.withdrawn = False
+        # The number of the last frame that had left when it was stopped, where a gateway said so.
+        self.left_at: int | None = None
         self._grace: asyncio.TimerHandle | None = None
 
     @property
@@ -99,6 +101,7 @@ class Turn:
             return
         self.attempts.close_upstream()
         closed_at = time.time()
+        self.left_at = stop.delivered
         self.receipt = StopReceipt(
             reason=stop.reason,
             signal_at=stop.signal_at,

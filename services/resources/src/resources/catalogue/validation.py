@@ -322,6 +322,13 @@ FlagValue = Flag | Number | Annotated[str, Field(strict=True, max_length=200), S
 Flags = Annotated[dict[FlagName, FlagValue], BeforeValidator(_few(MAX_FLAGS, "flags"))]
 
 
+class SessionRules(_Part):
+    """Whether the texts of sessions are kept, and what the model is told where a user has cut it off ("": nothing)."""
+
+    store: bool | None = None
+    interruption_mark: Annotated[str, Field(max_length=500), Stored] | None = None
+
+
 class Webhook(_Part):
     url: Url
     events: Annotated[
@@ -384,6 +391,7 @@ class ConfigVersion(_Body):
     prosody: ProsodySummary | None = None
     variables: Variables | None = None
     flags: Flags | None = None
+    session: SessionRules | None = None
     webhooks: Annotated[list[Webhook], Field(max_length=10, fail_fast=True)] | None = None
 
     @model_validator(mode="after")

@@ -27,10 +27,10 @@ def encode(end: AnswerEnded, outcome: Outcome) -> bytes:
     usage = turn["usage"]
     for count in ("prompt_tokens", "completion_tokens", "total_tokens"):
         usage[count] = max(-MAX_COUNT, min(usage[count], MAX_COUNT))
-    turn["cost_usd"] = _between(turn["cost_usd"], -MAX_COST, MAX_COST)
+    turn["cost_usd"] = between(turn["cost_usd"], -MAX_COST, MAX_COST)
     for moment in TIMES:
         if turn.get(moment) is not None:
-            turn[moment] = _between(turn[moment], 0.0, MAX_SECONDS)
+            turn[moment] = between(turn[moment], 0.0, MAX_SECONDS)
     for name in INDEXED:
         turn[name] = _indexed(turn[name])
     try:
@@ -48,7 +48,8 @@ def _kind(end: AnswerEnded) -> dict[str, Any]:
     return {"operation": "embeddings", "session_id": end.request_id, "stream": False}
 
 
-def _between(value: float, least: float, most: float) -> float:
+def between(value: float, least: float, most: float) -> float:
+    """The nearest value there is a place for."""
     return max(least, min(value, most)) if math.isfinite(value) else 0.0
 
 

@@ -1,6 +1,6 @@
 """PostgreSQL: turns written many at a time, and sums read by day."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -73,8 +73,8 @@ LIMIT $6
 
 
 @dataclass(slots=True)
-class _Row:
-    """A turn as JSON on its way into the table, and why the database refused it, if it did."""
+class WaitingRow:
+    """A turn as JSON on its way into a table, and why the database refused it, if it did."""
 
     json: bytes
     refusal: str | None = None
@@ -85,33 +85,21 @@ class PostgresTurns:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._writes: Batcher[_Row] = Batcher(self._write, name="write-turns", limit=ROWS_PER_WRITE)
+        self._writes: Batcher[WaitingRow] = Batcher(self._write, name="write-turns", limit=ROWS_PER_WRITE)
 
     async def add(self, end: AnswerEnded, outcome: Outcome) -> None:
-        row = _Row(encode(end, outcome))
+        row = WaitingRow(encode(end, outcome))
         await self._writes.put(row)
         if row.refusal is not None:
             metrics.TURNS_REFUSED.inc()
             raise Park(f"the turn does not fit its table: {row.refusal}")
 
-    async def _write(self, rows: Sequence[_Row]) -> None:
+    async def _write(self, rows: Sequence[WaitingRow]) -> None:
         async with transient():
-            for part in _parts(rows):
-                await self._insert(part)
+            for part in in_parts(rows):
+                await insert_storable(part, self._insert_all)
 
-    async def _insert(self, rows: Sequence[_Row]) -> None:
-        """Write all rows but those that cannot be held, which get their refusal: halves find them in few steps."""
-        try:
-            await self._insert_all(rows)
-        except UNSTORABLE as error:
-            if len(rows) == 1:
-                rows[0].refusal = str(error)
-                return
-            middle = len(rows) // 2
-            await self._insert(rows[:middle])
-            await self._insert(rows[middle:])
-
-    async def _insert_all(self, rows: Sequence[_Row]) -> None:
+    async def _insert_all(self, rows: Sequence[WaitingRow]) -> None:
         document = b"[" + b",".join(row.json for row in rows) + b"]"
         with metrics.TURN_WRITE_SECONDS.time():
             status = await self._pool.execute(INSERT, document.decode())
@@ -125,7 +113,22 @@ class PostgresTurns:
         await self._writes.close()
 
 
-def _parts(rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
+async def insert_storable(
+    rows: Sequence[WaitingRow], insert: Callable[[Sequence[WaitingRow]], Awaitable[None]]
+) -> None:
+    """Write all rows but those that cannot be held, which get their refusal: halves find them in few steps."""
+    try:
+        await insert(rows)
+    except UNSTORABLE as error:
+        if len(rows) == 1:
+            rows[0].refusal = str(error)
+            return
+        middle = len(rows) // 2
+        await insert_storable(rows[:middle], insert)
+        await insert_storable(rows[middle:], insert)
+
+
+def in_parts(rows: Sequence[WaitingRow]) -> Iterator[Sequence[WaitingRow]]:
     """The rows in their order, in parts of at most `BYTES_PER_WRITE`, or of one row."""
     start = size = 0
     for at, row in enumerate(rows):

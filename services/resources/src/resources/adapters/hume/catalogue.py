@@ -324,6 +324,9 @@ def _kept_there(body: Mapping[str, Any]) -> None:
     """Raises `Refused` (400) for what only our own catalogue has a field for."""
     if "run" in body:
         raise Refused(400, "The provider's catalogue keeps no tools that Sonant runs.", "not_supported", "run")
+    if "session" in body:
+        message = "'session': The provider keeps no rules for sessions in a config; our own catalogue does."
+        raise Refused(400, message, "not_supported", "session")
     if "prosody" in body:
         message = "'prosody': The provider keeps no summary of prosody in a config; our own catalogue does."
         raise Refused(400, message, "not_supported", "prosody")

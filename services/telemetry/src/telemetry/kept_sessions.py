@@ -1,0 +1,98 @@
+"""Sessions: what is durably kept of conversations, for how long, and who gets to see it."""
+
+import asyncio
+
+import structlog
+
+from common.events.chat import ChatReplyEnded
+from common.events.reply import Reply
+from common.events.session_turns import (
+    ReplySpoken,
+    SessionDeleted,
+    SessionHistory,
+    SessionHistoryRequested,
+    SessionList,
+    SessionListRequested,
+    SessionPolicy,
+    SessionPolicyRequested,
+    StoredTurnRequested,
+    TurnFound,
+    session_turn,
+)
+from common.failures import Refused, Unavailable
+from telemetry.metrics import SESSIONS_EXPIRED
+from telemetry.ports import Sessions
+
+log = structlog.get_logger(__name__)
+
+# How often expired sessions are looked for, and how many go at once: nobody waits behind a long statement.
+SWEEP_SECONDS = 60.0
+SWEEP_SESSIONS = 500
+AWAY = Refused(503, "Sessions cannot be read at the moment.", "database_unavailable", type="server_error")
+
+
+async def keep(end: ChatReplyEnded, sessions: Sessions) -> None:
+    """Keep what the session wants kept of a turn; raises `Unavailable` while the store is away."""
+    if (turn := session_turn(end)) is not None:
+        await sessions.add(end.org_id, turn)
+
+
+async def note_spoken(spoken: ReplySpoken, sessions: Sessions) -> None:
+    """Keep how much of an answer was heard; raises as `keep`."""
+    await sessions.note_spoken(spoken)
+
+
+async def delete(deleted: SessionDeleted, sessions: Sessions) -> None:
+    """Forget a session or a turn, now and for what comes late; raises as `keep`."""
+    await sessions.delete(deleted)
+
+
+async def history(query: SessionHistoryRequested, sessions: Sessions) -> Reply[SessionHistory]:
+    """200, empty where nothing is kept. Refuses (503) while the store is away."""
+    try:
+        return Reply(await sessions.history(query.org_id, query.session_id))
+    except Unavailable:
+        raise AWAY from None
+
+
+async def turn_of(query: StoredTurnRequested, sessions: Sessions) -> Reply[TurnFound]:
+    """200 or 404. Refuses (503) while the store is away."""
+    try:
+        turn = await sessions.turn(query.org_id, query.request_id)
+    except Unavailable:
+        raise AWAY from None
+    if turn is None:
+        raise Refused(404, f"Nothing is kept of the answer '{query.request_id}'.", "turn_not_found", "id")
+    return Reply(TurnFound(turn=turn))
+
+
+async def page(query: SessionListRequested, sessions: Sessions) -> Reply[SessionList]:
+    """200. Refuses (503) while the store is away."""
+    try:
+        rows = await sessions.page(query)
+    except Unavailable:
+        raise AWAY from None
+    return Reply(SessionList(data=tuple(rows[: query.limit]), has_more=len(rows) > query.limit))
+
+
+async def policy(asked: SessionPolicyRequested, sessions: Sessions) -> Reply[SessionPolicy]:
+    """200 with the days that hold, after they were set where that was asked. Refuses (503) while the store is away."""
+    try:
+        if asked.days is not None:
+            await sessions.set_days(asked.org_id, asked.days or None)
+        return Reply(await sessions.policy(asked.org_id))
+    except Unavailable:
+        raise AWAY from None
+
+
+async def sweep(sessions: Sessions) -> None:
+    """Let go, for ever, of what has expired and of what is too much; while the store is away a little later."""
+    while True:
+        gone = SWEEP_SESSIONS
+        try:
+            while gone >= SWEEP_SESSIONS:
+                gone = await sessions.expire(SWEEP_SESSIONS)
+                SESSIONS_EXPIRED.inc(gone)
+        except Unavailable as error:
+            log.warning("expired sessions wait for the database", error=str(error))
+        await asyncio.sleep(SWEEP_SECONDS)
