@@ -31,8 +31,11 @@ def log_at_a_pace(client: HuggingPlace) -> None:
 
 
 def log_some_and_end(client: HuggingPlace) -> None:
+    session = client.start_session()
     for number in range(50):
-        say(client.log(user_prompt=str(number)))
+        with session.step("some"):
+            pass
+        say(session.log(user_prompt=str(number)))
 
 
 def log_and_wait(client: HuggingPlace) -> None:
@@ -46,7 +49,8 @@ def log_in_forks(client: HuggingPlace) -> None:
 
     def log_until_told() -> None:
         while not stop.is_set():
-            say(client.log(user_prompt="thread"))
+            with client.start_session() as session, session.step("thread"):
+                say(session.log(user_prompt="thread"))
             time.sleep(0.001)
 
     threads = [threading.Thread(target=log_until_told) for _ in range(4)]

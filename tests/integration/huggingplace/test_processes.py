@@ -165,8 +165,8 @@ async def test_a_living_process_takes_over_what_another_left(
     for segment in left.glob("*.segment"):
         segment.rename(tmp_path / "spool" / client.options.destination / segment.name)
     await eventually(lambda: logged <= set(server.items))
-    assert client.counters()["replayed"] == 50
-    assert client.counters()["delivered"] == 1
+    await eventually(lambda: client.counters()["replayed"] == 50)
+    await eventually(lambda: client.counters()["delivered"] == 1)
 
 
 async def test_workers_of_gunicorn_log_from_a_client_made_before_the_fork(

@@ -23,12 +23,12 @@ from huggingplace.unsent import Unsent
 ADOPT_SECONDS = 30.0
 # A key that was refused is tried again this seldom: it may have been a mistake at the server.
 REFUSED_KEY_SECONDS = 300.0
-# How often the spool is synced to the disk while something waits.
+# How often the spool is synced to the disk while the server takes nothing.
 TEND_SECONDS = 1.0
 
 
 class Outgoing:
-    """Delivers a backlog. `flush` and `close` return in time whatever the transport does: they wait, and do nothing."""
+    """Delivers what is unsent. `flush` and `close` return in time whatever the transport does: they wait, no more."""
 
     def __init__(
         self, unsent: Unsent, transport: Transport, options: Options, counters: Counters, teller: Teller
@@ -68,7 +68,7 @@ class Outgoing:
         self._tend_at = 0.0
 
     def appended(self, size: int) -> None:
-        """So many bytes were put into the backlog as one record."""
+        """So many bytes were added to what is unsent, as one record."""
         self._fresh_items += 1
         self._fresh_bytes += size
         if self._thread is None:
@@ -184,7 +184,6 @@ class Outgoing:
                 break
             waits = self._unsent.waits
             self._is_idle = not waits
-            # A disk is synced while something waits.
             self._sleep(min(seconds, TEND_SECONDS) if waits else seconds)
             self._tend()
         self._is_idle = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from contextvars import Token
 from types import TracebackType
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from huggingplace import current
 from huggingplace.errors import ValidationError
 from huggingplace.interaction import ScoreValue, SessionFields, checked
+from huggingplace.process_events import GUARD
 from huggingplace.step import Step, StepTrace
 from huggingplace.uuid7 import uuid7
 
@@ -34,11 +34,10 @@ class SessionState:
         self.defaults = dict(defaults)
         checked({**self.defaults, "session_id": self.id})
         self.trace: StepTrace | None = None
-        self._lock = threading.RLock()
 
     def trace_of_turn(self, recorder: Recorder) -> StepTrace:
         """Where a step at the root belongs: with those since the last interaction."""
-        with self._lock:
+        with GUARD:
             if self.trace is None or self.trace.interaction_id is not None:
                 self.trace = StepTrace(recorder, self)
             return self.trace
