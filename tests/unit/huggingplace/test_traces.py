@@ -255,6 +255,8 @@ def test_traced_functions_of_every_kind(client: HuggingPlace, delivered: Deliver
         assert secret("hunter2") == "hunter2"
         session.log(user_prompt="x")
     assert inspect.iscoroutinefunction(coroutine)
+    assert inspect.isgeneratorfunction(items)
+    assert inspect.isasyncgenfunction(async_items)
     assert plain.__name__ == "plain"
     steps = {step["name"].rpartition(".")[2]: step for step in delivered()[0]["step_data"]}
     assert steps["plain"]["input"] == {"x": 1}
