@@ -133,7 +133,7 @@ class ServiceProcess:
         """The sum of a metric over its labels; 0 where it is not there yet."""
         async with aiohttp.ClientSession() as session, session.get(f"{self.ops_url}/metrics") as answer:
             lines = (await answer.text()).splitlines()
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(metric + "{"))
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((metric + "{", metric + " ")))
 
     async def kill(self) -> None:
         self.process.kill()

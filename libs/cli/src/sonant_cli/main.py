@@ -11,6 +11,7 @@ from sonant_cli.dlq import dlq
 from sonant_cli.errors import CliError
 from sonant_cli.hume_import import imports
 from sonant_cli.keys import keys
+from sonant_cli.session_commands import ledger, sessions
 from sonant_cli.status import status
 from sonant_cli.topics import topics
 from sonant_cli.transfer import export, import_file
@@ -40,9 +41,11 @@ app.command()(status)
 app.command()(chat)
 app.command()(topics)
 app.command()(export)
+app.command()(ledger)
 imports.command("file")(import_file)
 app.add_typer(keys, name="keys")
 app.add_typer(dlq, name="dlq")
+app.add_typer(sessions, name="sessions")
 app.add_typer(imports, name="import")
 
 

@@ -47,6 +47,7 @@ from gateway.http.request_reply import RequestReply
 from gateway.http.routing import add_routes
 from gateway.http.server import Runner
 from gateway.http.work_bounds import WorkBounds
+from gateway.ingest.intake import open_intake
 from gateway.keys.first_admin import ensure_admin
 from gateway.keys.keyring import keeper
 from gateway.ports import Work
@@ -94,6 +95,7 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                 open_resource_client(settings.redis_url, requester) as resources,
                 open_kept_bodies(settings.redis_url) as kept_bodies,
                 aclosing(UsageSettlement(limits, streams, kernel.tasks)) as settlement,
+                open_intake(kernel.log, quota, kernel.tasks, settings) as acceptance,
             ):
                 yield Deps(
                     settings=settings,
@@ -113,6 +115,7 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                     models=KnownModels(requester, kernel.tasks),
                     resources=resources,
                     replays=Replays(RedisReplays(kernel.redis)),
+                    acceptance=acceptance,
                     secrets=settings.secret_box(),
                 )
 
@@ -133,6 +136,7 @@ def build_app(kernel: Kernel, deps: Deps) -> web.Application:
         Work.ANSWER: settings.organization_answers,
         Work.DRAFT: settings.organization_drafts,
         Work.WRITE: settings.organization_writes,
+        Work.INGEST: settings.organization_ingests,
         Work.READ: settings.organization_reads,
         Work.DELIVERY: settings.webhook_deliveries,
     }

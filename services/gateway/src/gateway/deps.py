@@ -19,6 +19,7 @@ from gateway.http.large_bodies import LargeBodies
 from gateway.http.limits import Limits
 from gateway.http.log_quota import LogQuota
 from gateway.http.request_reply import RequestReply
+from gateway.ingest.acceptance import Acceptance
 from gateway.keys.keyring import Keys
 from gateway.settings import GatewaySettings
 from gateway.webhooks.replays import Replays
@@ -45,6 +46,7 @@ class Deps:
     models: KnownModels
     resources: ResourceClient
     replays: Replays
+    acceptance: Acceptance
     secrets: SecretBox
 
 

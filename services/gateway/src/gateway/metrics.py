@@ -21,7 +21,8 @@ LIMITS_REFUSED = Counter(
 )
 WORK_REFUSED = Counter(
     "sonant_work_refused_total",
-    "Requests refused since too much of their organisation was under way (answer, draft, write, read, delivery).",
+    "Requests refused since too much of their organisation was under way (answer, draft, write, ingest, read, "
+    "delivery).",
     ["work"],
 )
 REFUSALS_PACED = Counter(
@@ -49,4 +50,14 @@ CONNECTIONS_CUT = Counter(
     "memory where all of them together are too many bytes), too many in all (displaced for a newer one, or full) or "
     "from one address (address).",
     ["why"],
+)
+INGEST_ITEMS = Counter(
+    "sonant_ingest_items_total",
+    "Interactions, steps and scores by what was told about them (accepted, rejected, unconfirmed by the log).",
+    ["outcome"],
+)
+INGEST_SPANS = Counter(
+    "sonant_ingest_spans_total",
+    "Spans of OpenTelemetry by what became of them (interaction, step, ignored, rejected).",
+    ["outcome"],
 )

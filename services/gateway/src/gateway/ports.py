@@ -32,6 +32,7 @@ class Work(StrEnum):
     ANSWER = "answer"
     DRAFT = "draft"
     WRITE = "write"
+    INGEST = "ingest"
     READ = "read"
     DELIVERY = "delivery"
 

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from gateway.chat import routes as chat
 from gateway.http.routing import Route
+from gateway.ingest import routes as ingest
 from gateway.keys import routes as keys
 from gateway.resources import routes as resources
 from gateway.telemetry import routes as telemetry
 from gateway.webhooks import routes as webhooks
 
-ROUTES: Sequence[Route] = [*chat.ROUTES, *telemetry.ROUTES, *resources.ROUTES, *webhooks.ROUTES, *keys.ROUTES]
+DOMAINS = (chat, ingest, telemetry, resources, webhooks, keys)
+ROUTES: Sequence[Route] = [route for domain in DOMAINS for route in domain.ROUTES]

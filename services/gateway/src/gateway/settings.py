@@ -145,6 +145,12 @@ class GatewaySettings(CommonSettings):
         ge=0,
         description="Most other writes of one organisation under way at this gateway; more get 429. 0 is no bound.",
     )
+    organization_ingests: int = Field(
+        default=500,
+        ge=0,
+        description="Most batches of interactions of one organisation under way at this gateway; more get 429. 0 is no "
+        "bound.",
+    )
     organization_reads: int = Field(
         default=1000,
         ge=0,
@@ -154,6 +160,12 @@ class GatewaySettings(CommonSettings):
         default=100,
         ge=0,
         description="Most webhooks under way at this gateway, of all senders; more get 429. 0 is no bound.",
+    )
+    canary_seconds: float = Field(
+        default=60.0,
+        ge=0,
+        description="How often this gateway sends an interaction of its own through the log to the store, so that the "
+        "time until it is visible is known. 0 never does.",
     )
     hume_webhook_keys: SecretStr = Field(
         default=SecretStr(""),

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from telemetry.ports import Sessions, Turns, Usage
+from telemetry.interactions.batch_opening import Openings
+from telemetry.interactions.terms import TermsOf
+from telemetry.ports import Interactions, InteractionSessions, LedgerBook, Policies, Retention, Sessions, Turns, Usage
 from telemetry.settings import TelemetrySettings
 
 
@@ -14,3 +16,10 @@ class Deps:
     turns: Turns
     usage: Usage
     sessions: Sessions
+    interactions: Interactions
+    terms: TermsOf
+    openings: Openings
+    interaction_sessions: InteractionSessions
+    ledger: LedgerBook
+    policies: Policies
+    retention: Retention

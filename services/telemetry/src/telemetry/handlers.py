@@ -1,5 +1,6 @@
 """What telemetry reacts to."""
 
+from common.events import interaction_queries as queries
 from common.events.chat import (
     CHAT_REPLY_COMPLETED,
     CHAT_REPLY_FAILED,
@@ -17,6 +18,12 @@ from common.events.embeddings import (
     EmbeddingsInterrupted,
 )
 from common.events.envelope import Event
+from common.events.interactions import (
+    INTERACTIONS_ACCEPTED,
+    INTERACTIONS_TALLIED,
+    InteractionsAccepted,
+    InteractionsTallied,
+)
 from common.events.reply import Reply
 from common.events.session_turns import (
     CHAT_REPLY_SPOKEN,
@@ -40,20 +47,22 @@ from common.events.telemetry import USAGE_REQUESTED, UsageList, UsageRequested
 from common.kernel.handlers import Handlers, answer, on
 from telemetry import kept_sessions, turns, usage
 from telemetry.deps import Deps
+from telemetry.interactions import ledger, session_reading, storing
+from telemetry.policies import policy_changes, user_deletions
 
 
 async def on_chat_reply_completed(event: Event[ChatReplyCompleted], deps: Deps) -> None:
-    await turns.store(event.payload, "completed", deps.turns)
+    await turns.store_chat(event.payload, "completed", deps)
     await kept_sessions.keep(event.payload, deps.sessions)
 
 
 async def on_chat_reply_interrupted(event: Event[ChatReplyInterrupted], deps: Deps) -> None:
-    await turns.store(event.payload, "interrupted", deps.turns)
+    await turns.store_chat(event.payload, "interrupted", deps)
     await kept_sessions.keep(event.payload, deps.sessions)
 
 
 async def on_chat_reply_failed(event: Event[ChatReplyFailed], deps: Deps) -> None:
-    await turns.store(event.payload, "failed", deps.turns)
+    await turns.store_chat(event.payload, "failed", deps)
     await kept_sessions.keep(event.payload, deps.sessions)
 
 
@@ -93,8 +102,60 @@ async def on_session_policy_requested(event: Event[SessionPolicyRequested], deps
     return await kept_sessions.policy(event.payload, deps.sessions)
 
 
+async def on_interactions_accepted(event: Event[InteractionsAccepted], deps: Deps) -> None:
+    await storing.store(event.payload, deps.terms, deps.openings, deps.interactions)
+
+
+async def on_interactions_tallied(event: Event[InteractionsTallied], deps: Deps) -> None:
+    await storing.tally(event.payload, deps.interactions)
+
+
 async def on_usage_requested(event: Event[UsageRequested], deps: Deps) -> Reply[UsageList]:
     return await usage.answer(event.payload, deps.usage, deps.settings)
+
+
+async def on_session_list(event: Event[queries.SessionListRequested], deps: Deps) -> Reply[queries.SessionList]:
+    return await session_reading.list_sessions(event.payload, deps.interaction_sessions, deps.terms)
+
+
+async def on_session(event: Event[queries.SessionRequested], deps: Deps) -> Reply[queries.SessionDetail]:
+    return await session_reading.show_session(event.payload, deps.interaction_sessions, deps.terms)
+
+
+async def on_interaction(event: Event[queries.InteractionRequested], deps: Deps) -> Reply[queries.InteractionRow]:
+    return await session_reading.show_interaction(event.payload, deps.interaction_sessions)
+
+
+async def on_batch_fate(event: Event[queries.BatchFateRequested], deps: Deps) -> Reply[queries.BatchFate]:
+    return await ledger.fate(event.payload, deps.ledger)
+
+
+async def on_ledger(event: Event[queries.LedgerRequested], deps: Deps) -> Reply[queries.Ledger]:
+    return await ledger.tell(event.payload, deps.ledger)
+
+
+async def on_policy(event: Event[queries.PolicyRequested], deps: Deps) -> Reply[queries.PolicyState]:
+    return await policy_changes.show_policy(event.payload, deps.policies)
+
+
+async def on_policy_change(event: Event[queries.PolicyChangeRequested], deps: Deps) -> Reply[queries.PolicyState]:
+    return await policy_changes.change_policy(event.payload, deps.policies, deps.terms)
+
+
+async def on_price_list(event: Event[queries.PriceListRequested], deps: Deps) -> Reply[queries.PriceRows]:
+    return await policy_changes.list_prices(event.payload, deps.policies)
+
+
+async def on_price_change(event: Event[queries.PriceChangeRequested], deps: Deps) -> Reply[queries.PriceRow]:
+    return await policy_changes.change_price(event.payload, deps.policies, deps.terms)
+
+
+async def on_user_deletion(event: Event[queries.UserDeletionRequested], deps: Deps) -> Reply[queries.UserDeletion]:
+    return await user_deletions.request(event.payload, deps.retention)
+
+
+async def on_user_deletion_get(event: Event[queries.UserDeletionGet], deps: Deps) -> Reply[queries.UserDeletion]:
+    return await user_deletions.show(event.payload, deps.retention)
 
 
 HANDLERS: Handlers[Deps] = (
@@ -106,9 +167,22 @@ HANDLERS: Handlers[Deps] = (
     on(EMBEDDINGS_FAILED, on_embeddings_failed),
     on(CHAT_REPLY_SPOKEN, on_chat_reply_spoken),
     on(CHAT_SESSION_DELETED, on_chat_session_deleted),
-    answer(USAGE_REQUESTED, on_usage_requested),
     answer(SESSION_HISTORY_REQUESTED, on_session_history_requested),
     answer(STORED_TURN_REQUESTED, on_stored_turn_requested),
     answer(SESSION_LIST_REQUESTED, on_session_list_requested),
     answer(SESSION_POLICY_REQUESTED, on_session_policy_requested),
+    on(INTERACTIONS_ACCEPTED, on_interactions_accepted),
+    on(INTERACTIONS_TALLIED, on_interactions_tallied),
+    answer(USAGE_REQUESTED, on_usage_requested),
+    answer(queries.SESSION_LIST_REQUESTED, on_session_list),
+    answer(queries.SESSION_REQUESTED, on_session),
+    answer(queries.INTERACTION_REQUESTED, on_interaction),
+    answer(queries.BATCH_FATE_REQUESTED, on_batch_fate),
+    answer(queries.LEDGER_REQUESTED, on_ledger),
+    answer(queries.POLICY_REQUESTED, on_policy),
+    answer(queries.POLICY_CHANGE_REQUESTED, on_policy_change),
+    answer(queries.PRICE_LIST_REQUESTED, on_price_list),
+    answer(queries.PRICE_CHANGE_REQUESTED, on_price_change),
+    answer(queries.USER_DELETION_REQUESTED, on_user_deletion),
+    answer(queries.USER_DELETION_GET, on_user_deletion_get),
 )

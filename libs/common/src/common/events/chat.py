@@ -260,6 +260,8 @@ class ChatReplyEnded(AnswerEnded):
     stream: bool
     first_token_at: float | None = None
     finish_reason: str | None = None
+    project_id: str | None = None
+    # None where no set was found, or nobody was named who has one.
     context: ContextUse | None = None
     tools: Annotated[tuple[ToolStep, ...], Field(fail_fast=True)] | None = None
     # How the user sounded in this turn, in order; over a session this is a series.

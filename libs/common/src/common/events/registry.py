@@ -2,7 +2,18 @@
 
 from typing import Any
 
-from common.events import audit, chat, embeddings, keys, resources, session_turns, telemetry, webhooks
+from common.events import (
+    audit,
+    chat,
+    embeddings,
+    interaction_queries,
+    interactions,
+    keys,
+    resources,
+    session_turns,
+    telemetry,
+    webhooks,
+)
 from common.events.spec import EventSpec, SignalSpec, Topic
 
 EVENTS: tuple[EventSpec[Any], ...] = (
@@ -26,6 +37,9 @@ EVENTS: tuple[EventSpec[Any], ...] = (
     session_turns.STORED_TURN_REQUESTED,
     session_turns.SESSION_LIST_REQUESTED,
     session_turns.SESSION_POLICY_REQUESTED,
+    interactions.INTERACTIONS_ACCEPTED,
+    interactions.INTERACTIONS_TALLIED,
+    *interaction_queries.INTERACTION_REQUESTS,
     resources.RESOURCE_CREATE_REQUESTED,
     resources.RESOURCE_VERSION_REQUESTED,
     resources.RESOURCE_EDIT_REQUESTED,

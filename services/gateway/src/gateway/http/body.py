@@ -16,8 +16,8 @@ from gateway.http.large_bodies import LARGE_BYTES, BodyPlace, step
 UNREADABLE = (web.RequestPayloadError, HttpProcessingError)
 # A body of the largest size takes this long on a slow line (about 1 Mbit/s); a client that trickles is cut off.
 BODY_SECONDS = 30.0
-# What the HTTP server can unpack without further packages.
-ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
+# What the HTTP server can unpack; zstd with the package backports.zstd where Python has none.
+ENCODINGS = frozenset({"", "identity", "gzip", "deflate", "zstd"})
 
 
 async def read_json(

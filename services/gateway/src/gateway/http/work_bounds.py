@@ -17,6 +17,7 @@ NAMES = {
     Work.ANSWER: "answers",
     Work.DRAFT: "tool drafts",
     Work.WRITE: "writes",
+    Work.INGEST: "batches of interactions",
     Work.READ: "reads",
     Work.DELIVERY: "deliveries",
 }

@@ -1,11 +1,18 @@
-"""The routes of telemetry: usage."""
+"""The routes of telemetry: usage, sessions, the ledger, and what is to be kept."""
 
 from collections.abc import Sequence
+from typing import Any
 
+from common.events import interaction_queries as queries
 from common.events.telemetry import USAGE_REQUESTED
 from gateway.http.routing import Route
 from gateway.ports import Scope, Work
+from gateway.telemetry import policy_views, session_views
 from gateway.telemetry.usage import UsageQuery, get_usage
+
+# What others said is for whoever manages an organisation. A key that reports ships inside applications.
+READING: dict[str, Any] = {"scope": Scope.ADMIN, "work": Work.READ, "errors": (503, 504), "tags": ("telemetry",)}
+WRITING: dict[str, Any] = {**READING, "work": Work.WRITE}
 
 ROUTES: Sequence[Route] = [
     Route(
@@ -19,5 +26,101 @@ ROUTES: Sequence[Route] = [
         response=USAGE_REQUESTED,
         errors=(503, 504),
         tags=("telemetry",),
-    )
+    ),
+    Route(
+        "GET",
+        "/v2/sessions",
+        session_views.list_sessions,
+        "List sessions, the latest first",
+        query=session_views.SessionsQuery,
+        response=queries.SESSION_LIST_REQUESTED,
+        **READING,
+    ),
+    Route(
+        "GET",
+        "/v2/sessions/{session_id}",
+        session_views.show_session,
+        "The turns of a session with their steps",
+        query=session_views.SessionQuery,
+        response=queries.SESSION_REQUESTED,
+        description="The oldest turn first. A page ends early where it would be large; long texts are cut.",
+        **{**READING, "errors": (404, 503, 504)},
+    ),
+    Route(
+        "GET",
+        "/v2/interactions/{interaction_id}",
+        session_views.show_interaction,
+        "One interaction with its steps and scores",
+        response=queries.INTERACTION_REQUESTED,
+        **{**READING, "errors": (404, 503, 504)},
+    ),
+    Route(
+        "GET",
+        "/v2/ingest/{batch_id}",
+        session_views.show_batch,
+        "What became of the items of a batch",
+        response=queries.BATCH_FATE_REQUESTED,
+        **{**READING, "scope": Scope.INGEST, "errors": (404, 503, 504)},
+    ),
+    Route(
+        "GET",
+        "/v2/ledger",
+        session_views.show_ledger,
+        "What was accepted and what became of it, by hour",
+        query=session_views.LedgerQuery,
+        response=queries.LEDGER_REQUESTED,
+        **READING,
+    ),
+    Route(
+        "GET",
+        "/v2/telemetry/policy",
+        policy_views.show_policy,
+        "The policy: retention, sampling and masking",
+        response=queries.POLICY_REQUESTED,
+        **READING,
+    ),
+    Route(
+        "PUT",
+        "/v2/telemetry/policy",
+        policy_views.change_policy,
+        "Replace the policy",
+        request=policy_views.PolicyBody,
+        response=queries.POLICY_CHANGE_REQUESTED,
+        **{**WRITING, "errors": (409, 503, 504)},
+    ),
+    Route(
+        "GET",
+        "/v2/telemetry/prices",
+        policy_views.list_prices,
+        "The prices of models, with their history",
+        response=queries.PRICE_LIST_REQUESTED,
+        **READING,
+    ),
+    Route(
+        "PUT",
+        "/v2/telemetry/prices",
+        policy_views.change_price,
+        "Set the price of a model from a moment on",
+        request=policy_views.PriceBody,
+        response=queries.PRICE_CHANGE_REQUESTED,
+        **{**WRITING, "errors": (409, 503, 504)},
+    ),
+    Route(
+        "DELETE",
+        "/v2/users/{user_id}",
+        policy_views.delete_user,
+        "Delete everything that is stored of a user",
+        response=queries.USER_DELETION_REQUESTED,
+        status=202,
+        description="Carried out in the background, also on what was accepted before and is stored later.",
+        **{**WRITING, "errors": (400, 503, 504)},
+    ),
+    Route(
+        "GET",
+        "/v2/deletions/{deletion_id}",
+        policy_views.show_deletion,
+        "How far the deletion of a user is",
+        response=queries.USER_DELETION_GET,
+        **{**READING, "errors": (404, 503, 504)},
+    ),
 ]

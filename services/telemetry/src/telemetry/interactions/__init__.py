@@ -1,0 +1,1 @@
+"""Interactions: opened, masked and made into rows; stored once, and found again."""

@@ -1,0 +1,1 @@
+"""Masking: secrets and persons are taken out before anything is stored."""
