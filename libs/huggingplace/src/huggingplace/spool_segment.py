@@ -196,7 +196,7 @@ class Segment:
 
 def line_of(body: bytes) -> bytes:
     """A record as it stands in the file."""
-    return b"%08x %s\n" % (zlib.crc32(body), body)
+    return b"".join((b"%08x " % zlib.crc32(body), body, b"\n"))
 
 
 def require_locks() -> None:
