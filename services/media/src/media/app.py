@@ -20,7 +20,7 @@ from common.jobs.job_spec import DAY_SECONDS, JobSpec, Kinds
 from common.jobs.open_jobs import JOBS_MIGRATIONS, JobsOf, open_jobs
 from common.kernel.service import Kernel, Service
 from common.kernel.tasks import end
-from common.kernel.worker_processes import WorkerLimits, open_workers
+from common.kernel.worker_processes import WorkerLimits, WorkerProcesses, open_workers
 from common.providers.addresses import AddressRules, networks
 from common.providers.guarded_http import open_guarded_http
 from common.providers.provider_registry import ProviderRegistry
@@ -80,10 +80,7 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
             kernel.tasks.spawn(prune_answers(pool, SCHEMA, settings.webhook_answers_seconds), "prune-answers"),
         ]
         stack.push_async_callback(end, *tasks)
-        limits = _worker_limits(settings)
-        workers = await stack.enter_async_context(open_workers((), size=settings.media_processes, limits=limits))
-        brief_limits = dataclasses.replace(limits, seconds=BRIEF_SECONDS)
-        brief = await stack.enter_async_context(open_workers((), size=1, limits=brief_limits))
+        workers, brief = await _open_processes(stack, settings)
         registry = ProviderRegistry()
         rules = AddressRules(allow=networks(settings.media_networks))
         public = await stack.enter_async_context(open_guarded_http(rules))
@@ -128,6 +125,14 @@ def _open_pool(settings: MediaSettings) -> AbstractAsyncContextManager[Pool]:
         unit_of_work=True,
         shared=[JOBS_MIGRATIONS],
     )
+
+
+async def _open_processes(stack: AsyncExitStack, settings: MediaSettings) -> tuple[WorkerProcesses, WorkerProcesses]:
+    """The processes that make and measure, and one for a brief look at a file."""
+    limits = _worker_limits(settings)
+    workers = await stack.enter_async_context(open_workers((), size=settings.media_processes, limits=limits))
+    brief = dataclasses.replace(limits, seconds=BRIEF_SECONDS)
+    return workers, await stack.enter_async_context(open_workers((), size=1, limits=brief))
 
 
 def _worker_limits(settings: MediaSettings) -> WorkerLimits:
