@@ -42,7 +42,7 @@ from tests.unit.huggingplace.conftest import Items
         ({"user_prompt": "x", "status": "fine"}, "status"),
         ({"user_prompt": "x", "error": 5}, "error"),
         ({"user_prompt": "x", "id": "5"}, "id"),
-        ({"user_prompt": "x", "id": str(uuid.uuid4())}, "id"),
+        ({"user_prompt": "x", "id": "28f368de-b1e3-4bab-98c2-b7850b23d06e"}, "id"),
         ({"user_prompt": "x", "timestamp": datetime.datetime(2026, 1, 1)}, "timestamp"),  # noqa: DTZ001 - has no zone
         ({"user_prompt": "x", "timestamp": "yesterday"}, "timestamp"),
         ({"user_prompt": "x", "timestamp": 5}, "timestamp"),

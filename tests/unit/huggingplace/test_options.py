@@ -45,7 +45,7 @@ def test_arguments_come_before_the_environment_and_that_before_defaults() -> Non
         {**KEY, "on_error": "print"},
         {**KEY, "mask": 5},
         {**KEY, "transport": "pigeon"},
-        {**KEY, "transport": object()},
+        {**KEY, "transport": b"pigeon"},
         {**KEY, "spool": "yes"},
         {**KEY, "colour": "red"},
     ],

@@ -9,7 +9,7 @@ from pathlib import Path
 from aiohttp import web
 
 from common.bus.live.kept_bodies import open_kept_bodies
-from common.bus.live.signals import on_signal
+from common.bus.live.signals import SignalHandler, on_signal
 from common.bus.live.writer import LiveWriter
 from common.bus.request_reply import Requester
 from common.clients.resources.client import open_resource_client
@@ -78,11 +78,7 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
     ):
         opened = OpenStreams()
         keys.on_change(Revocation(keys.live, opened, kernel.tasks).on_changed)
-        signals = [
-            on_signal(KEY_CHANGED, lambda changed: keys.changed(changed.key_id)),
-            on_signal(SESSION_INTERRUPT, opened.on_interrupt),
-            on_signal(ANSWER_ABANDONED, opened.on_abandoned),
-        ]
+        signals = [on_signal(KEY_CHANGED, lambda changed: keys.changed(changed.key_id)), *_answer_signals(opened)]
         async with kernel.read_live(f"gateway:{settings.instance}", signals) as reader:
             presence = _watched_presence(kernel)
             requester = Requester(kernel.log, reader, presence.require)
@@ -134,6 +130,13 @@ def _watched_presence(kernel: Kernel) -> Presence:
     kernel.tasks.spawn(presence.run(), "watch-presence")
     kernel.health.tell("services", presence.details)
     return presence
+
+
+def _answer_signals(opened: OpenStreams) -> list[SignalHandler]:
+    return [
+        on_signal(SESSION_INTERRUPT, opened.on_interrupt),
+        on_signal(ANSWER_ABANDONED, opened.on_abandoned),
+    ]
 
 
 def _idempotency(settings: GatewaySettings, kernel: Kernel) -> Idempotency:

@@ -7,7 +7,7 @@ from common.events import interaction_queries as queries
 from common.events.telemetry import USAGE_REQUESTED
 from gateway.http.routing import Route
 from gateway.ports import Scope, Work
-from gateway.telemetry import policy_views
+from gateway.telemetry import interaction_session_views, policy_views
 from gateway.telemetry.usage import UsageQuery, get_usage
 
 # What others said is for whoever manages an organisation. A key that reports ships inside applications.
