@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from common.events.session_turns import SESSION_POLICY_REQUESTED, SESSION_REQUESTED
-from gateway.chat import session_views, sessions
+from gateway.chat import kept_session_views, sessions
 from gateway.chat.accepted_request import GRACE_HEADER
 from gateway.chat.session_resume import SessionResumption, resume_session
 from gateway.chat.stored_responses import DeletedResponse, delete_response
@@ -27,19 +27,19 @@ SESSION_ROUTES: Sequence[Route] = [
     Route(
         "GET",
         "/v1/sessions",
-        session_views.list_sessions,
+        kept_session_views.list_sessions,
         "List sessions, those last used first",
         scope=Scope.CHAT,
         work=Work.READ,
-        query=session_views.SessionsQuery,
-        response=session_views.SessionPage,
+        query=kept_session_views.SessionsQuery,
+        response=kept_session_views.SessionPage,
         errors=(503, 504),
         tags=("sessions",),
     ),
     Route(
         "GET",
         SESSION,
-        session_views.show_session,
+        kept_session_views.show_session,
         "Read a session: its turns, and what a next request would be asked with",
         scope=Scope.CHAT,
         work=Work.READ,
@@ -50,11 +50,11 @@ SESSION_ROUTES: Sequence[Route] = [
     Route(
         "DELETE",
         SESSION,
-        session_views.delete_session,
+        kept_session_views.delete_session,
         "Forget a session",
         scope=Scope.CHAT,
         work=Work.WRITE,
-        response=session_views.DeletedSession,
+        response=kept_session_views.DeletedSession,
         errors=(400, 503, 504),
         tags=("sessions",),
         description="What was received until now is gone, also what of it ends later. A session may begin anew.",
@@ -73,12 +73,12 @@ SESSION_ROUTES: Sequence[Route] = [
     Route(
         "POST",
         f"{SESSION}/spoken",
-        session_views.report_spoken,
+        kept_session_views.report_spoken,
         "Say how much of an answer the user has heard",
         scope=Scope.CHAT,
         work=Work.WRITE,
-        request=session_views.SpokenBody,
-        response=session_views.SpokenAnswer,
+        request=kept_session_views.SpokenBody,
+        response=kept_session_views.SpokenAnswer,
         errors=(404, 409, 413, 503, 504),
         tags=("sessions",),
     ),
@@ -100,7 +100,7 @@ SESSION_ROUTES: Sequence[Route] = [
     Route(
         "GET",
         "/v1/admin/session-policy",
-        session_views.get_policy,
+        kept_session_views.get_policy,
         "For how many days sessions are kept",
         scope=Scope.ADMIN,
         work=Work.READ,
@@ -111,11 +111,11 @@ SESSION_ROUTES: Sequence[Route] = [
     Route(
         "PUT",
         "/v1/admin/session-policy",
-        session_views.set_policy,
+        kept_session_views.set_policy,
         "Set for how many days sessions are kept",
         scope=Scope.ADMIN,
         work=Work.WRITE,
-        request=session_views.PolicyBody,
+        request=kept_session_views.PolicyBody,
         response=SESSION_POLICY_REQUESTED,
         errors=(413, 503, 504),
         tags=("admin",),

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from common.events.chat import TurnReceipt
 from common.events.session_turns import Heard, Spoken
 from common.failures import Refused
-from gateway.chat.session_views import HeardAtInterruption, note_heard
+from gateway.chat.kept_session_views import HeardAtInterruption, note_heard
 from gateway.deps import DEPS
 from gateway.http.body import read_json
 from gateway.http.context import CALLER
