@@ -18,6 +18,7 @@ from tests.bench.budgets import aims
 from tests.bench.compare import NAN, Outcome, Plan, References, Row
 from tests.bench.load import KEY_VARIABLE
 from tests.bench.measure import MEBIBYTE, usage_of
+from tests.bench.media import MediaPlan
 from tests.bench.resources import ResourcesPlan, provider_settings
 from tests.bench.system import (
     OWN,
@@ -76,10 +77,11 @@ def _commit(checkout: Checkout) -> str:
 
 @dataclass(frozen=True)
 class Plans:
-    """What is measured: streams of chat, resources, or both; and of which checkout."""
+    """What is measured: streams of chat, resources, media, or all of them; and of which checkout."""
 
     chat: Plan | None
     resources: ResourcesPlan | None
+    media: MediaPlan | None = None
     checkout: Checkout = OWN
 
 
@@ -91,8 +93,8 @@ def bench_log(plans: Plans, log: str, others: References) -> Outcome:
         models_file = write_models_file(scratch / "models.toml", others.direct.url)
         kafka = stack.enter_context(kafka_broker(scratch / "kafka")) if log == "kafka" else None
         url, pids = (kafka.url, kafka.pids) if kafka else (None, {})
-        provider = stack.enter_context(provider_sandbox()) if plans.resources else None
-        settings = provider_settings(provider) if provider else {}
+        provider = stack.enter_context(provider_sandbox()) if plans.resources or plans.media else None
+        settings = {**provider_settings(provider), "SONANT_SANDBOX_URL": provider} if provider else {}
         with sonant_up(data_dir, models_file, url, settings, plans.checkout) as first:
             print(f"{log}: ready, first start {first.start_seconds:.1f} s", flush=True)
         with sonant_up(data_dir, models_file, url, settings, plans.checkout) as again:
@@ -104,6 +106,8 @@ def bench_log(plans: Plans, log: str, others: References) -> Outcome:
                 plans.chat.run(outcome, again.target, others, pids, readable)
             if plans.resources:
                 outcome.resources = plans.resources.run(log, again.target, data_dir, models_file, provider)
+            if plans.media and provider:
+                outcome.media = plans.media.run(log, again.target, provider)
             return outcome
 
 
@@ -158,13 +162,13 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--data-dir", type=Path, help="with --url: its data directory, for key and processes")
     parser.add_argument("--model", default="default", help="with --url: the model to ask for")
     parser.add_argument("--upstream-port", type=int, default=0, help="a fixed port for the bench upstream")
-    parser.add_argument("--only", choices=("chat", "resources", "all"), default="all", help="what to measure")
+    parser.add_argument("--only", choices=("chat", "resources", "media", "all"), default="all", help="what to measure")
     parser.add_argument("--switches", type=int, default=200, help="switches of the active set, each watched")
     parser.add_argument("--root", type=Path, help="measure the system of another checkout, as far as HTTP shows it")
     parser.add_argument("--json", type=Path, help="also write all figures to this file")
     options = parser.parse_args()
-    if options.url and options.only == "resources":
-        parser.error("--only resources starts replicas of its own and needs a system of its own")
+    if options.url and options.only in ("resources", "media"):
+        parser.error(f"--only {options.only} needs a system of its own")
     if options.url and options.root:
         parser.error("--root starts a system, --url measures one that runs")
     return options
@@ -178,8 +182,9 @@ def plans_of(options: argparse.Namespace) -> Plans:
     # Stampedes and switches are counted by keys and metrics, which another checkout may name otherwise.
     resources = ResourcesPlan(stampede=0, switches=0) if options.root else ResourcesPlan(switches=options.switches)
     return Plans(
-        chat=None if options.only == "resources" else chat,
-        resources=None if options.only == "chat" else resources,
+        chat=chat if options.only in ("chat", "all") else None,
+        resources=resources if options.only in ("resources", "all") else None,
+        media=MediaPlan() if options.only in ("media", "all") and not options.root else None,
         checkout=Checkout.at(options.root) if options.root else OWN,
     )
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from tests.bench.compare import NAN, Outcome, Row
 from tests.bench.measure import MEBIBYTE
+from tests.bench.media import MediaReport, median_and_slowest
 from tests.bench.resources import ResourcesReport
 
 # The memory aim is for what we wrote; the engines are sized by their own settings.
-SERVICES = ("gateway", "llm-stream", "resources", "telemetry", "sandbox")
+SERVICES = ("gateway", "llm-stream", "media", "resources", "telemetry", "sandbox")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ def aims(outcome: Outcome) -> list[Aim]:
         *(chat_aims(outcome, bounds) if outcome.rows else ()),
         *(stop_aims(outcome) if outcome.rows else ()),
         *(resource_aims(outcome.resources) if outcome.resources else ()),
+        *(media_aims(outcome.media) if outcome.media else ()),
         Aim("largest service at rest", max(services, default=NAN) / MEBIBYTE, 150, "MiB"),
         Aim("start to ready, not the first", outcome.start_seconds, bounds.start, "s"),
     ]
@@ -107,4 +109,15 @@ def resource_aims(report: ResourcesReport) -> list[Aim]:
     return [
         Aim("active set, cached read p50, 1 client", max(alone, default=NAN), 1, "ms"),
         Aim("active set, cached reads/s, 50 clients, 1 gateway", min(crowd, default=NAN), 3000, "/s", at_least=True),
+    ]
+
+
+def media_aims(report: MediaReport) -> list[Aim]:
+    """What jobs may cost."""
+    progress = median_and_slowest(report.first_progress)[0]
+    return [
+        Aim("jobs accepted/s, 1 gateway", report.accepted_rate, 300, "/s", at_least=True),
+        Aim("first progress of a job, p50", progress, 500, "ms"),
+        Aim(f"media with {report.at_work} videos at work", report.memory or NAN, 256, "MiB"),
+        Aim("first chunk p99 beside renderings, to idle", report.voice_ratio or NAN, 1.5, "x"),
     ]

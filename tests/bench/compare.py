@@ -10,6 +10,7 @@ import uvloop
 
 from tests.bench.interrupt import StopBench, StopReport
 from tests.bench.measure import NO_CORES, Cores, Usage
+from tests.bench.media import MediaReport
 from tests.bench.resources import ResourcesReport
 from tests.bench.stages import completed_since, stages_of
 from tests.bench.system import Sample, Target, drive
@@ -110,15 +111,16 @@ class Outcome:
     rows: list[Row] = field(default_factory=list)
     stops: list[StopReport] = field(default_factory=list)
     resources: ResourcesReport | None = None
+    media: MediaReport | None = None
     reasons: dict[str, int] = field(default_factory=dict)
 
     @property
     def failed(self) -> int:
-        """Streams that were not whole or not stopped, and what failed with resources."""
+        """Streams that were not whole or not stopped, and what failed with resources and jobs."""
         streams = sum(side.failed for row in self.rows for side in row.sides.values()) + sum(
             stop.failed for stop in self.stops
         )
-        return streams + (self.resources.failed if self.resources else 0)
+        return streams + sum(part.failed for part in (self.resources, self.media) if part)
 
     def add_reasons(self, reasons: Mapping[str, int]) -> None:
         """Count why streams failed."""

@@ -7,6 +7,7 @@ from tests.bench.budgets import Aim, aims
 from tests.bench.compare import BUDGETED, Outcome, Row, Side
 from tests.bench.interrupt import StopReport
 from tests.bench.measure import MEBIBYTE, Usage
+from tests.bench.media import MediaReport, median_and_slowest
 from tests.bench.propagation import Propagation, Spread
 from tests.bench.resources import ReadRow, ResourcesReport
 from tests.bench.stampede import Stampede
@@ -171,6 +172,25 @@ def resource_tables(report: ResourcesReport) -> list[str]:
     return parts
 
 
+def media_table(report: MediaReport) -> str:
+    """What was measured of jobs."""
+    median, slowest = median_and_slowest(report.first_progress)
+    return table(
+        ["jobs of media", "measured"],
+        [
+            ["accepted", f"{report.accepted} at {number(report.accepted_rate)}/s, p50 {number(report.accept_p50)} ms"],
+            [
+                "CPU s per 1,000 jobs",
+                ", ".join(f"{name} {number(cpu, 2)}" for name, cpu in report.cpu.items() if cpu >= 0.01),
+            ],
+            ["first progress, p50 and p99", f"{number(median)} and {number(slowest)} ms"],
+            ["memory", f"{number(report.memory)} MiB with {report.at_work} at work"],
+            ["first chunk p99, idle", f"{number(report.voice_idle)} ms"],
+            ["first chunk p99, beside renderings", f"{number(report.voice_beside)} ms"],
+        ],
+    )
+
+
 def aims_table(aims: Sequence[Aim]) -> str:
     """Every budget with its figure."""
     sign = {True: ">=", False: "<="}
@@ -218,6 +238,9 @@ def report(outcome: Outcome) -> str:
     if outcome.resources:
         parts += resource_tables(outcome.resources)
         reasons = {**reasons, **outcome.resources.reasons}
+    if outcome.media:
+        parts.append(media_table(outcome.media))
+        reasons = {**reasons, **outcome.media.reasons}
     parts.append(aims_table(aims(outcome)))
     parts += [f"failed {count} x: {reason}" for reason, count in reasons.items()]
     return "\n\n".join(parts)

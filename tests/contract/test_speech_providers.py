@@ -17,10 +17,12 @@ from common.kernel.worker_processes import WorkerProcesses, open_workers
 from common.providers.breaker import Breaker
 from common.providers.policy import CallLimits, Policy
 from media.adapters import hume_speech, local_voice, openai_speech
-from media.adapters.hume_speech import HumeSpeech
+from media.adapters.hume_speech import HumeAccount, HumeSpeech
 from media.adapters.local_voice import LocalVoice
 from media.adapters.openai_speech import OpenAiSpeech, SpeechModel
 from media.adapters.sound_workers import SPEAKER, SPEAKER_LIMITS
+from media.adapters.speech_providers import hume_keys
+from media.settings import MediaSettings
 from media.speech_ports import SpeechProvider, Voice
 from sandbox.app import serve
 from tests.contract.speech_contract import SAID, SpeechContract, refused, utterance
@@ -76,7 +78,7 @@ class TestHume(SpeechContract):
     @pytest.fixture
     async def provider(self, sandbox: str, session: aiohttp.ClientSession, account: str) -> HumeSpeech:
         own = policy(hume_speech.PROVIDER, hume_speech.verdict)
-        return HumeSpeech(session, own, base_url=sandbox, api_key=account, usd_per_million=100.0)
+        return HumeSpeech(session, HumeAccount(account, own), base_url=sandbox, usd_per_million=100.0)
 
     @pytest.fixture
     def arrange(self, http: aiohttp.ClientSession, account: str) -> Arrange:
@@ -126,7 +128,7 @@ class TestHume(SpeechContract):
     async def test_a_failure_that_passes_is_tried_again(self, sandbox: str, session: aiohttp.ClientSession) -> None:
         key = f"key-{uuid.uuid4().hex}"
         own = policy(hume_speech.PROVIDER, hume_speech.verdict, total_seconds=5.0)
-        patient = HumeSpeech(session, own, base_url=sandbox, api_key=key)
+        patient = HumeSpeech(session, HumeAccount(key, own), base_url=sandbox)
         order = {"faults": [{"do": "status-503"}]}
         async with session.put(f"{sandbox}/sandbox/hume/accounts/{key}", json=order):
             pass
@@ -226,8 +228,38 @@ async def test_a_provider_without_a_key_is_not_asked(sandbox: str, charges: Char
     before = await charges("hume")
     own = Policy(hume_speech.PROVIDER, hume_speech.verdict, configured=False)
     async with aiohttp.ClientSession() as session:
-        provider = HumeSpeech(session, own, base_url=sandbox, api_key="")
-        assert not provider.configured
+        provider = HumeSpeech(session, HumeAccount("", own), base_url=sandbox)
+        assert not provider.serves("org-1")
         with pytest.raises(Refused, match="No key"):
             await provider.speak(utterance())
     assert await charges("hume") == before
+
+
+async def test_an_organisation_speaks_with_its_own_account(http: aiohttp.ClientSession, sandbox: str) -> None:
+    keys = [f"key-{uuid.uuid4().hex}" for _ in range(2)]
+    shared, own = (HumeAccount(key, policy(hume_speech.PROVIDER, hume_speech.verdict)) for key in keys)
+
+    async def requests(key: str) -> int:
+        async with http.get(f"/sandbox/hume/accounts/{key}") as answer:
+            return int((await answer.json())["requests"])
+
+    async with aiohttp.ClientSession() as session:
+        provider = HumeSpeech(session, shared, base_url=sandbox, own={"org-1": own})
+        await provider.speak(utterance())
+    assert [await requests(key) for key in keys] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "shared", "own"),
+    [
+        ({}, "", {}),
+        ({"hume_api_key": "k"}, "k", {}),
+        ({"hume_api_key": "k", "hume_organizations": "acme"}, "", {"acme": "k"}),
+        ({"hume_api_key": "k", "hume_organizations": "acme=ACME, b=MISSING"}, "k", {"acme": "a", "b": ""}),
+    ],
+)
+def test_a_key_that_an_organisation_owns_is_nobody_elses(
+    settings: dict[str, Any], shared: str, own: dict[str, str]
+) -> None:
+    keys = hume_keys(MediaSettings(**settings), {"ACME": "a"})
+    assert (keys.shared, keys.own) == (shared, own)

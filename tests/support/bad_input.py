@@ -63,6 +63,8 @@ COUNTED = (
     "sonant_chat_turns_total",
     "sonant_turns_stored_total",
 )
+# Of these what others do, and what gateways do by themselves: they send canaries, and tell their tallies.
+OTHERS = ("chat.models.requested", "usage.requested", '"interactions.')
 SET: dict[str, Any] = {"configId": "a", "promptId": "a"}
 
 
@@ -148,7 +150,7 @@ class Stage:
             for line in page.splitlines():
                 if line.startswith(COUNTED):
                     name, _, value = line.rpartition(" ")
-                    if "chat.models.requested" not in name and "usage.requested" not in name:
+                    if not any(other in name for other in OTHERS):
                         totals[f"{service} {name}"] = float(value)
         keys = self.client.get(KEYS, params={"limit": 1000}, headers=self.sonant.headers).json()
         usage = self.client.get("/v1/usage", headers={"x-api-key": self.admin}).json()

@@ -1,11 +1,13 @@
 """A server for the SDK that speaks the ingestion API of a Sonant, on a real socket, and misbehaves on request.
 
-Run as a program it prints its address and the number of its process.
+Run as a program it prints its address, and ends with its standard input.
 """
 
 import gzip
 import json
 import socket
+import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +24,7 @@ KEY = "the-key-of-this-test"
 class IngestServer:
     """What it was sent, and what it does with the next requests."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.items: dict[str, dict[str, Any]] = {}
         # How often each id came.
         self.seen: dict[str, int] = {}
@@ -59,6 +61,10 @@ class IngestServer:
                 """Clients that leave are what some tests are about."""
 
         self._http = Server(("127.0.0.1", port), Handler)
+        self._scheme = "https" if tls else "http"
+        if tls:
+            # The handshake is made by the thread of the connection, with its first read.
+            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
 
@@ -68,7 +74,7 @@ class IngestServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self._scheme}://127.0.0.1:{self.port}"
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         """Read a request, and say what is to be said to it."""
@@ -116,6 +122,10 @@ class IngestServer:
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
+        self.break_connections()
+
+    def break_connections(self) -> None:
+        """Close those that are open, whatever is on them."""
         with self._lock:
             for connection in self._connections:
                 with suppress(OSError):
@@ -159,9 +169,16 @@ def hanging(seconds: float) -> Mood:
 
 
 @contextmanager
-def ingest_server(port: int = 0) -> Iterator[IngestServer]:
-    server = IngestServer(port)
+def ingest_server(port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[IngestServer]:
+    server = IngestServer(port, tls)
     try:
         yield server
     finally:
         server.close()
+
+
+if __name__ == "__main__":
+    with ingest_server() as running:
+        print(running.url, flush=True)
+        # Until whoever started it goes.
+        sys.stdin.read()

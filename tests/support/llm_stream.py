@@ -297,7 +297,8 @@ class World:
                 for record in records:
                     self._read_up_to = {record.partition.number: record.offset}
                     event = open_event(record, BY_NAME[record.headers["event-type"]])
-                    self._facts.setdefault(event.payload.request_id, []).append(event)
+                    if event.id.endswith("/end"):
+                        self._facts.setdefault(event.payload.request_id, []).append(event)
         return self._facts.get(request_id, [])
 
     async def fact(self, request_id: str) -> Any:

@@ -22,6 +22,8 @@ from tests.support.waiting import eventually
 # How long a system that nobody asks anything may take to finish what it has.
 QUIET_SECONDS = 45.0
 PAGE = 1000
+# How turns end. What else becomes known of sessions stands on the same topic.
+ENDS = frozenset({"completed", "interrupted", "failed"})
 
 
 @dataclass(frozen=True)
@@ -48,17 +50,20 @@ async def facts(log: Log, org_id: str) -> list[Fact]:
     found: list[Fact] = []
     after: dict[int, str] = {}
     while records := await log.read(CHAT_EVENTS, limit=PAGE, after=after):
-        found += [_fact(record) for record in records]
+        found += [_fact(record) for record in records if _kind(record) in ENDS]
         after |= {record.partition.number: record.offset for record in records}
     return [fact for fact in found if fact.payload["org_id"] == org_id]
 
 
+def _kind(record: Received) -> str:
+    return record.headers["event-type"].partition("/")[0].rpartition(".")[2]
+
+
 def _fact(record: Received) -> Fact:
     payload = orjson.loads(record.value)
-    kind = record.headers["event-type"].partition("/")[0].rpartition(".")[2]
     # Embeddings have no session.
-    marker = payload.get("session_id", payload["request_id"])
-    return Fact(record.headers["event-id"], kind, marker, payload)
+    marker = payload.get("session_id") or payload["request_id"]
+    return Fact(record.headers["event-id"], _kind(record), marker, payload)
 
 
 async def quiet(log: Log) -> None:

@@ -37,6 +37,7 @@ from llm_stream.answer.moderation import Moderation
 from llm_stream.answer.response_cache import AnswerCache
 from llm_stream.context.token_counter import TokenCounter
 from llm_stream.deps import Deps
+from llm_stream.history.session_variables import SessionVariables
 from llm_stream.ports import AnswerStore, Endpoint, Moderator, Patience, Take, ToolServer, UpstreamError
 from llm_stream.tools.execution import Calls
 from llm_stream.tools.toolbox import Toolbox
@@ -210,6 +211,7 @@ class World:
             budgets=cast("KeyBudgets", budgets),
             moderation=moderation or Moderation(cast("Moderator", None), fails_open=False),
             answer_cache=AnswerCache(cast("AnswerStore", store), max_entry_bytes=65_536),
+            session_variables=SessionVariables(cast("AnswerStore", store)),
             toolbox=toolbox or Toolbox({}, cast("ToolServer", None), SecretBox([]), cast("Calls", None)),
             sessions=memory_of(self.copies, facts.put),
         )

@@ -43,6 +43,40 @@ async def test_an_answer_taken_up_elsewhere_ends_when_llm_stream_is_killed(syste
     assert "worker_restarted" in again.text
 
 
+async def test_what_a_key_has_spent_survives_those_who_count_it(system: Sonant) -> None:
+    """A lease of a process that died stays counted; what Valkey knew, it knows after its death."""
+    key = new_key(system, limits={"budget": {"tokens": 3_000, "period": "day"}})
+    said = "Say: " + "One two three four five six seven eight nine ten. " * 20
+
+    async def spent() -> int:
+        async with client(system.url, system.headers) as admin:
+            answer = await admin.get(f"/v1/admin/keys/{key.id}/budget")
+        return int(answer.json()["tokens"]) if answer.status_code == 200 else 0
+
+    async with client(system.url, key.headers) as http:
+        whole = await http.post("/v1/chat/completions", json=chat(said))
+        used = whole.json()["usage"]["total_tokens"]
+        assert await eventually(spent) == used
+        async with http.stream("POST", "/v1/chat/completions", json=chat(said, "slow", stream=True)) as response:
+            incoming = events(response)
+            await anext(incoming)
+            leased = await spent()
+            assert leased > used
+            await kill(system, "llm-stream")
+            assert "worker_restarted" in [event async for event in incoming][-1].data
+        former = system.kill("valkey")
+        await eventually(lambda: system.run()["processes"]["valkey"]["pid"] not in (None, former), timeout=30.0)
+        await eventually(lambda: system.ready("gateway", "llm-stream"), timeout=30.0)
+        assert await eventually(spent, timeout=30.0) == leased
+
+        async def refused() -> bool:
+            answer = await http.post("/v1/chat/completions", json=chat(said))
+            return answer.status_code == 429 and answer.json()["error"]["code"] == "insufficient_quota"
+
+        await eventually(refused, timeout=30.0)
+    assert leased <= await spent() <= 3_000
+
+
 async def test_embeddings_arrive_although_llm_stream_is_killed_over_them(system: Sonant) -> None:
     key, text = new_key(system), "killed over these embeddings"
     async with client(system.url, key.headers) as http:

@@ -142,9 +142,10 @@ async def test_an_answer_that_dies_with_its_instance_is_no_part_of_the_history(
     headers = {"x-session-id": session}
     async with http.stream("POST", "/v1/chat/completions", json=body, headers=headers) as response:
         await upstream_asked(system, f"to its end {session}")
-        await anext(response.aiter_bytes())
+        incoming = response.aiter_bytes()
+        await anext(incoming)
         await kill(system, "llm-stream")
-        async for _ in response.aiter_bytes():
+        async for _ in incoming:
             pass
     await answered(http, session, f"Say: two {session}")
     assert told(system, f"two {session}")[:2] == [f"Say: one {session}", f"one {session}"]

@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 
-from tests.support.clients import Key, chat, client, new_key
+from tests.support.clients import Key, calls, chat, client, new_key
 from tests.support.sonant import Sonant
 from tests.support.waiting import eventually
 
@@ -174,3 +174,36 @@ async def test_every_round_of_tools_is_charged_to_the_key(
         assert await eventually(charged)
     spent = (await admin.get(f"{KEYS}/{key.id}/budget")).json()["tokens"]
     assert used <= spent <= used + 2_000
+
+
+async def test_a_session_forgets_its_variables_and_never_keeps_what_was_flagged(
+    sonant: Sonant, http: httpx.AsyncClient
+) -> None:
+    """The guards and the store of sessions meet: what nobody heard is told to no model either."""
+    name, session = f"kept-{uuid.uuid4().hex[:8]}", f"session-{uuid.uuid4().hex[:12]}"
+    prompt = (await http.post("/api/hume/prompts", json={"name": name, "text": "Serve {{city}}."})).json()
+    config = {
+        "name": name,
+        "evi_version": "3",
+        "variables": {"city": {"required": True}},
+        "flags": {"moderation": "output"},
+        "session": {"store": True},
+    }
+    made = (await http.post("/api/hume/configs", json=config)).json()
+    pins = {"projectId": name, "configId": made["config"]["id"], "promptId": prompt["prompt"]["id"]}
+    assert (await http.put("/v1/active", json=pins)).status_code == 200
+    headers = {"x-project-id": name, "x-session-id": session}
+    said = f"Say: One is here {session}. Then a murder was done. Two is here."
+    first = await http.post(PATH, json={**chat(said), "variables": {"city": "Bern"}, "stream": True}, headers=headers)
+    assert "content_filter" in first.text
+    assert "murder" not in first.text
+    # Later turns need not give the variable again.
+    again = await http.post(PATH, json=chat(f"Say: again {session}"), headers=headers)
+    assert again.status_code == 200, again.text
+    [call] = calls(sonant, f"again {session}")
+    told = " ".join(message["content"] for message in call["body"]["messages"] if message["role"] == "assistant")
+    assert "One is here" in told
+    assert "murder" not in told
+    assert (await http.delete(f"/v1/sessions/{session}")).status_code == 200
+    gone = await http.post(PATH, json=chat("Hi"), headers=headers)
+    assert (gone.status_code, gone.json()["error"]["code"]) == (400, "missing_variable")

@@ -288,7 +288,7 @@ async def test_calls_of_functions_go_on_by_their_results_alone(sonant: Sonant, a
 
 async def test_a_response_that_is_not_kept_cannot_be_followed(ai: AsyncOpenAI) -> None:
     first = await ai.responses.create(model="default", input="Say: one", store=False)
-    assert first.store is False
+    assert first.model_dump()["store"] is False
     for id in (first.id, "resp_1", "resp_" + "0" * 32):
         with pytest.raises(openai.BadRequestError) as refused:
             await ai.responses.create(model="default", input="hi", previous_response_id=id)

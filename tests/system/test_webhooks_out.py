@@ -14,7 +14,7 @@ from tests.support.sonant import Sonant
 from tests.support.waiting import eventually
 from tests.support.webhook_sink import Received, Sink, webhook_sink
 
-TINY = {"prompt": "a red kite", "duration": 0.5, "width": 160, "height": 96}
+TINY = {"prompt": "a red kite", "duration": 0.5, "width": 160, "height": 96, "model": "local"}
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 -- depends: 0003-large-counts
 
 -- migrate: apply
-CREATE TABLE telemetry.sessions (
+CREATE TABLE telemetry.kept_sessions (
     org_id text NOT NULL,
     session_id text NOT NULL,
     user_id text,
@@ -15,9 +15,9 @@ CREATE TABLE telemetry.sessions (
     deleted_at timestamptz,
     PRIMARY KEY (org_id, session_id)
 );
-CREATE INDEX sessions_used ON telemetry.sessions (org_id, updated_at DESC, session_id DESC);
-CREATE INDEX sessions_of_user ON telemetry.sessions (org_id, user_id, updated_at DESC, session_id DESC);
-CREATE INDEX sessions_oldest ON telemetry.sessions (updated_at);
+CREATE INDEX kept_sessions_used ON telemetry.kept_sessions (org_id, updated_at DESC, session_id DESC);
+CREATE INDEX kept_sessions_of_user ON telemetry.kept_sessions (org_id, user_id, updated_at DESC, session_id DESC);
+CREATE INDEX kept_sessions_oldest ON telemetry.kept_sessions (updated_at);
 
 CREATE TABLE telemetry.session_turns (
     org_id text NOT NULL,
@@ -52,4 +52,4 @@ CREATE TABLE telemetry.session_policies (
 DROP TABLE telemetry.session_policies;
 DROP TABLE telemetry.spoken;
 DROP TABLE telemetry.session_turns;
-DROP TABLE telemetry.sessions;
+DROP TABLE telemetry.kept_sessions;

@@ -2,10 +2,12 @@
 
 import asyncio
 import time
+from typing import Any, cast
 
+import hiredis
 import pytest
 
-from common.storage.resp import Resp, open_resp
+from common.storage.resp import LARGE_BYTES, Command, Resp, open_resp, packed_apart
 from sonant_cli.engines import valkey
 from tests.support.engines import running
 
@@ -24,6 +26,29 @@ async def test_what_is_sent_at_once_follows_what_was_gathered_before_it(valkey_u
             connection.execute(*count),
         )
     assert replies == [1, 2, [3, 4], 5]
+
+
+COMMANDS: list[Command] = [
+    ("XADD", "s", "*", "k", b"x", "v", b"y" * LARGE_BYTES, "h", b"{}"),
+    ("SET", "\u00e4", 1, -2.5, b"", b"\x00\xff\r\n", 10**20),
+    ("PING",),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=["large", "odd", "alone"])
+def test_what_is_sent_apart_is_the_same_on_the_wire(command: Command) -> None:
+    assert b"".join(packed_apart(command)) == hiredis.pack_command(cast("Any", command))
+
+
+async def test_large_and_small_commands_keep_their_order(valkey_url: str) -> None:
+    value = b"x" * (3 * LARGE_BYTES)
+    async with open_resp(valkey_url) as connection:
+        replies = await asyncio.gather(
+            connection.execute("SET", "test:apart", b"y"),
+            connection.pipeline([("GETSET", "test:apart", value), ("STRLEN", "test:apart")], apart=True),
+            connection.pipeline([("GETDEL", "test:apart")]),
+        )
+    assert replies == [b"OK", [b"y", len(value)], [value]]
 
 
 @pytest.mark.parametrize("turns", [1, 2], ids=["before-the-write", "after-the-write"])

@@ -26,6 +26,7 @@ from gateway.chat.completions import create_completion
 from gateway.chat.stream import Stream
 from gateway.deps import DEPS, Deps
 from gateway.http import boundary
+from gateway.http.budgets import Budgets
 from gateway.http.context import CALLER
 from gateway.http.idempotency import Idempotency
 from gateway.http.large_bodies import LargeBodies
@@ -134,6 +135,7 @@ async def url(settled: None) -> AsyncIterator[str]:
         settings=GatewaySettings(),
         limits=Limits(cast("Any", None)),
         quota=LogQuota(cast("Any", None), 0),
+        budgets=Budgets(cast("Any", None)),
         large_bodies=LargeBodies(6),
         idempotency=Idempotency(Memory()),
         models=KnowsAll(),

@@ -31,7 +31,7 @@ CHAT = "/v1/chat/completions"
 SMALL = json.dumps({"messages": [{"role": "user", "content": "hello"}]}).encode()
 LARGE = json.dumps({"messages": [{"role": "user", "content": "a" * (4 * MIB - 4096)}]}).encode()
 LANES = 100
-FLOOD_SECONDS = 3.0
+FLOOD_SECONDS = 2.0
 PACE = 20.0
 
 
@@ -126,12 +126,13 @@ def test_who_does_not_waits_ever_longer_up_to_a_bound_and_is_forgiven() -> None:
     [
         (rate_limited("of a key", retry=1.0), True),
         (rate_limited("of a key", type="tokens", retry=1.0), True),
+        (rate_limited("of a budget", type="insufficient_quota", retry=None), True),
         (Refused(503, "no place", "busy", type="server_error"), True),
         (Refused(429, "of a provider", "rate_limit_exceeded", type="rate_limit_error"), False),
         (unavailable(), False),
         (Refused(400, "wrong"), False),
     ],
-    ids=["requests", "tokens", "busy", "of a provider", "away", "wrong"],
+    ids=["requests", "tokens", "budget", "busy", "of a provider", "away", "wrong"],
 )
 async def test_only_refusals_for_too_much_are_held(refused: Refused, held: bool) -> None:
     pacing, request = RefusalPacing(1000.0), make_mocked_request("POST", "/")
@@ -141,6 +142,13 @@ async def test_only_refusals_for_too_much_are_held(refused: Refused, held: bool)
     started = time.perf_counter()
     await pacing.hold(request, refused)
     assert (time.perf_counter() - started > 0.3) is held
+
+
+def test_organisations_that_heed_their_refusals_are_forgotten() -> None:
+    pacing = RefusalPacing(PACE)
+    for number in range(20_000):
+        pacing.pause(f"org-{number}", 1000.0 + number)
+    assert len(pacing._due) <= 1000
 
 
 def test_a_pace_of_nought_holds_nothing_back() -> None:
@@ -179,11 +187,11 @@ async def test_a_refusal_of_a_key_is_repeated_without_asking_until_a_request_may
         await limits.count(who)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def unpaced(valkey_url: str, postgres_url: str) -> AsyncIterator[Gateway]:
-    pace = {"SONANT_REFUSALS_PER_SECOND": "0"}
+    settings = {"SONANT_REFUSALS_PER_SECOND": "0", "SONANT_LOG_BYTES_PER_MINUTE": str(8 * MIB)}
     async with new_database(postgres_url, "unpaced") as database:
-        async with gateway_process(valkey_url, database, env=pace) as running:
+        async with gateway_process(valkey_url, database, env=settings) as running:
             yield running
 
 
@@ -210,19 +218,11 @@ async def test_a_refused_body_is_not_unpacked_and_its_sender_sees_why(unpaced: G
     assert took < 0.5
 
 
-@pytest.fixture
-async def metered(valkey_url: str, postgres_url: str) -> AsyncIterator[Gateway]:
-    quota = {"SONANT_LOG_BYTES_PER_MINUTE": str(8 * MIB)}
-    async with new_database(postgres_url, "metered") as database:
-        async with gateway_process(valkey_url, database, env=quota) as running:
-            yield running
-
-
-async def test_a_large_body_is_charged_for_before_it_is_parsed(metered: Gateway) -> None:
-    key = await new_key(metered, "wrong")
+async def test_a_large_body_is_charged_for_before_it_is_parsed(unpaced: Gateway) -> None:
+    key = await new_key(unpaced, "wrong")
     wrong = json.dumps({"messages": [1] * (MIB // 3)}).encode()
     statuses = []
-    async with aiohttp.ClientSession(metered.url, headers={"authorization": f"Bearer {key}"}) as session:
+    async with aiohttp.ClientSession(unpaced.url, headers={"authorization": f"Bearer {key}"}) as session:
         for _ in range(20):
             async with session.post(CHAT, data=io.BytesIO(wrong)) as answer:
                 await answer.read()

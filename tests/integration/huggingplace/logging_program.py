@@ -24,9 +24,18 @@ def log_for_ever(client: HuggingPlace) -> None:
         say(client.log(user_prompt=f"{number} {'x' * 200}"))
 
 
+def log_at_a_pace(client: HuggingPlace) -> None:
+    while True:
+        say(client.log(user_prompt="x" * 200))
+        time.sleep(0.001)
+
+
 def log_some_and_end(client: HuggingPlace) -> None:
+    session = client.start_session()
     for number in range(50):
-        say(client.log(user_prompt=str(number)))
+        with session.step("some"):
+            pass
+        say(session.log(user_prompt=str(number)))
 
 
 def log_and_wait(client: HuggingPlace) -> None:
@@ -40,7 +49,8 @@ def log_in_forks(client: HuggingPlace) -> None:
 
     def log_until_told() -> None:
         while not stop.is_set():
-            say(client.log(user_prompt="thread"))
+            with client.start_session() as session, session.step("thread"):
+                say(session.log(user_prompt="thread"))
             time.sleep(0.001)
 
     threads = [threading.Thread(target=log_until_told) for _ in range(4)]
@@ -99,6 +109,7 @@ WAYS = {
     function.__name__: function
     for function in (
         log_for_ever,
+        log_at_a_pace,
         log_some_and_end,
         log_and_wait,
         log_in_forks,

@@ -66,6 +66,33 @@ async def test_variables_are_filled_by_sonant_the_request_and_the_defaults(llm_w
     assert await prompt_of(llm_world, sets, text, config, variables=given, session_id="s") == "true 3 s"
 
 
+async def test_a_session_remembers_what_it_was_given(llm_world: World, sets: Sets) -> None:
+    alias, session = await llm_world.alias(""), f"session-{uuid.uuid4().hex[:8]}"
+    declared = {"name": {"default": "friend"}, "city": {"required": True}}
+    project = await sets.on({"variables": declared}, "{{name}} {{city}}")
+
+    async def prompt(**asked: Any) -> str:
+        _, fact = await llm_world.ask(alias, project_id=project, **asked)
+        if fact.attempts == ():
+            return str(fact.error.code)
+        return str((await llm_world.calls(alias.models[0]))[-1]["body"]["messages"][0]["content"])
+
+    assert await prompt(session_id=session) == "missing_variable"
+    assert await prompt(session_id=session, variables={"city": "Bern"}) == "friend Bern"
+    assert await prompt(session_id=session) == "friend Bern"
+    assert await prompt(session_id=session, variables={"name": "Ada"}) == "Ada Bern"
+    assert await prompt(session_id=session) == "Ada Bern"
+    assert await prompt(session_id=session, variables={"name": "{{city}}", "city": "Basel"}) == "{{city}} Basel"
+    # Nobody else's session, and none that has no name.
+    others: list[dict[str, Any]] = [{"session_id": f"{session}-2"}, {}]
+    for other in others:
+        assert await prompt(**other) == "missing_variable"
+    # What is too much is for every request to bring.
+    large = {"name": "x" * 9_000, "city": "y" * 9_000}
+    assert await prompt(session_id=f"{session}-3", variables=large) == f"{large['name']} {large['city']}"
+    assert await prompt(session_id=f"{session}-3") == "missing_variable"
+
+
 async def test_braces_that_are_no_variables_and_sets_from_before_stand_as_they_are(
     llm_world: World, sets: Sets
 ) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from common.events.keys import KeyBudget
 from common.storage.resp import open_resp
 from llm_stream.adapters.redis_answer_cache import RedisAnswerCache
 from tests.support.llm_stream import PATIENCE, VALKEY_DATABASE, AliasUnderTest, World, alias_table
@@ -41,6 +42,24 @@ async def test_a_repeat_is_answered_with_what_was_said_before(llm_world: World, 
     told = again.whole["usage"] if again.whole else again.chunks[-1]["usage"]
     assert told["total_tokens"] == fact.usage.total_tokens
     assert await asked(llm_world, alias) == 1
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_answer_that_others_look_at_is_kept_as_well(llm_world: World, stream: bool) -> None:
+    alias, said = await llm_world.alias("", cache_seconds=60, moderation=["input", "output"]), question()
+    budget = KeyBudget(id=uuid.uuid4().hex, period="day", tokens=10_000)
+    outcomes = []
+    for _ in range(2):
+        heard, fact = await llm_world.ask(alias, said, stream=stream, budget=budget)
+        assert heard.text() == said.removeprefix("Say: ")
+        outcomes.append(fact.cache)
+    assert outcomes == ["miss", "hit"]
+    # What was cut is no answer to keep.
+    flagged = f"Say: {TEXT} {uuid.uuid4().hex}. And vermin came."
+    only_output = await llm_world.alias("", cache_seconds=60, moderation=["output"])
+    for _ in range(2):
+        _, fact = await llm_world.ask(only_output, flagged, stream=stream)
+        assert (fact.cache, fact.ended_by) == ("miss", "moderation")
 
 
 async def test_without_an_alias_or_a_request_that_wants_it_nothing_is_kept(llm_world: World) -> None:

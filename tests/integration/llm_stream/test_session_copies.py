@@ -34,7 +34,7 @@ class Store:
         """The bytes that are accounted for, and those of all sessions."""
         async with open_redis(self.url) as redis:
             sessions = [key async for key in redis.scan_iter("sonant:session:*")]
-            sizes = [int(await redis.hget(key, "n") or 0) for key in sessions]  # type: ignore[misc]
+            sizes = [int(await redis.hget(key, "n") or 0) for key in sessions]
             assert await redis.zcard(USED) == len(sessions)
             return int(await redis.get(TOTAL) or 0), sum(sizes)
 

@@ -26,11 +26,18 @@ class World:
         return [round_ for each, round_ in self.began if each == owner]
 
 
+async def test_who_is_alone_waits_for_nothing() -> None:
+    world = World()
+    await asyncio.gather(*(world.work("one") for _ in range(100)))
+    assert len(set(world.rounds_of("one"))) == 1
+
+
 async def test_a_few_begin_at_once_and_the_rest_in_the_order_in_which_it_came() -> None:
     world = World()
+    await world.work("other")
     tasks = [asyncio.create_task(world.work("many")) for _ in range(100)]
     await world.rounds(1)
-    assert len(world.began) == AT_ONCE
+    assert len(world.rounds_of("many")) == AT_ONCE
     await world.rounds(100)
     await asyncio.gather(*tasks)
     rounds = world.rounds_of("many")
@@ -43,6 +50,7 @@ async def test_a_few_begin_at_once_and_the_rest_in_the_order_in_which_it_came() 
 
 async def test_who_comes_new_begins_at_once() -> None:
     world = World()
+    await world.work("other")
     tasks = [asyncio.create_task(world.work("many")) for _ in range(1000)]
     await world.rounds(5)
     at = world.round
@@ -55,12 +63,13 @@ async def test_who_comes_new_begins_at_once() -> None:
 
 async def test_one_that_left_takes_nobodys_turn() -> None:
     world = World()
+    await world.work("other")
     tasks = [asyncio.create_task(world.work("many")) for _ in range(3 * AT_ONCE)]
     await world.rounds(1)
     for task in tasks[AT_ONCE : 2 * AT_ONCE]:
         task.cancel()
     await world.rounds(3)
-    assert len(world.began) == 2 * AT_ONCE
+    assert len(world.rounds_of("many")) == 2 * AT_ONCE
     await asyncio.gather(*tasks, return_exceptions=True)
     await world.rounds(3)
     assert world.starts.waiting == 0

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from common.bus.batching import Batcher
 from common.bus.live.crowd import ENTRY_BYTES, Crowd
-from common.bus.live.frames import Frame, FrameKind, pack, pack_some, unpack
+from common.bus.live.frames import Frame, FrameKind, pack, unpack
 from common.bus.live.kept_answers import pack_ended, unpack_ended
 from common.bus.live.waiter import Waiter
 
@@ -46,9 +46,8 @@ def sized(request_id: str, number: int, size: int) -> Frame:
 
 def test_a_crowded_mailbox_is_served_in_portions_and_light_frames_overtake() -> None:
     heavy = [sized(f"heavy-{n % 100}", n // 100 + 1, 50_000) for n in range(1000)]
-    _, count = pack_some(heavy, ENTRY_BYTES)
-    crowd, entries = Crowd(heavy[count:]), [heavy[:count]]
-    quiet = 0
+    crowd, quiet = Crowd(), 0
+    entries = [crowd.next(heavy)]
     while crowd:
         quiet += 1
         came = [sized("quiet", quiet, 200), sized("heavy-0", 10 + quiet, 200)]
@@ -61,6 +60,15 @@ def test_a_crowded_mailbox_is_served_in_portions_and_light_frames_overtake() -> 
     assert len(order) == 101
     for numbers in order.values():
         assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_very_many_small_frames_are_more_than_one_entry_too() -> None:
+    crowd, sent = Crowd(), [sized(f"r{n % 50}", n // 50 + 1, 1000) for n in range(2000)]
+    entries = [crowd.next(sent)]
+    while crowd:
+        entries.append(crowd.next([]))
+    assert [len(entry) for entry in entries] == [525, 525, 525, 425]
+    assert list(itertools.chain(*entries)) == sent
 
 
 async def test_repeated_frames_are_dropped_and_order_is_kept() -> None:

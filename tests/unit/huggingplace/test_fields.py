@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, strategies
 
 from huggingplace import HuggingPlace, ValidationError
-from huggingplace.json_text import MAX_DEPTH, decode, encode
+from huggingplace.json_text import LONG_CHARS, MAX_DEPTH, decode, encode
 from huggingplace.uuid7 import is_uuid7, uuid7
 from tests.unit.huggingplace.conftest import Items
 
@@ -195,6 +195,25 @@ values = strategies.recursive(
     lambda inner: strategies.lists(inner, max_size=4) | strategies.dictionaries(texts, inner, max_size=4),
     max_leaves=30,
 )
+
+
+def clean(text: str) -> str:
+    """As texts arrive: without what UTF-8 or a database does not have."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def cleaned(value: Any) -> Any:
+    return {name: cleaned(inner) for name, inner in value.items()} if isinstance(value, dict) else clean(value)
+
+
+@given(texts, texts, strategies.integers(0, 2))
+def test_a_long_text_is_written_as_a_short_one(text: str, other: str, copies: int) -> None:
+    long = text * (LONG_CHARS // max(len(text), 1) + 1) + "."
+    item: dict[str, Any] = {f"{other}{number}": long for number in range(copies)}
+    item["user_prompt"] = long
+    for kept in (item, {**item, "short": other}, {"nested": {"long": long}, **item}):
+        found = decode(encode(kept))
+        assert found == {clean(name): cleaned(value) for name, value in kept.items()}
 
 
 @given(strategies.dictionaries(texts, values, max_size=5))

@@ -32,6 +32,9 @@ class Scripted:
     def arrived(self, piece: Piece) -> None:
         self.seen.append(piece.number)
 
+    def close(self) -> None:
+        return None
+
     def look(self, piece: Piece) -> Verdict:
         if self.failed is not None:
             raise self.failed

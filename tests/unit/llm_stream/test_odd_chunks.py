@@ -175,6 +175,7 @@ def test_a_model_that_is_no_name_costs_no_fact(release: str, model: Any) -> None
     chunks = [{**each, "model": model} for each in (chunk("Hi. "), chunk("Bye."), chunk(finish="stop"))]
     client = Client(release).takes(*chunks).ends()
     assert client.text == "Hi. Bye."
+    assert client.fact.model is not None
     assert 0 < len(client.fact.model) <= 200
     assert "\x00" not in client.fact.model
 

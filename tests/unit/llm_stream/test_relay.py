@@ -96,15 +96,15 @@ async def test_held_text_counts_as_delivered_only_when_it_is_released() -> None:
         take(relay, chunk(piece))
     assert relay._frames.released_text == "A long sentence that ends. "
     assert relay.attempt.tokens == 6
-    assert 1 <= relay._frames.delivered_tokens <= 6
+    assert 1 <= relay._frames.released_tokens <= 6
     take(relay, chunk(" on. It"))
-    assert relay.attempt.tokens == 7 >= relay._frames.delivered_tokens
+    assert relay.attempt.tokens == 7 >= relay._frames.released_tokens
 
 
 async def test_the_smallest_release_counts_as_delivered() -> None:
     relay = relay_on(Mailbox(), "sentences")
     take(relay, chunk("A. But this goes on and on and on"))
-    assert relay._frames.delivered_tokens == 1
+    assert relay._frames.released_tokens == 1
 
 
 @pytest.mark.parametrize("chunks", [[chunk("Hi")], [chunk("Hi"), chunk("x", "stop", index=1)]])

@@ -25,6 +25,9 @@ class Provider:
     identity: str = "model-1"
     sandbox: bool = False
 
+    def serves(self, org_id: str) -> bool:
+        return self.configured
+
     def knows(self, voice: Voice) -> bool:
         return self.name in voice.names
 

@@ -102,6 +102,7 @@ def _sandboxed(environ: Mapping[str, str]) -> dict[str, str]:
     providers = {
         "chat model `default`": "OPENAI_API_KEY",
         "Hume": "SONANT_HUME_API_KEY",
+        "speech": "SONANT_HUME_API_KEY",
         "videos by Runware": "SONANT_RUNWARE_API_KEY",
     }
     return {provider: variable for provider, variable in providers.items() if not environ.get(variable)}

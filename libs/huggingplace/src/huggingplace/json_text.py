@@ -16,6 +16,13 @@ from typing import Any
 from huggingplace.errors import ValidationError
 
 MAX_DEPTH = 32
+# The encoder looks at each character; of texts from here on that is what `log` costs.
+LONG_CHARS = 8 * 1024
+# What JSON escapes beside the quote and the backslash, and a NUL as U+FFFD.
+_ESCAPES = (
+    (b"\0", "\ufffd".encode()),
+    *((bytes([code]), json.dumps(chr(code))[1:-1].encode()) for code in range(1, 32)),
+)
 # Longer ones are written slowly, and read by nobody.
 MAX_INTEGER_BITS = 1024
 # As JSON writes a NUL, which no database text can hold.
@@ -30,6 +37,21 @@ def encode(item: Mapping[str, Any]) -> bytes:
 
     Raises ValidationError: it is nested more than 32 deep, or contains itself.
     """
+    # Fields of ours have plain names; what else there is goes the usual way.
+    long = {
+        name: text
+        for name, text in item.items()
+        if type(text) is str and len(text) > LONG_CHARS and str(name).isidentifier()
+    }
+    if not long:
+        return _encoded(item)
+    parts = [_encoded({name: value for name, value in item.items() if name not in long})[:-1]]
+    for name, text in long.items():
+        parts += (b"," if len(parts[-1]) > 1 else b"", _ENCODER.encode(str(name)).encode(), b":", _quoted(text))
+    return b"".join((*parts, b"}"))
+
+
+def _encoded(item: Mapping[str, Any]) -> bytes:
     try:
         text = _ENCODER.encode(item)
     except (TypeError, ValueError, RecursionError):
@@ -38,6 +60,15 @@ def encode(item: Mapping[str, Any]) -> bytes:
     if _NUL in text or text.count("{") + text.count("[") > MAX_DEPTH:
         text = _ENCODER.encode(plain(item))
     return text.encode("utf-8", "replace")
+
+
+def _quoted(text: str) -> bytes:
+    """A long text as JSON: the bytes as they are, but for what JSON escapes. Several times as fast as the encoder."""
+    raw = text.encode("utf-8", "replace").replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    for plain_byte, escaped in _ESCAPES:
+        if plain_byte in raw:
+            raw = raw.replace(plain_byte, escaped)
+    return b"".join((b'"', raw, b'"'))
 
 
 def decode(body: bytes) -> Any:

@@ -136,6 +136,10 @@ class Keeper:
         if self._transport is not None:
             self._transport.forget()
         self._opening = threading.RLock()
+        self.counters = Counters()
+        self.teller = Teller(self.options.on_error, self.counters)
+        self._sampled_out.clear()
+        self._deferred.clear()
         self._pid = 0
 
     def _open_again(self) -> None:
@@ -143,9 +147,6 @@ class Keeper:
             self.after_fork()  # a fork that called no hooks
         with self._opening:
             if self._pid == 0:
-                self.counters = Counters()
-                self.teller = Teller(self.options.on_error, self.counters)
-                self._sampled_out.clear()
                 self._open()
 
     def _open(self) -> None:

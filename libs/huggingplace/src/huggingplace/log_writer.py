@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +11,7 @@ from huggingplace.errors import ClosedError, ValidationError
 from huggingplace.interaction import ScoreValue, interaction, score, score_pairs
 from huggingplace.json_text import encode
 from huggingplace.keeper import Keeper
+from huggingplace.process_events import GUARD
 from huggingplace.session_log import SessionState
 from huggingplace.step import Node, Step, StepTrace
 
@@ -27,7 +27,6 @@ class Recorder:
     def __init__(self, keeper: Keeper) -> None:
         self.keeper = keeper
         self._waiting: OrderedDict[str, StepTrace] = OrderedDict()
-        self._lock = threading.RLock()
 
     def log(self, given: Mapping[str, Any], session: SessionState | None = None, *, takes_steps: bool = True) -> str:
         """Keep an interaction, with the steps that have ended; returns its id. Raises ValidationError.
@@ -84,7 +83,7 @@ class Recorder:
     def waits(self, trace: StepTrace) -> None:
         """Steps of a session wait for its next interaction."""
         oldest = None
-        with self._lock:
+        with GUARD:
             self._waiting[trace.id] = trace
             if len(self._waiting) > MOST_WAITING:
                 _, oldest = self._waiting.popitem(last=False)
@@ -93,7 +92,7 @@ class Recorder:
 
     def keep_waiting(self, session: SessionState | None = None) -> None:
         """Nothing more is logged in this session, or in any: the steps that wait go out by themselves."""
-        with self._lock:
+        with GUARD:
             traces = [trace for trace in self._waiting.values() if session is None or trace.session is session]
             for trace in traces:
                 del self._waiting[trace.id]
@@ -142,5 +141,5 @@ class Recorder:
             trace.session = session
 
     def _no_longer_waits(self, trace: StepTrace) -> None:
-        with self._lock:
+        with GUARD:
             self._waiting.pop(trace.id, None)

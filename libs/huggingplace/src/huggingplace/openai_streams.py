@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -106,6 +107,7 @@ class _Watched:
         self._gathered = gathered
         self._finish = finish
         self._is_over = False
+        self._pid = os.getpid()
 
     def end(self, error: BaseException | None = None, *, interrupted: bool = False, deferred: bool = False) -> None:
         if self._is_over:
@@ -129,7 +131,9 @@ class _Watched:
             return  # a piece of another shape is the caller's all the same
 
     def __del__(self) -> None:
-        self.end(interrupted=True, deferred=True)
+        # A fork has a copy of a stream that its parent reads.
+        if self._pid == os.getpid():
+            self.end(interrupted=True, deferred=True)
 
 
 class WatchedIterator(_Watched):

@@ -94,7 +94,8 @@ class Options:
     max_spool_bytes: int = 256 * 1024 * 1024
     # Of what waits in memory, where there is no disk to be had; past it new items are dropped and told.
     max_memory_bytes: int = 8 * 1024 * 1024
-    # When a file of the spool is synced to the disk: "never", "interval" (each second while something waits), "always".
+    # When files of the spool are synced to the disk: "never", "always" (in `log`), or "interval": each second while the
+    # server takes nothing.
     fsync: str = "interval"
     # Seconds that the end of the process waits for what is not delivered.
     exit_timeout: float = 5.0

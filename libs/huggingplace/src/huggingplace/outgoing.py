@@ -23,12 +23,12 @@ from huggingplace.unsent import Unsent
 ADOPT_SECONDS = 30.0
 # A key that was refused is tried again this seldom: it may have been a mistake at the server.
 REFUSED_KEY_SECONDS = 300.0
-# How often the spool is synced to the disk while something waits.
+# How often the spool is synced to the disk while the server takes nothing.
 TEND_SECONDS = 1.0
 
 
 class Outgoing:
-    """Delivers a backlog. `flush` and `close` return in time whatever the transport does: they wait, and do nothing."""
+    """Delivers what is unsent. `flush` and `close` return in time whatever the transport does: they wait, no more."""
 
     def __init__(
         self, unsent: Unsent, transport: Transport, options: Options, counters: Counters, teller: Teller
@@ -68,7 +68,7 @@ class Outgoing:
         self._tend_at = 0.0
 
     def appended(self, size: int) -> None:
-        """So many bytes were put into the backlog as one record."""
+        """So many bytes were added to what is unsent, as one record."""
         self._fresh_items += 1
         self._fresh_bytes += size
         if self._thread is None:
@@ -108,6 +108,8 @@ class Outgoing:
         with self._changed:
             self._closing_at = time.monotonic() + timeout
             self._is_nudged = True
+            # Workers that ended before us may have left something.
+            self._adopt_at = 0.0
             self._wake.put(None)
             if self._thread is not threading.current_thread():
                 self._changed.wait_for(lambda: self._thread is None, timeout)
@@ -164,7 +166,9 @@ class Outgoing:
         """Closing, and nothing more can be done in the time that is left."""
         if self._closing_at is None:
             return False
-        if self._unsent.unfinished <= 0 or self._is_halted or time.monotonic() >= self._closing_at:
+        if self._adopt_at > 0 and not self._unsent.waits:
+            return True
+        if self._is_halted or time.monotonic() >= self._closing_at:
             return True
         if not self._failures or (self._is_nudged and not self._is_told_to_rest):
             return False
@@ -180,7 +184,6 @@ class Outgoing:
                 break
             waits = self._unsent.waits
             self._is_idle = not waits
-            # A disk is synced while something waits.
             self._sleep(min(seconds, TEND_SECONDS) if waits else seconds)
             self._tend()
         self._is_idle = False
@@ -213,7 +216,8 @@ class Outgoing:
             self._unsent.adopt()
         if now >= self._tend_at:
             self._tend_at = now + TEND_SECONDS
-            self._unsent.tend()
+            # What is delivered at once needs no disk.
+            self._unsent.tend(sync=self._failures > 0)
             if self.chore is not None:
                 self.chore()
 
@@ -234,7 +238,7 @@ class Outgoing:
         self._waiting_since = None
         self._again = self._unsent.take(self._options.batch_items, self._options.batch_bytes)
         size = sum(len(record.body) for record in self._again)
-        if not self._again and self._unsent.unfinished > 0:
+        if not self._again and self._unsent.waits:
             # The disk did not give it back; it may do so later.
             self._rest_until = time.monotonic() + TEND_SECONDS
         self._is_more = len(self._again) >= self._options.batch_items or size > self._options.batch_bytes // 2
@@ -257,15 +261,18 @@ class Outgoing:
         again: list[Record] = []
         told: list[DeliveryError] = []
         for record, verdict in zip(records, verdicts):
-            if verdict is None or isinstance(verdict, RefusedError):
+            if verdict is None:
                 done.append(record)
-                self._count(record, verdict)
+            elif isinstance(verdict, RefusedError):
+                done.append(record)
+                self._keep_refused(record, verdict)
             else:
                 again.append(record)
             if verdict is not None and verdict not in told:
                 told.append(verdict)
         self._note_outcome([error for error in told if error.retried])
         self._again = again
+        self._count(done, sum(isinstance(verdict, RefusedError) for verdict in verdicts))
         # Not under the lock of those who wait: a handler of a signal may hold what this one needs.
         self._unsent.finish(done)
         with self._changed:
@@ -273,14 +280,21 @@ class Outgoing:
         for error in told:
             self._teller.tell(error)
 
-    def _count(self, record: Record, refusal: RefusedError | None) -> None:
-        outcome = "delivered" if refusal is None else "refused"
-        self._counters.add("replayed" if record.is_adopted else outcome)
-        if refusal is not None and self._unsent.spool is not None:
-            try:
-                refused_file.keep(self._unsent.spool.directory, record.body, refusal)
-            except OSError as error:
-                self._teller.tell(SpoolError(f"What was refused cannot be kept: {error}"))
+    def _count(self, done: Sequence[Record], refused: int) -> None:
+        """A batch is of this process, or of one that is gone."""
+        if done and done[0].is_adopted:
+            self._counters.add("replayed", len(done))
+        else:
+            self._counters.add("delivered", len(done) - refused)
+            self._counters.add("refused", refused)
+
+    def _keep_refused(self, record: Record, refusal: RefusedError) -> None:
+        if self._unsent.spool is None:
+            return
+        try:
+            refused_file.keep(self._unsent.spool.directory, record.body, refusal)
+        except OSError as error:
+            self._teller.tell(SpoolError(f"What was refused cannot be kept: {error}"))
 
     def _note_outcome(self, failures: Sequence[DeliveryError]) -> None:
         """When to go on: at once where nothing failed, and else after a rest."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from contextvars import Token
 from types import TracebackType
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from huggingplace import current
 from huggingplace.errors import ValidationError
 from huggingplace.interaction import ScoreValue, SessionFields, checked
+from huggingplace.process_events import GUARD
 from huggingplace.step import Step, StepTrace
 from huggingplace.uuid7 import uuid7
 
@@ -34,11 +34,10 @@ class SessionState:
         self.defaults = dict(defaults)
         checked({**self.defaults, "session_id": self.id})
         self.trace: StepTrace | None = None
-        self._lock = threading.RLock()
 
     def trace_of_turn(self, recorder: Recorder) -> StepTrace:
         """Where a step at the root belongs: with those since the last interaction."""
-        with self._lock:
+        with GUARD:
             if self.trace is None or self.trace.interaction_id is not None:
                 self.trace = StepTrace(recorder, self)
             return self.trace
@@ -47,8 +46,8 @@ class SessionState:
 class _Session:
     def __init__(self, state: SessionState) -> None:
         self._state = state
-        self._token: Token[SessionState | None] | None = None
-        self._before: SessionState | None = None
+        # One may be entered again inside itself.
+        self._entered: list[tuple[Token[SessionState | None], SessionState | None]] = []
 
     @property
     def id(self) -> str:
@@ -62,13 +61,12 @@ class _Session:
         return self._state.recorder.step(name, given, self._state)
 
     def _enter(self) -> None:
-        self._before = current.session.get()
-        self._token = current.session.set(self._state)
+        before = current.session.get()
+        self._entered.append((current.session.set(self._state), before))
 
     def _leave(self) -> None:
-        if self._token is not None:
-            current.leave(current.session, self._token, self._before)
-            self._token = None
+        if self._entered:
+            current.leave(current.session, *self._entered.pop())
         self._state.recorder.keep_waiting(self._state)
 
 

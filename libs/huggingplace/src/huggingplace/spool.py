@@ -67,7 +67,11 @@ class Spool:
         A batch never mixes the two, so that old ones hold up no new ones.
         """
         with self._lock:
-            return _taken(self._own, max_items, max_bytes) or _taken(self._adopted, max_items, max_bytes)
+            taken = _taken(self._own, max_items, max_bytes) or _taken(self._adopted, max_items, max_bytes)
+            if not taken:
+                # A file whose rest cannot be read is through without a record.
+                self._remove_finished()
+            return taken
 
     def take_adopted(self, max_items: int, max_bytes: int) -> list[Record]:
         """The next records of processes that are gone; raises OSError."""

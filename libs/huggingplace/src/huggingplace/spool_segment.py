@@ -99,15 +99,18 @@ class Segment:
     def append(self, line: bytes) -> None:
         """Add one line (see `line_of`). Raises OSError, and then holds nothing of it."""
         fd, at, written = self._descriptor(), self.size, 0
-        # Its place is taken first: a handler of a signal may add a line before this one is written.
-        self.size += len(line)
         try:
+            # Its place is taken first: a handler of a signal may add a line before this one is written.
+            self.size += len(line)
             while written < len(line):
                 written += os.pwrite(fd, line[written:] if written else line, at + written)
-        except OSError:
-            if self.size == at + len(line):
+        except BaseException:
+            # A full disk, or a handler that raised. Where a line was added behind it, what is left here ends as a line.
+            if self.size <= at + len(line):
                 self.size = at
                 _cut(fd, at)
+            else:
+                os.pwrite(fd, b"\n", at + len(line) - 1)
             raise
 
     def take(self, max_items: int, max_bytes: int) -> list[Record]:
@@ -193,7 +196,7 @@ class Segment:
 
 def line_of(body: bytes) -> bytes:
     """A record as it stands in the file."""
-    return b"%08x %s\n" % (zlib.crc32(body), body)
+    return b"".join((b"%08x " % zlib.crc32(body), body, b"\n"))
 
 
 def require_locks() -> None:
@@ -203,7 +206,9 @@ def require_locks() -> None:
 
 
 def _record(line: bytes, segment: Segment, start: int) -> Record | None:
-    checksum, body = line[:8], line[9:-1]
+    # A gap in a file reads as zeros, and has no end of its own.
+    whole = line.lstrip(b"\0")
+    checksum, body = whole[:8], whole[9:-1]
     if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(body):
         return None
     return Record(body, segment, start)

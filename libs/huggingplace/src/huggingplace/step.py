@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping
 from contextvars import Token
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from huggingplace import current
 from huggingplace.errors import ValidationError
 from huggingplace.interaction import error_of
+from huggingplace.process_events import GUARD
 from huggingplace.uuid7 import uuid7
 
 if TYPE_CHECKING:
@@ -35,13 +35,12 @@ class StepTrace:
         self.session = session
         # The interaction that was logged in it last; what ends after that belongs to it.
         self.interaction_id: str | None = None
-        self.lock = threading.RLock()
         self._ended: list[Node] = []
         self._count = 0
 
     def add(self, node: Node, parent: Step | None) -> None:
         """A step has ended. One whose parent has ended before it stands for itself."""
-        with self.lock:
+        with GUARD:
             self._count += 1
             is_too_many = self._count > MOST_STEPS
             container = None if parent is None else parent.container_of_children
@@ -65,7 +64,7 @@ class StepTrace:
 
     def take(self, innermost: Step | None) -> list[Node]:
         """The steps that have ended and are nobody's yet; those inside open steps name them."""
-        with self.lock:
+        with GUARD:
             nodes, self._ended = self._ended, []
             step = innermost
             while step is not None:
@@ -144,7 +143,7 @@ class Step:
             return
         if error is not None:
             self.status, self.error = "error", error_of(error)
-        with self.trace.lock:
+        with GUARD:
             self.has_ended = True
             node = self._node(time.perf_counter() - self._began)
         self.trace.add(node, self.parent)

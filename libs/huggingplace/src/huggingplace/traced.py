@@ -56,19 +56,58 @@ def traced(function: Any = None, *, recorder: Recorder | None = None, **options:
         return lambda given: traced(given, recorder=recorder, **options)
     call = _Call(function, recorder, **options)
     if inspect.isasyncgenfunction(function):
-        return functools.wraps(function)(lambda *args, **kwargs: call.async_items(args, kwargs))
+        return _as_async_generator(function, call)
     if inspect.iscoroutinefunction(function):
         return _as_coroutine(function, call)
     if inspect.isgeneratorfunction(function):
-        return functools.wraps(function)(lambda *args, **kwargs: call.items(args, kwargs))
+        return _as_generator(function, call)
     return functools.wraps(function)(lambda *args, **kwargs: call.result(args, kwargs))
 
 
+# What follows are functions of the kind that they wrap, so that frameworks take them for what they are.
+
+
 def _as_coroutine(function: Any, call: _Call) -> Any:
-    # A `def` of its own, so that frameworks see a coroutine function.
     @functools.wraps(function)
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         return await call.awaited(args, kwargs)
+
+    return wrapper
+
+
+def _as_generator(function: Any, call: _Call) -> Any:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        return (yield from call.items(args, kwargs))
+
+    return wrapper
+
+
+def _as_async_generator(function: Any, call: _Call) -> Any:
+    @functools.wraps(function)
+    async def wrapper(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        step, generator = call.begun(args, kwargs), cast("AsyncGenerator[Any, Any]", function(*args, **kwargs))
+        items: list[Any] = []
+        advance, sent = generator.asend, None
+        try:
+            while True:
+                try:
+                    with current.within(current.step, step or current.step.get()):
+                        item = await advance(sent)
+                except StopAsyncIteration:
+                    break
+                _collect(items, item)
+                try:
+                    advance, sent = generator.asend, (yield item)
+                except GeneratorExit:
+                    await generator.aclose()
+                    raise
+                except BaseException as error:  # noqa: BLE001 - what is thrown in is the generator's to catch
+                    advance, sent = generator.athrow, error
+        except BaseException as error:
+            call.ended(step, items, None if isinstance(error, GeneratorExit) else error)
+            raise
+        call.ended(step, items, None)
 
     return wrapper
 
@@ -127,34 +166,15 @@ class _Call:
         step.end()
         return result
 
-    async def async_items(self, args: Any, kwargs: Any) -> AsyncIterator[Any]:
-        """As `items`, for an asynchronous generator."""
-        step, generator = self._step(args, kwargs), cast("AsyncGenerator[Any, Any]", self._function(*args, **kwargs))
-        items: list[Any] = []
+    def begun(self, args: Any, kwargs: Any) -> Step | None:
+        """The step of a call that begins now; None where nothing records it."""
+        step = self._step(args, kwargs)
         if step is not None:
             step.begin()
-        try:
-            advance, sent = generator.asend, None
-            while True:
-                try:
-                    with current.within(current.step, step or current.step.get()):
-                        item = await advance(sent)
-                except StopAsyncIteration:
-                    break
-                _collect(items, item)
-                try:
-                    advance, sent = generator.asend, (yield item)
-                except GeneratorExit:
-                    await generator.aclose()
-                    raise
-                except BaseException as error:  # noqa: BLE001 - what is thrown in is the generator's to catch
-                    advance, sent = generator.athrow, error
-        except BaseException as error:
-            self._end(step, items, None if isinstance(error, GeneratorExit) else error)
-            raise
-        self._end(step, items, None)
+        return step
 
-    def _end(self, step: Step | None, items: list[Any], error: BaseException | None) -> None:
+    def ended(self, step: Step | None, items: list[Any], error: BaseException | None) -> None:
+        """A generator has ended, by `error` or by itself."""
         if step is not None:
             self._note_items(step, items)
             step.end(error)

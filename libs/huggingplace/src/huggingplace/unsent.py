@@ -67,7 +67,7 @@ class Unsent:
         """These need no sending any more."""
         if not records:
             return
-        own = sum(1 for record in records if not record.is_adopted)
+        own = 0 if records[0].is_adopted else len(records)  # a batch never mixes the two
         with self._lock:
             self.finished += own
             self._memory_bytes -= sum(len(record.body) for record in records if record.segment is None)
@@ -77,15 +77,17 @@ class Unsent:
             except OSError as error:
                 self._tell(SpoolError(f"Progress cannot be noted, and something will be sent twice: {error}"))
 
-    def tend(self) -> None:
-        """What is due now and then: to sync the disk, and to look for records of processes that are gone."""
+    def tend(self, *, sync: bool) -> None:
+        """What is due now and then: to count what others have in the directory, and to sync the disk."""
         if self.spool is None:
+            return
+        self.spool.count_foreign()
+        if not sync:
             return
         try:
             self.spool.sync()
         except OSError as error:
             self._tell(SpoolError(f"The spool cannot be synced to the disk: {error}"))
-        self.spool.count_foreign()
 
     def close(self) -> None:
         """Give the spool's files up; what waits in memory alone is lost, and told."""

@@ -46,6 +46,7 @@ from llm_stream.context.token_counter import open_token_counter
 from llm_stream.deps import Deps
 from llm_stream.handlers import HANDLERS
 from llm_stream.history.session_memory import SessionMemory
+from llm_stream.history.session_variables import SessionVariables
 from llm_stream.metrics import BACKLOG_BYTES, MODELS_RELOADS, RUNNING_BYTES, WHOLE_BYTES
 from llm_stream.settings import LlmStreamSettings
 from llm_stream.tools.builtin import builtin_tools
@@ -90,6 +91,7 @@ async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterato
             open_resp(settings.redis_url) as cache,
             _open_moderation(settings) as moderation,
         ):
+            kept = RedisAnswerCache(cache, settings.response_cache_bytes)
             facts = Batcher(partial(_publish, kernel.log), name="publish-facts", linger=FACTS_LINGER_SECONDS)
             deps = Deps(
                 facts=facts,
@@ -110,10 +112,8 @@ async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterato
                 toolbox=toolbox,
                 budgets=KeyBudgets(spending),
                 moderation=moderation,
-                answer_cache=AnswerCache(
-                    RedisAnswerCache(cache, settings.response_cache_bytes),
-                    max_entry_bytes=settings.response_cache_entry_bytes,
-                ),
+                answer_cache=AnswerCache(kept, max_entry_bytes=settings.response_cache_entry_bytes),
+                session_variables=SessionVariables(kept, kept=settings.chat_store != "off"),
                 sessions=_session_memory(settings, kernel, sessions, TelemetryArchive(requester), facts, early_stops),
                 session_mark=settings.session_mark,
             )

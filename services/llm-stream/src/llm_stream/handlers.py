@@ -70,7 +70,7 @@ async def on_spoken_reported(event: Event[SpokenReported], deps: Deps) -> Reply[
 
 async def on_session_delete_requested(event: Event[SessionDeleteRequested], deps: Deps) -> Reply[SessionGone]:
     """Forget a session, or a turn."""
-    return await session_answers.forget(event.payload, deps.sessions)
+    return await session_answers.forget(event.payload, deps.sessions, deps.session_variables)
 
 
 HANDLERS: Handlers[Deps] = (

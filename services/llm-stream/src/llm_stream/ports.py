@@ -231,6 +231,10 @@ class AnswerStore(Protocol):
         """Keep a value of an organisation, and let the oldest go where there is too much."""
         ...
 
+    async def drop(self, key: str) -> None:
+        """Keep nothing under a key."""
+        ...
+
     async def take(self, key: str, owner: str, seconds: float) -> bool:
         """Whether `owner` is the one to make what belongs there, for so long."""
         ...

@@ -128,6 +128,11 @@ class MediaSettings(CommonSettings):
         default=SecretStr(""),
         description="The key of the account at Hume that speaks. Unset: the sandbox where it runs.",
     )
+    hume_organizations: str = Field(
+        default="",
+        description="Comma list of the organisations with an account of their own at Hume, each with the variable of "
+        "its key: acme=ACME_HUME_KEY. Resources has the same setting.",
+    )
     hume_base_url: str = Field(default="https://api.hume.ai", description="Where Hume's API is.")
     hume_speech_version: Literal["", "1", "2"] = Field(
         default="", description="The version of Octave, 1 or 2. Unset leaves it to Hume."

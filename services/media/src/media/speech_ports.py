@@ -74,9 +74,8 @@ class SpeechProvider(Protocol):
     speeds: tuple[float, float]
     sandbox: bool
 
-    @property
-    def configured(self) -> bool:
-        """Whether it can be asked at all."""
+    def serves(self, org_id: str) -> bool:
+        """Whether it can be asked for this organisation: there is an account."""
         ...
 
     def knows(self, voice: Voice) -> bool:

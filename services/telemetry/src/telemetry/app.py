@@ -62,6 +62,7 @@ async def open_deps(settings: TelemetrySettings, kernel: Kernel) -> AsyncIterato
                 turns=turns,
                 usage=PostgresUsage(pool),
                 sessions=sessions,
+                owed=kept_sessions.Owed(),
                 interactions=interactions,
                 terms=terms,
                 openings=openings,

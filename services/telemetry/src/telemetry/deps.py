@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from telemetry.interactions.batch_opening import Openings
 from telemetry.interactions.terms import TermsOf
+from telemetry.kept_sessions import Owed
 from telemetry.ports import Interactions, InteractionSessions, LedgerBook, Policies, Retention, Sessions, Turns, Usage
 from telemetry.settings import TelemetrySettings
 
@@ -16,6 +17,7 @@ class Deps:
     turns: Turns
     usage: Usage
     sessions: Sessions
+    owed: Owed
     interactions: Interactions
     terms: TermsOf
     openings: Openings

@@ -52,18 +52,18 @@ from telemetry.policies import policy_changes, user_deletions
 
 
 async def on_chat_reply_completed(event: Event[ChatReplyCompleted], deps: Deps) -> None:
+    await kept_sessions.keep(event.payload, deps.sessions, deps.owed)
     await turns.store_chat(event.payload, "completed", deps)
-    await kept_sessions.keep(event.payload, deps.sessions)
 
 
 async def on_chat_reply_interrupted(event: Event[ChatReplyInterrupted], deps: Deps) -> None:
+    await kept_sessions.keep(event.payload, deps.sessions, deps.owed)
     await turns.store_chat(event.payload, "interrupted", deps)
-    await kept_sessions.keep(event.payload, deps.sessions)
 
 
 async def on_chat_reply_failed(event: Event[ChatReplyFailed], deps: Deps) -> None:
+    await kept_sessions.keep(event.payload, deps.sessions, deps.owed)
     await turns.store_chat(event.payload, "failed", deps)
-    await kept_sessions.keep(event.payload, deps.sessions)
 
 
 async def on_embeddings_completed(event: Event[EmbeddingsCompleted], deps: Deps) -> None:
@@ -79,15 +79,15 @@ async def on_embeddings_failed(event: Event[EmbeddingsFailed], deps: Deps) -> No
 
 
 async def on_chat_reply_spoken(event: Event[ReplySpoken], deps: Deps) -> None:
-    await kept_sessions.note_spoken(event.payload, deps.sessions)
+    await kept_sessions.note_spoken(event.payload, deps.sessions, deps.owed)
 
 
 async def on_chat_session_deleted(event: Event[SessionDeleted], deps: Deps) -> None:
-    await kept_sessions.delete(event.payload, deps.sessions)
+    await kept_sessions.delete(event.payload, deps.sessions, deps.owed)
 
 
 async def on_session_history_requested(event: Event[SessionHistoryRequested], deps: Deps) -> Reply[SessionHistory]:
-    return await kept_sessions.history(event.payload, deps.sessions)
+    return await kept_sessions.history(event.payload, deps.sessions, deps.owed)
 
 
 async def on_stored_turn_requested(event: Event[StoredTurnRequested], deps: Deps) -> Reply[TurnFound]:

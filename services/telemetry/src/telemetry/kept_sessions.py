@@ -1,6 +1,10 @@
 """Sessions: what is durably kept of conversations, for how long, and who gets to see it."""
 
 import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import structlog
 
@@ -28,27 +32,73 @@ log = structlog.get_logger(__name__)
 # How often expired sessions are looked for, and how many go at once: nobody waits behind a long statement.
 SWEEP_SECONDS = 60.0
 SWEEP_SESSIONS = 500
+# What was taken in is written within moments, unless the store is away.
+OWED_SECONDS = 2.0
+LOOK_SECONDS = 0.005
+MAX_OWED = 10_000
 AWAY = Refused(503, "Sessions cannot be read at the moment.", "database_unavailable", type="server_error")
 
 
-async def keep(end: ChatReplyEnded, sessions: Sessions) -> None:
+class Owed:
+    """Facts about sessions that were taken in and are not in the store yet: what is told must not be without them."""
+
+    def __init__(self) -> None:
+        self._facts: OrderedDict[tuple[str, str], set[str]] = OrderedDict()
+
+    @contextmanager
+    def writing(self, org_id: str, session_id: str, fact: str) -> Iterator[None]:
+        """It is owed until the block has ended well; where the store is away, until it is written after all."""
+        self._facts.setdefault((org_id, session_id), set()).add(fact)
+        while len(self._facts) > MAX_OWED:
+            self._facts.popitem(last=False)
+        try:
+            yield
+        except Unavailable:
+            raise
+        except BaseException:
+            self._forget((org_id, session_id), fact)
+            raise
+        self._forget((org_id, session_id), fact)
+
+    def _forget(self, session: tuple[str, str], fact: str) -> None:
+        owed = self._facts.get(session, set())
+        owed.discard(fact)
+        if not owed:
+            self._facts.pop(session, None)
+
+    async def settled(self, org_id: str, session_id: str) -> bool:
+        """Whether nothing is owed to a session any more, `OWED_SECONDS` from now at the latest."""
+        began = time.monotonic()
+        while (org_id, session_id) in self._facts:
+            if time.monotonic() - began > OWED_SECONDS:
+                return False
+            await asyncio.sleep(LOOK_SECONDS)
+        return True
+
+
+async def keep(end: ChatReplyEnded, sessions: Sessions, owed: Owed) -> None:
     """Keep what the session wants kept of a turn; raises `Unavailable` while the store is away."""
     if (turn := session_turn(end)) is not None:
-        await sessions.add(end.org_id, turn)
+        with owed.writing(end.org_id, end.session_id, end.request_id):
+            await sessions.add(end.org_id, turn)
 
 
-async def note_spoken(spoken: ReplySpoken, sessions: Sessions) -> None:
+async def note_spoken(spoken: ReplySpoken, sessions: Sessions, owed: Owed) -> None:
     """Keep how much of an answer was heard; raises as `keep`."""
-    await sessions.note_spoken(spoken)
+    with owed.writing(spoken.org_id, spoken.session_id, f"spoken {spoken.request_id} {spoken.at}"):
+        await sessions.note_spoken(spoken)
 
 
-async def delete(deleted: SessionDeleted, sessions: Sessions) -> None:
+async def delete(deleted: SessionDeleted, sessions: Sessions, owed: Owed) -> None:
     """Forget a session or a turn, now and for what comes late; raises as `keep`."""
-    await sessions.delete(deleted)
+    with owed.writing(deleted.org_id, deleted.session_id, f"deleted {deleted.request_id} {deleted.at}"):
+        await sessions.delete(deleted)
 
 
-async def history(query: SessionHistoryRequested, sessions: Sessions) -> Reply[SessionHistory]:
-    """200, empty where nothing is kept. Refuses (503) while the store is away."""
+async def history(query: SessionHistoryRequested, sessions: Sessions, owed: Owed) -> Reply[SessionHistory]:
+    """200, empty where nothing is kept. Refuses (503) while the store is away, or has not all that happened before."""
+    if not await owed.settled(query.org_id, query.session_id):
+        raise AWAY
     try:
         return Reply(await sessions.history(query.org_id, query.session_id))
     except Unavailable:

@@ -31,7 +31,7 @@ from common.bus.valkey_retention import FORSAKEN_MS, KEY_PREFIX, LOG_BYTES, Rete
 from common.events.record import Partition, Received, Record, raw, text
 from common.events.spec import Topic
 from common.storage.redis import NO_EVICTION, UNAVAILABLE, eviction_policy
-from common.storage.resp import Command, NotConnectedError, Resp
+from common.storage.resp import LARGE_BYTES, Command, NotConnectedError, Resp
 
 log = structlog.get_logger(__name__)
 
@@ -228,7 +228,7 @@ class ValkeyLog:
             for record in batch
         ]
         self._retention.touch()
-        await self._appending.pipeline(commands)
+        await self._appending.pipeline(commands, apart=max(len(record.value) for record in batch) >= LARGE_BYTES)
 
     async def trim(self, topic: Topic) -> None:
         """Drop what is past the topic's retention and finished by every group; publishing does so by itself."""

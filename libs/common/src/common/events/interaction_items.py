@@ -6,7 +6,7 @@ The names in the aliases are those of callers that post by hand, and of older cl
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 # An id tells its day, which is where its row lies: what is older than this is not taken any more, and how far the
 # clock of a client may run ahead.
@@ -44,10 +44,30 @@ def moment(value: Any) -> Any:
 
 EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
-Moment = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(moment)]
-Name = Annotated[str, Field(max_length=256)]
-Short = Annotated[str, Field(max_length=64)]
-Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+
+def named(value: Any) -> Any:
+    """A number as the name that it is meant to be: many callers have users and sessions with numbers."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def whole(value: Any) -> Any:
+    """JSON knows one kind of number: 60.0 is the integer 60."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _texts(most: int) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [{"type": "string", "maxLength": most}, {"type": "integer"}]})
+
+
+Moment = Annotated[
+    float,
+    Field(allow_inf_nan=False),
+    BeforeValidator(moment),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}]}),
+]
+Name = Annotated[str, Field(max_length=256), BeforeValidator(named), _texts(256)]
+Short = Annotated[str, Field(max_length=64), BeforeValidator(named), _texts(64)]
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT), BeforeValidator(whole)]
 Milliseconds = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 Object = dict[str, Any]
 
@@ -55,7 +75,7 @@ Object = dict[str, Any]
 class TokenCount(BaseModel):
     """Tokens, where they are counted apart."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
     prompt: Count | None = Field(default=None, validation_alias=AliasChoices("prompt", "prompt_tokens", "input_tokens"))
     completion: Count | None = Field(
@@ -68,7 +88,7 @@ class TokenCount(BaseModel):
 class Item(BaseModel):
     """What every item says of itself."""
 
-    model_config = ConfigDict(extra="allow", coerce_numbers_to_str=True)
+    model_config = ConfigDict(extra="allow", strict=True)
 
     # UUIDv7 of the client; the same id twice is one item.
     id: str | None = None

@@ -390,12 +390,19 @@ SPOKEN_REPORTED = _question(
 SESSION_DELETE_REQUESTED = _question(
     "chat.session.delete.requested", SessionDeleteRequested, SessionGone, CHAT_REQUESTS, "Forget a session or a turn."
 )
-SESSION_HISTORY_REQUESTED = _question(
-    "telemetry.session.requested",
-    SessionHistoryRequested,
-    SessionHistory,
-    TELEMETRY_QUERIES,
-    "Tell what is durably kept of a session.",
+# Among the facts: it stands behind all that happened in the session before, and waits like them for a place.
+SESSION_HISTORY_REQUESTED = RequestSpec(
+    type="telemetry.session.requested",
+    version=1,
+    payload=SessionHistoryRequested,
+    reply=SessionHistory,
+    topic=CHAT_EVENTS,
+    key=lambda asked: f"{asked.org_id}/{asked.session_id}",
+    summary="Tell what is durably kept of a session, with every fact about it that is on the log by now.",
+    retry=NEVER,
+    park=False,
+    ordered=False,
+    expires=True,
 )
 STORED_TURN_REQUESTED = _question(
     "telemetry.turn.requested", StoredTurnRequested, TurnFound, TELEMETRY_QUERIES, "Tell one turn that is durably kept."

@@ -12,7 +12,7 @@ MAX_PATTERNS = 50
 class Strictly(BaseModel):
     """A part of a policy: a misspelt rule would not be one."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class ModePolicy(Strictly):
@@ -40,7 +40,8 @@ class MaskingPolicy(Strictly):
     phone: bool = True
     card: bool = True
     keys: bool = True
-    patterns: Annotated[tuple[OwnPattern, ...], Field(max_length=MAX_PATTERNS)] = ()
+    # Not strictly a tuple: JSON has lists.
+    patterns: Annotated[tuple[OwnPattern, ...], Field(max_length=MAX_PATTERNS, strict=False)] = ()
 
 
 class TelemetryPolicy(Strictly):

@@ -286,7 +286,8 @@ class Consumer:
             if not placed:
                 return await self._refuse_place(record, handler)
         try:
-            await self._starts.take(owner)
+            if "reply-to" in record.headers:
+                await self._starts.take(owner)
             return await self._outcome_at_last(record, handler)
         finally:
             places.give_back(owner)

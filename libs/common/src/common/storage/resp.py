@@ -25,6 +25,8 @@ Command = tuple[str | bytes | int | float, ...]
 # silence, since the first may come right after the command. Checks are counted and not seconds: a process that was
 # itself held up checks late, has not read what is there, and must not blame the engine for it.
 CHECKS = 4
+# Values from this size on are to be sent `apart`: to pack them with their command copies megabytes twice.
+LARGE_BYTES = 256 * 1024
 
 
 class NotConnectedError(ConnectionError):
@@ -43,6 +45,7 @@ class _Wire(asyncio.Protocol):
         self._silent = 0
         self._timer: asyncio.TimerHandle | None = None
         self._unsent: list[bytes] = []
+        self._apart = False
         self._reason = "closed"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -69,15 +72,24 @@ class _Wire(asyncio.Protocol):
     def open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
-    def send(self, commands: Sequence[Command], *, gather: bool = False) -> "list[asyncio.Future[Any]]":
-        """Send commands at once, or with `gather` in one write with the others of this iteration of the event loop."""
+    def send(
+        self, commands: Sequence[Command], *, gather: bool = False, apart: bool = False
+    ) -> "list[asyncio.Future[Any]]":
+        """Send commands at once, or with `gather` in one write with the others of this iteration of the event loop.
+
+        Where they are sent `apart`, large values are not copied.
+        """
         if self._transport is None or self._transport.is_closing():
             raise ConnectionError("connection to the live store is closed")
         if not self._waiting:
             self._silent = 0
             if self._timer is None:
                 self._timer = self._loop.call_later(self._timeout / CHECKS, self._check)
-        packed = [hiredis.pack_command(cast("Any", command)) for command in commands]
+        if apart:
+            packed = [piece for command in commands for piece in packed_apart(command)]
+            self._apart = True
+        else:
+            packed = [hiredis.pack_command(cast("Any", command)) for command in commands]
         if gather and not self._unsent:
             self._loop.call_soon(self._write)
         self._unsent += packed
@@ -89,8 +101,12 @@ class _Wire(asyncio.Protocol):
 
     def _write(self) -> None:
         unsent, self._unsent = self._unsent, []
+        apart, self._apart = self._apart, False
         if unsent and self._transport is not None:
-            self._transport.write(b"".join(unsent))
+            if apart:
+                self._transport.writelines(unsent)
+            else:
+                self._transport.write(b"".join(unsent))
 
     def _check(self) -> None:
         """Cut a connection on which a reply is overdue. One lazy timer, instead of one per command."""
@@ -107,6 +123,16 @@ class _Wire(asyncio.Protocol):
     def close(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+
+def packed_apart(command: Command) -> list[bytes]:
+    """A command as hiredis packs it, in pieces, with its values as they are."""
+    pieces, head = [], b"*%d\r\n" % len(command)
+    for part in command:
+        value = part if isinstance(part, bytes) else str(part).encode()
+        pieces += [b"%b$%d\r\n" % (head, len(value)), value]
+        head = b"\r\n"
+    return [*pieces, b"\r\n"]
 
 
 class Resp:
@@ -132,18 +158,21 @@ class Resp:
             raise reply
         return reply
 
-    async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands in one write and wait for all replies; the first refused command raises."""
-        replies = await self.replies(commands)
+    async def pipeline(self, commands: Sequence[Command], *, apart: bool = False) -> list[Any]:
+        """Send commands in one write and wait for all replies; the first refused command raises.
+
+        Large values are to be sent `apart`.
+        """
+        replies = await self.replies(commands, apart=apart)
         for reply in replies:
             if isinstance(reply, ResponseError):
                 raise reply
         return replies
 
-    async def replies(self, commands: Sequence[Command]) -> list[Any]:
+    async def replies(self, commands: Sequence[Command], *, apart: bool = False) -> list[Any]:
         """As `pipeline`, for callers that sort refusals: the reply to a refused command is its `ResponseError`."""
         wire = self._wire if self._wire is not None and self._wire.open else await self._dial()
-        return [await future for future in wire.send(commands)]
+        return [await future for future in wire.send(commands, apart=apart)]
 
     def try_send(self, commands: Sequence[Command]) -> "list[asyncio.Future[Any]] | None":
         """Write commands if the connection is open, else None. The futures are those of the replies, in order.

@@ -44,7 +44,7 @@ SESSION_ROUTES: Sequence[Route] = [
         scope=Scope.CHAT,
         work=Work.READ,
         response=SESSION_REQUESTED,
-        errors=(404, 503, 504),
+        errors=(400, 404, 503, 504),
         tags=("sessions",),
     ),
     Route(
@@ -55,7 +55,7 @@ SESSION_ROUTES: Sequence[Route] = [
         scope=Scope.CHAT,
         work=Work.WRITE,
         response=session_views.DeletedSession,
-        errors=(503, 504),
+        errors=(400, 503, 504),
         tags=("sessions",),
         description="What was received until now is gone, also what of it ends later. A session may begin anew.",
     ),

@@ -67,6 +67,12 @@ class HeardBody(Strict):
         return Heard(**self.model_dump(exclude_none=True))
 
 
+class HeardAtInterruption(HeardBody):
+    """The same in the small body of an interruption; what is longer is reported by itself."""
+
+    text: Annotated[str, Field(max_length=1000)] | None = None
+
+
 class SpokenBody(Strict):
     """Body of `POST /v1/sessions/{session_id}/spoken`; `id` is the answer's, the last one of the session without it."""
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from common.events.chat import TurnReceipt
 from common.events.session_turns import Heard, Spoken
 from common.failures import Refused
-from gateway.chat.session_views import HeardBody, note_heard
+from gateway.chat.session_views import HeardAtInterruption, note_heard
 from gateway.deps import DEPS
 from gateway.http.body import read_json
 from gateway.http.context import CALLER
@@ -38,7 +38,7 @@ class Interruption(BaseModel):
     type: Literal["user_interruption"]
     time: InterruptionTime
     # What the user had heard by then, where the platform knows it better than we do.
-    heard: HeardBody | None = None
+    heard: HeardAtInterruption | None = None
 
 
 class Interrupted(BaseModel):

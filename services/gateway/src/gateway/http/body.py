@@ -16,8 +16,10 @@ from gateway.http.large_bodies import LARGE_BYTES, BodyPlace, step
 UNREADABLE = (web.RequestPayloadError, HttpProcessingError)
 # A body of the largest size takes this long on a slow line (about 1 Mbit/s); a client that trickles is cut off.
 BODY_SECONDS = 30.0
-# What the HTTP server can unpack; zstd with the package backports.zstd where Python has none.
-ENCODINGS = frozenset({"", "identity", "gzip", "deflate", "zstd"})
+# What the HTTP server can unpack without further packages.
+ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
+# With the package backports.zstd, where Python has none; for routes that say so.
+WITH_ZSTD = ENCODINGS | {"zstd"}
 
 
 async def read_json(
@@ -41,10 +43,12 @@ async def read_json(
     return value
 
 
-async def read_body(request: web.Request, max_bytes: int, place: BodyPlace | None = None) -> bytes:
+async def read_body(
+    request: web.Request, max_bytes: int, place: BodyPlace | None = None, *, encodings: frozenset[str] = ENCODINGS
+) -> bytes:
     """The body, unpacked; raises Refused 413, 415, 408, 503 or 400."""
     encoding = request.headers.get(hdrs.CONTENT_ENCODING, "").lower()
-    if encoding not in ENCODINGS:
+    if encoding not in encodings:
         raise Refused(415, f"Content-Encoding {encoding!r} is not supported; use gzip.", "unsupported_encoding")
     if (request.content_length or 0) > max_bytes:
         raise errors.too_large(max_bytes)

@@ -14,7 +14,7 @@ from common.redaction import redact_text
 
 SERVER_ERROR = "server_error"
 # Of a 429 for what a key or its organisation may have; that of a provider has another.
-LIMIT_TYPES = frozenset({"requests", "tokens"})
+LIMIT_TYPES = frozenset({"requests", "tokens", "insufficient_quota"})
 # How soon to come back when nothing better is known: long enough to spare us, short enough for a restart.
 RETRY_SECONDS = 1.0
 

@@ -19,7 +19,8 @@ T = TypeVar("T")
 MINUTE_MS = 60_000
 # A refusal of a key is repeated for so long without asking the store: other gateways may give a request back meanwhile.
 REFUSAL_SECONDS = 1.0
-MAX_SPENT = 1000
+# Keys whose refusals are noted before those are forgotten that no longer hold.
+REMEMBERED = 1000
 
 
 class Reservation(NamedTuple):
@@ -36,6 +37,7 @@ class Limits:
         self._store = store
         # By key: what was refused, and how long that holds without asking again (monotonic seconds).
         self._spent: dict[str, tuple[float, Bucket]] = {}
+        self._tidy_at = REMEMBERED
 
     async def count(self, caller: Caller) -> None:
         """Take one request before its body is read, so that a key past its limit costs nothing but a look.
@@ -68,8 +70,9 @@ class Limits:
         if caller.key_id in self._spent:
             return
         now = time.monotonic()
-        if len(self._spent) >= MAX_SPENT:
+        if len(self._spent) >= self._tidy_at:
             self._spent = {key: known for key, known in self._spent.items() if known[0] > now}
+            self._tidy_at = max(REMEMBERED, 2 * len(self._spent))
         self._spent[caller.key_id] = (now + REFUSAL_SECONDS, requests)
 
     async def admit(

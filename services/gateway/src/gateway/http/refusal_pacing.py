@@ -29,13 +29,15 @@ class RefusalPacing:
         self._interval = 1 / per_second if per_second else 0.0
         # When the next refusal would be due, if all had been sent at the pace.
         self._due: dict[str, float] = {}
+        self._tidy_at = REMEMBERED
 
     def pause(self, org_id: str, now: float) -> float:
         """Seconds for which to hold the next refusal back; `now` is monotonic."""
         if not self._interval:
             return 0.0
-        if len(self._due) >= REMEMBERED:
+        if len(self._due) >= self._tidy_at:
             self._due = {org: due for org, due in self._due.items() if due > now}
+            self._tidy_at = max(REMEMBERED, 2 * len(self._due))
         due = max(self._due.get(org_id, 0.0), now) + self._interval
         pause = min(max(0.0, due - now - AT_ONCE * self._interval), MAX_PAUSE_SECONDS)
         # A longer queue than the longest wait is none.

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 from aiohttp import web
@@ -14,11 +14,14 @@ from common.events.interaction_items import (
     MAX_ITEM_BYTES,
     MAX_ITEMS,
     Mode,
+    Moment,
+    Name,
+    Short,
 )
 from common.failures import Refused
 from gateway.deps import DEPS
 from gateway.http import errors
-from gateway.http.body import read_body
+from gateway.http.body import WITH_ZSTD, read_body
 from gateway.http.context import BODY_BYTES, CALLER
 from gateway.http.json_bounds import MAX_DEPTH, check_depth, load
 from gateway.http.large_bodies import LARGE_BYTES, BodyPlace, step
@@ -32,11 +35,14 @@ ITEMS = "items"
 
 
 class BatchBody(BaseModel):
-    """Interactions, and `step` and `score` items beside them; `org_id` and `mode` hold for items without their own."""
+    """At most 1,000 interactions, and `step` and `score` items beside them, each with a result of its own.
 
-    model_config = ConfigDict(extra="ignore")
+    `org_id` and `mode` hold for items without their own.
+    """
 
-    items: list[dict[str, Any]] = Field(max_length=MAX_ITEMS)
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    items: list[Any]
     org_id: str | None = None
     mode: Mode | None = None
 
@@ -44,13 +50,15 @@ class BatchBody(BaseModel):
 class ScoreBody(BaseModel):
     """What somebody, or something, thinks of an interaction."""
 
+    model_config = ConfigDict(extra="ignore")
+
     id: str | None = None
-    name: str = Field(min_length=1, max_length=100)
-    value: bool | float | str
-    comment: str | None = Field(default=None, max_length=10_000)
-    source: str | None = Field(default=None, max_length=64)
-    user_id: str | None = Field(default=None, max_length=256)
-    timestamp: float | str | None = None
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    value: bool | float | Annotated[str, Field(max_length=1000)]
+    comment: Annotated[str, Field(max_length=10_000)] | None = None
+    source: Short | None = None
+    user_id: Name | None = None
+    timestamp: Moment | None = None
     metadata: dict[str, Any] | None = None
 
 
@@ -75,7 +83,7 @@ async def store_batch(request: web.Request) -> web.Response:
     deps.acceptance.check(caller.org_id)
     place = deps.large_bodies.place(caller.org_id)
     try:
-        body = await read_body(request, MAX_BATCH_BYTES, place)
+        body = await read_body(request, MAX_BATCH_BYTES, place, encodings=WITH_ZSTD)
         size = request[BODY_BYTES] = len(body)
         async with step(size):
             outer, items = await _taken_apart(body, place)
@@ -140,7 +148,7 @@ async def _read_object(request: web.Request, max_bytes: int) -> dict[str, Any]:
     deps.acceptance.check(caller.org_id)
     place = deps.large_bodies.place(caller.org_id)
     try:
-        body = await read_body(request, max_bytes, place)
+        body = await read_body(request, max_bytes, place, encodings=WITH_ZSTD)
         request[BODY_BYTES] = len(body)
         async with step(len(body)):
             value = load(body, max_depth=MAX_DEPTH)

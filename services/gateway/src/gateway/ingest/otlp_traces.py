@@ -12,7 +12,7 @@ from common.events.interaction_items import MAX_BATCH_BYTES, MAX_ITEMS
 from common.failures import Refused
 from gateway.deps import DEPS
 from gateway.http import errors
-from gateway.http.body import read_body
+from gateway.http.body import WITH_ZSTD, read_body
 from gateway.http.context import CALLER
 from gateway.http.json_bounds import parse_json
 from gateway.http.large_bodies import LARGE_BYTES
@@ -38,7 +38,7 @@ async def export_traces(request: web.Request) -> web.Response:
     deps.acceptance.check(org_id)
     place = deps.large_bodies.place(org_id)
     try:
-        body = await read_body(request, MAX_BATCH_BYTES, place)
+        body = await read_body(request, MAX_BATCH_BYTES, place, encodings=WITH_ZSTD)
         try:
             if len(body) < LARGE_BYTES:
                 batches, lost = _sorted_out(body, kind, org_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,10 @@ from gateway.ports import JobGlances
 LOOK_SECONDS = 0.1
 # While the live store is away; those who watch ask for the job itself meanwhile.
 AWAY_SECONDS = 1.0
+# How long it is taken for known whether a queue has room.
+FULL_SECONDS = 0.25
+# Of which that is remembered, by kind and organisation.
+MAX_PLACES = 1000
 
 
 class Watched:
@@ -45,6 +50,7 @@ class JobWatch:
         self._store = store
         self._watched: dict[str, set[Watched]] = {}
         self._wanted = asyncio.Event()
+        self._full: dict[tuple[str, str], tuple[float, bool]] = {}
 
     @contextmanager
     def watching(self, job_id: str) -> Iterator[Watched]:
@@ -60,11 +66,24 @@ class JobWatch:
                 del self._watched[job_id]
 
     async def full(self, kind: str, org_id: str) -> bool:
-        """Whether no more jobs are taken; where nobody can tell they are, and the service that does them decides."""
+        """Whether no more jobs are taken; where nobody can tell they are, and the service that does them decides.
+
+        What was found holds for a moment, so that a flood of requests asks a few times a second.
+        """
+        now, place = time.monotonic(), (kind, org_id)
+        until, full = self._full.get(place, (0.0, False))
+        if now < until:
+            return full
+        if len(self._full) >= MAX_PLACES:
+            self._full.clear()
+        # The others need not wait for the answer.
+        self._full[place] = now + FULL_SECONDS, full
         try:
-            return await self._store.full(kind, org_id)
+            full = await self._store.full(kind, org_id)
         except StoreUnavailableError:
-            return False
+            full = False
+        self._full[place] = now + FULL_SECONDS, full
+        return full
 
     async def run(self) -> None:
         """Look until cancelled, while anybody watches."""

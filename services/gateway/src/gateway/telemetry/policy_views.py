@@ -4,7 +4,7 @@ import uuid
 from typing import Annotated, Any
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from common.events.interaction_items import Moment
 from common.events.interaction_queries import (
@@ -26,6 +26,7 @@ from gateway.deps import DEPS
 from gateway.http.body import read_json
 from gateway.http.context import CALLER
 from gateway.http.errors import bad_request, not_found
+from gateway.http.fields import Strict, Whole
 from gateway.http.validation import validate
 from gateway.ports import Caller
 
@@ -37,19 +38,15 @@ MAX_SECONDS = 4_102_444_800.0
 Dollars = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 
 
-class PolicyBody(BaseModel):
+class PolicyBody(Strict):
     """A policy; with the `revision` that it replaces, one that was changed meanwhile stays."""
 
-    model_config = ConfigDict(extra="forbid")
-
     policy: TelemetryPolicy
-    revision: Annotated[int, Field(ge=0, le=2**53)] | None = None
+    revision: Annotated[int, Field(ge=0, le=2**53), Whole] | None = None
 
 
-class PriceBody(BaseModel):
+class PriceBody(Strict):
     """US dollars for a million tokens of a model, from a moment on."""
-
-    model_config = ConfigDict(extra="forbid")
 
     model: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
     valid_from: Annotated[Moment, Field(ge=0, le=MAX_SECONDS)]

@@ -11,7 +11,7 @@ READ_BYTES = 64 * 1024
 LARGE_READ_BYTES = 16 * 1024
 # Large reads of all connections in one round of the event loop; each costs up to a millisecond to be handed on. Behind
 # them a read brings no more than a few words.
-LARGE_READS = 4
+LARGE_READS = 8
 SMALL_READ_BYTES = 4 * 1024
 
 

@@ -14,9 +14,7 @@ SHARE = 4
 # KEYS: all that is kept by the time of its end, the same of the organisation, sizes and organisations by key, bytes by
 # organisation, the entry. ARGV: prefix, organisation, key, value, seconds, most bytes in all, most of an organisation.
 # Returns whether it is kept.
-_PUT = """
-local t = redis.call('TIME')
-local now, size = t[1] + t[2] / 1000000, #ARGV[4]
+_DROP_FUNCTION = """
 local function drop(key)
   local known = redis.call('HGET', KEYS[3], key)
   redis.call('ZREM', KEYS[1], key)
@@ -28,6 +26,12 @@ local function drop(key)
   redis.call('HINCRBY', KEYS[4], '', -bytes)
   if redis.call('HINCRBY', KEYS[4], 'org:' .. org, -bytes) <= 0 then redis.call('HDEL', KEYS[4], 'org:' .. org) end
 end
+"""
+_PUT = (
+    _DROP_FUNCTION
+    + """
+local t = redis.call('TIME')
+local now, size = t[1] + t[2] / 1000000, #ARGV[4]
 for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1000)) do drop(key) end
 drop(ARGV[3])
 if size > tonumber(ARGV[7]) then return 0 end
@@ -53,6 +57,9 @@ for _, key in ipairs({KEYS[1], KEYS[2], KEYS[3], KEYS[4]}) do
 end
 return 1
 """
+)
+# KEYS: as above, up to the bytes, without those of an organisation. ARGV: prefix, nothing, key.
+_DROP = _DROP_FUNCTION + "drop(ARGV[3])"
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
 
 
@@ -71,6 +78,10 @@ class RedisAnswerCache:
         keys = [f"{PREFIX}{name}" for name in ("all", f"of:{org_id}", "known", "bytes", f"entry:{key}")]
         bounds = (self._max_bytes, self._max_bytes // SHARE)
         await self._run("EVAL", _PUT, len(keys), *keys, PREFIX, org_id, key, value, seconds, *bounds)
+
+    async def drop(self, key: str) -> None:
+        keys = [f"{PREFIX}{name}" for name in ("all", "none", "known", "bytes")]
+        await self._run("EVAL", _DROP, len(keys), *keys, PREFIX, "", key)
 
     async def take(self, key: str, owner: str, seconds: float) -> bool:
         milliseconds = max(1, round(seconds * 1000))

@@ -11,6 +11,7 @@ from common.clients.resources.client import ActiveSets, BrokenSetError, Resolved
 from common.dialects.prosody import last_scores, summary, with_summary
 from common.events.chat import ActiveSetUse, ChatReplyRequested
 from common.events.prompt_variables import (
+    BUILT_IN,
     MAX_FILLED_CHARS,
     FilledTooLong,
     built_in,
@@ -21,6 +22,7 @@ from common.events.prompt_variables import (
 from common.events.resource_terms import DEFAULT_PROJECT
 from llm_stream.aliases import Alias, AliasTable
 from llm_stream.answer.failure import bad_request
+from llm_stream.history.session_variables import SessionVariables
 from llm_stream.metrics import ACTIVE_SETS, UNFILLED_VARIABLES
 
 # A caller would rather have an answer without the set than wait longer for it.
@@ -53,27 +55,26 @@ class Activated(NamedTuple):
         return {REVISION_HEADER: str(self.use.revision), LAYER_HEADER: self.use.layer}
 
 
-async def activated(request: ChatReplyRequested, sets: ActiveSets) -> Activated | None:
+async def activated(request: ChatReplyRequested, sets: ActiveSets, sessions: SessionVariables) -> Activated | None:
     """The active set of the user or project that a request names; None where nobody is named or there is no set.
 
     A set that cannot be resolved in `RESOLVE_SECONDS` is left out, and counted. One of which a part is gone for good
     is not: nobody wants to be answered by a model without its prompt. Raises AnswerFailed: 409 for that, as the API
-    answers, and 400 where the request does not give what its set requires.
+    answers, and 400 where neither request nor session gives what the set requires.
     """
     if request.user_id is None and request.project_id is None:
         return None
     found = await _resolved(request, sets)
-    return None if found is None else _activated(found, request)
-
-
-def _activated(found: Resolved, request: ChatReplyRequested) -> Activated:
+    if found is None:
+        return None
     active = found.json()
-    config = active["config"]
-    values = _Values(request, config)
-    if text := active["prompt"].get("text"):
-        active["prompt"]["text"] = values.fill(text)
+    config, prompt = active["config"], active["prompt"]
     greeting = (config.get("event_messages") or {}).get("on_new_chat") or {}
     said = greeting.get("text") if greeting.get("enabled") else None
+    named = variables_in(prompt.get("text") or "") | variables_in(said or "")
+    fill = Filling(config, await _values(request, sessions, named) if named else {})
+    if text := prompt.get("text"):
+        prompt["text"] = fill(text)
     use = ActiveSetUse(
         revision=found.revision,
         layer=found.layer,
@@ -81,48 +82,43 @@ def _activated(found: Resolved, request: ChatReplyRequested) -> Activated:
         stale=found.stale,
         flags=config.get("flags") or None,
     )
-    return Activated(active, values.fill(said) if said else None, use)
+    return Activated(active, fill(said) if said else None, use)
 
 
-class _Values:
-    """What fills the variables of one turn: Sonant, then the request, then the defaults of the config."""
+async def _values(request: ChatReplyRequested, sessions: SessionVariables, named: frozenset[str]) -> Mapping[str, str]:
+    """What a request, its session and Sonant itself fill variables with."""
+    try:
+        given = given_variables(request.body.get("variables"))
+    except ValueError as error:
+        message = f"Invalid 'variables': {error}."
+        raise bad_request(400, message, param="variables", code="invalid_value") from None
+    own = built_in(
+        request.received_at,
+        user_id=request.user_id or "",
+        project_id=request.project_id or DEFAULT_PROJECT,
+        session_id=request.session_id,
+    )
+    return {**await sessions.complete(request, given, named - BUILT_IN), **own}
 
-    def __init__(self, request: ChatReplyRequested, config: Mapping[str, Any]) -> None:
-        self._request = request
+
+class Filling:
+    """Fills the texts of a set: with `values`, and behind them the defaults of its config."""
+
+    def __init__(self, config: Mapping[str, Any], values: Mapping[str, str]) -> None:
         self._declared: Mapping[str, Any] = config.get("variables") or {}
-        self._values: dict[str, str] | None = None
+        defaults = {name: each["default"] for name, each in self._declared.items() if "default" in each}
+        self._values = {**defaults, **values}
 
-    def fill(self, text: str) -> str:
+    def __call__(self, text: str) -> str:
         """The text, filled. Raises AnswerFailed (400)."""
-        if not (names := variables_in(text)):
-            # A backslash may still stand before braces.
-            return filled(text, {})
-        if self._values is None:
-            self._values = self._known()
-        known = dict(self._values)
-        for name in names - known.keys():
-            known[name] = self._unknown(name)
+        known = self._values
+        if missing := variables_in(text) - known.keys():
+            known = {**known, **{name: self._unknown(name) for name in missing}}
         try:
             return filled(text, known)
         except FilledTooLong:
             message = f"The active prompt has more than {MAX_FILLED_CHARS} characters with these variables."
             raise bad_request(400, message, param="variables", code="prompt_too_long") from None
-
-    def _known(self) -> dict[str, str]:
-        request = self._request
-        defaults = {name: each["default"] for name, each in self._declared.items() if "default" in each}
-        try:
-            given = given_variables(request.body.get("variables"))
-        except ValueError as error:
-            message = f"Invalid 'variables': {error}."
-            raise bad_request(400, message, param="variables", code="invalid_value") from None
-        own = built_in(
-            request.received_at,
-            user_id=request.user_id or "",
-            project_id=request.project_id or DEFAULT_PROJECT,
-            session_id=request.session_id,
-        )
-        return {**defaults, **given, **own}
 
     def _unknown(self, name: str) -> str:
         """A variable without a value: the request owes it, or the set is older than the check of its variables."""

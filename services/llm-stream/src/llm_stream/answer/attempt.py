@@ -68,7 +68,8 @@ class Attempt:
         """For the HTTP response: every answer from the sandbox says so, and how its request was prepared."""
         provider = self.upstream.provider
         headers = {"x-sonant-provider": provider} if provider == "sandbox" else {}
-        return headers | self.prepared.headers
+        prepared = self.prepared.headers
+        return headers | prepared if prepared else headers
 
     def completed(self) -> None:
         """All of the answer was heard."""

@@ -59,6 +59,10 @@ class Piece:
     text: str
 
 
+def nobody_waits() -> None:
+    """What a guard proceeds to while there is no gate."""
+
+
 class Guard(Protocol):
     """Somebody who looks at an answer."""
 
@@ -71,6 +75,10 @@ class Guard(Protocol):
 
         Raises AnswerFailed where that cannot be found out.
         """
+        ...
+
+    def close(self) -> None:
+        """The answer is over: the gate is not there any more."""
         ...
 
 
@@ -185,8 +193,15 @@ class Gate:
         self.check()
 
     def close(self) -> None:
-        """The answer is over: nothing that still waits is sent."""
+        """The answer is over: nothing that still waits is sent.
+
+        Guards and gate know each other, and what was raised knows who raised it: large answers would live on.
+        """
         self._queue.clear()
+        self._guards = ()
+        if self._ended is not None:
+            self._ended.with_traceback(None)
+            self._ended = None
 
     def _pump(self) -> None:
         while self._queue and self._ended is None:

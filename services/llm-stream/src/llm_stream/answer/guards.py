@@ -78,8 +78,8 @@ async def _gated(
         raise
     finally:
         gate.close()
-        if output is not None:
-            output.close()
+        for guard in guards:
+            guard.close()
 
 
 async def _let_out(gate: Gate) -> None:

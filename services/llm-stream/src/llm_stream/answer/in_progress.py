@@ -29,8 +29,10 @@ class FactNotes:
 
     def said(self) -> dict[str, Any]:
         """As the payload of the fact takes it."""
-        known = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "session"}
-        return {name: value for name, value in known.items() if value is not None}
+        return {name: value for name in NOTED if (value := getattr(self, name)) is not None}
+
+
+NOTED = tuple(field.name for field in fields(FactNotes) if field.name != "session")
 
 
 class AnswerInProgress(NamedTuple):

@@ -12,7 +12,7 @@ import structlog
 from common.events.chat import ModerationUse
 from common.metrics import labelled
 from llm_stream.answer.failure import AnswerFailed, bad_request, server_error
-from llm_stream.answer.gate import Cut, CutShort, Look, Piece, Verdict
+from llm_stream.answer.gate import Cut, CutShort, Look, Piece, Verdict, nobody_waits
 from llm_stream.answer.in_progress import FactNotes
 from llm_stream.metrics import MODERATIONS
 from llm_stream.ports import ModerationUnavailable, Moderator
@@ -93,7 +93,7 @@ class OutputModeration:
         self._failed: AnswerFailed | None = None
         self._beside = ""
         self._task: asyncio.Task[None] | None = None
-        self.proceed: Callable[[], None] = lambda: None
+        self.proceed: Callable[[], None] = nobody_waits
 
     async def judge(self, text: str) -> None:
         """An answer in one piece. Raises CutShort where it is not to be heard, and AnswerFailed."""
@@ -119,6 +119,7 @@ class OutputModeration:
 
     def close(self) -> None:
         """The answer is over."""
+        self.proceed, self._failed = nobody_waits, None
         if self._task is not None:
             self._task.cancel()
 

@@ -39,7 +39,8 @@ async def run(answer: AnswerInProgress, deps: Deps) -> FinishedAnswer | None:
     """Answer a request; None where another instance answers it. Raises AnswerFailed."""
     model: str | None = None
     while True:
-        prepared = await prepare(answer.request, model, deps.aliases, deps.active_sets, deps.toolbox)
+        sets, sessions = deps.active_sets, deps.session_variables
+        prepared = await prepare(answer.request, model, deps.aliases, sets, sessions, deps.toolbox)
         if prepared.active is not None:
             answer.notes.active = prepared.active.use
         prepared = await with_past(prepared, answer, deps)

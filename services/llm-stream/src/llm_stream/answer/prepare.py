@@ -11,6 +11,7 @@ from llm_stream.aliases import Alias, AliasTable
 from llm_stream.answer.active_set import Activated, activated, merged, model_of, patient
 from llm_stream.answer.context_header import context_header
 from llm_stream.answer.failure import bad_request
+from llm_stream.history.session_variables import SessionVariables
 from llm_stream.tools.pairs import closed
 from llm_stream.tools.tool import Filler
 from llm_stream.tools.toolbox import Offered, Toolbox, ToolSources, ToolsRefused
@@ -79,14 +80,22 @@ class PreparedRequest(NamedTuple):
 
 
 async def prepare(
-    request: AnswerRequested, model: str | None, aliases: AliasTable, active_sets: ActiveSets, toolbox: Toolbox
+    request: AnswerRequested,
+    model: str | None,
+    aliases: AliasTable,
+    active_sets: ActiveSets,
+    sessions: SessionVariables,
+    toolbox: Toolbox,
 ) -> PreparedRequest:
     """The request as the upstreams of an alias are to be asked: of `model`, or with None of the one that it names.
 
     Raises AnswerFailed.
     """
     active = None
-    if isinstance(request, ChatReplyRequested) and (active := await activated(request, active_sets)) is not None:
+    if (
+        isinstance(request, ChatReplyRequested)
+        and (active := await activated(request, active_sets, sessions)) is not None
+    ):
         model = model or model_of(request, active, aliases)
     model = model or request.model
     alias = aliases.aliases.get(model)

@@ -7,7 +7,7 @@ sentence more than the budget has: that of the answer which got the last, smalle
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -19,7 +19,7 @@ from common.failures import StoreUnavailableError
 from common.storage.key_budgets import BudgetedTurn, KeyBudgets, Wanted, nanos_of, period_of
 from llm_stream.aliases import Alias
 from llm_stream.answer.failure import AnswerFailed, server_error
-from llm_stream.answer.gate import Cut, Look, Piece, Verdict
+from llm_stream.answer.gate import Cut, Look, Piece, Verdict, nobody_waits
 from llm_stream.answer.prepare import PreparedRequest
 from llm_stream.answer.sentences import releasable
 from llm_stream.metrics import BUDGET_LEASES
@@ -40,8 +40,6 @@ TAIL_CHARACTERS = 400
 SETTLE_TRIES = 5
 SETTLE_PAUSE = 0.5
 
-Spawn = Callable[[Coroutine[Any, Any, None], str], object]
-
 
 class Spending:
     """The lease of one turn. A `Guard` of its stream, which calls `proceed` once more is leased."""
@@ -59,7 +57,7 @@ class Spending:
         self._chunks = 0
         self._characters = 0
         self._renewal: asyncio.Task[None] | None = None
-        self.proceed: Callable[[], None] = lambda: None
+        self.proceed: Callable[[], None] = nobody_waits
 
     # -- before upstreams are asked ---------------------------------------------------------------------------
 
@@ -167,6 +165,9 @@ class Spending:
         BUDGET_LEASES.labels("refused" if granted is None else "part" if self._last else "whole").inc()
         self._renewal = None
         self.proceed()
+
+    def close(self) -> None:
+        self.proceed = nobody_waits
 
     # -- at its end ----------------------------------------------------------------------------------------------
 

@@ -16,8 +16,10 @@ from common.events.session_turns import (
 from common.failures import Refused
 from llm_stream.history.session_context import context_of, in_line
 from llm_stream.history.session_memory import HistoryUnavailable, Remembered, SessionMemory, merged
+from llm_stream.history.session_variables import SessionVariables
 from llm_stream.history.spoken_text import delivered_text, generated, heard_characters, spoken_text, was_cut_off
 from llm_stream.metrics import SESSION_SPOKEN
+from llm_stream.ports import CacheUnavailable
 from llm_stream.tools.pairs import closed
 
 AWAY = Refused(
@@ -81,11 +83,15 @@ async def report_spoken(asked: SpokenReported, memory: SessionMemory) -> Reply[S
     return Reply(Spoken(id=turn.id, spoken=spoken_text(turn), characters=characters))
 
 
-async def forget(asked: SessionDeleteRequested, memory: SessionMemory) -> Reply[SessionGone]:
+async def forget(
+    asked: SessionDeleteRequested, memory: SessionMemory, variables: SessionVariables
+) -> Reply[SessionGone]:
     """200, whether there was anything or not: what of it ends later is not kept either."""
     try:
         await memory.delete(asked.org_id, asked.session_id, asked.request_id, asked.at)
-    except HistoryUnavailable:
+        if asked.request_id is None:
+            await variables.forget(asked.org_id, asked.session_id)
+    except (HistoryUnavailable, CacheUnavailable):
         raise AWAY from None
     return Reply(SessionGone(id=asked.request_id or asked.session_id, deleted=True))
 

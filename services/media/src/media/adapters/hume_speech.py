@@ -7,6 +7,8 @@ Sources: Hume's API reference, "Text-to-speech (Streamed JSON)" and "Errors".
 import asyncio
 import binascii
 from base64 import b64decode
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -32,8 +34,16 @@ NO_CREDITS = "E0300"
 CALLERS_FAULT = frozenset({400, 413, 415, 422})
 
 
+@dataclass(frozen=True, slots=True)
+class HumeAccount:
+    """A key, and the policy that every call with it passes."""
+
+    api_key: str = field(repr=False)
+    policy: Policy
+
+
 class HumeSpeech:
-    """Octave with one account."""
+    """Octave: with the account of the organisation where it has one of its own, else with that of all others."""
 
     name = PROVIDER
     speeds = SPEEDS
@@ -41,27 +51,29 @@ class HumeSpeech:
     def __init__(
         self,
         session: aiohttp.ClientSession,
-        policy: Policy,
+        shared: HumeAccount,
         *,
         base_url: str,
-        api_key: str,
+        own: Mapping[str, HumeAccount] | None = None,
         version: str = "",
         usd_per_million: float = 0.0,
         sandbox: bool = False,
     ) -> None:
         self._session = session
-        self._policy = policy
+        self._shared = shared
+        self._own = own or {}
         self._url = f"{base_url.rstrip('/')}/v0/tts/stream/json"
-        self._headers = {"X-Hume-Api-Key": api_key}
         self._version = version
         self._usd_per_million = usd_per_million
         self.sandbox = sandbox
         self.identity = f"octave-{version or 'default'}{'-sandbox' if sandbox else ''}"
 
-    @property
-    def configured(self) -> bool:
-        """Whether there is a key."""
-        return self._policy.record.configured
+    def serves(self, org_id: str) -> bool:
+        """Whether there is a key for it."""
+        return self._account(org_id).policy.record.configured
+
+    def _account(self, org_id: str) -> HumeAccount:
+        return self._own.get(org_id, self._shared)
 
     def knows(self, voice: Voice) -> bool:
         """A voice of its library or of the account; one of another provider alone it does not know."""
@@ -70,17 +82,19 @@ class HumeSpeech:
     async def speak(self, utterance: Utterance) -> Sound:
         """Raises Refused and ProviderDown."""
         body = self._body(utterance)
-        budget = self._policy.begin(deadline=utterance.until)
+        account = self._account(utterance.org_id)
+        headers = {"X-Hume-Api-Key": account.api_key}
+        budget = account.policy.begin(deadline=utterance.until)
 
         async def send() -> Sound:
-            async with self._session.post(self._url, json=body, headers=self._headers) as answer:
+            async with self._session.post(self._url, json=body, headers=headers) as answer:
                 if answer.status != 200:
                     raise await _failure(answer, utterance.voice)
                 samples, reference = await _read(answer)
             cost = len(utterance.text) * self._usd_per_million / 1_000_000
             return Sound(samples, RATE, PROVIDER, utterance.speed, cost, reference)
 
-        return await self._policy.read(budget, OPERATION, send)
+        return await account.policy.read(budget, OPERATION, send)
 
     def _body(self, utterance: Utterance) -> dict[str, Any]:
         voice = utterance.voice
@@ -114,28 +128,38 @@ def verdict(error: Exception) -> Refused | ProviderDown | None:
 
 async def _read(answer: aiohttp.ClientResponse) -> tuple[bytes, str | None]:
     """The samples of all lines, and the generation. An end without a last chunk is no end."""
-    samples, rest, reference, ended = bytearray(), b"", None, False
-    async for data in answer.content.iter_any():
-        *lines, rest = (rest + data).split(b"\n")
-        if len(rest) > MAX_LINE_BYTES:
-            raise ProviderDown("Hume sent a line without an end.")
-        for line in filter(bytes.strip, lines):
-            chunk = _chunk(line)
-            if chunk is None:
-                continue
-            samples += chunk[0]
-            reference = chunk[1] or reference
-            ended = ended or chunk[2]
+    samples, reference, ended = bytearray(), None, False
+    async for line in _lines(answer):
+        chunk = _chunk(line)
+        if chunk is None:
+            continue
+        samples += chunk[0]
+        reference = chunk[1] or reference
+        ended = ended or chunk[2]
         if len(samples) > MAX_SAMPLES_BYTES:
             raise ProviderDown("Hume sent more sound than the text could be.")
-    if rest.strip() and (chunk := _chunk(rest)) is not None:
-        samples += chunk[0]
-        ended = ended or chunk[2]
     if not ended:
         raise ProviderDown("Hume broke off in the middle of the speech.")
     if not samples:
         raise ProviderDown("Hume answered without any sound.")
     return bytes(samples), reference
+
+
+async def _lines(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The lines that say something, however they were cut on their way; each byte is looked at once."""
+    waiting = bytearray()
+    async for data in answer.content.iter_any():
+        seen = len(waiting)
+        waiting += data
+        while (end := waiting.find(b"\n", seen)) >= 0:
+            if line := bytes(waiting[:end]).strip():
+                yield line
+            del waiting[: end + 1]
+            seen = 0
+        if len(waiting) > MAX_LINE_BYTES:
+            raise ProviderDown("Hume sent a line without an end.")
+    if line := bytes(waiting).strip():
+        yield line
 
 
 def _chunk(line: bytes) -> tuple[bytes, str | None, bool] | None:

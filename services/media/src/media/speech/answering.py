@@ -19,6 +19,7 @@ from common.events.speech import (
     SPEECH_COMPLETED,
     SPEECH_FAILED,
     SPEECH_INTERRUPTED,
+    SPEECH_KIND,
     SpeechCompleted,
     SpeechCost,
     SpeechFailed,
@@ -28,7 +29,7 @@ from common.events.speech import (
 )
 from common.failures import Refused
 from common.kernel.tasks import end
-from media.metrics import SPEECH_CHARACTERS, SPEECH_ENDS, SPEECH_FIRST_BYTE
+from media.metrics import CONTENT_PROCESSED, SPEECH_CHARACTERS, SPEECH_ENDS, SPEECH_FIRST_BYTE
 from media.speech.frame_outlet import FrameOutlet
 from media.speech.running_speech import RunningSpeech
 from media.speech.speaking import Speaking, Spoken
@@ -232,6 +233,8 @@ def cost_of(spoken: Spoken, order: Order | None) -> SpeechCost:
 async def publish(to: Log, spec: EventSpec[Any], fact: Any) -> None:
     """Put a fact on the log; one that it does not take is counted and said, for the audio is with its client."""
     SPEECH_ENDS.labels(spec.type.rpartition(".")[2], fact.cost.provider or "none").inc()
+    if spec is SPEECH_COMPLETED:
+        CONTENT_PROCESSED.labels(SPEECH_KIND, fact.cost.provider or "none").inc()
     SPEECH_CHARACTERS.labels("cached" if fact.cost.cached else "made").inc(fact.cost.characters)
     try:
         await to.publish(Event(spec, fact, id=f"{fact.request_id}-end").record())

@@ -67,7 +67,7 @@ def order_of(org_id: str, asked: SpeechInput, voice: Voice, providers: Sequence[
     if not pieces:
         raise Refused(400, "Invalid 'input': there is nothing in it that can be said.", "nothing_to_say", "input")
     format = FORMATS[asked.format]
-    able = _asked_first([each for each in providers if each.configured and each.knows(voice)], asked.provider)
+    able = _asked_first([each for each in providers if each.serves(org_id) and each.knows(voice)], asked.provider)
     if not able:
         message = "No provider that could speak is configured."
         raise Refused(503, message, "provider_unconfigured", type="api_error")

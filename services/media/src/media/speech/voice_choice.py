@@ -41,9 +41,10 @@ class Voices:
     async def listed(self, org_id: str, providers: Sequence[SpeechProvider]) -> SpokenVoices:
         """All of them. Raises Refused 503."""
         own = await self._catalogue.all(org_id)
-        shown = [self._shown(voice, providers) for voice in own]
+        able = [each for each in providers if each.serves(org_id)]
+        shown = [self._shown(voice, able) for voice in own]
         names = {slug(voice.name) for voice in own} | {slug(voice.id) for voice in own}
-        shown += [self._shown(voice, providers) for id, voice in self._table.voices.items() if id not in names]
+        shown += [self._shown(voice, able) for id, voice in self._table.voices.items() if id not in names]
         return SpokenVoices(voices=tuple(shown), content_types=dict(self._table.content_types))
 
     def _shown(self, voice: Voice, providers: Sequence[SpeechProvider]) -> SpokenVoice:
@@ -54,5 +55,5 @@ class Voices:
             source="catalogue" if voice.source == "catalogue" else "built_in",
             description=voice.description,
             content_types=types,
-            providers=tuple(each.name for each in providers if each.configured and each.knows(voice)),
+            providers=tuple(each.name for each in providers if each.knows(voice)),
         )

@@ -43,23 +43,23 @@ WITH given AS (
 added AS (
     INSERT INTO telemetry.session_turns (org_id, request_id, session_id, received_at, bytes, turn)
     SELECT org_id, request_id, session_id, received_at, given.bytes, turn
-    FROM given LEFT JOIN telemetry.sessions AS known USING (org_id, session_id)
+    FROM given LEFT JOIN telemetry.kept_sessions AS known USING (org_id, session_id)
     WHERE known.deleted_at IS NULL OR known.deleted_at < received_at
     ON CONFLICT DO NOTHING
     RETURNING org_id, request_id
 )
-INSERT INTO telemetry.sessions (org_id, session_id, user_id, created_at, updated_at, turns, bytes)
+INSERT INTO telemetry.kept_sessions (org_id, session_id, user_id, created_at, updated_at, turns, bytes)
 SELECT org_id, session_id, max(user_id), min(received_at), max(finished_at), count(*), sum(bytes)
 FROM given JOIN added USING (org_id, request_id)
 GROUP BY org_id, session_id
 ORDER BY org_id, session_id
 ON CONFLICT (org_id, session_id) DO UPDATE SET
-    user_id = coalesce(excluded.user_id, sessions.user_id),
-    created_at = least(sessions.created_at, excluded.created_at),
-    updated_at = greatest(sessions.updated_at, excluded.updated_at),
-    turns = sessions.turns + excluded.turns,
-    bytes = sessions.bytes + excluded.bytes
-RETURNING sessions.org_id, sessions.session_id, sessions.turns > $2 OR sessions.bytes > $3 AS over
+    user_id = coalesce(excluded.user_id, kept_sessions.user_id),
+    created_at = least(kept_sessions.created_at, excluded.created_at),
+    updated_at = greatest(kept_sessions.updated_at, excluded.updated_at),
+    turns = kept_sessions.turns + excluded.turns,
+    bytes = kept_sessions.bytes + excluded.bytes
+RETURNING kept_sessions.org_id, kept_sessions.session_id, kept_sessions.turns > $2 OR kept_sessions.bytes > $3 AS over
 """
 TRIM = """
 WITH ranked AS (
@@ -76,7 +76,7 @@ gone AS (
         AND request_id IN (SELECT request_id FROM ranked WHERE place > 1 AND (place > $3 OR weight > $4))
     RETURNING bytes
 )
-UPDATE telemetry.sessions SET
+UPDATE telemetry.kept_sessions SET
     turns = greatest(0, turns - (SELECT count(*) FROM gone)),
     bytes = greatest(0, bytes - (SELECT coalesce(sum(bytes), 0) FROM gone)),
     cut = true
@@ -91,10 +91,10 @@ WHERE spoken.at <= excluded.at
 """
 DELETE = """
 WITH tombstone AS (
-    INSERT INTO telemetry.sessions (org_id, session_id, created_at, updated_at, turns, bytes, deleted_at)
+    INSERT INTO telemetry.kept_sessions (org_id, session_id, created_at, updated_at, turns, bytes, deleted_at)
     VALUES ($1, $2, to_timestamp($3), to_timestamp($3), 0, 0, to_timestamp($3))
     ON CONFLICT (org_id, session_id) DO UPDATE SET
-        deleted_at = greatest(sessions.deleted_at, excluded.deleted_at), turns = 0, bytes = 0, cut = false
+        deleted_at = greatest(kept_sessions.deleted_at, excluded.deleted_at), turns = 0, bytes = 0, cut = false
     RETURNING deleted_at
 ),
 heard AS (DELETE FROM telemetry.spoken WHERE org_id = $1 AND session_id = $2 AND at <= to_timestamp($3)),
@@ -106,7 +106,7 @@ SELECT 1
 """
 # What of it was received later is counted again.
 RECOUNT = """
-UPDATE telemetry.sessions SET
+UPDATE telemetry.kept_sessions SET
     turns = (SELECT count(*) FROM telemetry.session_turns AS t WHERE t.org_id = $1 AND t.session_id = $2),
     bytes = (
         SELECT coalesce(sum(t.bytes), 0) FROM telemetry.session_turns AS t WHERE t.org_id = $1 AND t.session_id = $2
@@ -121,11 +121,11 @@ VALUES ($1, $3, $2, to_timestamp($4), 0, NULL)
 ON CONFLICT (org_id, request_id) DO UPDATE SET turn = NULL, bytes = 0
 WHERE session_turns.session_id = $2
 """
-SESSION = "SELECT cut, extract(epoch FROM deleted_at)::float8 AS deleted_at FROM telemetry.sessions {}"
+SESSION = "SELECT cut, extract(epoch FROM deleted_at)::float8 AS deleted_at FROM telemetry.kept_sessions {}"
 TURNS = """
 SELECT t.turn, spoken.characters, spoken.spoken_by
 FROM telemetry.session_turns AS t
-JOIN telemetry.sessions AS s USING (org_id, session_id)
+JOIN telemetry.kept_sessions AS s USING (org_id, session_id)
 LEFT JOIN telemetry.session_policies AS p USING (org_id)
 LEFT JOIN telemetry.spoken USING (org_id, request_id)
 WHERE t.org_id = $1 AND t.turn IS NOT NULL AND {}
@@ -138,7 +138,7 @@ SELECT s.session_id AS id, s.user_id, s.turns, s.bytes,
     extract(epoch FROM s.created_at)::float8 AS created_at,
     extract(epoch FROM s.updated_at)::float8 AS updated_at,
     extract(epoch FROM s.updated_at + make_interval(days => coalesce(p.days, $6)))::float8 AS expires_at
-FROM telemetry.sessions AS s LEFT JOIN telemetry.session_policies AS p USING (org_id)
+FROM telemetry.kept_sessions AS s LEFT JOIN telemetry.session_policies AS p USING (org_id)
 WHERE s.org_id = $1 AND s.turns > 0
     AND ($2::text IS NULL OR s.user_id = $2)
     AND ($3::float8 IS NULL OR (s.updated_at, s.session_id) < (to_timestamp($3), $4::text))
@@ -150,18 +150,18 @@ LIMIT $5
 EXPIRED = """
 WITH expired AS (
     SELECT s.org_id, s.session_id
-    FROM telemetry.sessions AS s LEFT JOIN telemetry.session_policies AS p USING (org_id)
+    FROM telemetry.kept_sessions AS s LEFT JOIN telemetry.session_policies AS p USING (org_id)
     WHERE s.updated_at < now() - make_interval(days => coalesce(p.days, $1))
         AND (s.deleted_at IS NULL OR s.deleted_at < now() - make_interval(days => $2))
     LIMIT $3
 ),
 crowded AS (
-    SELECT org_id FROM telemetry.sessions GROUP BY org_id HAVING count(*) > $4
+    SELECT org_id FROM telemetry.kept_sessions GROUP BY org_id HAVING count(*) > $4
 ),
 oldest AS (
     SELECT found.org_id, found.session_id
     FROM crowded CROSS JOIN LATERAL (
-        SELECT s.org_id, s.session_id FROM telemetry.sessions AS s
+        SELECT s.org_id, s.session_id FROM telemetry.kept_sessions AS s
         WHERE s.org_id = crowded.org_id ORDER BY s.updated_at DESC, s.session_id DESC OFFSET $4 LIMIT $3
     ) AS found
 ),
@@ -170,7 +170,7 @@ turns AS (DELETE FROM telemetry.session_turns AS t USING going AS g
     WHERE (t.org_id, t.session_id) = (g.org_id, g.session_id)),
 heard AS (DELETE FROM telemetry.spoken AS t USING going AS g
     WHERE (t.org_id, t.session_id) = (g.org_id, g.session_id)),
-gone AS (DELETE FROM telemetry.sessions AS t USING going AS g
+gone AS (DELETE FROM telemetry.kept_sessions AS t USING going AS g
     WHERE (t.org_id, t.session_id) = (g.org_id, g.session_id) RETURNING 1)
 SELECT count(*) FROM gone
 """

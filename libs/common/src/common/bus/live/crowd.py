@@ -1,7 +1,6 @@
 """Frames that one entry of a mailbox could not hold: sent in portions, and small ones of other requests before them."""
 
 from collections import Counter, deque
-from collections.abc import Iterable
 
 from common.bus.live.frames import Frame
 
@@ -15,34 +14,31 @@ LIGHT_BYTES = 4 * 1024
 class Crowd:
     """The frames that wait for one mailbox. Those of one request keep their order."""
 
-    def __init__(self, frames: Iterable[Frame]) -> None:
+    def __init__(self) -> None:
         self._frames: deque[Frame] = deque()
         self._waiting: Counter[str] = Counter()
-        self._join(frames)
-
-    def _join(self, frames: Iterable[Frame]) -> None:
-        for frame in frames:
-            self._frames.append(frame)
-            self._waiting[frame.request_id] += 1
 
     def __bool__(self) -> bool:
         return bool(self._frames)
 
     def next(self, frames: list[Frame]) -> list[Frame]:
         """Take in what has come, and give out what goes into the next entry."""
-        light: list[Frame] = []
-        for frame in frames:
-            if len(frame.payload) <= LIGHT_BYTES and frame.request_id not in self._waiting:
-                light.append(frame)
-            else:
-                self._join((frame,))
+        entry: list[Frame] = []
         size = 0
+        for frame in frames:
+            length = len(frame.payload)
+            if length <= LIGHT_BYTES and size < ENTRY_BYTES and frame.request_id not in self._waiting:
+                entry.append(frame)
+                size += length
+            else:
+                self._frames.append(frame)
+                self._waiting[frame.request_id] += 1
         while self._frames and size < ENTRY_BYTES:
             frame = self._frames.popleft()
             self._leave(frame.request_id)
-            light.append(frame)
+            entry.append(frame)
             size += len(frame.payload)
-        return light
+        return entry
 
     def _leave(self, request_id: str) -> None:
         self._waiting[request_id] -= 1

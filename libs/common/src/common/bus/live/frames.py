@@ -1,7 +1,6 @@
 """Frames: numbered messages to waiting requests, many of them packed into one entry of a stream."""
 
 import struct
-import sys
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -37,20 +36,11 @@ def made(request_id: str, kind: int, number: int, payload: bytes) -> Frame:
 
 def pack(frames: Sequence[Frame]) -> bytes:
     """The frames as bytes, one after the other, each with its lengths in front."""
-    return pack_some(frames, sys.maxsize)[0]
-
-
-def pack_some(frames: Sequence[Frame], limit: int) -> tuple[bytes, int]:
-    """As `pack`, but of the first frames only, up to the one with which `limit` bytes are reached; and how many."""
-    parts, size, count = [], 0, 0
+    parts = []
     for frame in frames:
-        count += 1
-        name, length = frame.request_id.encode(), len(frame.payload)
-        parts += [_HEADER.pack(length, frame.kind, len(name), frame.number), name, frame.payload]
-        size += length
-        if size >= limit:
-            break
-    return b"".join(parts), count
+        name = frame.request_id.encode()
+        parts += [_HEADER.pack(len(frame.payload), frame.kind, len(name), frame.number), name, frame.payload]
+    return b"".join(parts)
 
 
 def unpack(data: bytes) -> list[Frame]:

@@ -13,7 +13,7 @@ import structlog
 from redis.exceptions import ResponseError
 
 from common.bus.live.crowd import ENTRY_BYTES, Crowd
-from common.bus.live.frames import Frame, pack, pack_some
+from common.bus.live.frames import Frame, pack
 from common.bus.live.signals import SIGNALS, signal_command
 from common.bus.metrics import LIVE_DROPPED, LIVE_FRAMES, LIVE_RECONNECTS, LIVE_REFUSED
 from common.bus.port import BusUnavailableError
@@ -129,17 +129,14 @@ class LiveWriter:
     def _packed(self, mailbox: str, frames: list[Frame]) -> bytes:
         """The next entry of a mailbox; what it cannot hold goes into those behind it."""
         crowd = self._crowds.get(mailbox)
-        if crowd is None:
-            packed, count = pack_some(frames, ENTRY_BYTES)
-            if count < len(frames):
-                self._crowds[mailbox] = Crowd(frames[count:])
-        else:
-            chosen = crowd.next(frames)
-            packed, count = pack(chosen), len(chosen)
+        if crowd is not None or sum([len(frame.payload) for frame in frames]) > ENTRY_BYTES:
+            if crowd is None:
+                crowd = self._crowds[mailbox] = Crowd()
+            frames = crowd.next(frames)
             if not crowd:
                 del self._crowds[mailbox]
-        LIVE_FRAMES.inc(count)
-        return packed
+        LIVE_FRAMES.inc(len(frames))
+        return pack(frames)
 
     def _written(
         self, replies: "list[asyncio.Future[Any]]", commands: list[Command], settling: "list[asyncio.Future[None]]"
