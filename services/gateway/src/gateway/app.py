@@ -87,8 +87,6 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
             limits = Limits(RedisLimits(counting))
             streams = Streams(kernel.live, reader, LiveAnswers(kernel.live), opened)
             idempotency = _idempotency(settings, kernel)
-            jobs = JobWatch(RedisGlances(kernel.redis))
-            kernel.tasks.spawn(jobs.run(), "watch-jobs")
             quota = LogQuota(RedisQuota(counting), settings.log_bytes_per_minute)
             async with (
                 open_resource_client(settings.redis_url, requester) as resources,
@@ -116,7 +114,7 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                     resources=resources,
                     replays=Replays(RedisReplays(kernel.redis)),
                     acceptance=acceptance,
-                    jobs=jobs,
+                    jobs=_job_watch(kernel),
                     live=kernel.live,
                     secrets=settings.secret_box(),
                     objects=objects,
@@ -137,6 +135,12 @@ def _answer_signals(opened: OpenStreams) -> list[SignalHandler]:
         on_signal(SESSION_INTERRUPT, opened.on_interrupt),
         on_signal(ANSWER_ABANDONED, opened.on_abandoned),
     ]
+
+
+def _job_watch(kernel: Kernel) -> JobWatch:
+    jobs = JobWatch(RedisGlances(kernel.redis))
+    kernel.tasks.spawn(jobs.run(), "watch-jobs")
+    return jobs
 
 
 def _idempotency(settings: GatewaySettings, kernel: Kernel) -> Idempotency:
