@@ -84,9 +84,7 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
             on_signal(ANSWER_ABANDONED, opened.on_abandoned),
         ]
         async with kernel.read_live(f"gateway:{settings.instance}", signals) as reader:
-            presence = Presence(kernel.redis)
-            kernel.tasks.spawn(presence.run(), "watch-presence")
-            kernel.health.tell("services", presence.details)
+            presence = _presence(kernel)
             requester = Requester(kernel.log, reader, presence.require)
             if settings.admin_key_file is not None:
                 await ensure_admin(store, settings.admin_key_file)
@@ -129,6 +127,14 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                     uploads=LargeBodies(settings.max_uploads),
                     links=SignedLinks(secret_keys(settings.secret_keys.get_secret_value())),
                 )
+
+
+def _presence(kernel: Kernel) -> Presence:
+    """Who serves what, watched from now on."""
+    presence = Presence(kernel.redis)
+    kernel.tasks.spawn(presence.run(), "watch-presence")
+    kernel.health.tell("services", presence.details)
+    return presence
 
 
 def _idempotency(settings: GatewaySettings, kernel: Kernel) -> Idempotency:
