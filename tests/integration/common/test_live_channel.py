@@ -18,6 +18,7 @@ from common.storage.resp import Resp, open_resp
 from sonant_cli.engines import valkey
 from tests.support.engines import running
 from tests.support.mailbox import open_mailbox
+from tests.support.swallowing import swallowing_relay
 from tests.support.waiting import eventually
 
 
@@ -116,19 +117,22 @@ async def test_after_a_heartbeat_without_an_answer_every_waiter_asks_again() -> 
             await eventually(lambda: waiter.gap)
 
 
-async def test_whose_frames_were_dropped_asks_again_also_where_nothing_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_whose_frames_were_dropped_asks_again_also_where_nothing_follows(
+    monkeypatch: pytest.MonkeyPatch, valkey_url: str
+) -> None:
+    """The frame is lost for good: an engine that hung would carry it out after all, and close the gap again."""
+
     def dropped() -> float:
         return float(metrics.LIVE_DROPPED._value.get())
 
     monkeypatch.setattr(live_writer, "WRITE_PATIENCE", 0.2)
     before = dropped()
-    async with running(valkey) as engine, open_mailbox(engine.url, "robbed") as reader:
-        # Silent for less time than the reader waits for its heartbeat.
-        writer = LiveWriter(Resp(engine.url, timeout=0.2))
+    async with swallowing_relay(valkey_url) as relay, open_mailbox(valkey_url, "robbed") as reader:
+        writer = LiveWriter(Resp(relay.url, timeout=0.2))
         with reader.waiting("r") as waiter:
             writer.send(reader.mailbox, data("r", 1))
             assert await waiter.frames(5)
-            with engine.hung():
+            with relay.swallowing():
                 writer.send(reader.mailbox, data("r", 2))
                 await eventually(lambda: dropped() > before)
             await eventually(lambda: waiter.gap)

@@ -84,7 +84,7 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
             on_signal(ANSWER_ABANDONED, opened.on_abandoned),
         ]
         async with kernel.read_live(f"gateway:{settings.instance}", signals) as reader:
-            presence = _presence(kernel)
+            presence = _watched_presence(kernel)
             requester = Requester(kernel.log, reader, presence.require)
             if settings.admin_key_file is not None:
                 await ensure_admin(store, settings.admin_key_file)
@@ -129,8 +129,7 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                 )
 
 
-def _presence(kernel: Kernel) -> Presence:
-    """Who serves what, watched from now on."""
+def _watched_presence(kernel: Kernel) -> Presence:
     presence = Presence(kernel.redis)
     kernel.tasks.spawn(presence.run(), "watch-presence")
     kernel.health.tell("services", presence.details)
