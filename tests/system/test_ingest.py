@@ -4,7 +4,7 @@ import json
 from urllib.parse import quote
 
 from tests.support.clients import chat, client
-from tests.support.ingest import BATCH, SINGLE, curl, fates, ingest_key, interaction, new_id, stored
+from tests.support.ingest import BATCH, SINGLE, command, curl, fates, ingest_key, interaction, new_id, stored
 from tests.support.sonant import Sonant
 
 
@@ -175,3 +175,17 @@ async def test_a_turn_of_our_own_is_an_interaction_with_the_set_that_served_it(s
         [turn] = (await http.get("/v2/sessions/call-1")).json()["data"]
         assert turn["attempts"][0]["outcome"]
         assert turn["request_id"] == answered.json()["id"]
+
+
+async def test_sessions_and_the_ledger_are_shown_on_the_command_line(sonant: Sonant) -> None:
+    key = ingest_key(sonant)
+    steps = [{"name": "retrieve", "duration_ms": 12, "steps": [{"name": "embed"}]}]
+    async with client(sonant.url, key.headers) as http:
+        item = interaction(1, session_id="a/session", step_data=steps)
+        await fates(http, (await http.post(BATCH, json={"items": [item]})).json()["batch_id"])
+    listed = json.loads(await command(sonant, "sessions", "list", "--json", "--key", key.text))
+    assert (listed["session_id"], listed["turns"]) == ("a/session", 1)
+    shown = await command(sonant, "sessions", "show", "a/session", "--key", key.text)
+    assert all(text in shown for text in (item["id"], "question 1", "answer 1", "retrieve", "12 ms", "embed"))
+    assert json.loads(await command(sonant, "ledger", "--json", "--key", key.text))["balanced"] is True
+    assert "accepted" in await command(sonant, "ledger", "--key", key.text)

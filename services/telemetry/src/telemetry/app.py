@@ -19,7 +19,7 @@ from telemetry.adapters.session_tables import PostgresSessions
 from telemetry.adapters.turns_table import PostgresTurns, PostgresUsage
 from telemetry.deps import Deps
 from telemetry.handlers import HANDLERS
-from telemetry.interactions import ledger
+from telemetry.interactions import hourly_ledger
 from telemetry.interactions.batch_opening import Openings
 from telemetry.interactions.terms import TermsOf
 from telemetry.policies import retention_sweep
@@ -54,7 +54,7 @@ async def open_deps(settings: TelemetrySettings, kernel: Kernel) -> AsyncIterato
             kernel.tasks.spawn(kept_sessions.sweep(sessions), "expire-sessions"),
             kernel.tasks.spawn(retention_sweep.run(retention, terms, settings), "sweep-retention"),
             kernel.tasks.spawn(retention_sweep.delete_users(retention, terms), "delete-users"),
-            kernel.tasks.spawn(ledger.watch(book), "watch-ledger"),
+            kernel.tasks.spawn(hourly_ledger.watch(book), "watch-ledger"),
         ]
         try:
             yield Deps(

@@ -47,7 +47,7 @@ from common.events.telemetry import USAGE_REQUESTED, UsageList, UsageRequested
 from common.kernel.handlers import Handlers, answer, on
 from telemetry import kept_sessions, turns, usage
 from telemetry.deps import Deps
-from telemetry.interactions import ledger, session_reading, storing
+from telemetry.interactions import hourly_ledger, session_reading, storing
 from telemetry.policies import policy_changes, user_deletions
 
 
@@ -127,11 +127,11 @@ async def on_interaction(event: Event[queries.InteractionRequested], deps: Deps)
 
 
 async def on_batch_fate(event: Event[queries.BatchFateRequested], deps: Deps) -> Reply[queries.BatchFate]:
-    return await ledger.fate(event.payload, deps.ledger)
+    return await hourly_ledger.fate(event.payload, deps.ledger)
 
 
 async def on_ledger(event: Event[queries.LedgerRequested], deps: Deps) -> Reply[queries.Ledger]:
-    return await ledger.tell(event.payload, deps.ledger)
+    return await hourly_ledger.tell(event.payload, deps.ledger)
 
 
 async def on_policy(event: Event[queries.PolicyRequested], deps: Deps) -> Reply[queries.PolicyState]:

@@ -7,7 +7,7 @@ from common.events import interaction_queries as queries
 from common.events.telemetry import USAGE_REQUESTED
 from gateway.http.routing import Route
 from gateway.ports import Scope, Work
-from gateway.telemetry import interaction_session_views, policy_views
+from gateway.telemetry import interaction_reads, policy_views
 from gateway.telemetry.usage import UsageQuery, get_usage
 
 # What others said is for whoever manages an organisation. A key that reports ships inside applications.
@@ -30,18 +30,18 @@ ROUTES: Sequence[Route] = [
     Route(
         "GET",
         "/v2/sessions",
-        interaction_session_views.list_sessions,
+        interaction_reads.list_sessions,
         "List sessions, the latest first",
-        query=interaction_session_views.SessionsQuery,
+        query=interaction_reads.SessionsQuery,
         response=queries.SESSION_LIST_REQUESTED,
         **READING,
     ),
     Route(
         "GET",
         "/v2/sessions/{session_id}",
-        interaction_session_views.show_session,
+        interaction_reads.show_session,
         "The turns of a session with their steps",
-        query=interaction_session_views.SessionQuery,
+        query=interaction_reads.SessionQuery,
         response=queries.SESSION_REQUESTED,
         description="The oldest turn first. A page ends early where it would be large; long texts are cut.",
         **{**READING, "errors": (404, 503, 504)},
@@ -49,7 +49,7 @@ ROUTES: Sequence[Route] = [
     Route(
         "GET",
         "/v2/interactions/{interaction_id}",
-        interaction_session_views.show_interaction,
+        interaction_reads.show_interaction,
         "One interaction with its steps and scores",
         response=queries.INTERACTION_REQUESTED,
         **{**READING, "errors": (404, 503, 504)},
@@ -57,7 +57,7 @@ ROUTES: Sequence[Route] = [
     Route(
         "GET",
         "/v2/ingest/{batch_id}",
-        interaction_session_views.show_batch,
+        interaction_reads.show_batch,
         "What became of the items of a batch",
         response=queries.BATCH_FATE_REQUESTED,
         **{**READING, "scope": Scope.INGEST, "errors": (404, 503, 504)},
@@ -65,9 +65,9 @@ ROUTES: Sequence[Route] = [
     Route(
         "GET",
         "/v2/ledger",
-        interaction_session_views.show_ledger,
+        interaction_reads.show_ledger,
         "What was accepted and what became of it, by hour",
-        query=interaction_session_views.LedgerQuery,
+        query=interaction_reads.LedgerQuery,
         response=queries.LEDGER_REQUESTED,
         **READING,
     ),
