@@ -93,8 +93,6 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
             limits = Limits(RedisLimits(counting))
             streams = Streams(kernel.live, reader, LiveAnswers(kernel.live), opened)
             idempotency = _idempotency(settings, kernel)
-            jobs = JobWatch(RedisGlances(kernel.redis))
-            kernel.tasks.spawn(jobs.run(), "watch-jobs")
             quota = LogQuota(RedisQuota(counting), settings.log_bytes_per_minute)
             async with (
                 open_resource_client(settings.redis_url, requester) as resources,
@@ -122,7 +120,7 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
                     resources=resources,
                     replays=Replays(RedisReplays(kernel.redis)),
                     acceptance=acceptance,
-                    jobs=jobs,
+                    jobs=_job_watch(kernel),
                     live=kernel.live,
                     secrets=settings.secret_box(),
                     objects=objects,
@@ -134,6 +132,12 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
 def _idempotency(settings: GatewaySettings, kernel: Kernel) -> Idempotency:
     most = settings.idempotent_answers
     return Idempotency(RedisIdempotency(kernel.redis, answers=most, max_bytes=settings.idempotent_bytes))
+
+
+def _job_watch(kernel: Kernel) -> JobWatch:
+    jobs = JobWatch(RedisGlances(kernel.redis))
+    kernel.tasks.spawn(jobs.run(), "watch-jobs")
+    return jobs
 
 
 async def _announce(live: LiveWriter, key_id: str) -> None:
