@@ -12,7 +12,7 @@ from sandbox.hume.accounts import ACCOUNTS, Accounts
 from sandbox.openai import routes as openai_routes
 from sandbox.recorder import RECORDER, Recorder
 from sandbox.runware import routes as runware_routes
-from sandbox.runware.charge_ledger import LEDGER, Ledger
+from sandbox.runware.task_ledger import LEDGER, Ledger
 from sandbox.speech_charges import SPEECH_CHARGES, SpeechCharges
 
 # Real providers take requests of some tens of megabytes (images inline).

@@ -6,7 +6,7 @@ from aiohttp import web
 from sandbox.faults import GATES
 from sandbox.hume.accounts import ACCOUNTS
 from sandbox.recorder import RECORDER, RING_SIZE
-from sandbox.runware.charge_ledger import LEDGER
+from sandbox.runware.task_ledger import LEDGER
 from sandbox.speech_charges import SPEECH_CHARGES
 
 

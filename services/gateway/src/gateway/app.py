@@ -148,6 +148,12 @@ def _idempotency(settings: GatewaySettings, kernel: Kernel) -> Idempotency:
     return Idempotency(RedisIdempotency(kernel.redis, answers=most, max_bytes=settings.idempotent_bytes))
 
 
+def _job_watch(kernel: Kernel) -> JobWatch:
+    jobs = JobWatch(RedisGlances(kernel.redis))
+    kernel.tasks.spawn(jobs.run(), "watch-jobs")
+    return jobs
+
+
 async def _announce(live: LiveWriter, key_id: str) -> None:
     await live.signal(KEY_CHANGED, KeyChanged(key_id=key_id))
 

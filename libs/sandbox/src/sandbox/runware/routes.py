@@ -10,8 +10,8 @@ from aiohttp import web
 from sandbox.hume.faults import UnknownFault
 from sandbox.recorder import RECORDER, Exchange
 from sandbox.runware import spoiling
-from sandbox.runware.charge_ledger import LEDGER, RunwareAccount, Task
 from sandbox.runware.clips import clip
+from sandbox.runware.task_ledger import LEDGER, RunwareAccount, Task
 from sandbox.runware.task_rules import error, wrong_video
 from sandbox.runware.webhook_sender import send_early, send_when_done
 

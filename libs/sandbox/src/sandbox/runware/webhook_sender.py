@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from sandbox.runware.charge_ledger import Task
+from sandbox.runware.task_ledger import Task
 
 # As the provider: from 250 ms, doubled.
 FIRST_PAUSE = 0.25

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from sandbox.runware.charge_ledger import JOURNAL, Ledger
+from sandbox.runware.task_ledger import JOURNAL, Ledger
 
 UUID = "8c1c5f3e-0f4f-4d7e-9c55-0a6f6b8f1a01"
 BODY: dict[str, Any] = {"taskUUID": UUID, "positivePrompt": "a kite", "duration": 5}
