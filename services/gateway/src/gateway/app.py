@@ -137,12 +137,6 @@ def _answer_signals(opened: OpenStreams) -> list[SignalHandler]:
     ]
 
 
-def _job_watch(kernel: Kernel) -> JobWatch:
-    jobs = JobWatch(RedisGlances(kernel.redis))
-    kernel.tasks.spawn(jobs.run(), "watch-jobs")
-    return jobs
-
-
 def _idempotency(settings: GatewaySettings, kernel: Kernel) -> Idempotency:
     most = settings.idempotent_answers
     return Idempotency(RedisIdempotency(kernel.redis, answers=most, max_bytes=settings.idempotent_bytes))

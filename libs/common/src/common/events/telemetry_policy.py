@@ -41,7 +41,7 @@ class MaskingPolicy(Strictly):
     card: bool = True
     keys: bool = True
     # Not strictly a tuple: JSON has lists.
-    patterns: Annotated[tuple[OwnPattern, ...], Field(max_length=MAX_PATTERNS, strict=False)] = ()
+    patterns: Annotated[tuple[OwnPattern, ...], Field(max_length=MAX_PATTERNS, strict=False, fail_fast=True)] = ()
 
 
 class TelemetryPolicy(Strictly):

@@ -31,7 +31,7 @@ class WebhookEndpoint(ReplyBody):
     object: Literal["webhook_endpoint"]
     url: str
     description: str
-    events: tuple[str, ...]
+    events: Annotated[tuple[str, ...], Field(fail_fast=True)]
     state: EndpointState
     disabled_reason: str | None = None
     signing: Signing
@@ -104,7 +104,7 @@ class WebhookEndpointCreateRequested(WebhookRequest):
     endpoint_id: str
     url: str
     description: str = ""
-    events: tuple[str, ...] = ()
+    events: Annotated[tuple[str, ...], Field(fail_fast=True)] = ()
     signing: Signing = "hmac-sha256"
     sealed_secret: str
     public_key: str | None = None
@@ -121,7 +121,7 @@ class WebhookEndpointChangeRequested(WebhookEndpointRequest):
 
     url: str | None = None
     description: str | None = None
-    events: tuple[str, ...] | None = None
+    events: Annotated[tuple[str, ...], Field(fail_fast=True)] | None = None
     enabled: bool | None = None
 
 

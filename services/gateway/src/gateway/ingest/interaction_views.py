@@ -42,7 +42,7 @@ class BatchBody(BaseModel):
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
-    items: list[Any]
+    items: Annotated[list[Any], Field(fail_fast=True)]
     org_id: str | None = None
     mode: Mode | None = None
 

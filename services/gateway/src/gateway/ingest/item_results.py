@@ -1,9 +1,9 @@
 """What is told about each item of a request."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class ItemError(BaseModel):
@@ -34,7 +34,7 @@ class BatchAccepted(BaseModel):
     batch_id: str | None
     accepted: int
     rejected: int
-    results: list[ItemResult]
+    results: Annotated[list[ItemResult], Field(fail_fast=True)]
 
 
 class InteractionAccepted(BaseModel):
