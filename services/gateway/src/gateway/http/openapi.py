@@ -211,9 +211,9 @@ def _success(route: Route, references: Mapping[tuple[type[BaseModel], JsonSchema
     if route.reply:
         content[route.content_type] = {"schema": references[route.reply, "serialization"]}
     elif route.request or not route.streaming:
-        # A body that is passed on as it comes: only its kind is known.
-        kind = {"type": "object"} if route.content_type == "application/json" else {"type": "string"}
-        content[route.content_type] = {"schema": kind}
+        # A body that is passed on as it comes: only its kind is known, of files of any type not even that.
+        kinds: Json = {"application/json": {"type": "object"}, "*/*": {}}
+        content[route.content_type] = {"schema": kinds.get(route.content_type, {"type": "string"})}
     if route.streaming:
         # The data of each event is JSON, and the events of a stream differ.
         content["text/event-stream"] = {"schema": {}}
