@@ -16,6 +16,8 @@ KEPT = 2
 # What a process may write while the supervisor is held up, before it has to wait; Linux gives so much to anybody.
 PIPE_BYTES = 1024 * 1024
 READ_BYTES = 256 * 1024
+# What of a log is read for its last lines.
+TAIL_BYTES = 20_000
 
 
 class LogFile:
@@ -32,6 +34,8 @@ class LogFile:
         self._file: io.FileIO | None = None
         self._size = 0
         self._lost = 0
+        # What this object wrote, in bytes: everything before it is of an earlier run.
+        self.written = 0
 
     def write(self, data: bytes) -> None:
         """Append `data`, or as much of it as there is room for."""
@@ -66,6 +70,7 @@ class LogFile:
     def _append(self, file: io.FileIO, data: bytes) -> int:
         written = file.write(data) or 0
         self._size += written
+        self.written += written
         return written
 
     def _opened(self) -> io.FileIO:
@@ -128,7 +133,7 @@ class OutputPipe:
         self._log.close()
 
 
-def tail(path: Path, lines: int = 20, max_bytes: int = 20_000) -> list[str]:
+def tail(path: Path, lines: int = 20, max_bytes: int = TAIL_BYTES) -> list[str]:
     """The last `lines` lines among the last `max_bytes` bytes of `path`; none where it cannot be read."""
     try:
         with path.open("rb") as file:

@@ -1,5 +1,6 @@
 """Loopback ports that a supervisor keeps for its processes, so that nobody takes one before or between their starts."""
 
+import errno
 import random
 import socket
 import sys
@@ -14,7 +15,11 @@ _RANGE = range(20_000, 32_000)
 _CAN_HOLD = sys.platform == "linux"
 
 
-class PortTakenError(CliError):
+class PortError(CliError):
+    """A port cannot be listened on."""
+
+
+class PortTakenError(PortError):
     """Another program has the port."""
 
 
@@ -42,6 +47,7 @@ class Ports:
 
         Raises:
             PortTakenError: another program listens on it.
+            PortError: this account may not listen on it, or it cannot be had for another reason.
         """
         try:
             return self._keep(port, alone=True)
@@ -63,8 +69,13 @@ class Ports:
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, not alone)
             holder.bind((HOST, port))
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        except PermissionError as error:
+            holder.close()
+            raise PortError(f"port {port} is for root alone on this machine; those from 1024 on are not") from error
         except OSError as error:
             holder.close()
+            if error.errno != errno.EADDRINUSE:
+                raise PortError(f"port {port} cannot be had: {error.strerror}") from error
             raise PortTakenError(f"port {port} is taken by another program") from error
         if _CAN_HOLD:
             self._held.append(holder)

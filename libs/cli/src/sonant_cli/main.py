@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 
 from sonant_cli.chat import chat
+from sonant_cli.check import check
 from sonant_cli.dlq import dlq
 from sonant_cli.errors import CliError
 from sonant_cli.hume_import import imports
 from sonant_cli.job_commands import jobs
 from sonant_cli.keys import keys
 from sonant_cli.model_fetch import models
+from sonant_cli.reload import reload
 from sonant_cli.session_commands import ledger, sessions
 from sonant_cli.speech import say, voices
 from sonant_cli.status import status
@@ -40,6 +42,8 @@ def main_options(
 
 
 app.command()(up)
+app.command()(check)
+app.command()(reload)
 app.command()(status)
 app.command()(chat)
 app.command()(say)
@@ -57,9 +61,9 @@ app.add_typer(imports, name="import")
 
 
 def main() -> None:
-    """Run the command line; a failure with a known cause is one line and exit code 1."""
+    """Run the command line; a failure with a known cause is one line and an exit code of its kind."""
     try:
         app()
     except CliError as error:
         typer.secho(f"error: {error}", fg="red", err=True)
-        sys.exit(1)
+        sys.exit(error.exit_code)

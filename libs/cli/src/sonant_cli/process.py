@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sonant_cli.logfile import LogFile, OutputPipe
+from sonant_cli.logfile import TAIL_BYTES, LogFile, OutputPipe, tail
 
 Probe = Callable[[], Awaitable[str]]
 """Answers the empty string when ready, otherwise in a few words why not."""
@@ -119,6 +119,10 @@ class Child:
     def start(self) -> None:
         """Run the process from now on; `task` ends only after `stop`."""
         self.task = asyncio.create_task(self._keep_alive(), name=self.spec.name)
+
+    def last_lines(self) -> list[str]:
+        """The end of its log, without what an earlier run of the supervisor left there."""
+        return tail(self.log, max_bytes=min(TAIL_BYTES, self._log.written))
 
     async def stop(self, budget: float) -> bool:
         """End the process: signal it, wait at most `budget` seconds, then kill; whether the signal was enough."""

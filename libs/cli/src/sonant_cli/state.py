@@ -1,5 +1,6 @@
 """What `sonant up` keeps on disk: the data directory, its lock, its secrets and the record of what runs."""
 
+import errno
 import fcntl
 import json
 import os
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sonant_cli.errors import CliError
+from sonant_cli.errors import CliError, SettingsError
 
 
 class AlreadyRunningError(CliError):
@@ -73,11 +74,38 @@ class DataDir:
         return self.root / "run.json"
 
     def create(self) -> None:
-        """Make the directories, private to whoever runs this; those above are left as they are."""
+        """Make the directories, private to whoever runs this; those above are left as they are.
+
+        Raises:
+            SettingsError: they cannot be made or written.
+        """
+        try:
+            self._create()
+        except OSError as error:
+            raise SettingsError(self._unusable(error)) from None
+
+    def _unusable(self, error: OSError) -> str:
+        why = "is not a folder" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
+        return f"SONANT_DATA_DIR: {self.root}: {why}; expected is a folder of yours that can be written"
+
+    def complaint(self) -> str:
+        """Why `create` would fail, as far as can be seen without writing; empty where it would not."""
+        place = next((each for each in (self.root, *self.root.parents) if os.path.lexists(each)), self.root)
+        if not place.is_dir():
+            return self._unusable(NotADirectoryError())
+        if not os.access(place, os.R_OK | os.W_OK | os.X_OK):
+            return self._unusable(PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+        if place == self.root and os.geteuid() not in (0, place.stat().st_uid):
+            return self._unusable(PermissionError(errno.EPERM, "belongs to another account"))
+        return ""
+
+    def _create(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
         # Where the database has an account of its own and cannot be led in, it passes through (sonant_cli.engines).
         self.root.chmod(0o711 if os.geteuid() == 0 and sys.platform != "linux" else 0o700)
         self.logs.mkdir(mode=0o700, exist_ok=True)
+        if not os.access(self.root, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     @contextmanager
     def lock(self) -> Iterator[None]:

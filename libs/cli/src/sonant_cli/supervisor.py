@@ -13,8 +13,7 @@ from typing import Any
 
 import psutil
 
-from sonant_cli.errors import CliError
-from sonant_cli.logfile import tail
+from sonant_cli.errors import CliError, SettingsError
 from sonant_cli.process import Child, Process
 from sonant_cli.state import DataDir
 
@@ -61,6 +60,7 @@ class Supervisor:
 
         Raises:
             StartError: a process did not become ready.
+            SettingsError: one refused its settings.
         """
         end_recorded(self.data)
         self._children = [self._child(spec) for stage in self.stages for spec in stage]
@@ -180,19 +180,19 @@ def _raise_if_hopeless(child: Child) -> None:
     if child.trouble is not None:
         raise _start_error(child, f"cannot be run: {child.trouble}") from child.trouble
     if child.exit_code == os.EX_CONFIG:
-        raise StartError(f"{child.spec.name} refuses its settings: {'; '.join(_refused_settings(child))}")
+        raise SettingsError(f"{child.spec.name} refuses its settings: {'; '.join(_refused_settings(child))}")
 
 
 def _refused_settings(child: Child) -> list[str]:
     """The lines `SONANT_NAME: why` with which its last life ended."""
     # The last line is our own, about how it ended.
-    before = tail(child.log)[:-1]
+    before = child.last_lines()[:-1]
     refused = list(takewhile(REFUSED_SETTING.match, reversed(before)))
     return refused[::-1] or [f"see {child.log}"]
 
 
 def _start_error(child: Child, why: str) -> StartError:
-    lines = tail(child.log)
+    lines = child.last_lines()
     shown = "\n".join(f"  {line}" for line in lines) if lines else "  (empty)"
     return StartError(f"{child.spec.name} {why}\nlast lines of {child.log}:\n{shown}")
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from sonant_cli.engines import VALKEY_BYTES, Engine, FsyncPolicy, postgres, valkey
-from sonant_cli.errors import CliError
-from sonant_cli.loopback import Ports, PortTakenError
+from sonant_cli.errors import SettingsError
+from sonant_cli.loopback import PortError, Ports
 from sonant_cli.probes import HOST, http_ready
 from sonant_cli.process import Process
 from sonant_cli.state import DataDir
@@ -58,9 +58,10 @@ def build(data: DataDir, environ: Mapping[str, str], ports: Ports) -> Table:
     `ports` keeps what the processes listen on, the gateway's port included.
 
     Raises:
-        CliError: a setting makes no sense, the gateway's port is taken, or an engine is not available on this platform.
+        SettingsError: a setting makes no sense, or the gateway's port cannot be had.
+        CliError: an engine is not available on this platform.
     """
-    port = _held_gateway_port(environ, ports)
+    port = held_gateway_port(environ, ports)
     engines = _engines(data, environ, ports)
     urls = _urls(engines, environ)
     shared = _shared_environment(data, environ, urls, port)
@@ -80,15 +81,27 @@ def build(data: DataDir, environ: Mapping[str, str], ports: Ports) -> Table:
     )
 
 
+def check_own(environ: Mapping[str, str]) -> None:
+    """Look at the settings that `sonant up` reads itself.
+
+    Raises:
+        SettingsError: one makes no sense.
+    """
+    gateway_port(environ)
+    fsync_policy(environ)
+    _drain_seconds(environ)
+    _valkey_bytes(environ)
+
+
 def gateway_port(environ: Mapping[str, str]) -> int:
     """The port the gateway listens on (`SONANT_PORT`).
 
     Raises:
-        CliError: it is not a port number.
+        SettingsError: it is not a port number.
     """
     given = environ.get("SONANT_PORT") or str(DEFAULT_PORT)
     if not given.isdecimal() or not 0 < int(given) < 65536:
-        raise CliError(f"SONANT_PORT is not a port number: {given}")
+        raise SettingsError(f"SONANT_PORT: {given} is no port; expected is a number from 1 to 65535")
     return int(given)
 
 
@@ -113,27 +126,32 @@ def _drain_seconds(environ: Mapping[str, str]) -> float:
     try:
         return float(given)
     except ValueError:
-        raise CliError(f"SONANT_DRAIN_SECONDS is not a number of seconds: {given}") from None
+        raise SettingsError(f"SONANT_DRAIN_SECONDS: {given} is no number of seconds") from None
 
 
-def _held_gateway_port(environ: Mapping[str, str], ports: Ports) -> int:
+def held_gateway_port(environ: Mapping[str, str], ports: Ports) -> int:
+    """Keep the gateway's port for it.
+
+    Raises:
+        SettingsError: it is not a port number, or cannot be had.
+    """
     try:
         return ports.hold(gateway_port(environ))
-    except PortTakenError as error:
-        raise CliError(f"{error}: choose another with SONANT_PORT") from None
+    except PortError as error:
+        raise SettingsError(f"SONANT_PORT: {error}; choose another") from None
 
 
 def fsync_policy(environ: Mapping[str, str]) -> FsyncPolicy:
     """When the embedded log writes to the disk itself (`SONANT_FSYNC`).
 
     Raises:
-        CliError: it is none of the policies.
+        SettingsError: it is none of the policies.
     """
     given = environ.get("SONANT_FSYNC") or FsyncPolicy.EVERY_SECOND
     try:
         return FsyncPolicy(given)
     except ValueError:
-        raise CliError(f"SONANT_FSYNC is {given!r}: expected is {' or '.join(FsyncPolicy)}") from None
+        raise SettingsError(f"SONANT_FSYNC: {given} is unknown; expected is {' or '.join(FsyncPolicy)}") from None
 
 
 def _valkey_bytes(environ: Mapping[str, str]) -> int:
@@ -144,7 +162,7 @@ def _valkey_bytes(environ: Mapping[str, str]) -> int:
     try:
         return int(given) * 3 // 2
     except ValueError:
-        raise CliError(f"SONANT_LOG_MAX_BYTES is not a number of bytes: {given}") from None
+        raise SettingsError(f"SONANT_LOG_MAX_BYTES: {given} is no number of bytes") from None
 
 
 def _engines(data: DataDir, environ: Mapping[str, str], ports: Ports) -> dict[str, Engine]:

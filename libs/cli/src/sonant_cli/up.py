@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from sonant_cli import engine_check, operator_variables
+from sonant_cli.errors import EnginesError, SettingsError
 from sonant_cli.logfile import follow
 from sonant_cli.loopback import Ports
 from sonant_cli.state import DataDir
@@ -24,11 +26,29 @@ def up(
 ) -> None:
     """Start the engines and every service on this machine, and keep them running until Ctrl-C."""
     data = DataDir.from_environment()
+    for line in operator_variables.unknown(os.environ):
+        typer.echo(f"warning: {line}", err=True)
+    if refused := operator_variables.refused(os.environ):
+        raise SettingsError("; ".join(refused))
     data.create()
     with data.lock(), Ports() as ports:
         table = build(data, os.environ, ports)
         show_logs = verbose or os.environ.get("SONANT_LOG_STDOUT", "").lower() not in FALSE_WORDS
+        asyncio.run(_await_engines_of_others())
         asyncio.run(_run(data, table, show_logs))
+
+
+async def _await_engines_of_others() -> None:
+    """Look at the engines that are given by URL once; those that only have to start yet are waited for by the services.
+
+    Raises:
+        EnginesError: one answers and cannot be used.
+    """
+    found = await engine_check.findings(os.environ)
+    if lasting := [finding.text for finding in found if finding.lasting]:
+        raise EnginesError("; ".join(lasting))
+    for finding in found:
+        typer.echo(f"waiting: {finding.text}", err=True)
 
 
 async def _run(data: DataDir, table: Table, show_logs: bool) -> None:

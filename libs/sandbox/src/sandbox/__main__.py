@@ -23,7 +23,8 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sandbox", description="Local stand-ins of the providers")
     parser.add_argument("--host", default="127.0.0.1")
-    port = int(os.environ.get("SONANT_SANDBOX_PORT", DEFAULT_PORT))
+    # As text: what is no number is then told as of the option.
+    port = os.environ.get("SONANT_SANDBOX_PORT", DEFAULT_PORT)
     parser.add_argument("--port", type=int, default=port, help="0 takes a free one")
     return parser
 

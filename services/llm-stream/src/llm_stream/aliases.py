@@ -3,9 +3,10 @@
 One TOML file, read at boot and again on SIGHUP; a file that does not parse leaves the running table in place.
 """
 
+import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,7 +25,12 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:/+-]{1,200}$")]
 
 
 class ModelsFileError(Exception):
-    """The models file cannot be read or contradicts itself; the message says where."""
+    """The models file cannot be read or contradicts itself; `problems` has a line for each place."""
+
+    def __init__(self, file: Path, problems: Sequence[str]) -> None:
+        super().__init__(f"{file}: {'; '.join(problems)}")
+        self.file = file
+        self.problems = problems
 
 
 class _Section(BaseModel):
@@ -202,12 +208,62 @@ def load(file: Path | None, sandbox_url: str | None, environment: Mapping[str, s
         return _built_in(sandbox_url, environment)
     try:
         table = AliasTable.model_validate(tomllib.loads(file.read_text()))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
-        raise ModelsFileError(f"{file}: {error}") from error
+    except OSError as error:
+        raise ModelsFileError(file, [error.strerror or str(error)]) from error
+    except UnicodeDecodeError as error:
+        raise ModelsFileError(file, ["is not encoded in utf-8"]) from error
+    except ValidationError as error:
+        raise ModelsFileError(file, _problems(error)) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ModelsFileError(file, [f"is not TOML: {error}"]) from error
     if not table.aliases:
         # A file that is just being written looks like this, and would take every model away.
-        raise ModelsFileError(f"{file}: no aliases")
+        raise ModelsFileError(file, ["no aliases"])
     return table
+
+
+def _problems(error: ValidationError) -> list[str]:
+    """`alias fast, upstream 2, modle: no such key; is model meant?`: one line for each place."""
+    lines = []
+    found = error.errors()
+    for wrong in found:
+        if any(_is_within(other["loc"], wrong["loc"]) for other in found):
+            # Such as a list that is empty because what stands in it was refused.
+            continue
+        message = wrong["msg"].removeprefix("Value error, ")
+        if wrong["type"] == "extra_forbidden":
+            message = _unknown_key(str(wrong["loc"][-1]))
+        elif wrong["type"] == "missing":
+            message = "is missing"
+        place = _place(wrong["loc"])
+        lines.append(f"{place}: {message}" if place else message)
+    return lines
+
+
+def _is_within(path: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    return len(path) > len(outer) and path[: len(outer)] == outer
+
+
+def _place(path: tuple[int | str, ...]) -> str:
+    """Where in the file, as somebody who reads it would say it; counts begin at one."""
+    words: list[str] = []
+    match path:
+        case ("aliases", name, *rest):
+            words.append(f"alias {name}")
+        case _:
+            rest = list(path)
+    for step in rest:
+        if isinstance(step, int):
+            words[-1] = f"{words[-1].removesuffix('s')} {step + 1}" if words else str(step + 1)
+        elif step != "[key]":
+            words.append(str(step))
+    return ", ".join(words)
+
+
+def _unknown_key(key: str) -> str:
+    keys = {name for section in (AliasTable, Alias, Upstream, Price, ToolFiller) for name in section.model_fields}
+    near = difflib.get_close_matches(key, sorted(keys), n=1)
+    return f"no such key; is {near[0]} meant?" if near else "no such key"
 
 
 def _built_in(sandbox_url: str | None, environment: Mapping[str, str]) -> AliasTable:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -28,7 +28,7 @@ from llm_stream import aliases
 from llm_stream.adapters.bpe import BpeTokenizers
 from llm_stream.adapters.openai_http import open_chat_model
 from llm_stream.adapters.openai_moderation import OpenAiModeration
-from llm_stream.adapters.python_tools import python_tools
+from llm_stream.adapters.python_tools import PythonToolsError, python_tools
 from llm_stream.adapters.redis_answer_cache import RedisAnswerCache
 from llm_stream.adapters.redis_sessions import RedisSessions
 from llm_stream.adapters.session_archive import TelemetryArchive
@@ -224,6 +224,19 @@ def _reload(settings: LlmStreamSettings, deps: Deps) -> None:
     else:
         MODELS_RELOADS.labels("done").inc()
         log.info("models reloaded", aliases=list(deps.aliases.names))
+
+
+def wrong_in_what_is_named(settings: LlmStreamSettings) -> Iterator[str]:
+    """A line `SONANT_NAME: why` for each thing that the settings name and that cannot be used: models file, tools."""
+    try:
+        aliases.load(settings.models_file, settings.sandbox_url)
+    except aliases.ModelsFileError as error:
+        yield from (f"SONANT_MODELS_FILE: {error.file}: {problem}" for problem in error.problems)
+    try:
+        with python_tools([name.strip() for name in settings.python_tools.split(",") if name.strip()]):
+            pass
+    except PythonToolsError as error:
+        yield f"SONANT_PYTHON_TOOLS: {error}"
 
 
 def build(settings: LlmStreamSettings) -> Service[LlmStreamSettings, Deps]:

@@ -1,6 +1,6 @@
 """Composition root: which adapters resources runs on."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from common.storage.resp import Resp
 from common.storage.unit_of_work import UnitsOfWork
 from resources.active.cache_writer import CACHE_SECONDS, CacheWriter
 from resources.active.freshness import Freshness
-from resources.adapters.hume.account import open_hume
+from resources.adapters.hume.account import SETTING, AccountsError, accounts_of, open_hume
 from resources.adapters.hume.catalogue import HumeCatalogue
 from resources.adapters.openai_drafts import open_drafting_model
 from resources.adapters.postgres.local_catalogue import LocalCatalogue
@@ -78,6 +78,14 @@ async def open_deps(settings: ResourcesSettings, kernel: Kernel) -> AsyncIterato
                 for task in tasks:
                     task.cancel()
                 await drafting.close()
+
+
+def wrong_accounts(settings: ResourcesSettings) -> Iterator[str]:
+    """A line where the accounts that the settings name at the provider contradict each other."""
+    try:
+        accounts_of(settings)
+    except AccountsError as error:
+        yield f"{SETTING}: {str(error).removeprefix(SETTING).lstrip(': ')}"
 
 
 def build(settings: ResourcesSettings) -> Service[ResourcesSettings, Deps]:

@@ -3,13 +3,22 @@
 import os
 import socket
 import sys
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common.secret_box import SecretBox, secret_keys
+
+LOG_SCHEMES = ("kafka", "redis", "rediss", "unix")
+REDIS_SCHEMES = ("redis", "rediss", "unix")
+DATABASE_SCHEMES = ("postgresql", "postgres")
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+# Given to a service: look at the settings, say what is wrong with them, and end.
+CHECK_OPTION = "--check"
 
 
 class CommonSettings(BaseSettings):
@@ -91,24 +100,89 @@ class CommonSettings(BaseSettings):
         SecretBox(secret_keys(value.get_secret_value()))
         return value
 
+    @field_validator("log_url")
+    @classmethod
+    def _is_a_log(cls, value: str) -> str:
+        return _engine_url(value, LOG_SCHEMES)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: str) -> str:
+        return _engine_url(value, REDIS_SCHEMES)
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_database(cls, value: str) -> str:
+        return _engine_url(value, DATABASE_SCHEMES)
+
+    @field_validator("objects_url")
+    @classmethod
+    def _is_a_store(cls, value: str) -> str:
+        parts = urlsplit(value)
+        folder = parts.scheme == "file" and not parts.netloc and parts.path.startswith("/")
+        if value and not folder and not (parts.scheme == "s3" and parts.netloc):
+            raise ValueError("expected is file:///folder or s3://bucket/prefix")
+        return value
+
+    @field_validator("log_level")
+    @classmethod
+    def _is_a_level(cls, value: str) -> str:
+        if value.lower() not in LOG_LEVELS:
+            raise ValueError(f"expected is {_choice(LOG_LEVELS)}")
+        return value
+
     def secret_box(self) -> SecretBox:
         """What seals and opens the secrets at rest."""
         return SecretBox(secret_keys(self.secret_keys.get_secret_value()))
 
 
+def _engine_url(value: str, schemes: Collection[str]) -> str:
+    """The URL as it is; its text is in no message, for it may hold a password."""
+    scheme, separator, _ = value.partition("://")
+    if not separator or scheme.lower() not in schemes:
+        raise ValueError(f"expected is a URL that begins with {_choice([f'{each}://' for each in schemes])}")
+    try:
+        # Kafka and PostgreSQL take several hosts.
+        for host in urlsplit(value).netloc.rpartition("@")[2].split(","):
+            _ = urlsplit(f"//{host}").port
+    except ValueError:
+        raise ValueError(
+            "the host or its port cannot be read; expected is host:port, and in a password "
+            "each of / ? # @ : as %2F %3F %23 %40 %3A"
+        ) from None
+    return value
+
+
+def _choice(words: Iterable[str]) -> str:
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 S = TypeVar("S", bound=CommonSettings)
 
 
-def read_settings(settings: type[S]) -> S:
+def read_settings(settings: type[S], *looks: Callable[[S], Iterable[str]]) -> S:
     """The settings of this process; where one cannot be, the process ends with one plain line for each and EX_CONFIG.
 
-    The exit code tells a supervisor that another start would end the same way.
+    `looks` are shown settings that parse, and give such lines (`SONANT_NAME: why`) for what they name, as a file. The
+    exit code tells a supervisor that another start would end the same way. With `--check` it ends here in any case.
     """
-    try:
-        return settings()
-    except ValidationError as error:
-        sys.stderr.write("".join(f"{line}\n" for line in refusals(error)))
+    read, wrong = _read(settings)
+    if read is not None:
+        wrong = [line for look in looks for line in look(read)]
+    if wrong or read is None:
+        sys.stderr.write("".join(f"{line}\n" for line in wrong))
         sys.exit(os.EX_CONFIG)
+    if CHECK_OPTION in sys.argv[1:]:
+        sys.exit(os.EX_OK)
+    return read
+
+
+def _read(settings: type[S]) -> tuple[S | None, list[str]]:
+    try:
+        return settings(), []
+    except ValidationError as error:
+        return None, refusals(error)
 
 
 def refusals(error: ValidationError) -> list[str]:
