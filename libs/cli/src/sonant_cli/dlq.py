@@ -15,6 +15,7 @@ from rich.table import Table
 from sonant_cli.bus import with_log
 from sonant_cli.errors import CliError
 from sonant_cli.settled_letters import read_open, settle
+from sonant_cli.whole_table import show as show_table
 
 if TYPE_CHECKING:
     from common.bus.port import Log
@@ -53,7 +54,7 @@ def list_topics(
             table.add_row(depth.topic, str(depth.records), _since(depth.oldest))
         for (event, error), (records, oldest) in depth.reasons.items() if reasons else ():
             table.add_row(depth.topic, _harmless(event), _harmless(error), str(records), _since(oldest))
-    Console().print(table)
+    show_table(table)
 
 
 def _plain_table() -> Table:

@@ -15,6 +15,7 @@ from sonant_cli.errors import CliError
 from sonant_cli.gateway import Gateway, KeyOption, UrlOption, describe_error, locate
 from sonant_cli.keys import describe_moment
 from sonant_cli.state import DataDir
+from sonant_cli.whole_table import show as show_table
 
 if TYPE_CHECKING:
     import httpx
@@ -54,7 +55,7 @@ def list_jobs(
     if as_json:
         typer.echo(json.dumps(found))
     else:
-        Console().print(_table(found))
+        show_table(_table(found))
 
 
 def _pages(gateway: Gateway, query: Mapping[str, str], limit: int) -> Iterator[Mapping[str, Any]]:

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
 from sonant_cli.gateway import Gateway, KeyOption, UrlOption, locate
 from sonant_cli.state import DataDir
+from sonant_cli.whole_table import show as show_table
 
 PATH = "/v1/admin/keys"
 
@@ -73,7 +73,7 @@ def list_keys(
     if as_json:
         typer.echo(json.dumps(found))
     else:
-        Console().print(_table(found))
+        show_table(_table(found))
 
 
 def _pages(gateway: Gateway, query: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:

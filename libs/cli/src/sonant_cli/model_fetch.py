@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from common.storage.model_files import MANIFEST, ModelFile, ModelMissing, model_path
 from sonant_cli.errors import CliError
+from sonant_cli.whole_table import show as show_table
 
 models = typer.Typer(no_args_is_help=True, help="Files of models that run on this machine.")
 FETCH_SECONDS = 300
@@ -33,7 +33,7 @@ def list_models() -> None:
     table = Table("model", "file", "size", "licence", "state")
     for model in MANIFEST:
         table.add_row(model.name, model.file, str(model.size), model.licence, _state(model))
-    Console().print(table)
+    show_table(table)
 
 
 @models.command()

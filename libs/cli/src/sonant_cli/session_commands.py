@@ -14,6 +14,7 @@ from rich.tree import Tree
 
 from sonant_cli.gateway import Gateway, KeyOption, UrlOption, locate
 from sonant_cli.state import DataDir
+from sonant_cli.whole_table import show as show_table
 
 PAGE = 200
 PREVIEW = 500
@@ -59,7 +60,7 @@ def list_sessions(
             f"{session['cost_usd']:.4f}",
             escape(session["last_model"] or "-"),
         )
-    Console().print(table)
+    show_table(table)
 
 
 @sessions.command("show")
@@ -138,7 +139,7 @@ def ledger(
         table = Table("hour", *(name.replace("_", " ") for name in names), box=None)
         for hour in answer["data"]:
             table.add_row(_moment(hour["hour"]), *(str(hour[name]) for name in names))
-        Console().print(table)
+        show_table(table)
     if not answer["balanced"]:
         raise typer.Exit(1)
 

@@ -91,8 +91,9 @@ def _described(headers: Any) -> str:
 
 def voices(url: UrlOption = None, key: KeyOption = None) -> None:
     """List the voices, with the content that each is for and who can speak it."""
-    from rich.console import Console
     from rich.table import Table
+
+    from sonant_cli.whole_table import show as show_table
 
     found = locate(url, key, DataDir.from_environment()).call("GET", "/v1/media/voices")
     table = Table("id", "name", "for", "spoken by", "description")
@@ -104,4 +105,4 @@ def voices(url: UrlOption = None, key: KeyOption = None) -> None:
             ", ".join(voice.get("providers", [])),
             voice.get("description", ""),
         )
-    Console().print(table)
+    show_table(table)

@@ -8,13 +8,13 @@ from typing import Any
 
 import psutil
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from sonant_cli.errors import CliError
 from sonant_cli.gateway import locate
 from sonant_cli.probes import http_ready
 from sonant_cli.state import DataDir
+from sonant_cli.whole_table import show as show_table
 
 # Long enough for the share of a core to mean something, short enough to wait for.
 CPU_SAMPLE = 0.3
@@ -38,7 +38,7 @@ def status() -> None:
     states = asyncio.run(_states(processes))
     costs = measure({name: entry["pid"] for name, entry in processes.items()})
     typer.echo(f"{run['url']} (supervisor pid {run['pid']})")
-    Console().print(_table(processes, states, costs))
+    show_table(_table(processes, states, costs))
     _show_providers(data)
 
 
@@ -59,7 +59,7 @@ def _show_providers(data: DataDir) -> None:
             "-" if latency is None else f"{latency * 1000:.0f} ms",
             "-" if failure is None else failure["text"],
         )
-    Console().print(table)
+    show_table(table)
     for service in found["unreachable"]:
         typer.echo(f"{service} did not say how its providers are doing")
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from sonant_cli.bus import with_log
+from sonant_cli.whole_table import show as show_table
 
 if TYPE_CHECKING:
     from common.bus.port import Log, TopicStatus
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def topics() -> None:
     """Show every topic: partitions, records kept, and the lag of each consumer group."""
-    Console().print(_table(with_log(_statuses)))
+    show_table(_table(with_log(_statuses)))
 
 
 async def _statuses(log: "Log") -> "Sequence[TopicStatus]":
