@@ -179,12 +179,15 @@ async def test_a_second_start_on_the_same_directory_is_refused(data: DataDir) ->
 async def test_a_process_that_cannot_start_is_named_with_the_end_of_its_log(data: DataDir) -> None:
     good, [(name, _, port)] = stand_ins("good", "broken")
     broken = [sys.executable, "-c", "raise SystemExit('the cupboard is bare')"]
+    data.create()
+    (data.logs / "broken.log").write_text("what an earlier run said\n")
     supervisor = await start(data, [good, [(name, broken, port)]])
     output, errors = await supervisor.communicate()
     assert supervisor.returncode != 0
     assert READY not in output.decode()
     assert "broken died 3 times while starting" in errors.decode()
     assert "the cupboard is bare" in errors.decode()
+    assert "earlier run" not in errors.decode()
 
 
 def built(data: DataDir, environ: dict[str, str]) -> Table:
@@ -204,9 +207,9 @@ async def test_settings_that_cannot_be_end_the_start_in_one_line_and_leave_nothi
         stderr=asyncio.subprocess.PIPE,
     )
     _, errors = await up.communicate()
-    assert up.returncode == 1
+    assert up.returncode == os.EX_CONFIG
     why = "SONANT_MAX_BODY_BYTES: the log takes requests of at most 8257536 bytes"
-    assert errors.decode() == f"error: gateway refuses its settings: {why}\n"
+    assert errors.decode() == f"error: {why}\n"
     here = str(data.root)
     assert not [process for process in psutil.process_iter() if here in " ".join(command_of(process))]
     assert not data.run_file.exists()
@@ -226,13 +229,14 @@ def names(table: Table) -> list[list[str]]:
 def test_without_settings_engines_and_sandbox_run_here(data: DataDir) -> None:
     data.create()
     table = built(data, {})
-    assert names(table) == [["valkey", "postgres", "sandbox"], ["telemetry", "resources", "llm-stream", "gateway"]]
+    services = ["telemetry", "resources", "media", "llm-stream", "gateway"]
+    assert names(table) == [["valkey", "postgres", "sandbox"], services]
     told = {process.name: process.env for process in table.stages[1]}
     assert told["gateway"]["SONANT_INSTANCE"] == "gateway-0"
     assert told["gateway"]["SONANT_ADMIN_KEY_FILE"] == str(data.admin_key)
     assert told["llm-stream"]["SONANT_SANDBOX_URL"].startswith("http://127.0.0.1:")
     assert told["llm-stream"]["SONANT_LOG_URL"] == told["llm-stream"]["SONANT_REDIS_URL"] == table.urls["log"]
-    assert len({env["SONANT_OPS_PORT"] for env in told.values()}) == 4
+    assert len({env["SONANT_OPS_PORT"] for env in told.values()}) == 5
 
 
 def test_urls_and_a_provider_key_replace_what_would_run_here(data: DataDir) -> None:

@@ -224,6 +224,10 @@ async def test_the_command_line_moves_a_project_as_a_file(here: Caller, there: C
     assert await taken_out(there) == document
     _, printed = await sonant(here, "export", "--project", "p", "--org", there.org_id)
     assert json.loads(printed) == document
+    code, complaint = await sonant(
+        here, "export", str(tmp_path / "nothing.json"), "--project", "q", "--org", here.org_id
+    )
+    assert (code, "nothing to export" in complaint, (tmp_path / "nothing.json").exists()) == (1, True, False)
     file.write_text('{"format": "something else"}')
     code, complaint = await sonant(here, "import", "file", str(file), "--project", "p")
     assert (code, "(400, missing_required_parameter)" in complaint or "(400, invalid_value)" in complaint) == (1, True)

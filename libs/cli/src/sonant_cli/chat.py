@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 import time
 import uuid
 from collections.abc import Mapping
@@ -43,6 +44,9 @@ def chat(
                 runner.run(conversation.turn(text))
         finally:
             runner.run(conversation.close())
+    if conversation.failed and not sys.stdin.isatty():
+        # A script hears of it; who types has seen it.
+        raise typer.Exit(1)
 
 
 def _prompt() -> str | None:
@@ -63,6 +67,8 @@ class Conversation:
     model: str
     session: str
     messages: "list[ChatCompletionMessageParam]" = field(default_factory=list)
+    # Whether any answer failed.
+    failed: bool = False
     _client: "AsyncOpenAI | None" = None
 
     async def turn(self, text: str) -> None:
@@ -106,6 +112,7 @@ class Conversation:
                 async for chunk in stream:
                     _show(chunk.choices[0].delta.content if chunk.choices else None, shown)
         except openai.APIError as error:
+            self.failed = True
             typer.secho(f"error: {error.message}", fg="red", nl=False, err=True)
 
     async def _interrupt(self) -> str:

@@ -44,8 +44,9 @@ async def _wrong(data: DataDir) -> Sequence[str]:
             look()
         except CliError as error:
             found.append(str(error))
+    told = {line.partition(":")[0] for line in found}
     for service in SERVICES:
-        found += await _of_service(service)
+        found += [line for line in await _of_service(service) if line.partition(":")[0] not in told]
     return list(dict.fromkeys(line for line in found if line))
 
 

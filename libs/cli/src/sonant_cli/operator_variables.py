@@ -98,5 +98,7 @@ def _is_in(name: str, texts: Sequence[str]) -> bool:
 
 
 def _hint(name: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.75)
-    return f"{name} is set, and nothing reads it" + (f"; is {near[0]} meant?" if near else "")
+    # Without what they all begin with, by which any two would be alike.
+    own = name.removeprefix(PREFIX)
+    near = difflib.get_close_matches(own, [each.removeprefix(PREFIX) for each in names], n=1, cutoff=0.75)
+    return f"{name} is set, and nothing reads it" + (f"; is {PREFIX}{near[0]} meant?" if near else "")

@@ -28,12 +28,15 @@ def export(
 ) -> None:
     """Take a project out: its active sets, and every version of the resources in them.
 
-    A file holds at most 1,000 active sets and 3 MiB.
+    A file holds at most 1,000 active sets and 3 MiB. A project without active sets is an error.
     """
     from common.events.reply import content
     from common.events.resources import PROJECT_EXPORT_REQUESTED
 
     document = _ask(PROJECT_EXPORT_REQUESTED, org, project_id=project)
+    if not document.places:
+        # A project that nobody has looks the same; a backup of nothing is no success.
+        raise CliError(f"the project {project} of {org} has no active sets: there is nothing to export")
     text = json.dumps(content(document), indent=2, ensure_ascii=False)
     if file is None:
         typer.echo(text)

@@ -16,7 +16,7 @@ from sonant_cli.logfile import follow
 from sonant_cli.loopback import Ports
 from sonant_cli.state import DataDir
 from sonant_cli.supervisor import Supervisor
-from sonant_cli.table import Table, build
+from sonant_cli.table import Table, build, check_own
 
 FALSE_WORDS = {"", "0", "false", "no", "off"}
 
@@ -28,6 +28,7 @@ def up(
     data = DataDir.from_environment()
     for line in operator_variables.unknown(os.environ):
         typer.echo(f"warning: {line}", err=True)
+    check_own(os.environ)
     if refused := operator_variables.refused(os.environ):
         raise SettingsError("; ".join(refused))
     data.create()
