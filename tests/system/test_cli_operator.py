@@ -38,6 +38,7 @@ def test_topics_are_shown_whole_on_any_width(sonant: Sonant) -> None:
     shown = run(sonant, "topics")
     assert shown.returncode == 0
     assert "…" not in shown.stdout
+    print(shown.stdout)
     names = [line.split()[0] for line in shown.stdout.splitlines()[1:] if line.strip()]
     assert {"chat-requests", "chat-events"} <= set(names)
     assert any(name.endswith("-dlq") or "dead" in name for name in names)

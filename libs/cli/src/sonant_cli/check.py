@@ -3,7 +3,8 @@
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import typer
 
@@ -39,7 +40,8 @@ def check() -> None:
 async def _wrong(data: DataDir) -> Sequence[str]:
     """A line for each thing that another start would meet again."""
     found = [data.complaint()]
-    for look in (lambda: check_own(os.environ), lambda: _port(data)):
+    looks: Sequence[Callable[[], None]] = (partial(check_own, os.environ), partial(_port, data))
+    for look in looks:
         try:
             look()
         except CliError as error:

@@ -2,7 +2,15 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sonant_cli.table import SERVICES
+
+if TYPE_CHECKING:
+    from common.kernel.settings import CommonSettings
 
 PREFIX = "SONANT_"
 # What the command line and the sandbox read themselves; those of the services come from their settings classes.
@@ -24,24 +32,14 @@ MODELS_FILE_BYTES = 1024 * 1024
 
 def known() -> frozenset[str]:
     """Every variable that is read by the services that are installed here, or by the command line."""
-    # The settings take a moment to load, which a start without any of them should not pay.
-    from common.docs.settings import declared_in, variable
-    from common.docs.sources import SETTINGS, load
+    from common.kernel.settings import variables
 
-    modules = [module for _, module in load(tuple(each for each in SETTINGS if is_installed(each[1])))]
-    return OWN | {
-        variable(declared, name, field)
-        for module in modules
-        for declared in declared_in(module)
-        for name, field in declared.model_fields.items()
-    }
+    return OWN.union(*(variables(declared) for declared in _declared()))
 
 
 def is_installed(module: str) -> bool:
-    """Whether the package of this module is on this machine: an image holds one service."""
-    from importlib.util import find_spec
-
-    return find_spec(module.partition(".")[0]) is not None
+    """Whether this package is on this machine: an image holds one service."""
+    return find_spec(module) is not None
 
 
 def refused(environ: Mapping[str, str]) -> list[str]:
@@ -50,20 +48,26 @@ def refused(environ: Mapping[str, str]) -> list[str]:
         return []
     from pydantic import ValidationError
 
-    from common.docs.settings import declared_in
-    from common.docs.sources import SETTINGS, load
-    from common.kernel.settings import CommonSettings, refusals
+    from common.kernel.settings import refusals
 
     lines: dict[str, None] = {}
-    for _, module in load(tuple(each for each in SETTINGS if is_installed(each[1]))):
-        for declared in declared_in(module):
-            if not issubclass(declared, CommonSettings):
-                continue
-            try:
-                declared()
-            except ValidationError as error:
-                lines |= dict.fromkeys(refusals(error))
+    for declared in _declared():
+        try:
+            declared()
+        except ValidationError as error:
+            lines |= dict.fromkeys(refusals(error))
     return list(lines)
+
+
+def _declared() -> "list[type[CommonSettings]]":
+    """The settings of every service that is installed here, and those that all share."""
+    # They take a moment to load, which a start without any variable should not pay.
+    from common.kernel.settings import CommonSettings
+
+    modules = [import_module(f"{each.module}.settings") for each in SERVICES if is_installed(each.module)]
+    members = [member for module in modules for member in vars(module).values()]
+    own = [member for member in members if isinstance(member, type) and issubclass(member, CommonSettings)]
+    return [CommonSettings, *own]
 
 
 def unknown(environ: Mapping[str, str]) -> list[str]:

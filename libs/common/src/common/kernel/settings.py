@@ -185,6 +185,12 @@ def _read(settings: type[S]) -> tuple[S | None, list[str]]:
         return None, refusals(error)
 
 
+def variables(settings: type[BaseSettings]) -> frozenset[str]:
+    """The environment variables that set its fields."""
+    prefix = settings.model_config.get("env_prefix", "")
+    return frozenset(f"{prefix}{name}".upper() for name in settings.model_fields)
+
+
 def refusals(error: ValidationError) -> list[str]:
     """One plain line for each setting that cannot be, without its value, which may be a secret."""
     return [
