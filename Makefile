@@ -39,9 +39,11 @@ generate: $(VENV)/.dev
 	$(BIN)/python -m common.docs
 
 $(VENV)/.runtime: requirements.lock $(PYPROJECTS)
-	@echo "Setting up $(VENV) (first run only) ..."
+	@echo "Setting up $(VENV), for the first run and after an update: $$(grep -c '^[A-Za-z0-9]' requirements.lock) packages,"
+	@echo "some hundred MB to fetch, 1.2 GB on disk. It takes some minutes. What is here already is not fetched again."
 	@$(BIN)/python -c 'import pip; $(NEW_ENOUGH)' 2>/dev/null || $(MAKE) --no-print-directory venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@echo "Packages are installed; now Sonant itself ..."
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(EDITABLE)
 	@touch $@
 
@@ -55,6 +57,7 @@ venv:
 		echo "$(PYTHON) cannot make a virtual environment (Debian, Ubuntu: apt install python3-venv)." >&2; exit 1; }
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
+	@echo "Fetching what tests and checks need beside it: some hundred MB, 0.5 GB on disk ..."
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 

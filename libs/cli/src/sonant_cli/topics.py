@@ -13,20 +13,26 @@ if TYPE_CHECKING:
 
 
 def topics() -> None:
-    """Show every topic: partitions, records kept, and the lag of each consumer group."""
+    """Show every topic: partitions, records kept, and the lag of each consumer group.
+
+    One that has had no record yet is on the log only once it has; it is shown with `-`.
+    """
     show_table(_table(with_log(_statuses)))
 
 
 async def _statuses(log: "Log") -> "Sequence[TopicStatus]":
+    from common.bus.port import TopicStatus
     from common.events import registry
 
-    return await log.status(registry.topics())
+    declared = registry.topics()
+    found = {status.name: status for status in await log.status(declared)}
+    return [found.get(each.name) or TopicStatus(each.name, partitions=0, length=0, lag={}) for each in declared]
 
 
 def _table(statuses: "Sequence[TopicStatus]") -> Table:
     table = Table("topic", "partitions", "length", "groups (records behind)", box=None)
     for topic in statuses:
-        table.add_row(topic.name, str(topic.partitions), str(topic.length), describe_lag(topic.lag))
+        table.add_row(topic.name, str(topic.partitions or "-"), str(topic.length), describe_lag(topic.lag))
     return table
 
 
