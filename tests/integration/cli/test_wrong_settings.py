@@ -106,8 +106,26 @@ async def test_a_port_of_root_is_told_by_its_variable(operator: Operator) -> Non
         ("setpriv", "--bounding-set=-net_bind_service", "--inh-caps=-net_bind_service") if not os.geteuid() else ()
     )
     told = await operator.runs(*without, *SONANT, "up", SONANT_PORT="1023")
-    line = "error: SONANT_PORT: port 1023 is for root alone on this machine; those from 1024 on are not; choose another"
+    line = "error: SONANT_PORT: port 1023 is for root alone on this machine; choose one from 1024 on"
     assert (told.code, told.lines) == (os.EX_CONFIG, [line])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("SONANT_OPS_PORT", "", "SONANT_OPS_PORT: port {port} is taken by another program; choose another"),
+        ("SONANT_PORT", "", "SONANT_PORT: port {port} is taken by another program; choose another"),
+        ("SONANT_HOST", "192.0.2.1", "SONANT_HOST: 192.0.2.1 is no address of this machine; 0.0.0.0 are all of them"),
+        ("SONANT_OPS_HOST", "a b", "SONANT_OPS_HOST: no host of this name is known; expected is an address of this"),
+    ],
+)
+async def test_a_service_alone_tells_of_an_address_that_it_cannot_listen_on(
+    operator: Operator, taken_port: int, name: str, value: str, line: str
+) -> None:
+    told = await operator.runs(sys.executable, "-m", "gateway", **{name: value or str(taken_port)})
+    assert told.code == os.EX_CONFIG
+    [only] = told.lines
+    assert only.startswith(line.format(port=taken_port))
 
 
 async def test_a_service_says_what_is_wrong_in_its_models_file_and_ends_as_one_that_need_not_start_again(

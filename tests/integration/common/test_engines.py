@@ -388,7 +388,7 @@ async def test_the_fsync_policy_reaches_the_embedded_log(data: DataDir, policy: 
 
 def test_an_fsync_policy_that_there_is_not_is_refused_by_name(data: DataDir) -> None:
     data.create()
-    with pytest.raises(CliError, match="SONANT_FSYNC is 'never': expected is everysec or always"):
+    with pytest.raises(CliError, match="SONANT_FSYNC: never is unknown; expected is everysec or always"):
         built(data, {"SONANT_FSYNC": "never"})
 
 

@@ -71,12 +71,12 @@ class Ports:
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         except PermissionError as error:
             holder.close()
-            raise PortError(f"port {port} is for root alone on this machine; those from 1024 on are not") from error
+            raise PortError(f"port {port} is for root alone on this machine; choose one from 1024 on") from error
         except OSError as error:
             holder.close()
             if error.errno != errno.EADDRINUSE:
                 raise PortError(f"port {port} cannot be had: {error.strerror}") from error
-            raise PortTakenError(f"port {port} is taken by another program") from error
+            raise PortTakenError(f"port {port} is taken by another program; choose another") from error
         if _CAN_HOLD:
             self._held.append(holder)
         else:

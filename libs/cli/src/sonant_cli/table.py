@@ -138,7 +138,7 @@ def held_gateway_port(environ: Mapping[str, str], ports: Ports) -> int:
     try:
         return ports.hold(gateway_port(environ))
     except PortError as error:
-        raise SettingsError(f"SONANT_PORT: {error}; choose another") from None
+        raise SettingsError(f"SONANT_PORT: {error}") from None
 
 
 def fsync_policy(environ: Mapping[str, str]) -> FsyncPolicy:

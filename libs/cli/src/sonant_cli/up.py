@@ -15,7 +15,7 @@ from sonant_cli.errors import EnginesError, SettingsError
 from sonant_cli.logfile import follow
 from sonant_cli.loopback import Ports
 from sonant_cli.state import DataDir
-from sonant_cli.supervisor import Supervisor
+from sonant_cli.supervisor import StartError, Supervisor
 from sonant_cli.table import Table, build, check_own
 
 FALSE_WORDS = {"", "0", "false", "no", "off"}
@@ -36,7 +36,13 @@ def up(
         table = build(data, os.environ, ports)
         show_logs = verbose or os.environ.get("SONANT_LOG_STDOUT", "").lower() not in FALSE_WORDS
         asyncio.run(_await_engines_of_others())
-        asyncio.run(_run(data, table, show_logs))
+        try:
+            asyncio.run(_run(data, table, show_logs))
+        except StartError as error:
+            # A service that waits for its engine is not to blame.
+            if found := asyncio.run(engine_check.findings(os.environ)):
+                raise EnginesError("; ".join(finding.text for finding in found)) from error
+            raise
 
 
 async def _await_engines_of_others() -> None:

@@ -1,6 +1,6 @@
 """Composition root of the gateway."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from importlib.resources import files
@@ -15,8 +15,10 @@ from common.bus.request_reply import Requester
 from common.clients.resources.client import open_resource_client
 from common.events.chat import ANSWER_ABANDONED, SESSION_INTERRUPT
 from common.events.keys import KEY_CHANGED, KeyChanged
+from common.kernel.listening import wrong_address
 from common.kernel.presence import Presence
 from common.kernel.service import Kernel, Service
+from common.kernel.settings import port_to_try
 from common.secret_box import secret_keys
 from common.storage.key_budgets import KeyBudgets
 from common.storage.objects import open_objects
@@ -201,6 +203,12 @@ async def serve(settings: GatewaySettings, kernel: Kernel, deps: Deps) -> AsyncI
         yield
     finally:
         await runner.cleanup()
+
+
+def wrong_public_address(settings: GatewaySettings) -> Iterable[str]:
+    """A line where the public port cannot be had, or not there."""
+    port = port_to_try(settings.port)
+    return wrong_address(settings.host, port, host_variable="SONANT_HOST", port_variable="SONANT_PORT")
 
 
 def build(settings: GatewaySettings) -> Service[GatewaySettings, Deps]:

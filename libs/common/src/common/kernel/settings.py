@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from common.kernel.listening import wrong_address
 from common.secret_box import SecretBox, secret_keys
 
 LOG_SCHEMES = ("kafka", "redis", "rediss", "unix")
@@ -169,13 +170,23 @@ def read_settings(settings: type[S], *looks: Callable[[S], Iterable[str]]) -> S:
     """
     read, wrong = _read(settings)
     if read is not None:
-        wrong = [line for look in looks for line in look(read)]
+        wrong = [line for look in (_wrong_ops_address, *looks) for line in look(read)]
     if wrong or read is None:
         sys.stderr.write("".join(f"{line}\n" for line in wrong))
         sys.exit(os.EX_CONFIG)
     if CHECK_OPTION in sys.argv[1:]:
         sys.exit(os.EX_OK)
     return read
+
+
+def port_to_try(port: int) -> int:
+    """The port to look at: while settings are only checked, a process of ours may have it, so any will do."""
+    return 0 if CHECK_OPTION in sys.argv[1:] else port
+
+
+def _wrong_ops_address(settings: CommonSettings) -> Iterable[str]:
+    port = port_to_try(settings.ops_port)
+    return wrong_address(settings.ops_host, port, host_variable="SONANT_OPS_HOST", port_variable="SONANT_OPS_PORT")
 
 
 def _read(settings: type[S]) -> tuple[S | None, list[str]]:
