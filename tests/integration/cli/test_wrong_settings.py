@@ -116,10 +116,15 @@ async def test_a_port_of_root_is_told_by_its_variable(operator: Operator) -> Non
         ("SONANT_OPS_PORT", "", "SONANT_OPS_PORT: port {port} is taken by another program; choose another"),
         ("SONANT_PORT", "", "SONANT_PORT: port {port} is taken by another program; choose another"),
         ("SONANT_HOST", "192.0.2.1", "SONANT_HOST: 192.0.2.1 is no address of this machine; 0.0.0.0 are all of them"),
+        (
+            "SONANT_OBJECTS_URL",
+            "file:///dev/null/x",
+            "SONANT_OBJECTS_URL: /dev/null is not a folder; expected",
+        ),
         ("SONANT_OPS_HOST", "a b", "SONANT_OPS_HOST: no host of this name is known; expected is an address of this"),
     ],
 )
-async def test_a_service_alone_tells_of_an_address_that_it_cannot_listen_on(
+async def test_a_service_alone_tells_of_an_address_or_a_folder_that_it_cannot_use(
     operator: Operator, taken_port: int, name: str, value: str, line: str
 ) -> None:
     told = await operator.runs(sys.executable, "-m", "gateway", **{name: value or str(taken_port)})

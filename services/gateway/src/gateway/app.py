@@ -1,6 +1,6 @@
 """Composition root of the gateway."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from importlib.resources import files
@@ -21,7 +21,7 @@ from common.kernel.service import Kernel, Service
 from common.kernel.settings import port_to_try
 from common.secret_box import secret_keys
 from common.storage.key_budgets import KeyBudgets
-from common.storage.objects import open_objects
+from common.storage.objects import open_objects, wrong_directory
 from common.storage.postgres import open_postgres
 from common.storage.resp import open_resp
 from gateway.adapters.live_answers import LiveAnswers
@@ -205,10 +205,11 @@ async def serve(settings: GatewaySettings, kernel: Kernel, deps: Deps) -> AsyncI
         await runner.cleanup()
 
 
-def wrong_public_address(settings: GatewaySettings) -> Iterable[str]:
-    """A line where the public port cannot be had, or not there."""
+def wrong_surroundings(settings: GatewaySettings) -> Iterator[str]:
+    """A line for the public address that cannot be listened on, and for the folder of files that cannot be written."""
     port = port_to_try(settings.port)
-    return wrong_address(settings.host, port, host_variable="SONANT_HOST", port_variable="SONANT_PORT")
+    yield from wrong_address(settings.host, port, host_variable="SONANT_HOST", port_variable="SONANT_PORT")
+    yield from wrong_directory(settings.objects_url, settings.data_dir)
 
 
 def build(settings: GatewaySettings) -> Service[GatewaySettings, Deps]:

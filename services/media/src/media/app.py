@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -26,7 +26,7 @@ from common.providers.guarded_http import open_guarded_http
 from common.providers.provider_registry import ProviderRegistry
 from common.storage.command_answers import prune_answers
 from common.storage.database_watch import DatabaseWatch
-from common.storage.objects import open_objects
+from common.storage.objects import open_objects, wrong_directory
 from common.storage.postgres import Pool, open_postgres
 from common.storage.unit_of_work import UnitOfWork, UnitsOfWork
 from media.adapters.catalogue_voices import ResourceVoices
@@ -251,6 +251,11 @@ def _kinds(settings: MediaSettings) -> Kinds[Deps]:
         return dataclasses.replace(spec, concurrency=most.get(spec.kind, spec.concurrency), keep_seconds=keep)
 
     return tuple(dataclasses.replace(each, spec=of(each.spec)) for each in KINDS)
+
+
+def wrong_folder(settings: MediaSettings) -> Iterator[str]:
+    """A line where the folder of files cannot be written."""
+    return wrong_directory(settings.objects_url, settings.data_dir)
 
 
 def build(settings: MediaSettings) -> Service[MediaSettings, Deps]:

@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -257,10 +257,27 @@ async def open_objects(url: str, data_dir: Path) -> AsyncIterator[Objects]:
         return
     if url and (parts.scheme != "file" or parts.netloc or not parts.path.startswith("/")):
         raise ValueError("SONANT_OBJECTS_URL is file:///folder or s3://bucket/prefix")
-    directory = Path(unquote(parts.path)) if url else data_dir / "objects"
+    directory = _directory(url, data_dir)
     await asyncio.to_thread(_own, directory)
     directory = await asyncio.to_thread(directory.resolve)
     yield Objects(LocalStore(directory), directory)
+
+
+def _directory(url: str, data_dir: Path) -> Path:
+    return Path(unquote(urlsplit(url).path)) if url else data_dir / "objects"
+
+
+def wrong_directory(url: str, data_dir: Path) -> Iterator[str]:
+    """A line `SONANT_NAME: why` where the store is a directory that cannot be written, seen without writing."""
+    if urlsplit(url).scheme == "s3":
+        return
+    directory = _directory(url, data_dir).absolute()
+    variable = "SONANT_OBJECTS_URL" if url else "SONANT_DATA_DIR"
+    place = next((each for each in (directory, *directory.parents) if os.path.lexists(each)), directory)
+    if not place.is_dir():
+        yield f"{variable}: {place} is not a folder; expected is a folder that can be written"
+    elif not os.access(place, os.R_OK | os.W_OK | os.X_OK):
+        yield f"{variable}: {place} cannot be written by this account; files are kept there"
 
 
 def _s3(bucket: str, prefix: str) -> ObjectStore:
