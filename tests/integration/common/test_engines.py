@@ -428,8 +428,8 @@ async def test_topics_and_dead_letters_are_shown_as_they_lie_on_the_log(tmp_path
         assert json.loads(shown)["id"] == "e-1"
         assert json.loads(shown)["message"] == "unusable"
         assert "replayed 1 records" in await sonant(engine, "dlq", "replay", "chat-events", "--id", "e-2")
-        assert "replayed 2 records" in await sonant(engine, "dlq", "replay", "chat-events", "--all")
-        assert [record.headers["event-id"] for record in await published(engine)] == ["e-2", "e-1", "e-2"]
+        assert "replayed 1 records" in await sonant(engine, "dlq", "replay", "chat-events", "--all")
+        assert [record.headers["event-id"] for record in await published(engine)] == ["e-2", "e-1"]
         assert not any(name.startswith("dlq-") for record in await published(engine) for name in record.headers)
 
 
