@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from sonant_cli.engine_check import findings
 from sonant_cli.loopback import free_ports
 
 SONANT = (sys.executable, "-c", "from sonant_cli.main import main; main()")
@@ -194,3 +195,17 @@ async def test_a_start_is_refused_by_an_engine_that_does_not_let_us_in(
     assert line.startswith("error: SONANT_LOG_URL: refuses us: ")
     assert "; SONANT_DATABASE_URL: refuses us: password authentication failed" in line
     assert secret not in line
+
+
+async def test_whoever_answers_and_is_no_engine_is_told_and_may_still_become_one() -> None:
+    urls = {"SONANT_LOG_URL": "kafka", "SONANT_REDIS_URL": "redis", "SONANT_DATABASE_URL": "postgresql"}
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        found = await findings({name: f"{scheme}://127.0.0.1:{port}" for name, scheme in urls.items()})
+    assert [finding.text.partition(":")[0] for finding in found] == list(urls)
+    assert not any(finding.lasting for finding in found)

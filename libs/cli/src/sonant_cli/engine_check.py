@@ -26,6 +26,10 @@ class _RefusedError(Exception):
     """The engine answered, and cannot be used as it is."""
 
 
+class _NotYetError(Exception):
+    """Somebody answered, but not as the engine: it may be starting."""
+
+
 async def findings(environ: Mapping[str, str]) -> list[Finding]:
     """What is wrong with the engines that the environment names; the others are started by ourselves."""
     looks: dict[str, Callable[[str], Awaitable[None]]] = {
@@ -43,8 +47,8 @@ async def _look(name: str, url: str, look: Callable[[str], Awaitable[None]]) -> 
             if away := await _away(url):
                 return Finding(f"{name}: {away}", lasting=False)
             await look(url)
-    except _RefusedError as error:
-        return Finding(f"{name}: {_one_line(error)}", lasting=True)
+    except (_RefusedError, _NotYetError) as error:
+        return Finding(f"{name}: {_one_line(error)}", lasting=isinstance(error, _RefusedError))
     except TimeoutError:
         return Finding(f"{name}: no answer in {ENGINE_SECONDS:g} s", lasting=False)
     return None
@@ -90,22 +94,24 @@ async def _log(url: str) -> None:
         try:
             await log.ping()
         except BusUnavailableError as error:
-            raise _RefusedError(f"does not answer as Kafka: {error}") from error
+            raise _NotYetError("answers, but does not speak Kafka to us") from error
     return None
 
 
 async def _redis(url: str) -> None:
-    from redis.exceptions import AuthenticationError, RedisError, ResponseError
+    from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
 
     from common.storage.redis import open_redis
 
     async with open_redis(url, connections=1) as redis:
         try:
             await redis.ping()
+        except BusyLoadingError as error:
+            raise _NotYetError(f"is not ready: {error}") from error
         except (AuthenticationError, ResponseError) as error:
             raise _RefusedError(f"refuses us: {error}") from error
         except (RedisError, OSError) as error:
-            raise _RefusedError(f"does not answer as Redis: {error}") from error
+            raise _NotYetError(f"does not answer as Redis: {error}") from error
 
 
 async def _database(url: str) -> None:
@@ -113,12 +119,14 @@ async def _database(url: str) -> None:
 
     try:
         connection = await asyncpg.connect(url, timeout=DIAL_SECONDS)
-    except TimeoutError:
-        raise
+    except (asyncpg.OperatorInterventionError, asyncpg.InsufficientResourcesError) as error:
+        raise _NotYetError(f"is not ready: {error}") from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
         raise _RefusedError(f"refuses us: {error}") from error
+    except TimeoutError:
+        raise
     except (OSError, asyncpg.InternalClientError) as error:
-        raise _RefusedError(f"does not answer as PostgreSQL: {error}") from error
+        raise _NotYetError(f"does not answer as PostgreSQL: {error}") from error
     try:
         version = int(await connection.fetchval("SHOW server_version_num")) // 10_000
         vector = await connection.fetchval("SELECT count(*) FROM pg_available_extensions WHERE name = 'vector'")
