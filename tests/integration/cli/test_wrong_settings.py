@@ -172,8 +172,10 @@ async def test_a_check_tells_everything_that_is_wrong_and_starts_nothing(operato
 async def test_a_check_asks_the_engines_that_are_given_by_url(
     operator: Operator, valkey_url: str, postgres_url: str
 ) -> None:
+    # As a shell or a unit file may leave them: as if they were not set.
+    empty = {"SONANT_SECRET_KEYS": "", "SONANT_DRAIN_SECONDS": "", "SONANT_FSYNC": ""}
     told = await operator.check(
-        SONANT_LOG_URL=valkey_url, SONANT_REDIS_URL=valkey_url, SONANT_DATABASE_URL=postgres_url
+        **empty, SONANT_LOG_URL=valkey_url, SONANT_REDIS_URL=valkey_url, SONANT_DATABASE_URL=postgres_url
     )
     assert (told.code, told.lines) == (0, [])
     assert "all is well" in told.out

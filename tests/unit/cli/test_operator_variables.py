@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from sonant_cli import operator_variables
-from sonant_cli.operator_variables import known, unknown
+from sonant_cli.operator_variables import known, refused, unknown
+from sonant_cli.table import FILLED
 
 ROOT = Path(__file__).parents[3]
 NAMES = re.compile(r"SONANT_[A-Z0-9_]*[A-Z0-9]")
@@ -47,3 +48,13 @@ def test_a_variable_that_another_setting_names_is_known(tmp_path: Path, where: s
     given = {"SONANT_MY_KEY": "secret", "SONANT_MODELS_FILE": str(models)}
     assert unknown({**given, **naming}) == []
     assert unknown({"SONANT_MY_KEY": "secret"}) == ["SONANT_MY_KEY is set, and nothing reads it"]
+
+
+def test_what_is_empty_and_gets_its_value_at_the_start_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = dict.fromkeys(FILLED, "")
+    for name in given:
+        monkeypatch.setenv(name, "")
+    assert refused(given) == []
+    monkeypatch.setenv("SONANT_LOG_URL", "http://log")
+    [line] = refused({**given, "SONANT_LOG_URL": "http://log"})
+    assert line.startswith("SONANT_LOG_URL: ")

@@ -12,7 +12,7 @@ from sonant_cli import engine_check, operator_variables
 from sonant_cli.errors import CliError, EnginesError, SettingsError
 from sonant_cli.loopback import Ports
 from sonant_cli.state import DataDir
-from sonant_cli.table import SERVICES, Service, check_own, held_gateway_port
+from sonant_cli.table import SERVICES, Service, check_own, filled, held_gateway_port
 
 # Seconds for one service to read its settings; a busy machine takes its time to load Python.
 SERVICE_SECONDS = 120.0
@@ -68,6 +68,7 @@ async def _of_service(service: Service) -> Sequence[str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", service.module, "--check"),
+        env=filled(os.environ),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sonant_cli.table import SERVICES
+from sonant_cli.table import SERVICES, filled
 
 if TYPE_CHECKING:
     from common.kernel.settings import CommonSettings
@@ -56,7 +56,8 @@ def refused(environ: Mapping[str, str]) -> list[str]:
             declared()
         except ValidationError as error:
             lines |= dict.fromkeys(refusals(error))
-    return list(lines)
+    given = filled(environ)
+    return [line for line in lines if line.partition(":")[0] in given]
 
 
 def _declared() -> "list[type[CommonSettings]]":

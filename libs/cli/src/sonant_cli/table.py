@@ -17,6 +17,18 @@ DEFAULT_PORT = 8080
 # kills, because committing and closing come after.
 DRAIN_SECONDS = 7.0
 CLOSING_SECONDS = 3.0
+# What `build` gives the services where the environment has nothing, or an empty text.
+FILLED = frozenset(
+    {
+        "SONANT_DATABASE_URL",
+        "SONANT_DATA_DIR",
+        "SONANT_DRAIN_SECONDS",
+        "SONANT_LOG_URL",
+        "SONANT_PORT",
+        "SONANT_REDIS_URL",
+        "SONANT_SECRET_KEYS",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -79,6 +91,11 @@ def build(data: DataDir, environ: Mapping[str, str], ports: Ports) -> Table:
         drain_budget=_drain_seconds(environ) + CLOSING_SECONDS,
         sandboxed=_sandboxed(environ) if sandbox else {},
     )
+
+
+def filled(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what is empty and gets its value in `build`."""
+    return {name: value for name, value in environ.items() if value or name not in FILLED}
 
 
 def check_own(environ: Mapping[str, str]) -> None:
