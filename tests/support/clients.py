@@ -104,7 +104,9 @@ def text_of(received: list[Sse]) -> str:
 def calls(sonant: Sonant, marker: str) -> list[dict[str, Any]]:
     """What the upstream saw of the requests whose last message contains `marker`."""
     found = sonant.sandbox("requests", limit=300)
-    return [call for call in found if marker in str((call["body"].get("messages") or [{}])[-1].get("content"))]
+    # Those of other providers have bodies of other kinds.
+    asked = [call for call in found if isinstance(call["body"], dict)]
+    return [call for call in asked if marker in str((call["body"].get("messages") or [{}])[-1].get("content"))]
 
 
 async def upstream_end(sonant: Sonant, marker: str) -> str:

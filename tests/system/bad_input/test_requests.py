@@ -150,7 +150,12 @@ async def test_a_bad_last_event_id_is_refused(stage: Stage) -> None:
 
 
 async def test_what_is_not_there_is_said_so(stage: Stage) -> None:
-    for method, path in (("GET", "/"), ("POST", "/v1/completions"), ("GET", "/%00%ff"), ("GET", "/../../etc/passwd")):
+    for method, path in (
+        ("GET", "/nothing"),
+        ("POST", "/v1/completions"),
+        ("GET", "/%00%ff"),
+        ("GET", "/../../etc/passwd"),
+    ):
         stage.send(method, path).error(404, "Unknown request URL", code="unknown_url")
     for method, path in (("GET", CHAT), ("DELETE", CHAT), ("PATCH", KEYS), ("POST", "/v1/models"), ("PUT", "/healthz")):
         answer = stage.send(method, path)
