@@ -274,7 +274,7 @@ async def test_one_key_for_two_organisations_keeps_the_service_from_starting(sha
     )
     async with asyncio.timeout(60):
         said, _ = await process.communicate()
-    assert process.returncode == 1
+    assert process.returncode == os.EX_CONFIG
     assert b"acme and beta have the same API key" in said
     assert b"one-secret-key" not in said
 
