@@ -9,8 +9,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from standardwebhooks.webhooks import Webhook
 
 from common.events.envelope import Event
-from common.events.media import MEDIA_JOB_COMPLETED, JobCompleted
+from common.events.media import MEDIA_JOB_CANCELLED, MEDIA_JOB_COMPLETED, MEDIA_JOB_FAILED, JobCompleted
+from common.events.media_topics import MEDIA_EVENTS
+from common.events.webhook_endpoints import SUBSCRIBABLE
 from common.providers.webhook_signature import jwk, new_key_pair, new_secret, signature
+from media.handlers import HANDLERS
 from media.settings import MediaSettings
 from media.webhooks.delivery_schedule import MAX_WAIT, Outcome, verdict
 from media.webhooks.message import MAX_MESSAGE_BYTES, message_of
@@ -38,6 +41,12 @@ def test_a_receiver_may_ask_for_more_time_but_not_for_ever() -> None:
     assert verdict(Outcome(429, retry_after=1000.0), 1, DELAYS).wait == 1000.0
     assert verdict(Outcome(503, retry_after=1e9), 1, DELAYS).wait == MAX_WAIT
     assert (verdict(Outcome(503, retry_after=0.1), 1, DELAYS).wait or 0) >= 5.0
+
+
+def test_what_can_be_subscribed_to_is_what_is_sent() -> None:
+    ends = (MEDIA_JOB_COMPLETED, MEDIA_JOB_FAILED, MEDIA_JOB_CANCELLED)
+    assert [spec.type for spec in ends] == list(SUBSCRIBABLE)
+    assert set(ends) == {handler.spec for handler in HANDLERS if handler.spec.topic is MEDIA_EVENTS}
 
 
 def test_gone_is_the_end() -> None:

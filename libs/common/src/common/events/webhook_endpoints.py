@@ -1,6 +1,6 @@
 """Webhooks out: the endpoints of organisations, and what became of each delivery."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
@@ -13,7 +13,8 @@ Signing = Literal["hmac-sha256", "ed25519"]
 EndpointState = Literal["enabled", "disabled"]
 DeliveryState = Literal["pending", "delivered", "failed"]
 # What an endpoint may subscribe to, beside the two that every endpoint gets when it is asked for: challenge and test.
-SUBSCRIBABLE = ("media.job.completed", "media.job.failed", "media.job.cancelled")
+Subscribable = Literal["media.job.completed", "media.job.failed", "media.job.cancelled"]
+SUBSCRIBABLE: tuple[Subscribable, ...] = get_args(Subscribable)
 ENDPOINT_ID = r"^whe_[0-9a-f]{32}$"
 DELIVERY_ID = r"^whd_[0-9a-f]{32}$"
 # Attempts that a delivery shows, the newest.

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
@@ -12,6 +12,7 @@ from common.events.webhook_endpoints import (
     SUBSCRIBABLE,
     DeliveryState,
     Signing,
+    Subscribable,
     WebhookEndpoint,
 )
 from common.providers.webhook_signature import SECRET_PREFIX
@@ -41,8 +42,7 @@ def _url(text: str) -> str:
 
 Url = Annotated[str, Field(max_length=MAX_URL), AfterValidator(_url)]
 Description = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
-EventType = Literal["media.job.completed", "media.job.failed", "media.job.cancelled"]
-Events = Annotated[list[EventType], Field(max_length=len(SUBSCRIBABLE), fail_fast=True)]
+Events = Annotated[list[Subscribable], Field(max_length=len(SUBSCRIBABLE), fail_fast=True)]
 Secret = Annotated[str, Field(max_length=200), AfterValidator(_secret)]
 
 
@@ -53,7 +53,7 @@ class NewEndpoint(Strict):
     """
 
     url: Url
-    events: Events = Field(default=["media.job.completed", "media.job.failed", "media.job.cancelled"])
+    events: Events = Field(default=[*SUBSCRIBABLE])
     description: Description = ""
     signing: Signing = "hmac-sha256"
     secret: Secret | None = None
