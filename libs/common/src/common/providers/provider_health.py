@@ -12,8 +12,8 @@ SUNSETS = {
     "hume": date(2026, 11, 13),
     "hume-batch": date(2026, 6, 14),
 }
-# The names that policies give the account of all who have none of their own.
-SHARED = frozenset({"", "-", "speech"})
+# What policies call the account of all who have none of their own.
+SHARED = frozenset({"", "-"})
 
 
 def health_of(registry: ProviderRegistry, service: Literal["media", "resources"], org_id: str) -> ProviderList:

@@ -24,6 +24,8 @@ OPENAI_URL = "https://api.openai.com/v1"
 # A piece of 400 characters is spoken in a few seconds; several tries and another provider must fit into an answer.
 LIMITS = CallLimits(connect_seconds=2.0, first_byte_seconds=10.0, total_seconds=30.0, concurrency=16)
 LOCAL_LIMITS = CallLimits(total_seconds=60.0, concurrency=64)
+# What the metrics call the account of all who have none of their own; no organisation can be called this.
+REST = "-"
 
 
 @asynccontextmanager
@@ -64,7 +66,7 @@ async def _hume(
         policy = Policy(
             hume_speech.PROVIDER,
             hume_speech.verdict,
-            account=org_id or "speech",
+            account=org_id or REST,
             configured=bool(key or stands_in),
             limits=LIMITS,
             registry=registry,
@@ -117,7 +119,7 @@ async def _openai(
     policy = Policy(
         openai_speech.PROVIDER,
         openai_speech.verdict,
-        account="speech",
+        account=REST,
         configured=bool(key or stands_in),
         limits=LIMITS,
         registry=registry,
