@@ -4,7 +4,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import Annotated, Literal
+from typing import Annotated
 from urllib.parse import quote
 
 from aiohttp import hdrs, web
@@ -19,7 +19,7 @@ from gateway.assets.signed_links import Link
 from gateway.deps import DEPS
 from gateway.http.context import CALLER
 from gateway.http.errors import not_found
-from gateway.http.fields import Query
+from gateway.http.fields import Flag, Query
 from gateway.http.validation import read_query
 
 # What a browser shows without running any of it; everything else it is to save.
@@ -33,7 +33,7 @@ MAX_EXPIRES = 2**53
 class DownloadQuery(Query):
     """`download=true` has a browser save the file in any case."""
 
-    download: Literal["true", "false"] = "false"
+    download: Flag = False
 
 
 class LinkQuery(DownloadQuery):
@@ -47,13 +47,13 @@ class LinkQuery(DownloadQuery):
 async def download(request: web.Request) -> web.StreamResponse:
     """`GET /v1/assets/{id}`: the bytes of an asset of the caller's organisation."""
     query = read_query(request, DownloadQuery)
-    return await _send(request, request[CALLER].org_id, save=query.download == "true")
+    return await _send(request, request[CALLER].org_id, save=query.download)
 
 
 async def download_by_link(request: web.Request) -> web.StreamResponse:
     """`GET /v1/assets/{id}/content`: the bytes, for whoever has a link to them that we made."""
     query = read_query(request, LinkQuery)
-    save = query.download == "true"
+    save = query.download
     link = Link(query.organization, asset_id_of(request), query.expires, save)
     request.app[DEPS].links.check(link, query.signature, time.time())
     return await _send(request, query.organization, save=save)

@@ -6,9 +6,10 @@ from typing import Any
 
 import orjson
 from aiohttp import HttpVersion11, web
+from pydantic import BaseModel
 
 from common.bus.port import BusUnavailableError
-from common.events.media import MEDIA_JOB_GET_REQUESTED, Job, JobGetRequested
+from common.events.media import MEDIA_JOB_GET_REQUESTED, Job, JobGetRequested, JobState
 from common.events.reply import content
 from common.failures import Refused
 from common.jobs.glance import Glance
@@ -29,6 +30,22 @@ SSE_HEADERS = {
     "Cache-Control": "no-cache",
     "X-Accel-Buffering": "no",
 }
+
+
+class JobEvent(BaseModel):
+    """The data of an event of a job: a milestone with its `number` and time, or between them how far it is.
+
+    `percent` runs from 0 to 100; the last event carries the whole job.
+    """
+
+    id: str
+    percent: float
+    step: str | None = None
+    state: JobState | None = None
+    number: int | None = None
+    event: str | None = None
+    at: float | None = None
+    job: Job | None = None
 
 
 @dataclass(slots=True)

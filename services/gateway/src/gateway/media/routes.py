@@ -52,13 +52,16 @@ def _job(method: str, path: str, handler: Handler, summary: str, **fields: Any) 
 
 JOB_ROUTES: Sequence[Route] = [
     _job("GET", "", jobs.list_jobs, "List jobs", query=jobs.JobsQuery, response=MEDIA_JOB_LIST_REQUESTED),
-    _job("GET", "/{id}", jobs.read_job, "Read a job with its attempts", response=MEDIA_JOB_GET_REQUESTED),
+    _job(
+        "GET", "/{id}", jobs.read_job, "Read a job with its attempts", name="get_job", response=MEDIA_JOB_GET_REQUESTED
+    ),
     _job(
         "GET",
         "/{id}/events",
         job_stream.watch_job,
         "Watch a job until it ends",
         streaming=True,
+        events=job_stream.JobEvent,
         headers={LAST_EVENT_HEADER: "The id of the last event received; the stream goes on behind it."},
     ),
     _job(
@@ -107,6 +110,7 @@ SPEECH_ROUTES: Sequence[Route] = [
         "/v1/media/speech",
         make_speech,
         "Speak a text into an asset",
+        name="create_speech_file",
         scope=Scope.MEDIA,
         request=SpeechBody,
         response=SPEECH_FILE_REQUESTED,

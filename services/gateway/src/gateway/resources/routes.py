@@ -29,8 +29,16 @@ from gateway.ports import Scope, Work
 from gateway.resources import active_bodies, active_sets, audit_trail, drafted_tools, hume_token, resource_bodies
 from gateway.resources.catalogue import Catalogue
 from gateway.resources.request_context import IF_MATCH
+from gateway.resources.resource_views import (
+    DescribedVersion,
+    RenamedResource,
+    ResourcePageQuery,
+    ResourceViews,
+    VersionPageQuery,
+)
 
 USER = {USER_HEADER: "The end user inside the organisation; without it the answer is 401."}
+BY_USER = {USER_HEADER: "The end user inside the organisation, for the audit trail."}
 USER_OF_LAYER = {USER_HEADER: "The end user inside the organisation; needed (401) wherever the layer is `user`."}
 SEEN_LAST = {IF_MATCH: 'The ETag of the set as last seen, `"0"` for none; another one by now answers 412.'}
 
@@ -71,6 +79,7 @@ ACTIVE_ROUTES: Sequence[Route] = [
         "",
         active_sets.read_active,
         "Read the set that applies",
+        name="get_active",
         response=ActiveSet,
         sends=("etag", active_sets.STALE_HEADER),
     ),
@@ -79,6 +88,7 @@ ACTIVE_ROUTES: Sequence[Route] = [
         "",
         active_sets.switch,
         "Switch the active set",
+        name="set_active",
         request=active_bodies.SetActive,
         response=ACTIVE_SWITCH_REQUESTED,
     ),
@@ -87,6 +97,7 @@ ACTIVE_ROUTES: Sequence[Route] = [
         "",
         active_sets.clear,
         "Take the active set away: the next layer shows through",
+        name="clear_active",
         response=ACTIVE_CLEAR_REQUESTED,
     ),
     _active(
@@ -94,6 +105,7 @@ ACTIVE_ROUTES: Sequence[Route] = [
         "/history",
         active_sets.history,
         "List the revisions of a set",
+        name="list_active_history",
         query=active_bodies.HistoryQuery,
         response=ACTIVE_HISTORY_REQUESTED,
     ),
@@ -102,6 +114,7 @@ ACTIVE_ROUTES: Sequence[Route] = [
         "/diff",
         active_sets.diff,
         "Compare two revisions",
+        name="diff_active",
         query=active_bodies.DiffQuery,
         response=ACTIVE_DIFF_REQUESTED,
     ),
@@ -110,6 +123,7 @@ ACTIVE_ROUTES: Sequence[Route] = [
         "/at",
         active_sets.at,
         "Tell what was live for a user at a moment",
+        name="get_active_at",
         query=active_bodies.AtQuery,
         response=ACTIVE_AT_REQUESTED,
     ),
@@ -118,6 +132,7 @@ ACTIVE_ROUTES: Sequence[Route] = [
         "/rollback",
         active_sets.roll_back,
         "Go back to an earlier revision",
+        name="roll_back_active",
         request=active_bodies.Rollback,
         response=ACTIVE_ROLLBACK_REQUESTED,
     ),
@@ -126,6 +141,7 @@ ACTIVE_ROUTES: Sequence[Route] = [
         "/rollout",
         active_sets.roll_out,
         "Give a share of the users another set",
+        name="roll_out_active",
         request=active_bodies.Rollout,
         response=ACTIVE_ROLLOUT_REQUESTED,
     ),
@@ -134,6 +150,7 @@ ACTIVE_ROUTES: Sequence[Route] = [
         "/tools",
         active_sets.add_tool,
         "Add a tool to the active set, or move its pin",
+        name="add_active_tool",
         request=active_bodies.AddTool,
         response=ACTIVE_TOOL_REQUESTED,
     ),
@@ -142,6 +159,7 @@ ACTIVE_ROUTES: Sequence[Route] = [
         "/tools",
         active_sets.remove_tool,
         "Take a tool out of the active set",
+        name="remove_active_tool",
         query=active_bodies.ToolQuery,
         response=ACTIVE_TOOL_REQUESTED,
     ),
@@ -181,6 +199,7 @@ def catalogue_routes(kind: Kind) -> Sequence[Route]:
             "GET",
             catalogue.read,
             f"Read {plural}: all, one, its versions, or what is active",
+            name=f"read_catalogue_{plural}",
             query=resource_bodies.ReadResources,
             response=_either(f"{title}Read", "What was asked for.", one, page, *active),
             sends=(active_sets.STALE_HEADER,),
@@ -189,6 +208,7 @@ def catalogue_routes(kind: Kind) -> Sequence[Route]:
             "POST",
             catalogue.create,
             f"Create a {kind}; with `setActive=true` activate it, or what the body names",
+            name=f"create_catalogue_{kind}",
             query=resource_bodies.CreateResource,
             request=_either(f"{title}Post", f"A new {kind}, or what is to be active.", body, active_bodies.SetActive),
             response=_either(f"{title}Made", "What was made or is active now.", one, *active),
@@ -202,6 +222,7 @@ def catalogue_routes(kind: Kind) -> Sequence[Route]:
             "PUT",
             catalogue.add_version,
             f"Add a version to a {kind}",
+            name=f"add_version_to_catalogue_{kind}",
             query=resource_bodies.NameResource,
             request=body,
             response=one,
@@ -211,6 +232,7 @@ def catalogue_routes(kind: Kind) -> Sequence[Route]:
             "PATCH",
             catalogue.edit,
             f"Rename a {kind}, or describe a version of it",
+            name=f"edit_catalogue_{kind}",
             query=resource_bodies.NameResource,
             request=resource_bodies.EditResource,
             response=one,
@@ -220,9 +242,78 @@ def catalogue_routes(kind: Kind) -> Sequence[Route]:
             "DELETE",
             catalogue.delete,
             f"Delete a {kind}, or a version of it that no active set uses",
+            name=f"delete_catalogue_{kind}",
             query=resource_bodies.DeleteResource,
             response=RESOURCE_DELETE_REQUESTED,
             idempotent=True,
+        ),
+    ]
+
+
+# -- the same with a path for each thing ------------------------------------------------------------------------------
+
+
+def resource_routes(kind: Kind) -> Sequence[Route]:
+    """The routes of one kind below `/v1`, each with an answer of one shape."""
+    views, plural = ResourceViews(kind), f"{kind}s"
+    body, one, page = resource_bodies.CONTENTS[kind], RESOURCE_REPLIES[kind], RESOURCE_PAGES[kind]
+    resource, version = "/{id}", "/{id}/versions/{version}"
+
+    def route(method: str, path: str, handler: Handler, summary: str, **fields: Any) -> Route:
+        common = {"headers": BY_USER, "tags": (plural,), "errors": (400, 404, 409, 502, 503, 504), "response": one}
+        work, written = work_of(method), {"idempotent": method != "GET"}
+        return Route(
+            method,
+            f"/v1/{plural}{path}",
+            handler,
+            summary,
+            scope=Scope.RESOURCES,
+            work=work,
+            **{**common, **written, **fields},
+        )
+
+    paged, stale = {"response": page}, {"sends": (active_sets.STALE_HEADER,)}
+    made, gone = {"request": body, "status": 201}, {"response": RESOURCE_DELETE_REQUESTED}
+    renamed, described = {"request": RenamedResource}, {"request": DescribedVersion}
+    return [
+        route("GET", "", views.page, f"List {plural}", name=f"list_{plural}", query=ResourcePageQuery, **paged),
+        route("POST", "", views.create, f"Create a {kind}", name=f"create_{kind}", **made),
+        route("GET", resource, views.latest, f"Read a {kind}", name=f"get_{kind}", **stale),
+        route("PATCH", resource, views.rename, f"Rename a {kind}", name=f"rename_{kind}", **renamed),
+        route("DELETE", resource, views.delete, f"Delete a {kind}", name=f"delete_{kind}", **gone),
+        route(
+            "GET",
+            f"{resource}/versions",
+            views.versions,
+            f"List the versions of a {kind}",
+            name=f"list_{kind}_versions",
+            query=VersionPageQuery,
+            **paged,
+        ),
+        route(
+            "POST",
+            f"{resource}/versions",
+            views.add_version,
+            f"Add a version to a {kind}",
+            name=f"create_{kind}_version",
+            request=body,
+        ),
+        route("GET", version, views.version, f"Read a version of a {kind}", name=f"get_{kind}_version", **stale),
+        route(
+            "PATCH",
+            version,
+            views.describe,
+            f"Describe a version of a {kind}",
+            name=f"describe_{kind}_version",
+            **described,
+        ),
+        route(
+            "DELETE",
+            version,
+            views.delete_version,
+            f"Delete a version of a {kind} that no active set uses",
+            name=f"delete_{kind}_version",
+            **gone,
         ),
     ]
 
@@ -251,6 +342,7 @@ DRAFTED_TOOL_ROUTES: Sequence[Route] = [
         "",
         drafted_tools.draft,
         "Have a model draft a tool",
+        name="draft_tool",
         work=Work.DRAFT,
         request=drafted_tools.DraftTool,
         response=TOOL_DRAFT_REQUESTED,
@@ -262,6 +354,7 @@ DRAFTED_TOOL_ROUTES: Sequence[Route] = [
         "/{id}/promote",
         drafted_tools.promote,
         "Make a drafted tool usable",
+        name="promote_tool",
         response=TOOL_STATUS_REQUESTED,
         errors=(404, 409, 422, 502, 503, 504),
     ),
@@ -269,6 +362,7 @@ DRAFTED_TOOL_ROUTES: Sequence[Route] = [
         "/{id}/disable",
         drafted_tools.disable,
         "Take a tool out everywhere at once",
+        name="disable_tool",
         response=TOOL_STATUS_REQUESTED,
         errors=(404, 409, 503, 504),
     ),
@@ -290,6 +384,7 @@ TOKEN_ROUTE = Route(
     "/api/hume/auth",
     hume_token.get_token,
     "Get a short-lived access token of the voice provider",
+    name="get_access_token",
     scope=Scope.RESOURCES,
     work=Work.READ,
     query=Query,
@@ -302,6 +397,7 @@ TOKEN_ROUTE = Route(
 
 ROUTES: Sequence[Route] = [
     *(route for kind in resource_bodies.CONTENTS for route in catalogue_routes(kind)),
+    *(route for kind in resource_bodies.CONTENTS for route in resource_routes(kind)),
     *DRAFTED_TOOL_ROUTES,
     TOKEN_ROUTE,
     *ACTIVE_ROUTES,
