@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from gateway.http.idempotency import IDEMPOTENCY_HEADER, SANE_KEY
-from gateway.http.openapi_schemas import never_null, plain
+from gateway.http.openapi_schemas import body, never_null, plain
 from gateway.http.routing import Route
 
 Json = dict[str, Any]
@@ -164,7 +164,7 @@ def _schemas(routes: Sequence[Route]) -> tuple[Mapping[tuple[type[BaseModel], Js
         bodies += [(route.request, "validation")] if route.request else []
         bodies += [(told, "serialization") for told in (route.reply, route.events) if told]
     references, definitions = models_json_schema(list(dict.fromkeys(bodies)), ref_template=REFERENCE)
-    schemas = {name: plain(schema) for name, schema in definitions.get("$defs", {}).items()}
+    schemas = {name: body(plain(schema)) for name, schema in definitions.get("$defs", {}).items()}
     return references, schemas  # type: ignore[return-value]  # keyed by the pairs given
 
 
