@@ -183,6 +183,9 @@ def _either(name: str, doc: str, *models: type[BaseModel]) -> type[BaseModel]:
     return create_model(name, __base__=RootModel, __doc__=doc, root=(union, ...))
 
 
+CATALOGUE_VERBS = {"GET": "read", "POST": "create", "PUT": "add_version_to", "PATCH": "edit", "DELETE": "delete"}
+
+
 def catalogue_routes(kind: Kind) -> Sequence[Route]:
     """The routes of one kind."""
     catalogue, title, plural = Catalogue(kind), kind.title(), f"{kind}s"
@@ -192,14 +195,14 @@ def catalogue_routes(kind: Kind) -> Sequence[Route]:
 
     def route(method: str, handler: Handler, summary: str, **fields: Any) -> Route:
         common = {"scope": Scope.RESOURCES, "headers": USER, "tags": (plural,), "errors": (404, 409, 502, 503, 504)}
-        return Route(method, f"/api/hume/{plural}", handler, summary, work=work_of(method), **{**common, **fields})
+        named = {"work": work_of(method), "name": f"{CATALOGUE_VERBS[method]}_catalogue_{kind}"}
+        return Route(method, f"/api/hume/{plural}", handler, summary, **{**common, **named, **fields})
 
     return [
         route(
             "GET",
             catalogue.read,
             f"Read {plural}: all, one, its versions, or what is active",
-            name=f"read_catalogue_{plural}",
             query=resource_bodies.ReadResources,
             response=_either(f"{title}Read", "What was asked for.", one, page, *active),
             sends=(active_sets.STALE_HEADER,),
@@ -208,7 +211,6 @@ def catalogue_routes(kind: Kind) -> Sequence[Route]:
             "POST",
             catalogue.create,
             f"Create a {kind}; with `setActive=true` activate it, or what the body names",
-            name=f"create_catalogue_{kind}",
             query=resource_bodies.CreateResource,
             request=_either(f"{title}Post", f"A new {kind}, or what is to be active.", body, active_bodies.SetActive),
             response=_either(f"{title}Made", "What was made or is active now.", one, *active),
@@ -222,7 +224,6 @@ def catalogue_routes(kind: Kind) -> Sequence[Route]:
             "PUT",
             catalogue.add_version,
             f"Add a version to a {kind}",
-            name=f"add_version_to_catalogue_{kind}",
             query=resource_bodies.NameResource,
             request=body,
             response=one,
@@ -232,7 +233,6 @@ def catalogue_routes(kind: Kind) -> Sequence[Route]:
             "PATCH",
             catalogue.edit,
             f"Rename a {kind}, or describe a version of it",
-            name=f"edit_catalogue_{kind}",
             query=resource_bodies.NameResource,
             request=resource_bodies.EditResource,
             response=one,
@@ -242,7 +242,6 @@ def catalogue_routes(kind: Kind) -> Sequence[Route]:
             "DELETE",
             catalogue.delete,
             f"Delete a {kind}, or a version of it that no active set uses",
-            name=f"delete_catalogue_{kind}",
             query=resource_bodies.DeleteResource,
             response=RESOURCE_DELETE_REQUESTED,
             idempotent=True,
