@@ -1,6 +1,7 @@
 """The routes of resources: active sets, the four kinds, drafted tools, the audit trail, access tokens."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, RootModel, create_model
@@ -186,17 +187,25 @@ def _either(name: str, doc: str, *models: type[BaseModel]) -> type[BaseModel]:
 CATALOGUE_VERBS = {"GET": "read", "POST": "create", "PUT": "add_version_to", "PATCH": "edit", "DELETE": "delete"}
 
 
+def _catalogue_route(kind: Kind, method: str, handler: Handler, summary: str, **fields: Any) -> Route:
+    common = {
+        "scope": Scope.RESOURCES,
+        "headers": USER,
+        "tags": (f"{kind}s",),
+        "errors": (404, 409, 502, 503, 504),
+        "work": work_of(method),
+        "name": f"{CATALOGUE_VERBS[method]}_catalogue_{kind}",
+    }
+    return Route(method, f"/api/hume/{kind}s", handler, summary, **{**common, **fields})
+
+
 def catalogue_routes(kind: Kind) -> Sequence[Route]:
     """The routes of one kind."""
     catalogue, title, plural = Catalogue(kind), kind.title(), f"{kind}s"
     body, one, page = resource_bodies.CONTENTS[kind], RESOURCE_REPLIES[kind], RESOURCE_PAGES[kind]
     # There is any number of tools in an active set.
     active = (ActiveTools,) if kind == "tool" else ()
-
-    def route(method: str, handler: Handler, summary: str, **fields: Any) -> Route:
-        common = {"scope": Scope.RESOURCES, "headers": USER, "tags": (plural,), "errors": (404, 409, 502, 503, 504)}
-        named = {"work": work_of(method), "name": f"{CATALOGUE_VERBS[method]}_catalogue_{kind}"}
-        return Route(method, f"/api/hume/{plural}", handler, summary, **{**common, **named, **fields})
+    route = partial(_catalogue_route, kind)
 
     return [
         route(
@@ -259,62 +268,45 @@ def resource_routes(kind: Kind) -> Sequence[Route]:
     resource, version = "/{id}", "/{id}/versions/{version}"
 
     def route(method: str, path: str, handler: Handler, summary: str, **fields: Any) -> Route:
-        common = {"headers": BY_USER, "tags": (plural,), "errors": (400, 404, 409, 502, 503, 504), "response": one}
-        work, written = work_of(method), {"idempotent": method != "GET"}
-        return Route(
-            method,
-            f"/v1/{plural}{path}",
-            handler,
-            summary,
-            scope=Scope.RESOURCES,
-            work=work,
-            **{**common, **written, **fields},
-        )
+        common: dict[str, Any] = {
+            "headers": BY_USER,
+            "tags": (plural,),
+            "errors": (400, 404, 409, 502, 503, 504),
+            "response": one,
+        }
+        common |= {"scope": Scope.RESOURCES, "work": work_of(method), "idempotent": method != "GET"}
+        return Route(method, f"/v1/{plural}{path}", handler, summary, **{**common, **fields})
 
-    paged, stale = {"response": page}, {"sends": (active_sets.STALE_HEADER,)}
-    made, gone = {"request": body, "status": 201}, {"response": RESOURCE_DELETE_REQUESTED}
-    renamed, described = {"request": RenamedResource}, {"request": DescribedVersion}
-    return [
-        route("GET", "", views.page, f"List {plural}", name=f"list_{plural}", query=ResourcePageQuery, **paged),
-        route("POST", "", views.create, f"Create a {kind}", name=f"create_{kind}", **made),
-        route("GET", resource, views.latest, f"Read a {kind}", name=f"get_{kind}", **stale),
-        route("PATCH", resource, views.rename, f"Rename a {kind}", name=f"rename_{kind}", **renamed),
-        route("DELETE", resource, views.delete, f"Delete a {kind}", name=f"delete_{kind}", **gone),
-        route(
+    versions, stale = f"{resource}/versions", {"sends": (active_sets.STALE_HEADER,)}
+    paged, gone = {"response": page}, {"response": RESOURCE_DELETE_REQUESTED}
+    made = {"request": body, "status": 201}
+    table: list[tuple[str, str, Handler, str, str, dict[str, Any]]] = [
+        ("GET", "", views.page, f"List {plural}", f"list_{plural}", {"query": ResourcePageQuery, **paged}),
+        ("POST", "", views.create, f"Create a {kind}", f"create_{kind}", made),
+        ("GET", resource, views.latest, f"Read a {kind}", f"get_{kind}", stale),
+        ("PATCH", resource, views.rename, f"Rename a {kind}", f"rename_{kind}", {"request": RenamedResource}),
+        ("DELETE", resource, views.delete, f"Delete a {kind}", f"delete_{kind}", gone),
+        (
             "GET",
-            f"{resource}/versions",
+            versions,
             views.versions,
-            f"List the versions of a {kind}",
-            name=f"list_{kind}_versions",
-            query=VersionPageQuery,
-            **paged,
+            "List versions",
+            f"list_{kind}_versions",
+            {"query": VersionPageQuery, **paged},
         ),
-        route(
-            "POST",
-            f"{resource}/versions",
-            views.add_version,
-            f"Add a version to a {kind}",
-            name=f"create_{kind}_version",
-            request=body,
-        ),
-        route("GET", version, views.version, f"Read a version of a {kind}", name=f"get_{kind}_version", **stale),
-        route(
+        ("POST", versions, views.add_version, "Add a version", f"create_{kind}_version", {"request": body}),
+        ("GET", version, views.version, "Read a version", f"get_{kind}_version", stale),
+        (
             "PATCH",
             version,
             views.describe,
-            f"Describe a version of a {kind}",
-            name=f"describe_{kind}_version",
-            **described,
+            "Describe a version",
+            f"describe_{kind}_version",
+            {"request": DescribedVersion},
         ),
-        route(
-            "DELETE",
-            version,
-            views.delete_version,
-            f"Delete a version of a {kind} that no active set uses",
-            name=f"delete_{kind}_version",
-            **gone,
-        ),
+        ("DELETE", version, views.delete_version, "Delete an unused version", f"delete_{kind}_version", gone),
     ]
+    return [route(*row[:4], name=row[4], **row[5]) for row in table]
 
 
 # -- drafted tools, the audit trail, access tokens --------------------------------------------------------------------
