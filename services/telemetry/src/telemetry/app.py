@@ -16,7 +16,7 @@ from telemetry.adapters.partitions import Partitions
 from telemetry.adapters.policy_tables import PostgresPolicies
 from telemetry.adapters.retention_tables import PostgresRetention
 from telemetry.adapters.session_tables import PostgresSessions
-from telemetry.adapters.turns_table import PostgresTurns, PostgresUsage
+from telemetry.adapters.usage_table import PostgresUsage
 from telemetry.deps import Deps
 from telemetry.handlers import HANDLERS
 from telemetry.interactions import hourly_ledger
@@ -39,7 +39,7 @@ async def open_deps(settings: TelemetrySettings, kernel: Kernel) -> AsyncIterato
         settings.database_url, size=settings.database_pool, migrations=MIGRATIONS, schema="telemetry"
     ) as pool:
         watching = kernel.tasks.spawn(watch.run(pool), "watch-database")
-        turns, partitions, box = PostgresTurns(pool), Partitions(pool), settings.secret_box()
+        partitions, box = Partitions(pool), settings.secret_box()
         interactions, openings = PostgresInteractions(pool, partitions), Openings(box)
         policies, book = PostgresPolicies(pool), PostgresLedger(pool)
         terms, retention = TermsOf(policies, settings, box), PostgresRetention(pool, partitions)
@@ -59,7 +59,6 @@ async def open_deps(settings: TelemetrySettings, kernel: Kernel) -> AsyncIterato
         try:
             yield Deps(
                 settings=settings,
-                turns=turns,
                 usage=PostgresUsage(pool),
                 sessions=sessions,
                 owed=kept_sessions.Owed(),
@@ -75,7 +74,6 @@ async def open_deps(settings: TelemetrySettings, kernel: Kernel) -> AsyncIterato
             await end(*chores)
             openings.close()
             await interactions.close()
-            await turns.close()
             await sessions.close()
 
 

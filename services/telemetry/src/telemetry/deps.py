@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from telemetry.interactions.batch_opening import Openings
 from telemetry.interactions.terms import TermsOf
 from telemetry.kept_sessions import Owed
-from telemetry.ports import Interactions, InteractionSessions, LedgerBook, Policies, Retention, Sessions, Turns, Usage
+from telemetry.ports import Interactions, InteractionSessions, LedgerBook, Policies, Retention, Sessions, Usage
 from telemetry.settings import TelemetrySettings
 
 
@@ -14,7 +14,6 @@ class Deps:
     """Everything a use case may ask for."""
 
     settings: TelemetrySettings
-    turns: Turns
     usage: Usage
     sessions: Sessions
     owed: Owed

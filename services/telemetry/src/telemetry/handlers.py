@@ -45,37 +45,37 @@ from common.events.session_turns import (
 )
 from common.events.telemetry import USAGE_REQUESTED, UsageList, UsageRequested
 from common.kernel.handlers import Handlers, answer, on
-from telemetry import kept_sessions, turns, usage
+from telemetry import kept_sessions, usage
 from telemetry.deps import Deps
-from telemetry.interactions import hourly_ledger, session_reading, storing
+from telemetry.interactions import hourly_ledger, own_turns, session_reading, storing
 from telemetry.policies import policy_changes, user_deletions
 
 
 async def on_chat_reply_completed(event: Event[ChatReplyCompleted], deps: Deps) -> None:
     await kept_sessions.keep(event.payload, deps.sessions, deps.owed)
-    await turns.store_chat(event.payload, "completed", deps)
+    await own_turns.keep(event.payload, "completed", deps.terms, deps.interactions)
 
 
 async def on_chat_reply_interrupted(event: Event[ChatReplyInterrupted], deps: Deps) -> None:
     await kept_sessions.keep(event.payload, deps.sessions, deps.owed)
-    await turns.store_chat(event.payload, "interrupted", deps)
+    await own_turns.keep(event.payload, "interrupted", deps.terms, deps.interactions)
 
 
 async def on_chat_reply_failed(event: Event[ChatReplyFailed], deps: Deps) -> None:
     await kept_sessions.keep(event.payload, deps.sessions, deps.owed)
-    await turns.store_chat(event.payload, "failed", deps)
+    await own_turns.keep(event.payload, "failed", deps.terms, deps.interactions)
 
 
 async def on_embeddings_completed(event: Event[EmbeddingsCompleted], deps: Deps) -> None:
-    await turns.store(event.payload, "completed", deps.turns)
+    await own_turns.keep(event.payload, "completed", deps.terms, deps.interactions)
 
 
 async def on_embeddings_interrupted(event: Event[EmbeddingsInterrupted], deps: Deps) -> None:
-    await turns.store(event.payload, "interrupted", deps.turns)
+    await own_turns.keep(event.payload, "interrupted", deps.terms, deps.interactions)
 
 
 async def on_embeddings_failed(event: Event[EmbeddingsFailed], deps: Deps) -> None:
-    await turns.store(event.payload, "failed", deps.turns)
+    await own_turns.keep(event.payload, "failed", deps.terms, deps.interactions)
 
 
 async def on_chat_reply_spoken(event: Event[ReplySpoken], deps: Deps) -> None:

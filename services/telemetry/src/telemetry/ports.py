@@ -1,10 +1,9 @@
-"""What telemetry needs from outside: a store of turns, and the sums over them."""
+"""What telemetry needs from outside: stores of interactions, of sessions and of what was used."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
-from common.events.chat import AnswerEnded
 from common.events.interaction_queries import PolicyState, PriceRow
 from common.events.interaction_queries import SessionListRequested as InteractionSessionsRequested
 from common.events.interactions import InteractionsTallied
@@ -25,17 +24,6 @@ from telemetry.row_shapes import BatchRows
 # A row as the store gives it, by column.
 Row = Mapping[str, Any]
 Outcome = Literal["completed", "interrupted", "failed"]
-
-
-class Turns(Protocol):
-    """The turns of all organisations."""
-
-    async def add(self, end: AnswerEnded, outcome: Outcome) -> None:
-        """Keep a turn durably; one whose `request_id` is known changes nothing.
-
-        Raises `Unavailable` while the store is away, `Park` for a turn it can never hold.
-        """
-        ...
 
 
 class Sessions(Protocol):
@@ -93,7 +81,8 @@ class Interactions(Protocol):
         """Keep the items of a batch durably, each id once, and count what became of them.
 
         A batch that was kept before changes nothing, but for items that were parked and are not any more. Items that
-        can never be held become parked. Raises `Unavailable` while the store is away.
+        can never be held become parked; of a turn of our own nothing is kept then. Raises `Unavailable` while the store
+        is away.
         """
         ...
 

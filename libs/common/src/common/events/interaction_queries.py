@@ -89,6 +89,8 @@ class ScoreRow(ReplyBody):
 class InteractionRow(ReplyBody):
     """One interaction. `origin` is `api`, `otlp` or `sonant` (a turn of our own, which has no texts).
 
+    `operation` is `chat`, or `embeddings`, which belong to no session.
+
     `active_set` is the revision of the active set that served it, `receipt` how it was interrupted, `prosody` how the
     user sounded. `cut`: a text is longer than it is told here.
     """
@@ -96,6 +98,7 @@ class InteractionRow(ReplyBody):
     id: str
     mode: str
     origin: str
+    operation: str = "chat"
     session_id: str
     project_id: str | None
     user_id: str | None
