@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+from common.jobs.job_desk import JobDesk
+from common.storage.objects import Objects
 from telemetry.interactions.batch_opening import Openings
 from telemetry.interactions.terms import TermsOf
 from telemetry.kept_sessions import Owed
-from telemetry.ports import Interactions, InteractionSessions, LedgerBook, Policies, Retention, Sessions, Usage
+from telemetry.ports import Exports, Interactions, InteractionSessions, LedgerBook, Policies, Retention, Sessions, Usage
 from telemetry.settings import TelemetrySettings
 
 
@@ -24,3 +26,6 @@ class Deps:
     ledger: LedgerBook
     policies: Policies
     retention: Retention
+    exports: Exports
+    objects: Objects
+    desk: JobDesk

@@ -1,5 +1,6 @@
 """What telemetry reacts to."""
 
+from common.events import interaction_exports as exports
 from common.events import interaction_queries as queries
 from common.events.chat import (
     CHAT_REPLY_COMPLETED,
@@ -23,6 +24,15 @@ from common.events.interactions import (
     INTERACTIONS_TALLIED,
     InteractionsAccepted,
     InteractionsTallied,
+)
+from common.events.media import (
+    Job,
+    JobCancelRequested,
+    JobGetRequested,
+    JobList,
+    JobListRequested,
+    JobRequested,
+    JobRetryRequested,
 )
 from common.events.reply import Reply
 from common.events.session_turns import (
@@ -48,6 +58,7 @@ from common.kernel.handlers import Handlers, answer, on
 from telemetry import kept_sessions, usage
 from telemetry.deps import Deps
 from telemetry.interactions import hourly_ledger, own_turns, session_reading, storing
+from telemetry.interactions.session_reading import answered
 from telemetry.policies import policy_changes, user_deletions
 
 
@@ -150,6 +161,26 @@ async def on_price_change(event: Event[queries.PriceChangeRequested], deps: Deps
     return await policy_changes.change_price(event.payload, deps.policies, deps.terms)
 
 
+async def on_export_requested(event: Event[JobRequested], deps: Deps) -> None:
+    await deps.desk.accept(event.payload)
+
+
+async def on_export_get(event: Event[JobGetRequested], deps: Deps) -> Reply[Job]:
+    return await answered(deps.desk.get(event.payload))
+
+
+async def on_export_list(event: Event[JobListRequested], deps: Deps) -> Reply[JobList]:
+    return await answered(deps.desk.page(event.payload))
+
+
+async def on_export_cancel(event: Event[JobCancelRequested], deps: Deps) -> Reply[Job]:
+    return await answered(deps.desk.cancel(event.payload))
+
+
+async def on_export_retry(event: Event[JobRetryRequested], deps: Deps) -> Reply[Job]:
+    return await answered(deps.desk.retry(event))
+
+
 async def on_user_deletion(event: Event[queries.UserDeletionRequested], deps: Deps) -> Reply[queries.UserDeletion]:
     return await user_deletions.request(event.payload, deps.retention)
 
@@ -185,4 +216,9 @@ HANDLERS: Handlers[Deps] = (
     answer(queries.PRICE_CHANGE_REQUESTED, on_price_change),
     answer(queries.USER_DELETION_REQUESTED, on_user_deletion),
     answer(queries.USER_DELETION_GET, on_user_deletion_get),
+    on(exports.EXPORT_REQUESTED, on_export_requested),
+    answer(exports.EXPORT_GET_REQUESTED, on_export_get),
+    answer(exports.EXPORT_LIST_REQUESTED, on_export_list),
+    answer(exports.EXPORT_CANCEL_REQUESTED, on_export_cancel),
+    answer(exports.EXPORT_RETRY_REQUESTED, on_export_retry),
 )

@@ -180,6 +180,38 @@ class Retention(Protocol):
         ...
 
 
+class ExportWanted(NamedTuple):
+    """Which interactions of an organisation; None is any. Times are unix seconds, `until` is not among them."""
+
+    org_id: str
+    mode: str | None
+    since: float | None
+    until: float | None
+    sessions: Sequence[str] | None
+    users: Sequence[str] | None
+    model: str | None
+    project_id: str | None
+
+
+class ExportLeaf(NamedTuple):
+    """A part of the interactions that is read by itself: a retention and the UTC day of their ids."""
+
+    keep: int
+    day: date
+
+
+class Exports(Protocol):
+    """Interactions as an export reads them. Every method raises `Unavailable` while the store is away."""
+
+    async def leaves(self, wanted: ExportWanted) -> Sequence[ExportLeaf]:
+        """The parts in which there may be some, the oldest first."""
+        ...
+
+    async def page(self, wanted: ExportWanted, leaf: ExportLeaf, behind: str | None) -> Sequence[Row]:
+        """The next ones of a part behind an id, in the order of their ids, with steps and scores; few megabytes."""
+        ...
+
+
 class InteractionSessions(Protocol):
     """Sessions, interactions and their steps. Every method raises `Unavailable` while the store is away."""
 
