@@ -128,5 +128,5 @@ async def test_the_command_line_fetches_an_export(sonant: Sonant, tmp_path: Path
     file = tmp_path / "interactions.csv"
     said = await command(sonant, "interactions", "export", "-o", str(file), "--mode", "prod", "--key", key.text)
     assert said == f"2 interactions in {file}\n"
-    assert [row["user_prompt"] for row in csv.DictReader(file.open())] == ["question 1", "question 2"]
+    assert [row["user_prompt"] for row in csv.DictReader(io.StringIO(file.read_text()))] == ["question 1", "question 2"]
     assert [each.name for each in tmp_path.iterdir()] == ["interactions.csv"]

@@ -46,3 +46,4 @@ LEDGER_HOURS = Gauge("sonant_ledger_hours_missing", "Organisations and hours in 
 PARTITIONS_DROPPED = Counter("sonant_partitions_dropped_total", "Partitions dropped since their time was over.")
 PARTITIONS_MADE = Counter("sonant_partitions_made_total", "Partitions made, by why (ahead, demand).", ["why"])
 MASKING_BROKEN = Counter("sonant_masking_broken_total", "Items parked since a masking rule of theirs failed.")
+TELEMETRY_REFUSALS = Counter("sonant_telemetry_refusals_total", "Queries and commands refused, by code.", ["code"])

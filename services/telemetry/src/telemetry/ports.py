@@ -106,13 +106,23 @@ class Policies(Protocol):
         """The policy with who changed it when, None where there is none."""
         ...
 
-    async def change(
-        self, org_id: str, policy: TelemetryPolicy, revision: int | None, key_id: str
-    ) -> PolicyState | None:
+
+class PolicyWrites(Protocol):
+    """What an organisation changes of it, in a unit of work."""
+
+    async def state(self) -> PolicyState | None:
+        """The policy as it is, None where there is none."""
+        ...
+
+    async def change(self, policy: TelemetryPolicy, revision: int | None) -> PolicyState | None:
         """Replace the policy; None, and nothing done, where it is at another revision than the one given."""
         ...
 
-    async def set_price(self, org_id: str, price: PriceRow, key_id: str, most: int) -> bool:
+    async def price(self, model: str, valid_from: float) -> Price | None:
+        """The price of a model that was set for exactly this moment."""
+        ...
+
+    async def set_price(self, price: PriceRow, most: int) -> bool:
         """Set a price, or replace that of the same model and moment; False where there are `most` already."""
         ...
 

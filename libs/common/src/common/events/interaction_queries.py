@@ -243,6 +243,7 @@ class PolicyChangeRequested(Asked):
     """Replace the policy, where it is at `revision` or None was given. `policy` is a `TelemetryPolicy` as JSON."""
 
     key_id: str
+    user_id: str = ""
     policy: dict[str, Any]
     revision: int | None = None
 
@@ -272,6 +273,7 @@ class PriceChangeRequested(Asked):
     """A price from a moment on; the same model and moment again replaces it."""
 
     key_id: str
+    user_id: str = ""
     model: str
     valid_from: float
     input: float

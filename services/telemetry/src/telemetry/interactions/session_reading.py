@@ -1,9 +1,9 @@
 """Reading: sessions page by page, the turns of one with their steps, and single interactions."""
 
 from collections import defaultdict
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -42,7 +42,6 @@ JSON_COLUMNS = (
 APART = timedelta(seconds=max(MAX_APART_SECONDS, MAX_AHEAD_SECONDS))
 
 Row = Mapping[str, Any]
-T = TypeVar("T")
 
 
 async def list_sessions(
@@ -73,14 +72,6 @@ async def list_sessions(
 def away() -> Refused:
     """503: a caller waits, and a refusal now is better than a late answer."""
     return Refused(503, "Interactions cannot be read at the moment.", "database_unavailable", type="server_error")
-
-
-async def answered(asked: Awaitable[T]) -> T:
-    """What comes of a question. Refuses 503 while the store is away."""
-    try:
-        return await asked
-    except Unavailable:
-        raise away() from None
 
 
 def _summary(row: Row) -> dict[str, Any]:
