@@ -83,14 +83,9 @@ def check(predictions: dict[str, Any]) -> None:
 
 def callbacks_taken(sonant: Sonant) -> float:
     """Requests that the gateway took at the addresses of these callbacks."""
+    taken = 'sonant_webhooks_received_total{outcome="published",provider="hume-batch"} '
     lines = sonant.ops("gateway", "/metrics").text.splitlines()
-    return sum(
-        float(line.rpartition(" ")[2])
-        for line in lines
-        if line.startswith("sonant_webhooks_received_total{")
-        and 'provider="hume-batch"' in line
-        and "published" in line
-    )
+    return sum(float(line.removeprefix(taken)) for line in lines if line.startswith(taken))
 
 
 async def test_a_callback_ends_the_wait_for_a_job(sonant: Sonant, key: Key) -> None:

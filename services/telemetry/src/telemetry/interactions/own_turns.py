@@ -44,94 +44,86 @@ async def keep(end: AnswerEnded, outcome: Outcome, terms: TermsOf, interactions:
     One that is older than interactions may be, or far ahead, is only counted. Raises `Unavailable` while the store is
     away, `Park` for one that cannot be masked or held.
     """
-    id = derived_id(between(end.received_at, 0.0, MAX_SECONDS), end.org_id, end.request_id)
-    now = time.time()
+    id, use, now = derived_id(_moment(end.received_at), end.org_id, end.request_id), _use(end, outcome), time.time()
     if now - MAX_AGE_SECONDS < end.received_at < now + MAX_AHEAD_SECONDS:
-        found = await terms.of(name(end.org_id))
+        found = await terms.of(use.org_id)
         try:
-            item = _rows(end, id, outcome, found)
+            item = _rows(end, id, use, found)
         except BrokenRuleError as broken:
             raise Park(f"masking failed: {broken}") from None
     else:
         item = ItemRows(0, id, NO_DAY)
-    item.use = _use(end, outcome)
-    finished = between(end.finished_at, 0.0, MAX_SECONDS)
-    await interactions.add(BatchRows("", name(end.org_id), finished, 0, "", 0, [item], ledgered=False))
+    item.use = use
+    await interactions.add(BatchRows("", use.org_id, _moment(end.finished_at), 0, "", 0, [item], ledgered=False))
     if item.outcome == "parked":
         TURNS_REFUSED.inc()
         raise Park(f"the turn does not fit its tables: {item.reason}")
 
 
 def _use(end: AnswerEnded, outcome: Outcome) -> TurnUse:
-    day = utc(between(end.finished_at, 0.0, MAX_SECONDS)).date()
     usage = end.usage
     return TurnUse(
-        name(end.org_id), day, name(end.model), name(end.key_id), outcome, count(usage.prompt_tokens),
-        count(usage.completion_tokens), count(usage.total_tokens), _dollars(end.cost_usd),
+        name(end.org_id), utc(_moment(end.finished_at)).date(), name(end.model), name(end.key_id), outcome,
+        count(usage.prompt_tokens), count(usage.completion_tokens), count(usage.total_tokens),
+        Decimal(repr(between(end.cost_usd, 0.0, MAX_DOLLARS))),
     )  # fmt: skip
 
 
-def _rows(end: AnswerEnded, id: str, outcome: Outcome, terms: Terms) -> ItemRows:
-    item, keep, org_id = ItemRows(0, id, day_of(id)), terms.keep[MODE], name(end.org_id)
+def _rows(end: AnswerEnded, id: str, use: TurnUse, terms: Terms) -> ItemRows:
+    item, keep = ItemRows(0, id, day_of(id)), terms.keep[MODE]
     chat = end if isinstance(end, ChatReplyEnded) else None
     # Embeddings are no conversation: nothing else has their session, and no list shows it.
     session_id = terms.identity(name(end.request_id if chat is None else chat.session_id))
     user_id = None if end.user_id is None else terms.identity(name(end.user_id))
-    at = utc(end.received_at)
-    item.rows["chat"] = [_chat_row(end, item, (keep, org_id, session_id, user_id), outcome, terms)]
-    item.rows["prompt_details"] = [_details_row(end, item, keep, org_id, terms)]
+    owner = Owner(keep, item.day, use.org_id, MODE, id, id, None, session_id, user_id)
+    item.rows["chat"] = [_chat_row(end, owner, use, terms)]
+    item.rows["prompt_details"] = [_details_row(end, owner, use, terms)]
     if chat is None:
         return item
-    owner = Owner(keep, item.day, org_id, MODE, id, id, None, session_id, user_id)
     if chat.tools:
         item.rows["steps"] = [
             step_row(terms.masker.value(_step(tool)), owner, number, None) for number, tool in enumerate(chat.tools)
         ]
     item.session = Session(
-        org_id, MODE, session_id, user_id, at, outcome == "failed", max(0, count(end.usage.total_tokens)),
-        float(_dollars(end.cost_usd)), name(end.model),
+        use.org_id, MODE, session_id, user_id, utc(end.received_at), use.outcome == "failed", max(0, use.total_tokens),
+        float(use.cost), use.model,
     )  # fmt: skip
     return item
 
 
-def _chat_row(
-    end: AnswerEnded, item: ItemRows, owner: tuple[int, str, str, str | None], outcome: Outcome, terms: Terms
-) -> tuple[Any, ...]:
-    keep, org_id, session_id, user_id = owner
-    error = None
+def _chat_row(end: AnswerEnded, owner: Owner, use: TurnUse, terms: Terms) -> tuple[Any, ...]:
+    operation, active, project_id, error = "embeddings", None, None, None
     if isinstance(end, (ChatReplyFailed, EmbeddingsFailed)):
         error = json_of(terms.masker.value(end.error.model_dump()))
-    active = project_id = None
-    operation = "embeddings"
     if isinstance(end, ChatReplyEnded):
         operation = "chat"
         active = None if end.active is None else json_of(end.active.model_dump())
         project_id = None if end.project_id is None else name(end.project_id)
     upstream = None if end.upstream is None else name(end.upstream)
     at = utc(end.received_at)
+    ended_at = at + timedelta(milliseconds=_milliseconds(end.finished_at - end.received_at))
     return (
-        keep, item.day, org_id, item.id, MODE, "sonant", name(end.key_id), project_id, session_id, user_id,
-        name(end.model), upstream, None, None, None, None, STATUS[outcome], error, None, None, None, active,
-        name(end.request_id), at, at + timedelta(milliseconds=_milliseconds(end.finished_at - end.received_at)), None,
+        owner.keep, owner.day, use.org_id, owner.id, MODE, "sonant", use.key_id, project_id, owner.session_id,
+        owner.user_id, use.model, upstream, None, None, None, None, STATUS[use.outcome], error, None, None, None,
+        active, name(end.request_id), at, ended_at, None,
         at, operation,
     )  # fmt: skip
 
 
-def _details_row(end: AnswerEnded, item: ItemRows, keep: int, org_id: str, terms: Terms) -> tuple[Any, ...]:
-    usage, first, finish, prosody, context = end.usage, None, None, None, None
+def _details_row(end: AnswerEnded, owner: Owner, use: TurnUse, terms: Terms) -> tuple[Any, ...]:
+    first, finish, prosody, context, receipt = None, None, None, None, None
     if isinstance(end, ChatReplyEnded):
         first = None if end.first_token_at is None else _milliseconds(end.first_token_at - end.received_at)
         finish = None if end.finish_reason is None else name(end.finish_reason)[:MAX_NAME]
         prosody = None if end.prosody is None else json_of([each.model_dump() for each in end.prosody])
         context = None if end.context is None else json_of(end.context.model_dump())
-    receipt = (
-        json_of(end.receipt.model_dump()) if isinstance(end, (ChatReplyInterrupted, EmbeddingsInterrupted)) else None
-    )
+    if isinstance(end, (ChatReplyInterrupted, EmbeddingsInterrupted)):
+        receipt = json_of(end.receipt.model_dump())
     beside = {field: value for field in TOLD_BESIDE if (value := getattr(end, field, None)) is not None}
     return (
-        keep, item.day, org_id, MODE, item.id, count(usage.prompt_tokens), count(usage.completion_tokens),
-        count(usage.total_tokens), None, usage.estimated, json_of(beside or None), None, None, None, None, None,
-        _milliseconds(end.finished_at - end.received_at), first, _dollars(end.cost_usd), "upstream", finish,
+        owner.keep, owner.day, use.org_id, MODE, owner.id, use.prompt_tokens, use.completion_tokens, use.total_tokens,
+        None, end.usage.estimated, json_of(beside or None), None, None, None, None, None,
+        _milliseconds(end.finished_at - end.received_at), first, use.cost, "upstream", finish,
         json_of(_attempts(end.attempts, terms)), receipt, prosody, context,
     )  # fmt: skip
 
@@ -159,8 +151,9 @@ def _step(tool: ToolStep) -> dict[str, Any]:
     }
 
 
-def _dollars(cost: float) -> Decimal:
-    return Decimal(repr(between(cost, 0.0, MAX_DOLLARS)))
+def _moment(seconds: float) -> float:
+    """Unix seconds that a calendar knows."""
+    return between(seconds, 0.0, MAX_SECONDS)
 
 
 def _milliseconds(seconds: float) -> float:
