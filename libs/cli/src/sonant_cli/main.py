@@ -11,6 +11,7 @@ from sonant_cli.check import check
 from sonant_cli.dlq import dlq
 from sonant_cli.errors import CliError
 from sonant_cli.hume_import import imports
+from sonant_cli.interaction_commands import interactions
 from sonant_cli.job_commands import jobs
 from sonant_cli.keys import keys
 from sonant_cli.model_fetch import models
@@ -57,6 +58,7 @@ app.add_typer(jobs, name="jobs")
 app.add_typer(models, name="models")
 app.add_typer(dlq, name="dlq")
 app.add_typer(sessions, name="sessions")
+app.add_typer(interactions, name="interactions")
 app.add_typer(imports, name="import")
 
 

@@ -62,6 +62,11 @@ async def download_by_link(request: web.Request) -> web.StreamResponse:
 async def _send(request: web.Request, org_id: str, *, save: bool) -> web.StreamResponse:
     asked = AssetGetRequested(org_id=org_id, id=asset_id_of(request))
     asset = (await request.app[DEPS].request_reply.ask(ASSET_GET_REQUESTED, asked)).body
+    return await send_file(request, object_key(ASSET_KIND, org_id, asset.id), asset, save=save)
+
+
+async def send_file(request: web.Request, key: str, asset: AssetInfo, *, save: bool) -> web.StreamResponse:
+    """The object of a key, or the parts of it that are asked for. Raises Refused 404 and 416."""
     headers = _headers(asset, save=save)
     if _is_known(request.headers.get(hdrs.IF_NONE_MATCH), headers[hdrs.ETAG]):
         kept = (hdrs.ETAG, hdrs.CACHE_CONTROL)
@@ -71,7 +76,7 @@ async def _send(request: web.Request, org_id: str, *, save: bool) -> web.StreamR
         refused = Refused(416, "The file has none of these bytes.", "range_not_satisfiable", hdrs.RANGE)
         refused.headers = {hdrs.CONTENT_RANGE: f"bytes */{asset.size}", hdrs.ACCEPT_RANGES: "bytes"}
         raise refused
-    return await _stream(request, org_id, asset, ranges, headers)
+    return await _stream(request, key, asset, ranges, headers)
 
 
 def _ranges(request: web.Request, asset: AssetInfo, etag: str) -> list[ByteRange] | None:
@@ -83,10 +88,9 @@ def _ranges(request: web.Request, asset: AssetInfo, etag: str) -> list[ByteRange
 
 
 async def _stream(
-    request: web.Request, org_id: str, asset: AssetInfo, ranges: list[ByteRange] | None, headers: dict[str, str]
+    request: web.Request, key: str, asset: AssetInfo, ranges: list[ByteRange] | None, headers: dict[str, str]
 ) -> web.StreamResponse:
     response = web.StreamResponse(status=200 if ranges is None else 206, headers=headers)
-    key = object_key(ASSET_KIND, org_id, asset.id)
     if ranges is None or len(ranges) == 1:
         part = ByteRange(0, asset.size) if ranges is None else ranges[0]
         if ranges is not None:

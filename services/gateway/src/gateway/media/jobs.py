@@ -25,6 +25,7 @@ from common.events.media import (
     JobState,
 )
 from common.events.reply import content
+from common.events.spec import EventSpec
 from common.events.webhook_endpoints import ENDPOINT_ID
 from gateway.deps import DEPS
 from gateway.http.context import CALLER
@@ -56,8 +57,16 @@ class JobsQuery(Query):
     limit: Annotated[int, Field(ge=1, le=100)] = 20
 
 
-async def accept(request: web.Request, kind: str, wanted: BaseModel) -> web.Response:
+async def accept(
+    request: web.Request,
+    kind: str,
+    wanted: BaseModel,
+    spec: EventSpec[JobRequested] = MEDIA_JOB_REQUESTED,
+    at: str = "/v1/jobs",
+) -> web.Response:
     """202 with the job, as soon as the log has it; `wanted` is the input of its kind.
+
+    `spec` asks the service that does it, and the job is found `at` a path.
 
     Raises Refused: 409 for an idempotency key that is in use or was used for another body, 429 for a queue without
     room or a quota that is spent; and BusUnavailableError.
@@ -83,8 +92,8 @@ async def accept(request: web.Request, kind: str, wanted: BaseModel) -> web.Resp
             webhook=webhook,
             input=given,
         )
-        await deps.log.publish(Event(MEDIA_JOB_REQUESTED, requested, id=requested.job_id).record())
-        response = _accepted(requested)
+        await deps.log.publish(Event(spec, requested, id=requested.job_id).record())
+        response = _accepted(requested, at)
         await slot.store(response)
         return response
 
@@ -107,7 +116,7 @@ def _job_id(request: web.Request, fingerprint: bytes) -> str:
     return f"job_{uuid.uuid5(JOBS, name).hex}"
 
 
-def _accepted(requested: JobRequested) -> web.Response:
+def _accepted(requested: JobRequested, at: str) -> web.Response:
     job = Job(
         id=requested.job_id,
         object="job",
@@ -119,7 +128,7 @@ def _accepted(requested: JobRequested) -> web.Response:
         cost_usd=0.0,
         input=requested.input,
     )
-    headers = {"location": f"/v1/jobs/{job.id}"}
+    headers = {"location": f"{at}/{job.id}"}
     return web.Response(status=202, body=orjson.dumps(content(job)), content_type="application/json", headers=headers)
 
 

@@ -8,6 +8,7 @@ from common.events.telemetry import USAGE_REQUESTED
 from gateway.http.routing import Route
 from gateway.ports import Scope, Work
 from gateway.telemetry import interaction_reads, policy_views
+from gateway.telemetry.export_routes import EXPORT_ROUTES
 from gateway.telemetry.usage import UsageQuery, get_usage
 
 # What others said is for whoever manages an organisation. A key that reports ships inside applications.
@@ -132,4 +133,5 @@ ROUTES: Sequence[Route] = [
         response=queries.USER_DELETION_GET,
         **{**READING, "errors": (404, 503, 504)},
     ),
+    *EXPORT_ROUTES,
 ]

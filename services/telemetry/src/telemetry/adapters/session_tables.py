@@ -19,9 +19,9 @@ from common.events.session_turns import (
 )
 from common.failures import Park
 from common.storage.postgres import Pool, transient
-from telemetry.adapters.turn_row import MAX_SECONDS, between, without_nul
-from telemetry.adapters.turns_table import WaitingRow, in_parts, insert_storable
+from telemetry.adapters.waiting_rows import WaitingRow, in_parts, insert_storable
 from telemetry.metrics import SESSION_TURNS_CUT, SESSION_TURNS_STORED
+from telemetry.storable import MAX_SECONDS, between, without_nul
 
 ROWS_PER_WRITE = 200
 # More turns than any conversation has; those without texts are bounded by nothing else.
