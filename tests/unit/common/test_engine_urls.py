@@ -27,7 +27,7 @@ def test_addresses_that_work_are_taken_as_they_are(name: str, value: str) -> Non
 @pytest.mark.parametrize(
     ("name", "value", "why"),
     [
-        ("log_url", "http://h:9092", "begins with kafka://, redis://, rediss:// or unix://"),
+        ("log_url", "http://h:9092", "begins with kafka://, kafka+ssl://, redis://, rediss:// or unix://"),
         ("log_url", "localhost:9092", "begins with kafka://"),
         ("redis_url", "kafka://h:9092", "begins with redis://, rediss:// or unix://"),
         ("redis_url", "redis://:hidden#hidden@h:6379", "in a password each of"),
