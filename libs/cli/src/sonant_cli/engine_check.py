@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlsplit
 
+SINGLE_SERVER = "expected is the address of a single server, which may be one that follows a failover"
 # Seconds for one engine, and for one connection of it.
 ENGINE_SECONDS = 8.0
 DIAL_SECONDS = 3.0
@@ -107,11 +108,13 @@ async def _kafka(url: str) -> None:
 async def _redis(url: str) -> None:
     from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
 
-    from common.storage.redis import open_redis
+    from common.storage.redis import cluster_kind, open_redis
 
     async with open_redis(url, connections=1) as redis:
         try:
             await redis.ping()
+            if kind := await cluster_kind(redis):
+                raise _RefusedError(f"is a Redis {kind.capitalize()}; {SINGLE_SERVER}")
         except BusyLoadingError as error:
             raise _NotYetError(f"is not ready: {error}") from error
         except (AuthenticationError, ResponseError) as error:

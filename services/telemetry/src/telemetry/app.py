@@ -36,7 +36,11 @@ async def open_deps(settings: TelemetrySettings, kernel: Kernel) -> AsyncIterato
     watch = DatabaseWatch()
     kernel.health.watch("database", watch.complaint)
     async with open_postgres(
-        settings.database_url, size=settings.database_pool, migrations=MIGRATIONS, schema="telemetry"
+        settings.database_url,
+        size=settings.database_pool,
+        statements=settings.database_statements,
+        migrations=MIGRATIONS,
+        schema="telemetry",
     ) as pool:
         watching = kernel.tasks.spawn(watch.run(pool), "watch-database")
         turns, partitions, box = PostgresTurns(pool), Partitions(pool), settings.secret_box()

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Self, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -14,10 +14,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from common.bus import kafka_url
 from common.kernel.listening import wrong_address
 from common.secret_box import SecretBox, secret_keys
+from common.storage.postgres import STATEMENTS
 
 LOG_SCHEMES = (*kafka_url.SCHEMES, "redis", "rediss", "unix")
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 DATABASE_SCHEMES = ("postgresql", "postgres")
+# As libpq has them.
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 # Given to a service: look at the settings, say what is wrong with them, and end.
 CHECK_OPTION = "--check"
@@ -99,6 +102,11 @@ class CommonSettings(BaseSettings):
     )
     kafka_token_scope: str = Field(default="", description="The scope that is asked for at that endpoint.")
     database_pool: int = Field(default=8, ge=1, description="PostgreSQL connections per process.")
+    database_statements: int = Field(
+        default=STATEMENTS,
+        ge=0,
+        description="Prepared statements that each of them keeps; 0 behind pgbouncer in transaction mode.",
+    )
     concurrency: int = Field(
         default=1000,
         ge=1,
@@ -140,7 +148,11 @@ class CommonSettings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_a_database(cls, value: str) -> str:
-        return _engine_url(value, DATABASE_SCHEMES)
+        _engine_url(value, DATABASE_SCHEMES)
+        given = dict(parse_qsl(urlsplit(value).query)).get("sslmode", SSL_MODES[0])
+        if given not in SSL_MODES:
+            raise ValueError(f"sslmode is {_choice(SSL_MODES)}")
+        return value
 
     @field_validator("objects_url")
     @classmethod
