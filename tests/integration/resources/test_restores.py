@@ -65,7 +65,7 @@ async def revisions(team: Team) -> list[int]:
     place = SetScope(layer="user", project_id=PROJECT, user_id=team.caller.user_id)
     answer = await team.caller.ask(ACTIVE_HISTORY_REQUESTED, place=place, limit=50)
     assert answer.status == 200, answer.body
-    return [each["revision"] for each in answer.body["revisions"]]
+    return [each["revision"] for each in answer.body["data"]]
 
 
 async def test_after_a_restore_every_read_switch_and_history_is_that_of_the_backup(

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ctypes
 import gc
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -102,10 +103,10 @@ class Service(Generic[S, D]):
         self._consumes = consumes or ()
         self._serves = serves
         self._gather_seconds = gather_seconds
-        self._refused = False
+        self._refused = os.EX_OK
 
     def run(self) -> None:
-        """Run until SIGINT or SIGTERM; exits with 1 when a part died."""
+        """Run until SIGINT or SIGTERM; exits with 1 when a part died, and 69 where an engine can never be used."""
         logs.configure(self._name, self._settings.instance, self._settings.log_level)
         sys.exit(uvloop.run(self._main()))
 
@@ -126,7 +127,7 @@ class Service(Generic[S, D]):
                 # Nothing is in flight yet, and what it waits for may never come.
                 running.cancel()
             await asyncio.wait({running})
-            return 1 if tasks.failed.done() or self._refused else 0
+            return 1 if tasks.failed.done() else self._refused
 
     async def _serve(self, health: Health, tasks: Tasks, stop: asyncio.Event) -> None:
         settings = self._settings
@@ -142,7 +143,7 @@ class Service(Generic[S, D]):
                 await stack.enter_async_context(instance_name.holding(redis, settings.redis_url, name))
             except instance_name.NameTakenError as error:
                 log.error(str(error))
-                self._refused = True
+                self._refused = 1
                 return
             deps = await stack.enter_async_context(self._open_deps(settings, kernel))
             tasks.spawn(watch_pauses(settings.pause_look_seconds), "watch-pauses")
@@ -159,7 +160,7 @@ class Service(Generic[S, D]):
         if await _engines_up(kernel, stop):
             return True
         if not stop.is_set():
-            self._refused = True
+            self._refused = os.EX_UNAVAILABLE
         return False
 
     async def _consume(self, kernel: Kernel, deps: D, stop: asyncio.Event) -> None:

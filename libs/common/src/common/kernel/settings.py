@@ -143,12 +143,12 @@ class CommonSettings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _is_redis(cls, value: str) -> str:
-        return _engine_url(value, REDIS_SCHEMES)
+        return _with_its_files(_engine_url(value, REDIS_SCHEMES), ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"))
 
     @field_validator("database_url")
     @classmethod
     def _is_a_database(cls, value: str) -> str:
-        _engine_url(value, DATABASE_SCHEMES)
+        _with_its_files(_engine_url(value, DATABASE_SCHEMES), ("sslrootcert", "sslcert", "sslkey", "sslcrl"))
         given = dict(parse_qsl(urlsplit(value).query)).get("sslmode", SSL_MODES[0])
         if given not in SSL_MODES:
             raise ValueError(f"sslmode is {_choice(SSL_MODES)}")
@@ -205,6 +205,14 @@ def _engine_url(value: str, schemes: Collection[str]) -> str:
             "each of / ? # @ : as %2F %3F %23 %40 %3A"
         ) from None
     return value
+
+
+def _with_its_files(url: str, options: Collection[str]) -> str:
+    """The URL, where the files are there that it names by these options."""
+    for name, file in parse_qsl(urlsplit(url).query):
+        if name in options and not Path(file).is_file():
+            raise ValueError(f"{name} names {file}, which is no file here")
+    return url
 
 
 def _choice(words: Iterable[str]) -> str:

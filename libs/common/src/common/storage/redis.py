@@ -61,9 +61,11 @@ async def cluster_kind(redis: Redis) -> str:
     An account that may not ask is taken to be on a single one.
     """
     try:
-        mode = str((await redis.info("server")).get("redis_mode", ""))
+        told = await redis.info("server")
     except ResponseError:
         return ""
+    # As Redis names it, and Valkey.
+    mode = str(told.get("redis_mode") or told.get("server_mode"))
     return mode if mode in ("cluster", "sentinel") else ""
 
 
