@@ -8,6 +8,7 @@ import typer
 
 from sonant_cli.chat import chat
 from sonant_cli.check import check
+from sonant_cli.database_copy import backup, restore
 from sonant_cli.dlq import dlq
 from sonant_cli.errors import CliError
 from sonant_cli.hume_import import imports
@@ -46,6 +47,8 @@ app.command()(up)
 app.command()(check)
 app.command()(reload)
 app.command()(status)
+app.command()(backup)
+app.command()(restore)
 app.command()(chat)
 app.command()(say)
 app.command()(voices)

@@ -120,6 +120,7 @@ def _open_pool(settings: MediaSettings) -> AbstractAsyncContextManager[Pool]:
     return open_postgres(
         settings.database_url,
         size=settings.database_pool,
+        statements=settings.database_statements,
         migrations=MIGRATIONS,
         schema=SCHEMA,
         unit_of_work=True,

@@ -60,6 +60,7 @@ async def open_deps(settings: TelemetrySettings, kernel: Kernel) -> AsyncIterato
             open_postgres(
                 settings.database_url,
                 size=settings.database_pool,
+                statements=settings.database_statements,
                 migrations=MIGRATIONS,
                 schema=SCHEMA,
                 unit_of_work=True,

@@ -50,6 +50,7 @@ COMMAND_SECONDS = 10.0
 CONNECT_SECONDS = 3.0
 BOOT_RETRY_SECONDS = 0.2
 CLOSE_SECONDS = 5.0
+STATEMENTS = 100
 
 
 @asynccontextmanager
@@ -57,12 +58,13 @@ async def open_postgres(
     url: str,
     *,
     size: int,
+    statements: int = STATEMENTS,
     migrations: Path,
     schema: str,
     unit_of_work: bool = False,
     shared: Sequence[Path] = (),
 ) -> AsyncIterator[Pool]:
-    """A pool of up to `size` connections on a migrated schema.
+    """A pool of up to `size` connections on a migrated schema, each with up to `statements` prepared ones.
 
     Waits for a server that is not there yet or takes no writes; the process is not ready meanwhile.
 
@@ -70,7 +72,14 @@ async def open_postgres(
     migrations that name no schema. Raises `pogo_core.error.BadMigrationError` when a migration cannot be applied.
     """
     await _await_migrated(url, migrations, schema, [*([UNIT_OF_WORK] if unit_of_work else []), *shared])
-    pool = asyncpg.create_pool(url, min_size=1, max_size=size, command_timeout=COMMAND_SECONDS, timeout=CONNECT_SECONDS)
+    pool = asyncpg.create_pool(
+        url,
+        min_size=1,
+        max_size=size,
+        command_timeout=COMMAND_SECONDS,
+        timeout=CONNECT_SECONDS,
+        statement_cache_size=statements,
+    )
     await pool
     try:
         yield pool
@@ -106,17 +115,20 @@ async def migrate_schema(
 
     Raises `BadMigrationError`, and those of `UNAVAILABLE` while the server is away.
     """
-    connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
+    # The statements are prepared for once only; behind a pooler, those that are kept would be met by other sessions.
+    connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS, statement_cache_size=0)
     try:
-        # One key for all services: the migration library records them in a table that all share.
-        await connection.execute("SELECT pg_advisory_lock($1)", zlib.crc32(b"sonant-migrations"))
-        await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
-        for folder in [*([UNIT_OF_WORK] if unit_of_work else []), *shared]:
-            # These fit any schema, so they name none.
-            await connection.execute(f'SET search_path TO "{schema}"')
-            await _apply(connection, folder, schema)
-            await connection.execute("RESET search_path")
-        await _apply(connection, migrations, schema)
+        # In one transaction: so nothing is half done, and through a pooler all of it is one session's.
+        async with connection.transaction():
+            # One key for all services: the migration library records them in a table that all share.
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", zlib.crc32(b"sonant-migrations"))
+            await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+            for folder in [*([UNIT_OF_WORK] if unit_of_work else []), *shared]:
+                # These fit any schema, so they name none.
+                await connection.execute(f'SET LOCAL search_path TO "{schema}"')
+                await _apply(connection, folder, schema)
+                await connection.execute("SET LOCAL search_path TO DEFAULT")
+            await _apply(connection, migrations, schema)
     finally:
         await connection.close()
 
