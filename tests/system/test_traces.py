@@ -38,10 +38,10 @@ def ask(system: Sonant, model: str, request_id: str, *, traceparent: str | None 
     return httpx.post(f"{system.url}/v1/chat/completions", headers=headers, json=body, timeout=SECONDS)
 
 
-def lines(system: Sonant, service: str, request_id: str) -> list[dict[str, Any]]:
-    """The log lines of a service that name the request."""
-    found = [line for line in system.log(service).splitlines() if request_id in line]
-    return [orjson.loads(line) for line in found]
+def lines(system: Sonant, service: str, request_id: str, event_type: str | None = None) -> list[dict[str, Any]]:
+    """The log lines of a service that name the request, about an event of that type where one is given."""
+    found = [orjson.loads(line) for line in system.log(service).splitlines() if request_id in line]
+    return [line for line in found if event_type is None or line.get("event_type") == event_type]
 
 
 def one(spans: list[Span], service: str, event_type: str | None = None) -> Span:
@@ -112,9 +112,13 @@ async def test_what_the_caller_does_not_sample_is_not_recorded(traced: Sonant, c
 async def test_the_id_of_a_request_stands_in_a_line_of_every_service_that_it_touched(traced: Sonant) -> None:
     request_id = f"followed-{uuid.uuid4().hex}"
     answered = ask(traced, "default", request_id)
-    touched = ("gateway", "llm-stream", "telemetry")
-    await eventually(lambda: all(lines(traced, each, request_id) for each in touched), timeout=SECONDS)
-    (request,), (turn,), (stored,) = (lines(traced, each, request_id) for each in touched)
+    touched = {"gateway": None, "llm-stream": "chat.reply.requested", "telemetry": "chat.reply.completed"}
+
+    def found() -> list[list[dict[str, Any]]]:
+        each = [lines(traced, service, request_id, event_type) for service, event_type in touched.items()]
+        return each if all(each) else []
+
+    (request,), (turn,), (stored,) = await eventually(found, timeout=SECONDS)
     assert {name: request[name] for name in ("event", "level", "method", "route", "status", "org_id")} == {
         "event": "request answered",
         "level": "info",
@@ -130,7 +134,7 @@ async def test_the_id_of_a_request_stands_in_a_line_of_every_service_that_it_tou
     assert turn["attempts"] == ["default: completed"]
     assert turn["completion_tokens"] > 0
     assert turn["completion_id"] == request["completion_id"] == answered.headers["x-sonant-completion-id"]
-    assert stored["event_type"] == "chat.reply.completed"
+    assert stored["outcome"] == turn["outcome"] == "done"
     assert request["trace_id"] == turn["trace_id"] == stored["trace_id"]
     assert not any("secret-of-mine" in traced.log(each) for each in touched)
     assert not any(traced.key in traced.log(each) for each in touched)
