@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_DEFAULT_MODEL = "gpt-4o-mini"
+# It says its words one by one, as models do: what comes all at once cannot be interrupted.
+SANDBOX_MODEL = "sandbox+first-100+delay-40"
 OPENAI_EMBEDDING_MODEL = "text-embedding-3-small"
 
 Seconds = Annotated[float, Field(gt=0, le=600)]
@@ -285,7 +287,7 @@ def _unknown_key(key: str) -> str:
 
 def _built_in(sandbox_url: str | None, environment: Mapping[str, str]) -> AliasTable:
     if sandbox_url and not environment.get("OPENAI_API_KEY"):
-        chat = Upstream(name="sandbox", base_url=f"{sandbox_url}/v1", model="sandbox", provider="sandbox")
+        chat = Upstream(name="sandbox", base_url=f"{sandbox_url}/v1", model=SANDBOX_MODEL, provider="sandbox")
     else:
         # Without its key it answers 503 that says so, which tells more than a model that is not there.
         chat = Upstream(name="openai", base_url=OPENAI_URL, model=OPENAI_DEFAULT_MODEL, key_env="OPENAI_API_KEY")
