@@ -6,6 +6,7 @@ A refusal is a call of `Refused` or `ReplyError`, or of a function that hands it
 import ast
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from common.docs import sources
@@ -42,8 +43,9 @@ class _Wrapper:
     inner: Mapping[str, ast.expr]
 
 
+@cache
 def reference(root: Path) -> str:
-    """The page, in Markdown."""
+    """The page, in Markdown; what is written does not change while it is compared."""
     rows: dict[tuple[str, int], tuple[set[str], str]] = {}
     for each in refusals(root):
         if each.code is not None and each.status is not None:
