@@ -67,7 +67,7 @@ BLOCKS: dict[str, list[str]] = {
         "tests/system/test_docs_tools.py",
         "tests/system/test_docs_tools.py",
         "server: serves until it is ended, for a tool of the reader's",
-        HERE,
+        "package: an entry in the pyproject.toml of the reader's own package",
         HERE,
     ],
     "docs/usage.md": [FIRST],

@@ -1,6 +1,6 @@
 """Spans: what a process worked on and for how long, for an OpenTelemetry collector.
 
-Without an endpoint nothing of OpenTelemetry is loaded, and every span is `UNRECORDED`. Whether a trace is recorded is
+Without an endpoint the exporter is not loaded, and every span is `UNRECORDED`. Whether a trace is recorded is
 decided where it begins: see `common.kernel.otlp_export`.
 """
 
