@@ -166,10 +166,10 @@ async def test_the_mark_outlives_the_window(desk: Desk, redis: Redis) -> None:
     assert min(ages) > 2 * 180
 
 
-async def test_without_a_key_webhooks_are_refused(log: Log, redis: Redis) -> None:
+async def test_without_a_key_there_is_no_such_route(log: Log, redis: Redis) -> None:
     async with serving(log, redis, keys=" , ") as session:
         status, body = await Desk(session, log).send(b'{"event_name": "chat_started"}', key="")
-    assert (status, body["error"]["code"]) == (503, "unconfigured")
+    assert (status, body["error"]["code"]) == (404, "unconfigured")
 
 
 async def test_while_the_log_is_away_nothing_is_acknowledged_and_nothing_lost(redis: Redis) -> None:

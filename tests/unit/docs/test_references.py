@@ -10,7 +10,7 @@ import pytest
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from common.docs import asyncapi, metrics, settings, topics
+from common.docs import asyncapi, command_line, error_codes, metrics, models_file, settings, topics
 from common.docs.__main__ import REPOSITORY, SCHEMAS, generated, main
 from common.docs.markdown import table
 from common.events.chat import CHAT_REPLY_COMPLETED
@@ -139,3 +139,48 @@ def test_a_frozen_schema_is_never_overwritten_by_one_that_breaks_it(
     assert main(["--root", str(tmp_path)]) == 1
     assert "chat.reply.completed.v1.json: /properties/gone was removed" in capsys.readouterr().err
     assert path.read_text() == before
+
+
+def test_error_codes_are_found_through_the_functions_that_refuse(tmp_path: Path) -> None:
+    source = tmp_path / "services" / "desk" / "src" / "desk"
+    source.mkdir(parents=True)
+    (tmp_path / "libs" / "common" / "src").mkdir(parents=True)
+    (source / "views.py").write_text(
+        """
+def gone(message, code="gone"):
+    return Refused(410, message, code)
+
+def look(name, old):
+    if old:
+        raise gone(f"There is no {name} any more.")
+    message = "Not " + "now." if name else "Not now."
+    raise Refused(status=503 if name else 504, message="Not now.", code="busy" if old else "asleep")
+"""
+    )
+    found = {(each.code, each.status, each.message, each.origin) for each in error_codes.refusals(tmp_path)}
+    assert ("gone", 410, "There is no … any more.", "desk") in found
+    assert {each[:2] for each in found if each[2] == "Not now."} == {
+        ("busy", 503),
+        ("busy", 504),
+        ("asleep", 503),
+        ("asleep", 504),
+    }
+
+
+def test_codes_of_every_service_are_told() -> None:
+    page = error_codes.reference(REPOSITORY)
+    for row in ("| `invalid_api_key` | 401 | gateway |", "| `upstream_timeout` | 504 | llm-stream |"):
+        assert row in page
+
+
+def test_every_key_of_the_models_file_is_told() -> None:
+    page = models_file.reference()
+    assert "| `first_byte_timeout` | number, above 0, at most 600 |" in page
+    assert "| `upstreams` | list, at least 1, at most 10 | required |" in page
+
+
+def test_every_command_is_told_with_its_options() -> None:
+    page = command_line.reference()
+    assert "## `sonant up`" in page
+    assert "### `sonant keys create`" in page
+    assert "--budget-usd" in page

@@ -13,6 +13,7 @@ from common.kernel.health import Health
 from gateway.app import build_app
 from gateway.http.openapi import document, error_statuses
 from gateway.http.openapi_3_0 import to_3_0
+from gateway.http.openapi_examples import BODIES
 from gateway.http.routing import Route
 from gateway.ports import Scope
 from gateway.routes import ROUTES
@@ -211,3 +212,16 @@ def test_every_route_of_the_application_is_documented() -> None:
 def test_the_public_surface_is_the_expected_one(expected: Expected) -> None:
     """The system test compares what is served with the same file."""
     expected.matches("openapi.json", surface(document(ROUTES)))
+
+
+def test_every_json_body_has_an_example_that_fits_it() -> None:
+    told = document(ROUTES)
+    taken = {
+        f"{method.upper()} {path}": told["paths"][path][method].get("requestBody", {}).get("content", {})
+        for method, path in operations(told)
+    }
+    bodies = {name: content["application/json"] for name, content in taken.items() if "application/json" in content}
+    assert bodies.keys() == BODIES.keys()
+    for name, body in bodies.items():
+        validator = Draft202012Validator({**body["schema"], "components": told["components"]})
+        assert [error.message for error in validator.iter_errors(body["example"])] == [], name

@@ -11,3 +11,8 @@ REDACTED = "[redacted]"
 def redact_text(text: str) -> str:
     """The text without what looks like a secret."""
     return SECRET_TEXTS.sub(REDACTED, text)
+
+
+def looks_secret(text: str) -> bool:
+    """Whether a text holds what looks like a secret."""
+    return SECRET_TEXTS.search(text) is not None

@@ -139,8 +139,8 @@ class KeyStore(Protocol):
         or was replaced before. Returns the id of the key that is there now, as `add` does.
         """
 
-    async def add_admin(self, record: KeyRecord, wanted: Callable[[bool], bool]) -> bool:
-        """Store a key if `wanted`, which is given whether its organisation has a live admin key; whether it did.
+    async def add_first_admin(self, record: KeyRecord, hand_over: Callable[[], None]) -> bool:
+        """Hand a key over and store it, unless that was done before in the life of this store; whether it did.
 
         Processes that start together take turns, so that each sees what those before it stored.
         """

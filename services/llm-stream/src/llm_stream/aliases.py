@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_DEFAULT_MODEL = "gpt-4o-mini"
+# It says its words one by one, as models do: what comes all at once cannot be interrupted.
+SANDBOX_MODEL = "sandbox+first-100+delay-40"
 OPENAI_EMBEDDING_MODEL = "text-embedding-3-small"
 
 Seconds = Annotated[float, Field(gt=0, le=600)]
@@ -34,7 +36,8 @@ class ModelsFileError(Exception):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # The texts below the fields are the reference of the file: deploy/reference/models-file.md.
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 # A token for more than a dollar is a slip of the pen; what an answer costs stays a number.
@@ -49,7 +52,9 @@ class Price(_Section):
     """USD per million tokens."""
 
     input: float = Field(default=0.0, ge=0, le=MAX_PRICE)
+    """Of the prompt."""
     output: float = Field(default=0.0, ge=0, le=MAX_PRICE)
+    """Of the answer."""
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
         """USD of one answer."""
@@ -60,19 +65,26 @@ class Upstream(_Section):
     """One OpenAI-compatible endpoint with the model it serves."""
 
     name: Name
+    """How facts, metrics and logs call it; unique within its alias."""
     base_url: str = Field(pattern=r"^https?://")
+    """Where it is, up to what stands before `/chat/completions`: mostly it ends in `/v1`."""
     model: str = Field(min_length=1)
+    """The model that it is asked for."""
     key_env: str | None = None
+    """The environment variable that holds its key, never the key; without one it is asked with none."""
     provider: str = "openai"
+    """What answers say of who stands behind them; `sandbox` is told in the header `x-sonant-provider`."""
     price: Price = Price()
+    """What it costs, for `cost_usd` of the facts and for budgets of keys."""
     fields: Fields | None = None
-    # `stream_usage`: understands stream_options.include_usage. `tools`: can call functions.
-    # `done` says nothing any more: the end of every choice and a clean end of the body are believed, [DONE] or not.
-    # `developer`: knows the role of that name, which is `system` for all others; OpenAI takes both.
-    # `base64`: sends vectors in base64 where asked to; of all others they are asked as numbers, and packed here.
+    """Which fields of a request it gets: `strict` those of OpenAI, `all` every one; by default all but those of voice
+    platforms."""
     capabilities: frozenset[Literal["stream_usage", "tools", "done", "developer", "base64"]] = frozenset(
         {"stream_usage", "tools", "done", "base64"}
     )
+    """What it can do. `stream_usage`: understands `stream_options.include_usage`. `tools`: calls functions.
+    `developer`: knows the role of that name, which is `system` for all others. `base64`: sends vectors in base64.
+    `done` says nothing any more."""
 
     def key(self, environment: Mapping[str, str] = os.environ) -> str | None:
         """The secret named by `key_env`; None where the upstream needs none. Raises KeyError when it is not set."""
@@ -88,42 +100,48 @@ class ToolFiller(_Section):
     """What a streamed answer says when tools take longer than `after` seconds."""
 
     text: str = Field(min_length=1, max_length=500)
+    """The words."""
     after: float = Field(default=1.0, ge=0, le=60)
+    """Seconds until they are said."""
 
 
 class Alias(_Section):
     """A model name that callers use."""
 
-    # What its upstreams make: answers to conversations, or vectors of texts.
     serves: Literal["chat", "embeddings"] = "chat"
-    # Said of embedding upstreams that name one model differently: vectors of two models cannot be compared.
+    """What its upstreams make: answers to conversations, or vectors of texts."""
     same_vectors: bool = False
+    """Said of embedding upstreams that name one model differently: vectors of two models cannot be compared."""
     upstreams: tuple[Upstream, ...] = Field(min_length=1, max_length=10)
-    # `sentences` holds text back to a sentence boundary, so that a fallback can continue cleanly from there;
-    # `tokens` passes every chunk on at once, and a stream that breaks after that ends in an error event.
+    """Who answers, in the order in which they are asked."""
     release: Literal["tokens", "sentences"] | None = None
-    # Seconds of silence before the first token and between two of them, and for an answer that is not streamed. Without
-    # a limit another upstream is asked after 10, 10 and 60 seconds; where there is none, the deadline decides.
+    """`sentences` holds text back to a sentence boundary, so that a fallback can continue cleanly from there;
+    `tokens` passes every chunk on at once, and a stream that breaks after that ends in an error event."""
     first_byte_timeout: Seconds | None = None
+    """Seconds of silence before the first token. Without a limit another upstream is asked after 10; where there is
+    none, the deadline decides."""
     idle_timeout: Seconds | None = None
+    """The same between two tokens."""
     whole_timeout: Seconds | None = None
+    """Seconds for an answer that is not streamed; without a limit 60, in the same way."""
     connect_timeout: Seconds = 3.0
-    # Tokens a second that a stream must bring while another upstream could go on; 0 is no limit.
+    """Seconds to connect to an upstream."""
     minimum_rate: float = Field(default=0.0, ge=0, le=1000)
-    # Tries per upstream in one turn, taken in turns with the others.
+    """Tokens a second that a stream must bring while another upstream could go on; 0 is no limit."""
     tries: int = Field(default=2, ge=1, le=5)
-    # Tries on the first upstream before the next one is asked; 0 and 1 ask it at once.
+    """Tries per upstream in one turn, taken in turns with the others."""
     retry_first: int = Field(default=0, ge=0, le=5)
-    # A Retry-After of up to so many seconds is waited for before another upstream is asked.
+    """Tries on the first upstream before the next one is asked; 0 and 1 ask it at once."""
     wait_for_rate_limit: float = Field(default=0.0, ge=0, le=300)
-    # The alias that takes over when the conversation is too long for this one.
+    """A Retry-After of up to so many seconds is waited for before another upstream is asked."""
     larger: str | None = None
-    # The context window: tokens of prompt and answer together. Without it nothing is counted and nothing cut.
+    """The alias that takes over when the conversation is too long for this one."""
     context_tokens: int | None = Field(default=None, ge=1, le=MAX_CONTEXT_TOKENS)
-    # What of it is kept for the answer, where the request does not say how long that may be.
+    """The context window: tokens of prompt and answer together. Without it nothing is counted and nothing cut."""
     answer_reserve: int = Field(default=1_024, ge=0, le=MAX_CONTEXT_TOKENS)
-    # By default the one that the upstreams' models are known to have.
+    """What of it is kept for the answer, where the request does not say how long that may be."""
     tokenizer: TokenizerName | None = None
+    """By default the one that the upstreams' models are known to have."""
 
     @model_validator(mode="after")
     def _window_has_room(self) -> "Alias":
@@ -135,15 +153,16 @@ class Alias(_Section):
             raise ValueError("answer_reserve leaves nothing of context_tokens for the conversation")
         return self
 
-    # Tools that Sonant runs for it: built-in ones and those of Python packages, by name.
     tools: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")], ...] = Field(
         default=(), max_length=64
     )
+    """Tools that Sonant runs for it: built-in ones and those of Python packages, by name."""
     tool_filler: ToolFiller | None = None
-    # Seconds for which an answer is kept for exact repeats; without it none is, unless a request or a flag wants it.
+    """What a streamed answer says while its tools take long."""
     cache_seconds: float | None = Field(default=None, gt=0, le=604_800)
-    # What is checked by the moderator: what users say, what the model answers.
+    """Seconds for which an answer is kept for exact repeats; without it none is, unless a request or flag wants it."""
     moderation: frozenset[Literal["input", "output"]] = frozenset()
+    """What is checked by the moderator: what users say, what the model answers."""
 
     @model_validator(mode="after")
     def _vectors_are_comparable(self) -> "Alias":
@@ -268,7 +287,7 @@ def _unknown_key(key: str) -> str:
 
 def _built_in(sandbox_url: str | None, environment: Mapping[str, str]) -> AliasTable:
     if sandbox_url and not environment.get("OPENAI_API_KEY"):
-        chat = Upstream(name="sandbox", base_url=f"{sandbox_url}/v1", model="sandbox", provider="sandbox")
+        chat = Upstream(name="sandbox", base_url=f"{sandbox_url}/v1", model=SANDBOX_MODEL, provider="sandbox")
     else:
         # Without its key it answers 503 that says so, which tells more than a model that is not there.
         chat = Upstream(name="openai", base_url=OPENAI_URL, model=OPENAI_DEFAULT_MODEL, key_env="OPENAI_API_KEY")

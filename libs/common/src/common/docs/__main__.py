@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.docs import asyncapi, metrics, settings, topics
+from common.docs import asyncapi, command_line, error_codes, metrics, models_file, scopes, settings, topics
 from common.docs.schemas import breaches, schemas
 
 # This file stands in libs/common/src/common/docs of the repository.
@@ -26,6 +26,10 @@ def generated() -> dict[str, str]:
         f"{REFERENCE}/topics.md": topics.reference(),
         f"{REFERENCE}/settings.md": settings.reference(),
         f"{REFERENCE}/metrics.md": metrics.reference(),
+        f"{REFERENCE}/models-file.md": models_file.reference(),
+        f"{REFERENCE}/scopes.md": scopes.reference(),
+        f"{REFERENCE}/cli.md": command_line.reference(),
+        f"{REFERENCE}/errors.md": error_codes.reference(REPOSITORY),
     }
 
 

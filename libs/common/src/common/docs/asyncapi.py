@@ -27,6 +27,10 @@ ENVELOPE: dict[str, Any] = {
         "traceparent": {"type": "string", "description": "W3C trace context."},
         "reply-to": {"type": "string", "description": "The live stream of the gateway instance that waits."},
         "request-id": {"type": "string", "description": "The request the answer belongs to."},
+        "correlation-id": {
+            "type": "string",
+            "description": "The `x-request-id` of the HTTP request that led to it; log lines show it.",
+        },
     },
 }
 

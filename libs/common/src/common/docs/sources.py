@@ -29,6 +29,11 @@ METRICS = (
     ("resources", "resources.metrics"),
     ("telemetry", "telemetry.metrics"),
 )
+MODELS_FILE = (("llm-stream", "llm_stream.aliases"),)
+ROUTES = (("gateway", "gateway.routes"),)
+COMMAND_LINE = (("sonant", "sonant_cli.main"),)
+# The folders, from the root of the repository, whose code tells callers what went wrong.
+REFUSING = ("libs/common/src", "services")
 
 
 def load(paths: tuple[tuple[str, str], ...]) -> list[tuple[str, ModuleType]]:

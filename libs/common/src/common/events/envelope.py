@@ -14,6 +14,8 @@ from common.events.spec import EventSpec, P
 
 # A frame of the reply has one byte for the length of it in UTF-8, where a character takes up to four.
 MAX_REQUEST_ID_CHARS = 63
+# What the gateway takes as an `x-request-id`.
+MAX_CORRELATION_CHARS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,7 @@ class Event(Generic[P]):
 
     `deadline` and `time` are unix seconds. `reply_to` names the LIVE stream of the gateway instance
     that waits, `request_id` the waiting request. Without a `traceparent` of its own it belongs to the trace that is
-    being worked on.
+    being worked on. `correlation_id` is the `x-request-id` of the HTTP request that led to it: for log lines only.
     """
 
     spec: EventSpec[P]
@@ -33,6 +35,7 @@ class Event(Generic[P]):
     traceparent: str | None = field(default_factory=trace.current)
     reply_to: str | None = None
     request_id: str | None = None
+    correlation_id: str | None = field(default_factory=trace.correlation_id)
 
     def record(self) -> Record:
         """The wire form: payload as JSON, envelope as headers."""
@@ -42,6 +45,7 @@ class Event(Generic[P]):
             "traceparent": self.traceparent,
             "reply-to": self.reply_to,
             "request-id": self.request_id,
+            "correlation-id": self.correlation_id,
         }
         headers.update({name: value for name, value in optional.items() if value is not None})
         return Record(
@@ -89,7 +93,13 @@ def open_event(record: Received, spec: EventSpec[Any]) -> Event[Any]:
         traceparent=headers.get("traceparent"),
         reply_to=headers.get("reply-to"),
         request_id=request_id,
+        correlation_id=_short(headers.get("correlation-id")),
     )
+
+
+def _short(correlation_id: str | None) -> str | None:
+    """As it is for log lines alone, one that nobody of ours can have written is no reason to refuse a record."""
+    return None if correlation_id is None else correlation_id[:MAX_CORRELATION_CHARS]
 
 
 def _payload(record: Received, spec: EventSpec[Any]) -> Any:

@@ -1,6 +1,6 @@
-"""The trace an event belongs to, as W3C trace context writes it: it follows a request through log lines and events.
+"""What follows a request through log lines and events: its trace, as W3C trace context writes it, and its id.
 
-Nothing here records spans; whoever does (an OpenTelemetry agent before or behind us) finds its trace carried on.
+Nothing here records spans; `common.kernel.tracing` does, and an OpenTelemetry agent before or behind us.
 """
 
 import re
@@ -12,6 +12,7 @@ _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0
 _SAMPLED = "01"
 
 _current: ContextVar[str | None] = ContextVar("traceparent", default=None)
+_correlation: ContextVar[str | None] = ContextVar("correlation_id", default=None)
 
 
 def current() -> str | None:
@@ -19,9 +20,20 @@ def current() -> str | None:
     return _current.get()
 
 
-def enter(traceparent: str | None) -> None:
-    """From now on this task, and those it starts, work on that trace."""
+def correlation_id() -> str | None:
+    """The `x-request-id` of the HTTP request that led to what is being worked on, if one did."""
+    return _correlation.get()
+
+
+def enter(traceparent: str | None, correlation_id: str | None) -> None:
+    """From now on this task, and those it starts, work on that trace, for the request of that id."""
     _current.set(traceparent)
+    _correlation.set(correlation_id)
+
+
+def valid(given: str | None) -> str | None:
+    """A `traceparent` that somebody else has sent, where it is one."""
+    return given if given is not None and _TRACEPARENT.fullmatch(given) else None
 
 
 def continued(given: str | None) -> str:

@@ -20,6 +20,7 @@ from common.failures import Park, Refused
 from common.jobs import job_metrics as metrics
 from common.jobs.job_store import JobStore
 from common.jobs.postgres_jobs import checked
+from common.kernel import access_log
 
 # Rows of one write: a few hundred gain all that there is to gain.
 JOBS_PER_WRITE = 200
@@ -48,6 +49,7 @@ class JobDesk:
         """Keep a job; a known one changes nothing. Raises Park for what can never be one, and StoreUnavailableError."""
         if request.kind not in self._kinds:
             raise Park(f"no kind of job is called {request.kind[:100]!r}")
+        access_log.note(job_id=request.job_id, kind=request.kind)
         await self._new.put(checked(request))
         metrics.JOBS_ACCEPTED.labels(request.kind).inc()
         self._wake()

@@ -20,6 +20,7 @@ from common.jobs.job_spec import D, Kind, Kinds
 from common.jobs.job_store import JobEnd, JobHead, Lease, LeaseLost
 from common.jobs.verdict_of_job import DIED, MAX_DEATHS, TOO_LATE, Again, unfit, verdict
 from common.jobs.work import STORE_PAUSE, Bench, Work
+from common.kernel import access_log
 from common.kernel.tasks import end
 
 log = structlog.get_logger(__name__)
@@ -239,7 +240,9 @@ class Runner(Generic[D]):
             return
         await _patiently(lambda: store.finish(head.lease, outcome))
         metrics.JOBS_ENDED.labels(head.kind, outcome.state).inc()
-        metrics.JOB_SECONDS.labels(head.kind).observe(max(0.0, time.time() - head.created_at.timestamp()))
+        seconds = max(0.0, time.time() - head.created_at.timestamp())
+        metrics.JOB_SECONDS.labels(head.kind).observe(seconds)
+        _tell(head, outcome, seconds)
         self._show(running, outcome.state)
 
     def _show(self, running: _Running[D], state: str) -> None:
@@ -264,6 +267,13 @@ class Runner(Generic[D]):
         if tasks:
             await asyncio.wait(tasks, timeout=GRACE_SECONDS)
         await end(*(task for task in tasks if not task.done()))
+
+
+def _tell(head: JobHead, outcome: JobEnd, seconds: float) -> None:
+    """One line in the access log; that of the event which asked for the job has its id and that of the request."""
+    code = None if outcome.error is None else outcome.error.get("code")
+    line = {"job_id": head.id, "kind": head.kind, "org_id": head.org_id, "state": outcome.state, "code": code}
+    access_log.write("job ended", {**line, "seconds": round(seconds, 3)})
 
 
 async def _patiently(act: Callable[[], Awaitable[None]]) -> None:

@@ -12,7 +12,7 @@ import structlog
 from common.bus.live.writer import LiveWriter
 from common.bus.port import BusUnavailableError, Log, Subscription
 from common.bus.request_reply import send_refusal
-from common.events import trace
+from common.events import registry
 from common.events.envelope import Event, UnreadableError, is_overdue, open_event
 from common.events.record import Partition, Received
 from common.events.spec import EventSpec, RequestSpec
@@ -25,6 +25,7 @@ from common.kernel.handler_tries import FailedTries, tried_patiently
 from common.kernel.handlers import D, Handler, Handlers
 from common.kernel.in_hand import InHand
 from common.kernel.progress import Progress, Step
+from common.kernel.record_account import RecordAccount
 from common.kernel.tasks import end
 from common.kernel.turn_away import may_be_turned_away, turn_away
 from common.metrics import labelled
@@ -202,8 +203,8 @@ class Consumer:
         step = self._progress.setdefault(record.partition, Progress()).start(record.offset)
         named = record.headers.get("event-type", "")
         known = self._handlers.get(named)
-        # A type that can be read and is none of ours is another service's, or a newer release's: not ours to judge.
-        if known is None and (record.fault is None or (named and named.isprintable())):
+        if known is None and named in registry.BY_NAME:
+            # Another service's, whatever it holds.
             self._finish(record, step)
             return
         within_part = self._in_hand.enter(record, step)
@@ -250,27 +251,31 @@ class Consumer:
     async def _handle(self, record: Received, step: Step) -> None:
         handler = self._handlers[record.headers["event-type"]]
         started = time.monotonic()
-        try:
-            outcome = await self._outcome_in_place(record, step, handler)
-        finally:
-            self._release(record, step)
+        with RecordAccount(self._group, record, handler.spec) as account:
+            try:
+                account.outcome = outcome = await self._outcome_in_place(record, step, handler)
+            finally:
+                self._release(record, step)
         labelled(metrics.EVENT_SECONDS, handler.spec.type).observe(time.monotonic() - started)
         self._finish(record, step, handler.spec, outcome)
 
     async def _set_unreadable_aside(self, record: Received, step: Step) -> None:
-        """Whose event it was meant to be, and whether it was one of ours, nobody can tell."""
+        """Whose event it was meant to be nobody can tell. A newer release may, once its dead letter is replayed."""
+        named = "event-type" in record.headers
+        fault = record.fault or ("no event of this release is called so" if named else "it says no event type")
         try:
-            await self._park_unreadable(record, None, UnreadableError(record.fault))
+            await self._park_unreadable(record, None, UnreadableError(fault))
         finally:
             self._release(record, step)
         self._finish(record, step)
 
     async def _turn_away(self, record: Received, step: Step, handler: Handler[Any]) -> None:
         """Too much of this organisation is in hand already: what comes beyond that is not even queued."""
-        try:
-            outcome = await self._refuse_place(record, handler)
-        finally:
-            self._release(record, step)
+        with RecordAccount(self._group, record, handler.spec) as account:
+            try:
+                account.outcome = outcome = await self._refuse_place(record, handler)
+            finally:
+                self._release(record, step)
         self._finish(record, step, handler.spec, outcome)
 
     def _release(self, record: Received, step: Step) -> None:
@@ -329,7 +334,6 @@ class Consumer:
             event = open_event(record, spec)
         except (KeyError, ValueError) as error:
             return await self._park_unreadable(record, handler, error)
-        trace.enter(event.traceparent)
         scope = Scope(record.partition, str(getattr(event.payload, "org_id", "")))
         probing = False
         patience_ends = time.monotonic() + self._hold_seconds

@@ -11,7 +11,7 @@ from common.bus.request_reply import send_refusal, send_reply
 from common.events.envelope import Event
 from common.events.spec import EventSpec
 from common.failures import Halt, Park, Refused, Retry
-from common.kernel import metrics
+from common.kernel import access_log, metrics
 from common.kernel.dead_letters import Failures
 from common.kernel.handlers import D, Handler
 
@@ -37,10 +37,12 @@ async def tried_patiently(event: Event[Any], handler: Handler[D], deps: D, live:
         try:
             reply = await handler.act(event, deps)
             if reply is not None:
+                access_log.note(status=reply.status)
                 send_reply(live, event, reply)
         except Halt:
             raise
         except Refused as refused:
+            access_log.note(status=refused.status, code=refused.code)
             send_refusal(live, event, refused)
             return None
         except Park as error:

@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from common.events import trace
+from common.kernel import access_log
 from common.redaction import REDACTED, redact_text
 
 SECRET_NAMES = re.compile(r"authorization|api[-_]?key|password|secret|token$|cookie", re.IGNORECASE)
@@ -24,9 +25,11 @@ def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[s
 
 
 def add_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Name the trace that is being worked on."""
+    """Name the trace that is being worked on, and the request that led to it."""
     if traceparent := trace.current():
         event["trace_id"] = trace.trace_id(traceparent)
+    if request_id := trace.correlation_id():
+        event.setdefault("request_id", request_id)
     return event
 
 
@@ -69,3 +72,4 @@ def configure(service: str, instance: str, level: str) -> None:
     for chatty in ("aiokafka", "aiohttp.access", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     structlog.contextvars.bind_contextvars(service=service, instance=instance)
+    access_log.configure(service, instance, level)

@@ -23,7 +23,7 @@ from common.bus.live.writer import LiveWriter, open_writer
 from common.bus.log_watch import LogWatch
 from common.bus.port import BusUnavailableError, Log
 from common.events.registry import topics
-from common.kernel import instance_name, logs, presence
+from common.kernel import instance_name, logs, presence, tracing
 from common.kernel.consumer import Consumer
 from common.kernel.fit_engines import unfit
 from common.kernel.handlers import Handlers
@@ -108,7 +108,12 @@ class Service(Generic[S, D]):
     def run(self) -> None:
         """Run until SIGINT or SIGTERM; exits with 1 when a part died, and 69 where an engine can never be used."""
         logs.configure(self._name, self._settings.instance, self._settings.log_level)
-        sys.exit(uvloop.run(self._main()))
+        tracing.configure(self._name, self._settings)
+        try:
+            code = uvloop.run(self._main())
+        finally:
+            tracing.close()
+        sys.exit(code)
 
     async def _main(self) -> int:
         stop = asyncio.Event()

@@ -73,6 +73,22 @@ class CommonSettings(BaseSettings):
     drain_seconds: float = Field(
         default=10.0, ge=0, description="How long work in flight may go on after a stop signal; below the pod's grace."
     )
+    otlp_endpoint: str = Field(
+        default="",
+        description="Where traces go, as OTLP over HTTP: http://collector:4318, to which /v1/traces is added. Unset, "
+        "none are made.",
+    )
+    otlp_headers: SecretStr = Field(
+        default=SecretStr(""),
+        description="Headers for the endpoint of traces: name=value[,name=value], with values percent-encoded.",
+    )
+    trace_ratio: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Which part of the traces that begin here is recorded. A request that carries a traceparent is "
+        "recorded as that says.",
+    )
     pause_look_seconds: float = Field(
         default=0.1,
         ge=0.01,
@@ -161,6 +177,14 @@ class CommonSettings(BaseSettings):
         folder = parts.scheme == "file" and not parts.netloc and parts.path.startswith("/")
         if value and not folder and not (parts.scheme == "s3" and parts.netloc):
             raise ValueError("expected is file:///folder or s3://bucket/prefix")
+        return value
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _is_an_endpoint(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError("expected is http://host:4318 or https://host")
         return value
 
     @field_validator("log_level")

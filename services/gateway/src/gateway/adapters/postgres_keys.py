@@ -37,8 +37,8 @@ _FORGET_MAKING = """UPDATE gateway.api_keys SET made_by = NULL
     WHERE made_by = $1 AND created_at < now() - interval '1 day'"""
 _MADE_BY = "SELECT id FROM gateway.api_keys WHERE made_by = $1"
 _NOTE_MAKING = "UPDATE gateway.api_keys SET made_by = $2 WHERE id = $1"
-_LIVE_ADMIN = """SELECT EXISTS (SELECT FROM gateway.api_keys WHERE org_id = $1 AND 'admin' = ANY (scopes)
-    AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2))"""
+_FIRST_ADMIN = "SELECT EXISTS (SELECT FROM gateway.first_admin)"
+_NOTE_FIRST_ADMIN = "INSERT INTO gateway.first_admin (key_id, made_at) VALUES ($1, $2)"
 _ADMIN_TURN = zlib.crc32(b"sonant-first-admin")
 _TOUCH = """UPDATE gateway.api_keys AS k SET last_used_at = greatest(k.last_used_at, u.at)
     FROM unnest($1::text[], $2::timestamptz[]) AS u (id, at) WHERE k.id = u.id"""
@@ -88,12 +88,14 @@ class PostgresKeys:
             await _insert(connection, new, made_by)
         return new.id
 
-    async def add_admin(self, record: KeyRecord, wanted: Callable[[bool], bool]) -> bool:
+    async def add_first_admin(self, record: KeyRecord, hand_over: Callable[[], None]) -> bool:
         async with self._transaction() as connection:
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _ADMIN_TURN)
-            if not wanted(await connection.fetchval(_LIVE_ADMIN, record.org_id, record.created_at)):
+            if await connection.fetchval(_FIRST_ADMIN):
                 return False
+            hand_over()
             await _insert(connection, record)
+            await connection.execute(_NOTE_FIRST_ADMIN, record.id, record.created_at)
         return True
 
     async def touch(self, used: Mapping[str, datetime]) -> None:

@@ -182,7 +182,7 @@ def _write_directly(request: web.Request, response: web.StreamResponse, stream: 
 
     The task takes over again for the end, after a stop, and from a client that reads too slowly.
     """
-    transport = request.transport
+    transport, writer = request.transport, cast("StreamWriter", request.writer)
     if stream.waiter.sink is not None or stream.last_byte_at is None or transport is None or not response.chunked:
         return
 
@@ -193,7 +193,8 @@ def _write_directly(request: web.Request, response: web.StreamResponse, stream: 
         if transport.get_write_buffer_size() > 0:
             return False
         data = b"".join(parts)
-        transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        transport.write(chunk := b"%x\r\n%b\r\n" % (len(data), data))
+        writer.output_size += len(chunk)
         stream.number = max(stream.number, batch[-1].number)
         stream.last_byte_at = time.time()
         return True

@@ -5,7 +5,6 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from http import HTTPStatus
 
 import structlog
 from aiohttp import hdrs, web
@@ -13,11 +12,14 @@ from aiohttp import hdrs, web
 from common.bus.port import MAX_VALUE_BYTES, BusUnavailableError, RecordTooLargeError, UnconfirmedError
 from common.events import trace
 from common.failures import Refused, StoreUnavailableError
+from common.kernel import tracing
 from common.metrics import labelled
-from gateway.http import errors
-from gateway.http.context import COMPLETION, COMPLETION_HEADER, REQUEST_ID
+from common.redaction import looks_secret
+from gateway.http import errors, request_log
+from gateway.http.context import COMPLETION, COMPLETION_HEADER, ERROR_CODE, REQUEST_ID
 from gateway.http.not_served import instead_of
 from gateway.http.refusal_pacing import PACING
+from gateway.http.request_log import CUT, route_and_method
 from gateway.metrics import HTTP_SECONDS
 
 log = structlog.get_logger(__name__)
@@ -42,30 +44,28 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
     An error after the first byte has left is raised on: the server then cuts the connection, so that a broken
     stream never looks complete.
     """
-    started, status = time.perf_counter(), "cut"
-    request_id = request[REQUEST_ID] = choose_request_id(request.headers.get("x-request-id"))
-    structlog.contextvars.bind_contextvars(request_id=request_id)
-    trace.enter(trace.continued(request.headers.get("traceparent")))
+    started = time.perf_counter()
+    status: int | str = CUT
+    request[REQUEST_ID] = choose_request_id(request.headers.get("x-request-id"))
+    span = _follow(request)
     try:
         response = await _answer(request, handler)
-        status = str(response.status)
-        if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            log.warning(
-                "request failed",
-                method=request.method,
-                path=request.path,
-                status=response.status,
-                completion=request.get(COMPLETION),
-            )
+        status = response.status
         return response
     finally:
-        labelled(HTTP_SECONDS, *_labels(request), status).observe(time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        labelled(HTTP_SECONDS, *route_and_method(request), str(status)).observe(seconds)
+        request_log.write(request, status, seconds)
+        request_log.end(span, request, status)
 
 
-def _labels(request: web.Request) -> tuple[str, str]:
-    """Route and method; whatever a stranger may invent is one label."""
-    resource = request.match_info.route.resource
-    return (resource.canonical, request.method) if resource else ("none", "none")
+def _follow(request: web.Request) -> tracing.OpenSpan:
+    """Have the id and the trace of a request go with all that is done for it."""
+    given = request.headers.get("traceparent")
+    route, method = route_and_method(request)
+    span = tracing.begin(f"{method} {route}", tracing.SpanKind.SERVER, given)
+    trace.enter(span.traceparent or trace.continued(given), request[REQUEST_ID])
+    return span
 
 
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -81,7 +81,9 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         if _beyond_answering(request):
             raise
         log.exception("unhandled error", method=request.method, path=request.path)
+        request[ERROR_CODE] = "internal_error"
         return errors.response_to(errors.internal())
+    request[ERROR_CODE] = refused.code or refused.type
     return await _refuse(request, refused)
 
 
@@ -111,8 +113,11 @@ async def finish_headers(request: web.BaseRequest, response: web.StreamResponse)
 
 
 def choose_request_id(given: str | None) -> str:
-    """The caller's id where it is sane, else a new one. For correlation only: callers may repeat theirs."""
-    if given is not None and SANE_REQUEST_ID.fullmatch(given):
+    """The caller's id where it is sane, else a new one. For correlation only: callers may repeat theirs.
+
+    It stands in log lines: a key that was taken for one does not.
+    """
+    if given is not None and SANE_REQUEST_ID.fullmatch(given) and not looks_secret(given):
         return given
     return f"req_{secrets.token_hex(16)}"
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from gateway.http.idempotency import IDEMPOTENCY_HEADER, SANE_KEY
+from gateway.http.openapi_examples import body_example, parameter_example
 from gateway.http.openapi_schemas import body, never_null, plain
 from gateway.http.routing import Route
 
@@ -196,7 +197,8 @@ def _taken(route: Route, references: Mapping[tuple[type[BaseModel], JsonSchemaMo
     if "multipart/form-data" in content:
         content["multipart/form-data"] = _FORM
     if route.request:
-        content["application/json"] = {"schema": references[route.request, "validation"]}
+        example = body_example(route.method, _path(route))
+        content["application/json"] = {"schema": references[route.request, "validation"], **example}
     return content
 
 
@@ -235,11 +237,13 @@ def _success(route: Route, references: Mapping[tuple[type[BaseModel], JsonSchema
 
 def _parameters(route: Route) -> Iterator[Json]:
     for name in PATH_VARIABLE.findall(route.path):
-        yield {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+        schema = {"type": "string", "minLength": 1}
+        yield {"name": name, "in": "path", "required": True, "schema": schema, **parameter_example(name)}
     if route.query:
         yield from _query_parameters(route.query)
     for name, description in route.headers.items():
-        yield {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
+        told = {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
+        yield told | parameter_example(name)
     if route.idempotent:
         yield {
             "name": IDEMPOTENCY_HEADER,

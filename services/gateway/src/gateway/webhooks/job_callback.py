@@ -11,7 +11,7 @@ from common.jobs.callback_token import job_of
 from common.secret_box import secret_keys
 from gateway.deps import DEPS
 from gateway.http.body import UNREADABLE
-from gateway.http.errors import bad_request, too_large, unavailable
+from gateway.http.errors import bad_request, not_found, too_large, unavailable
 from gateway.metrics import WEBHOOKS_RECEIVED
 from gateway.webhooks.views import Acknowledged
 
@@ -33,7 +33,11 @@ async def receive_hume_batch(request: web.Request) -> web.Response:
 
 async def _hinted(request: web.Request, provider: str, *, max_bytes: int = MAX_BODY_BYTES) -> web.Response:
     deps = request.app[DEPS]
-    job_id = job_of(secret_keys(deps.settings.secret_keys.get_secret_value()), request.match_info["token"])
+    keys = secret_keys(deps.settings.secret_keys.get_secret_value())
+    if not keys:
+        WEBHOOKS_RECEIVED.labels(provider, "unconfigured").inc()
+        raise not_found("Callbacks are not set up here.", code="unconfigured")
+    job_id = job_of(keys, request.match_info["token"])
     if job_id is None:
         WEBHOOKS_RECEIVED.labels(provider, "unknown_token").inc()
         raise Refused(401, "This address is of no job.", "invalid_token")

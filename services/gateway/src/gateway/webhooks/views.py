@@ -12,7 +12,7 @@ from common.events.webhooks import WEBHOOK_RECEIVED, WebhookReceived
 from common.failures import Refused
 from gateway.deps import DEPS
 from gateway.http.body import read_body
-from gateway.http.errors import unavailable
+from gateway.http.errors import not_found, unavailable
 from gateway.metrics import WEBHOOKS_RECEIVED
 from gateway.webhooks.signature import verify
 from gateway.webhooks.webhook_delivery import Delivery, read_delivery
@@ -56,7 +56,8 @@ async def _receive(request: web.Request) -> bool:
     deps = request.app[DEPS]
     keys = deps.settings.hume_webhook_secrets
     if not keys:
-        raise unavailable("No key for the webhooks of this provider is configured.", code="unconfigured")
+        # A stranger who calls it must not look like a failure of ours.
+        raise not_found("The webhooks of this provider are not set up here.", code="unconfigured")
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
         # What is signed are the bytes as sent, which are not to be had once they are unpacked.
         raise Refused(415, "A webhook is not to be packed.", "unsupported_encoding")

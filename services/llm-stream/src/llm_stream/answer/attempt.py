@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -159,6 +160,11 @@ class Attempts:
     def add(self, attempt: Attempt) -> None:
         """The attempt that begins now."""
         self._attempts.append(attempt)
+
+    @property
+    def made(self) -> Sequence[Attempt]:
+        """All of them, in order."""
+        return self._attempts
 
     @property
     def last(self) -> Attempt:

@@ -102,7 +102,7 @@ class Spending:
         try:
             granted, _ = await self._budgets.lease(self._turn, wanted, anew=anew)
         except StoreUnavailableError as error:
-            log.warning("budget not leased", request_id=self._turn.request_id, error=str(error))
+            log.warning("budget not leased", completion_id=self._turn.request_id, error=str(error))
             raise server_error(503, "The budget of this API key cannot be checked right now.", "unavailable") from None
         return granted
 

@@ -41,6 +41,7 @@ from llm_stream.metrics import TOKENS, TURNS
 from llm_stream.turns.claim import Ended, RequestEvent
 from llm_stream.turns.kept_turn import kept_texts
 from llm_stream.turns.turn import Turn
+from llm_stream.turns.turn_account import tell
 
 log = structlog.get_logger(__name__)
 
@@ -123,6 +124,7 @@ async def _publish_settled(turn: Turn, fact: Fact, record: Record, deps: Deps) -
     if turn.spending is not None:
         await turn.spending.settle(fact.payload.usage, fact.payload.cost_usd)
     labelled(TURNS, turn.request.model, fact.spec.type.rpartition(".")[2]).inc()
+    tell(turn, fact)
     await _publish(record, deps)
 
 

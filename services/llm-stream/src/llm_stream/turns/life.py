@@ -142,6 +142,6 @@ def _outcome(turn: Turn) -> FinishedAnswer | AnswerFailed | None:
     if isinstance(error, AnswerFailed):
         return error
     if error is not None:
-        log.error("turn failed unexpectedly", request_id=turn.request.request_id, exc_info=error)
+        log.error("turn failed unexpectedly", completion_id=turn.request.request_id, exc_info=error)
         return server_error(500, "The answer failed inside the service.", "internal_error")
     return turn.work.result()

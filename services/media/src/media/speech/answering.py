@@ -239,4 +239,4 @@ async def publish(to: Log, spec: EventSpec[Any], fact: Any) -> None:
     try:
         await to.publish(Event(spec, fact, id=f"{fact.request_id}-end").record())
     except BusUnavailableError as error:
-        log.error("fact about speech was not published", request_id=fact.request_id, error=str(error))
+        log.error("fact about speech was not published", speech_id=fact.request_id, error=str(error))
