@@ -81,6 +81,9 @@ async def keep(end: ChatReplyEnded, sessions: Sessions, owed: Owed) -> None:
     if (turn := session_turn(end)) is not None:
         with owed.writing(end.org_id, end.session_id, end.request_id):
             await sessions.add(end.org_id, turn)
+    if (summary := end.summary) is not None and summary.text:
+        with owed.writing(end.org_id, summary.session_id, end.request_id):
+            await sessions.keep_summary(end.org_id, summary)
 
 
 async def note_spoken(spoken: ReplySpoken, sessions: Sessions, owed: Owed) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
-from common.events.chat import AnswerEnded
+from common.events.chat import AnswerEnded, SessionSummary
 from common.events.interaction_queries import PolicyState, PriceRow
 from common.events.interaction_queries import SessionListRequested as InteractionSessionsRequested
 from common.events.interactions import InteractionsTallied
@@ -43,6 +43,10 @@ class Sessions(Protocol):
 
     async def add(self, org_id: str, turn: SessionTurn) -> None:
         """Keep a turn durably; one that is known changes nothing, and neither does one of a deleted session."""
+        ...
+
+    async def keep_summary(self, org_id: str, summary: SessionSummary) -> None:
+        """Keep the summary of a session; one that was asked for later stands, and so does a deletion since."""
         ...
 
     async def note_spoken(self, spoken: ReplySpoken) -> None:

@@ -65,6 +65,22 @@ class SessionUse(Payload):
     continues: str | None = None
 
 
+class SessionSummary(Payload):
+    """What was said first in a session, in short: its first `messages`, instructions not counted.
+
+    `last` tells the last of these from others. `text` is empty until it is made, which was asked for at `asked_at` of
+    the alias `model`. Times are unix seconds.
+    """
+
+    session_id: str
+    messages: int
+    last: str
+    model: str
+    asked_at: float
+    text: str = ""
+    made_at: float | None = None
+
+
 class ChatReplyRequested(AnswerRequested):
     """A chat completion is wanted. Where a user or a project is named, their active set goes into the answer."""
 
@@ -81,6 +97,8 @@ class ChatReplyRequested(AnswerRequested):
     # the cache is on anyway). None leaves that to alias and flags.
     cache: Literal["on", "off", "refresh", "bypass"] | None = None
     session: SessionUse | None = None
+    # What the answer is to be: the summary of another session. Nobody hears it.
+    summary: SessionSummary | None = None
 
 
 class ChatModelsRequested(Payload):
@@ -144,7 +162,8 @@ class ContextUse(Payload):
     """What of a conversation its upstream was asked with, where the alias says how long its window is.
 
     `tokens` of `budget_tokens` are those of the prompt, its tools among them, `estimated_tokens` of them by rule of
-    thumb; `tokens_before` are those of the whole conversation. `messages_cut` of `messages_before` were left out.
+    thumb; `tokens_before` are those of the whole conversation. `messages_cut` of `messages_before` were left out; the
+    first `messages_summed_up` of them are told in short by a summary.
     """
 
     tokenizer: str | None = None
@@ -155,6 +174,7 @@ class ContextUse(Payload):
     estimated_tokens: int
     messages_before: int
     messages_cut: int = 0
+    messages_summed_up: int | None = None
 
 
 ToolKind = Literal["builtin", "python", "http"]
@@ -278,6 +298,8 @@ class ChatReplyEnded(AnswerEnded):
     moderation: ModerationUse | None = None
     # None where no session keeps anything of the turn.
     kept: KeptTexts | None = None
+    # Where the answer was to be the summary of a session.
+    summary: SessionSummary | None = None
 
 
 class ChatReplyCompleted(ChatReplyEnded):

@@ -16,6 +16,7 @@ from common.events.chat import (
     ContextUse,
     KeptTexts,
     ReplyError,
+    SessionSummary,
     StopReceipt,
     ToolStep,
     Usage,
@@ -208,11 +209,20 @@ class ShownTurn(ReplyBody):
     error: ReplyError | None
 
 
+class ShownSummary(ReplyBody):
+    """What was said first, in short: the first `messages`, as the alias `model` summed them up (unix seconds)."""
+
+    text: str
+    messages: int
+    model: str
+    made_at: float | None
+
+
 class ShownSession(ReplyBody):
     """A session with its turns in order. `cut`: older ones were let go.
 
     `messages` are what a next request would be asked with: only what was spoken, and every pair of call and result
-    closed.
+    closed. Where they are too many for the window of an alias, the `summary` stands for the first of them.
     """
 
     id: str
@@ -220,6 +230,7 @@ class ShownSession(ReplyBody):
     turns: tuple[ShownTurn, ...]
     cut: bool
     messages: tuple[dict[str, Any], ...]
+    summary: ShownSummary | None = None
 
 
 class TurnRequested(Payload):
@@ -288,6 +299,7 @@ class SessionHistory(ReplyBody):
     turns: tuple[SessionTurn, ...]
     cut: bool = False
     deleted_at: float | None = None
+    summary: SessionSummary | None = None
 
 
 class SessionHistoryRequested(SessionQuery):

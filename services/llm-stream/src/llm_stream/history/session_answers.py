@@ -4,9 +4,11 @@ from common.events.reply import Reply
 from common.events.session_turns import (
     SessionDeleteRequested,
     SessionGone,
+    SessionHistory,
     SessionRequested,
     SessionTurn,
     ShownSession,
+    ShownSummary,
     ShownTurn,
     Spoken,
     SpokenReported,
@@ -48,6 +50,7 @@ async def show(asked: SessionRequested, memory: SessionMemory, mark: str) -> Rep
         turns=tuple(_shown(turn) for turn in turns),
         cut=history.cut,
         messages=tuple(closed(context_of(in_line(turns), mark))),
+        summary=_shown_summary(history),
     )
     return Reply(shown)
 
@@ -94,6 +97,13 @@ async def forget(
     except (HistoryUnavailable, CacheUnavailable):
         raise AWAY from None
     return Reply(SessionGone(id=asked.request_id or asked.session_id, deleted=True))
+
+
+def _shown_summary(history: SessionHistory) -> ShownSummary | None:
+    summary = history.summary
+    if summary is None:
+        return None
+    return ShownSummary(**summary.model_dump(include=set(ShownSummary.model_fields)))
 
 
 def _shown(turn: SessionTurn) -> ShownTurn:
