@@ -130,6 +130,12 @@ class SessionDeleted(SessionFact):
     request_id: str | None = None
 
 
+class SessionExtension(SessionFact):
+    """Something was added to a session that nobody has answered: `turn` has messages and no answer."""
+
+    turn: SessionTurn
+
+
 F = TypeVar("F", bound=SessionFact)
 
 
@@ -144,6 +150,16 @@ CHAT_REPLY_SPOKEN = EventSpec(
     topic=CHAT_EVENTS,
     key=_key,
     summary="It became known how much of an answer the user has heard.",
+    retry=PATIENTLY,
+    ordered=False,
+)
+CHAT_SESSION_EXTENDED = EventSpec(
+    type="chat.session.extended",
+    version=1,
+    payload=SessionExtension,
+    topic=CHAT_EVENTS,
+    key=_key,
+    summary="Messages were added to a session without an answer, or what is noted of it was changed.",
     retry=PATIENTLY,
     ordered=False,
 )
@@ -231,6 +247,8 @@ class ShownSession(ReplyBody):
     cut: bool
     messages: tuple[dict[str, Any], ...]
     summary: ShownSummary | None = None
+    # What its owner has noted of it.
+    metadata: dict[str, Any] | None = None
 
 
 class TurnRequested(Payload):
@@ -281,6 +299,25 @@ class SessionDeleteRequested(SessionQuery):
 
     request_id: str | None = None
     at: float
+
+
+class SessionExtendRequested(SessionQuery):
+    """Add messages to a session as the turn `request_id`, and note `metadata` of it. `at` is unix seconds.
+
+    `fresh`: the session begins with it.
+    """
+
+    request_id: str
+    messages: tuple[dict[str, Any], ...] = ()
+    metadata: dict[str, Any] | None = None
+    at: float
+    fresh: bool = False
+
+
+class SessionExtended(ReplyBody):
+    """It is kept, as the turn `id`."""
+
+    id: str
 
 
 class SessionGone(ReplyBody):
@@ -398,6 +435,13 @@ TURN_REQUESTED = _question(
 )
 SPOKEN_REPORTED = _question(
     "chat.spoken.requested", SpokenReported, Spoken, CHAT_REQUESTS, "Note how much of an answer the user has heard."
+)
+SESSION_EXTEND_REQUESTED = _question(
+    "chat.session.extend.requested",
+    SessionExtendRequested,
+    SessionExtended,
+    CHAT_REQUESTS,
+    "Add messages to a session without asking for an answer.",
 )
 SESSION_DELETE_REQUESTED = _question(
     "chat.session.delete.requested", SessionDeleteRequested, SessionGone, CHAT_REQUESTS, "Forget a session or a turn."

@@ -15,8 +15,10 @@ from common.events.record import Record
 from common.events.session_turns import (
     CHAT_REPLY_SPOKEN,
     CHAT_SESSION_DELETED,
+    CHAT_SESSION_EXTENDED,
     ReplySpoken,
     SessionDeleted,
+    SessionExtension,
     SessionHistory,
     SessionTurn,
     SpokenBy,
@@ -156,6 +158,18 @@ class SessionMemory:
         SESSION_TURNS.labels(end.kept.mode).inc()
         if end.kept.mode == "full" and (turn := session_turn(end)) is not None:
             self._copies.queue_ended(end.org_id, turn, fresh=fresh)
+
+    async def extend(self, org_id: str, turn: SessionTurn, *, fresh: bool) -> None:
+        """Remember a turn that nobody has answered. The fact is on the log before this returns.
+
+        Raises HistoryUnavailable.
+        """
+        added = SessionExtension(org_id=org_id, session_id=turn.session_id, at=turn.received_at, turn=turn)
+        try:
+            await self._facts(Event(CHAT_SESSION_EXTENDED, added, id=f"{turn.id}/end").record())
+        except BusUnavailableError as error:
+            raise HistoryUnavailable(str(error)) from error
+        self._copies.queue_ended(org_id, turn, fresh=fresh)
 
     def queue_summary(self, summary: SessionSummary, org_id: str) -> None:
         """Have the session remember a summary."""
