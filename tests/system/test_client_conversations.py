@@ -139,7 +139,7 @@ async def test_nobody_else_sees_it(sonant: Sonant, ai: AsyncOpenAI) -> None:
     [
         ({"conversation": "c", "previous_response_id": "resp_1"}, None, "mutually_exclusive_parameters"),
         ({"conversation": {"name": "c"}}, "conversation", None),
-        ({"conversation": "no such / id"}, "conversation", None),
+        ({"conversation": "c" * 300}, "conversation", None),
     ],
 )
 async def test_what_cannot_be_asked_for_is_named(

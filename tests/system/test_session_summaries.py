@@ -1,5 +1,7 @@
 """The rolling summary of a session, from the config to the next turn: made beside the answers, kept, and forgotten."""
 
+import json
+import re
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -11,9 +13,10 @@ from redis import Redis
 
 from tests.support.clients import Key, calls, chat, client, new_key
 from tests.support.load import kill
-from tests.support.sonant import Sonant, sonant_system
+from tests.support.sonant import ROOT, Sonant, sonant_system
 from tests.support.waiting import eventually
 
+PAGE = ROOT / "docs" / "context.md"
 WINDOW = "context_tokens = 330\nanswer_reserve = 20\ntokenizer = 'estimate'"
 UPSTREAM = "[[aliases.{0}.upstreams]]\nname = '{0}'\nbase_url = 'SANDBOX/v1'\nmodel = '{1}'\nprovider = 'sandbox'"
 MODELS = {"default": "sandbox", "cheap": "sandbox", "dawdling": "sandbox+headers-1500", "failing": "sandbox+status-500"}
@@ -36,8 +39,9 @@ async def summing(system: Sonant, alias: str) -> AsyncIterator[tuple[httpx.Async
     key = new_key(system, scopes=["chat", "resources", "admin"])
     session = f"session-{uuid.uuid4().hex[:12]}"
     async with client(system.url, {**key.headers, "x-user-id": "u", "x-session-id": session}) as http:
-        rules = {"store": True, "summary": {"alias": alias, "tokens": 60}}
-        config = {"name": "desk", "evi_version": "3", "session": rules}
+        config = json.loads(re.findall(r"```json\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)[0])
+        assert config["session"]["store"]
+        config["session"]["summary"] |= {"alias": alias, "tokens": 60}
         made = await http.post("/api/hume/configs", json=config)
         assert made.status_code == 201, made.text
         prompt = await http.post("/api/hume/prompts", json={"name": "p", "text": "Be brief."})

@@ -106,7 +106,7 @@ async def check_upstreams(sonant: Sonant, caller: Caller) -> None:
 
 async def check_facts(sonant: Sonant, key: Key, caller: Caller) -> None:
     """One fact for each request, with a receipt where it was stopped, and the series of how the user sounded."""
-    requests = 24 if caller.asks_for_tools else 25
+    requests = 23 if caller.asks_for_tools else 24
     async with log_of(sonant) as log:
 
         async def all_of_them() -> bool:

@@ -208,10 +208,10 @@ class ScriptedCall:
         said = [text for message in self.caller.history if (text := _spoken(message))]
         if spoken[-len(said) :] != said and spoken != said:
             return f"remembers {spoken} and not {said}"
-        for text in self.unheard:
-            for turn in found["turns"]:
-                if turn["messages"] and text in str(turn["messages"][-1].get("content")) and turn["spoken"]:
-                    return f"remembers {turn['spoken']!r} of what nobody heard"
+        for turn in found["turns"]:
+            asked = str(turn["messages"][-1].get("content")) if turn["messages"] else ""
+            if turn["spoken"] and any(asked.endswith(text) for text in self.unheard):
+                return f"remembers {turn['spoken']!r} of what nobody heard"
         return None
 
 
