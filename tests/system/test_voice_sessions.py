@@ -1,5 +1,8 @@
 """A call of twenty turns as each platform makes it: doubled turns, interruptions, tools, silence."""
 
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -89,6 +92,26 @@ async def test_the_same_call_by_the_package_of_openai(sonant: Sonant, key: Key, 
         played = await played_by(caller, sonant)
     assert [turn for turn in played if turn.problem] == []
     await check_facts(sonant, key, caller)
+
+
+def test_an_operator_plays_a_call(sonant: Sonant, key: Key) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "sandbox.caller",
+        "--url",
+        sonant.url,
+        "--platform",
+        "vapi",
+        "--slow-model",
+        "slow",
+    ]
+    without_key = {name: value for name, value in os.environ.items() if name != "SONANT_API_KEY"}
+    for env, code, told in (({"SONANT_API_KEY": key.text}, 0, " 20 goodbye: ok"), ({}, 1, "SONANT_API_KEY is to hold")):
+        done = subprocess.run(
+            command, env={**without_key, **env}, capture_output=True, text=True, timeout=CLIENT_SECONDS, check=False
+        )
+        assert (done.returncode, told in done.stdout + done.stderr) == (code, True), done.stdout + done.stderr
 
 
 async def check_upstreams(sonant: Sonant, caller: Caller) -> None:

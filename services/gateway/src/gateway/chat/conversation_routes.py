@@ -87,6 +87,7 @@ CONVERSATION_ROUTES: Sequence[Route] = [
         "Read an item of a conversation",
         scope=Scope.CHAT,
         work=Work.READ,
+        response=conversations.ConversationItem,
         errors=(400, 404, 503, 504),
         tags=("conversations",),
     ),

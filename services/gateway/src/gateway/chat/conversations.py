@@ -18,6 +18,7 @@ from common.events.session_turns import (
     ShownSession,
 )
 from common.failures import Refused
+from gateway.chat.completion_answer import Open
 from gateway.chat.conversation_items import items_of
 from gateway.chat.response_request import few_short
 from gateway.deps import DEPS
@@ -83,11 +84,19 @@ class DeletedConversation(BaseModel):
     deleted: bool
 
 
+class ConversationItem(Open):
+    """An item of a conversation; what else it has depends on its type."""
+
+    id: str
+    type: Literal["message", "function_call", "function_call_output"]
+    status: str
+
+
 class ItemList(BaseModel):
     """Items of a conversation: messages, calls of functions and their outputs."""
 
     object: Literal["list"] = "list"
-    data: list[dict[str, Any]]
+    data: list[ConversationItem]
     first_id: str | None
     last_id: str | None
     has_more: bool
@@ -159,7 +168,7 @@ def _all_items(session: ShownSession) -> list[dict[str, Any]]:
 
 def _page(items: list[dict[str, Any]], *, more: bool) -> ItemList:
     first, last = (items[0]["id"], items[-1]["id"]) if items else (None, None)
-    return ItemList(data=items, first_id=first, last_id=last, has_more=more)
+    return ItemList(data=[ConversationItem(**item) for item in items], first_id=first, last_id=last, has_more=more)
 
 
 def _conversation(session: ShownSession) -> Conversation:
