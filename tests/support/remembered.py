@@ -3,7 +3,7 @@
 import asyncio
 from collections import defaultdict
 
-from common.events.chat import SessionSummary
+from common.events.session_summary import RollingSummary
 from common.events.session_turns import SessionHistory, SessionTurn
 from llm_stream.history.session_memory import Put, SessionMemory
 from llm_stream.history.session_notes import Mode
@@ -17,7 +17,7 @@ class Copies:
         self.turns: dict[tuple[str, str], dict[str, SessionTurn]] = defaultdict(dict)
         self.heard: dict[str, tuple[int, str]] = {}
         self.running: dict[str, tuple[float, float]] = {}
-        self.summaries: dict[tuple[str, str], SessionSummary] = {}
+        self.summaries: dict[tuple[str, str], RollingSummary] = {}
         self.summing: set[tuple[str, str]] = set()
 
     async def open(self, org_id: str, session_id: str, running: tuple[str, float, float] | None) -> HotSession:
@@ -41,7 +41,7 @@ class Copies:
         del org_id, session_id
         self.running.pop(request_id, None)
 
-    def queue_summary(self, summary: SessionSummary, org_id: str) -> None:
+    def queue_summary(self, summary: RollingSummary, org_id: str) -> None:
         self.summaries[org_id, summary.session_id] = summary
 
     async def begin_summary(self, org_id: str, session_id: str, seconds: float) -> bool:

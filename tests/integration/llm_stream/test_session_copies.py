@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from common.bus.live.writer import open_writer
-from common.events.chat import SessionSummary
+from common.events.session_summary import RollingSummary
 from common.events.session_turns import SessionHistory, SessionTurn
 from common.storage.redis import open_redis
 from common.storage.resp import open_resp
@@ -177,9 +177,9 @@ async def test_all_copies_together_are_bounded(store: Store) -> None:
         assert await ids(copies, "new") == ["t1"]
 
 
-def notes(asked: float, text: str = "in short", session: str = "s") -> SessionSummary:
+def notes(asked: float, text: str = "in short", session: str = "s") -> RollingSummary:
     at = 1_000_000_000.0 + asked
-    return SessionSummary(session_id=session, messages=2, last="ab", model="m", asked_at=at, text=text, made_at=at)
+    return RollingSummary(session_id=session, messages=2, last="ab", model="m", asked_at=at, text=text, made_at=at)
 
 
 async def test_the_newest_summary_stands_until_what_it_tells_is_deleted(store: Store) -> None:

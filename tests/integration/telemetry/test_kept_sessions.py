@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from common.events.chat import CHAT_EVENTS, CHAT_REPLY_COMPLETED, ChatReplyCompleted, KeptTexts, SessionSummary
+from common.events.chat import CHAT_EVENTS, CHAT_REPLY_COMPLETED, ChatReplyCompleted, KeptTexts
 from common.events.envelope import Event
+from common.events.session_summary import RollingSummary
 from common.events.session_turns import (
     CHAT_REPLY_SPOKEN,
     CHAT_SESSION_DELETED,
@@ -145,7 +146,7 @@ async def test_a_deleted_session_takes_in_nothing_that_comes_late(world: World) 
 def summed_up(number: int, text: str, *, age: float) -> Event[Any]:
     """The fact about the turn that summed the session `s` up."""
     at = time.time() - age
-    made = SessionSummary(session_id="s", messages=2, last="ab", model="m", asked_at=at, text=text, made_at=at)
+    made = RollingSummary(session_id="s", messages=2, last="ab", model="m", asked_at=at, text=text, made_at=at)
     fact: Event[ChatReplyCompleted] = completed(number, session_id=f"req-{number}", summary=made, finished_at=at)
     return Event(CHAT_REPLY_COMPLETED, fact.payload)
 

@@ -6,7 +6,8 @@ import orjson
 import pytest
 
 from common.clients.resources.client import ActiveSets, Resolved
-from common.events.chat import SessionSummary, SessionUse
+from common.events.chat import SessionUse
+from common.events.session_summary import RollingSummary
 from llm_stream.context.exchanges import INSTRUCTING
 from llm_stream.history.rolling_summary import ToSumUp, end_of, next_stretch, wanted_summary
 from llm_stream.ports import UpstreamBroken
@@ -150,7 +151,7 @@ async def test_a_summary_that_fails_changes_nothing(model: Model) -> None:
     assert len(requested(world_)) == 1
 
 
-def of(count: int, messages: list[dict[str, Any]]) -> SessionSummary:
+def of(count: int, messages: list[dict[str, Any]]) -> RollingSummary:
     """The summary of the first messages."""
     wanted = ToSumUp([messages[:count]], 0, None, "cheap", 100)
     return wanted_summary(wanted, "s", 1.0, None)[0].model_copy(update={"text": NOTES})

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, Protocol
 
-from common.events.chat import SessionSummary
+from common.events.session_summary import RollingSummary
 from common.events.session_turns import SessionHistory, SessionTurn
 from llm_stream.aliases import Upstream
 
@@ -266,7 +266,7 @@ class HotSession:
     cut: bool = False
     running: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     deleted_at: float | None = None
-    summary: SessionSummary | None = None
+    summary: RollingSummary | None = None
 
 
 class SessionCopies(Protocol):
@@ -287,7 +287,7 @@ class SessionCopies(Protocol):
         """A turn that was begun is not kept."""
         ...
 
-    def queue_summary(self, summary: SessionSummary, org_id: str) -> None:
+    def queue_summary(self, summary: RollingSummary, org_id: str) -> None:
         """Keep a summary that was made, unless one that was asked for later is there, or its turns were deleted."""
         ...
 

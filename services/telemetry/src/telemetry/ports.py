@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
-from common.events.chat import AnswerEnded, SessionSummary
+from common.events.chat import AnswerEnded
 from common.events.interaction_queries import PolicyState, PriceRow
 from common.events.interaction_queries import SessionListRequested as InteractionSessionsRequested
 from common.events.interactions import InteractionsTallied
+from common.events.session_summary import RollingSummary
 from common.events.session_turns import (
     ReplySpoken,
     SessionDeleted,
@@ -45,7 +46,7 @@ class Sessions(Protocol):
         """Keep a turn durably; one that is known changes nothing, and neither does one of a deleted session."""
         ...
 
-    async def keep_summary(self, org_id: str, summary: SessionSummary) -> None:
+    async def keep_summary(self, org_id: str, summary: RollingSummary) -> None:
         """Keep the summary of a session; one that was asked for later stands, and so does a deletion since."""
         ...
 

@@ -10,6 +10,7 @@ from common.events.backoff import NEVER, PATIENTLY
 from common.events.keys import KeyBudget
 from common.events.reply import ReplyBody
 from common.events.resource_terms import Layer
+from common.events.session_summary import RollingSummary
 from common.events.spec import EventSpec, Payload, RequestSpec, SignalSpec, Topic
 
 CHAT_REQUESTS = Topic("chat-requests")
@@ -65,22 +66,6 @@ class SessionUse(Payload):
     continues: str | None = None
 
 
-class SessionSummary(Payload):
-    """What was said first in a session, in short: its first `messages`, instructions not counted.
-
-    `last` tells the last of these from others. `text` is empty until it is made, which was asked for at `asked_at` of
-    the alias `model`. Times are unix seconds.
-    """
-
-    session_id: str
-    messages: int
-    last: str
-    model: str
-    asked_at: float
-    text: str = ""
-    made_at: float | None = None
-
-
 class ChatReplyRequested(AnswerRequested):
     """A chat completion is wanted. Where a user or a project is named, their active set goes into the answer."""
 
@@ -98,7 +83,7 @@ class ChatReplyRequested(AnswerRequested):
     cache: Literal["on", "off", "refresh", "bypass"] | None = None
     session: SessionUse | None = None
     # What the answer is to be: the summary of another session. Nobody hears it.
-    summary: SessionSummary | None = None
+    summary: RollingSummary | None = None
 
 
 class ChatModelsRequested(Payload):
@@ -162,8 +147,8 @@ class ContextUse(Payload):
     """What of a conversation its upstream was asked with, where the alias says how long its window is.
 
     `tokens` of `budget_tokens` are those of the prompt, its tools among them, `estimated_tokens` of them by rule of
-    thumb; `tokens_before` are those of the whole conversation. `messages_cut` of `messages_before` were left out; the
-    first `messages_summed_up` of them are told in short by a summary.
+    thumb; `tokens_before` are those of the whole conversation. `messages_cut` of `messages_before` were left out, of
+    which a summary tells the first `messages_summed_up`.
     """
 
     tokenizer: str | None = None
@@ -298,8 +283,7 @@ class ChatReplyEnded(AnswerEnded):
     moderation: ModerationUse | None = None
     # None where no session keeps anything of the turn.
     kept: KeptTexts | None = None
-    # Where the answer was to be the summary of a session.
-    summary: SessionSummary | None = None
+    summary: RollingSummary | None = None  # where the answer was to be one
 
 
 class ChatReplyCompleted(ChatReplyEnded):

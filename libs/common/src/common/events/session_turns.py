@@ -16,13 +16,13 @@ from common.events.chat import (
     ContextUse,
     KeptTexts,
     ReplyError,
-    SessionSummary,
     StopReceipt,
     ToolStep,
     Usage,
     UtteranceProsody,
 )
 from common.events.reply import ReplyBody
+from common.events.session_summary import RollingSummary
 from common.events.spec import EventSpec, Payload, R, RequestSpec, Topic
 from common.events.telemetry import TELEMETRY_QUERIES
 
@@ -336,7 +336,7 @@ class SessionHistory(ReplyBody):
     turns: tuple[SessionTurn, ...]
     cut: bool = False
     deleted_at: float | None = None
-    summary: SessionSummary | None = None
+    summary: RollingSummary | None = None
 
 
 class SessionHistoryRequested(SessionQuery):

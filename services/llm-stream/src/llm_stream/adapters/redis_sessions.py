@@ -15,8 +15,8 @@ import orjson
 from common.bus.live.kept_answers import TURN_PREFIX
 from common.bus.live.writer import LiveWriter
 from common.bus.port import BusUnavailableError
-from common.events.chat import SessionSummary
 from common.events.model_json import from_json, to_json
+from common.events.session_summary import RollingSummary
 from common.events.session_turns import SessionHistory, SessionTurn
 from common.storage.redis import UNAVAILABLE
 from common.storage.resp import Resp
@@ -263,7 +263,7 @@ class RedisSessions:
             # Older than what a turn may have left meanwhile.
             await self._run("EVAL", _SUMMARY, 3, *keys, *self._common(), *_written(history.summary))
 
-    def queue_summary(self, summary: SessionSummary, org_id: str) -> None:
+    def queue_summary(self, summary: RollingSummary, org_id: str) -> None:
         keys = _keys(org_id, summary.session_id)
         self._live.queue_command("EVAL", _SUMMARY, 3, *keys, *self._common(), *_written(summary))
 
@@ -302,7 +302,7 @@ def _field(turn: SessionTurn) -> str:
     return f"t:{turn.received_at:020.6f}/{turn.id}"
 
 
-def _written(summary: SessionSummary) -> tuple[bytes, str]:
+def _written(summary: RollingSummary) -> tuple[bytes, str]:
     return to_json(summary, exclude_none=True), f"{summary.asked_at:020.6f}"
 
 
@@ -326,7 +326,7 @@ def _read(reply: list[bytes]) -> HotSession:
         cut=b"cut" in fields,
         running={name[2:].decode(): _running(fields[name]) for name in fields if name.startswith(b"r:")},
         deleted_at=None if gone is None else float(gone),
-        summary=None if (told := fields.get(b"m")) is None else from_json(SessionSummary, told.partition(b" ")[2]),
+        summary=None if (told := fields.get(b"m")) is None else from_json(RollingSummary, told.partition(b" ")[2]),
     )
 
 

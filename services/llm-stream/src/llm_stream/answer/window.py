@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from common.events.chat import ContextUse, SessionSummary
+from common.events.chat import ContextUse
+from common.events.session_summary import RollingSummary
 from llm_stream.aliases import Alias
 from llm_stream.answer.failure import AnswerFailed, bad_request
 from llm_stream.answer.in_progress import FactNotes
@@ -139,7 +140,7 @@ async def _summary_of(
     prepared: PreparedRequest, notes: FactNotes, counts: _Counts, counter: TokenCounter
 ) -> _Front | None:
     """The summary of what the conversation begins with, where there is one and the config still wants it."""
-    summary: SessionSummary | None = None if notes.session is None else notes.session.summary
+    summary: RollingSummary | None = None if notes.session is None else notes.session.summary
     if summary is None or prepared.session_rules.get("summary") is None:
         return None
     if not (end := end_of(prepared.body["messages"], summary)):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from common.events.chat import SessionSummary
+from common.events.session_summary import RollingSummary
 from llm_stream.context.exchanges import INSTRUCTING, exchange_starts
 from llm_stream.history.spoken_text import Message
 
@@ -50,7 +50,7 @@ class ToSumUp(NamedTuple):
 
     exchanges: Sequence[Sequence[Message]]
     before: int
-    former: SessionSummary | None
+    former: RollingSummary | None
     alias: str
     tokens: int
 
@@ -62,7 +62,7 @@ class Stretch(NamedTuple):
     before: int
 
 
-def end_of(messages: Sequence[Message], summary: SessionSummary | None) -> int:
+def end_of(messages: Sequence[Message], summary: RollingSummary | None) -> int:
     """How many of the messages the summary tells, instructions between them too; 0 where it is about other words.
 
     Where older ones were let go, or the caller left some out, its end is looked for by what was said there.
@@ -81,7 +81,7 @@ def end_of(messages: Sequence[Message], summary: SessionSummary | None) -> int:
 
 
 def next_stretch(
-    messages: Sequence[Message], tokens: Sequence[int], summary: SessionSummary | None, room: int
+    messages: Sequence[Message], tokens: Sequence[int], summary: RollingSummary | None, room: int
 ) -> Stretch | None:
     """What is to be summed up; None where what no summary tells has room enough.
 
@@ -105,7 +105,7 @@ def next_stretch(
     return Stretch(found, len(_said(messages[:done]))) if found else None
 
 
-def wanted_summary(wanted: ToSumUp, session_id: str, now: float, window: int | None) -> tuple[SessionSummary, str]:
+def wanted_summary(wanted: ToSumUp, session_id: str, now: float, window: int | None) -> tuple[RollingSummary, str]:
     """The summary that is to be made, and the text it is made of: of as many exchanges as there is room for.
 
     `window` is how many tokens its alias takes, None where it does not say.
@@ -122,7 +122,7 @@ def wanted_summary(wanted: ToSumUp, session_id: str, now: float, window: int | N
         parts.append(text[:most].decode(errors="ignore"))
         most -= len(text)
         taken += exchange
-    summary = SessionSummary(
+    summary = RollingSummary(
         session_id=session_id,
         messages=wanted.before + len(taken),
         last="-".join(_digests(taken, range(len(taken))[-TOLD_BY:])),
@@ -143,7 +143,7 @@ def request_of(text: str, alias: str, tokens: int) -> dict[str, Any]:
     return {"model": alias, "messages": messages, "max_completion_tokens": tokens, "sonant_tools": False}
 
 
-def in_front(summary: SessionSummary) -> str:
+def in_front(summary: RollingSummary) -> str:
     """The summary as it stands before what the user says first."""
     return IN_FRONT.format(text=summary.text)
 

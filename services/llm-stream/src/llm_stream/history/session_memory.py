@@ -9,9 +9,10 @@ from typing import Any
 import structlog
 
 from common.bus.port import BusUnavailableError
-from common.events.chat import AnswerRequested, ChatReplyEnded, ChatReplyRequested, SessionSummary
+from common.events.chat import AnswerRequested, ChatReplyEnded, ChatReplyRequested
 from common.events.envelope import Event
 from common.events.record import Record
+from common.events.session_summary import RollingSummary
 from common.events.session_turns import (
     CHAT_REPLY_SPOKEN,
     CHAT_SESSION_DELETED,
@@ -54,7 +55,7 @@ class Remembered:
 
     turns: tuple[SessionTurn, ...]
     cut: bool = False
-    summary: SessionSummary | None = None
+    summary: RollingSummary | None = None
 
 
 class SessionMemory:
@@ -171,7 +172,7 @@ class SessionMemory:
             raise HistoryUnavailable(str(error)) from error
         self._copies.queue_ended(org_id, turn, fresh=fresh)
 
-    def queue_summary(self, summary: SessionSummary, org_id: str) -> None:
+    def queue_summary(self, summary: RollingSummary, org_id: str) -> None:
         """Have the session remember a summary."""
         self._copies.queue_summary(summary, org_id)
 

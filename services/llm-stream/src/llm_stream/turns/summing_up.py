@@ -10,8 +10,9 @@ import time
 import structlog
 
 from common.bus.port import BusUnavailableError
-from common.events.chat import CHAT_REPLY_REQUESTED, ChatReplyRequested, SessionSummary
+from common.events.chat import CHAT_REPLY_REQUESTED, ChatReplyRequested
 from common.events.envelope import Event
+from common.events.session_summary import RollingSummary
 from llm_stream.answer.failure import AnswerFailed
 from llm_stream.answer.finish import FinishedAnswer
 from llm_stream.answer.whole import Completion
@@ -67,7 +68,7 @@ def _asked(request: ChatReplyRequested, wanted: ToSumUp, window: int | None) -> 
     return Event(CHAT_REPLY_REQUESTED, asked, id=request_id, deadline=summary.asked_at + DEADLINE_SECONDS)
 
 
-def summary_made(turn: Turn, outcome: FinishedAnswer | AnswerFailed | None) -> SessionSummary | None:
+def summary_made(turn: Turn, outcome: FinishedAnswer | AnswerFailed | None) -> RollingSummary | None:
     """The summary that a turn was for, with its text where it came to one; None for every other turn."""
     request = turn.request
     if not isinstance(request, ChatReplyRequested) or request.summary is None:

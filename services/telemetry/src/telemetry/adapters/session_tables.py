@@ -7,8 +7,8 @@ import asyncpg
 import orjson
 
 from common.bus.batching import Batcher
-from common.events.chat import SessionSummary
 from common.events.model_json import from_json, to_json
+from common.events.session_summary import RollingSummary
 from common.events.session_turns import (
     ReplySpoken,
     SessionDeleted,
@@ -224,7 +224,7 @@ class PostgresSessions:
                 await self._pool.execute(TRIM, row["org_id"], row["session_id"], MAX_TURNS, self._session_bytes)
                 SESSION_TURNS_CUT.inc()
 
-    async def keep_summary(self, org_id: str, summary: SessionSummary) -> None:
+    async def keep_summary(self, org_id: str, summary: RollingSummary) -> None:
         names = without_nul([org_id, summary.session_id])
         told = to_json(summary.model_copy(update={"text": without_nul(summary.text)}), exclude_none=True).decode()
         asked_at = between(summary.asked_at, 0.0, MAX_SECONDS)
@@ -255,7 +255,7 @@ class PostgresSessions:
             rows = await self._pool.fetch(TURNS.format("t.session_id = $2"), *names, self._days)
         turns, told = tuple(_turn(row) for row in rows), session["summary"]
         # Of a session that has expired it is not told either.
-        summary = from_json(SessionSummary, told) if told is not None and turns else None
+        summary = from_json(RollingSummary, told) if told is not None and turns else None
         return SessionHistory(turns=turns, cut=session["cut"], deleted_at=session["deleted_at"], summary=summary)
 
     async def turn(self, org_id: str, request_id: str) -> SessionTurn | None:
