@@ -158,11 +158,15 @@ async def closed_streams(upstream_url: str) -> dict[str, float]:
 
 
 class StopBench:
-    """Repeats one way of stopping against one target; `voice` turns are those of a platform, with tools and prosody."""
+    """Repeats one way of stopping against one target; `voice` turns are those of a platform, with tools and prosody.
 
-    def __init__(self, target: Target, upstream_url: str, *, voice: bool = False) -> None:
+    `interval` is how many seconds lie between two words of the upstream.
+    """
+
+    def __init__(self, target: Target, upstream_url: str, *, voice: bool = False, interval: float = INTERVAL) -> None:
         self._target = target
         self._voice = voice
+        self._interval = interval
         self._upstream_url = upstream_url
         self._host = urlsplit(target.url).netloc
         self._reasons: Counter[str] = Counter()
@@ -221,7 +225,7 @@ class StopBench:
             listener = await self._listen(marker)
             try:
                 await listener.heard
-                await asyncio.sleep(random.uniform(0, INTERVAL))
+                await asyncio.sleep(random.uniform(0, self._interval))
                 return await stop(listener, marker, caller)
             finally:
                 listener.transport.abort()
@@ -274,7 +278,7 @@ class StopBench:
 
     async def _await_closes(self) -> dict[str, float]:
         """The closes the upstream has seen, as soon as they are complete or the last could not come any more."""
-        deadline = time.monotonic() + LONG_ANSWER * INTERVAL
+        deadline = time.monotonic() + LONG_ANSWER * self._interval
         while True:
             closed = await closed_streams(self._upstream_url)
             if time.monotonic() > deadline or all(stop.marker in closed for stop in self._stops):
@@ -282,17 +286,21 @@ class StopBench:
             await asyncio.sleep(0.05)
 
 
-async def measure(target: Target, upstream_url: str, streams: int, repetitions: int) -> bool:
+# A fast model; with the pace of the other benches 50 streams without an end would be all that two cores can do.
+PACE_MS = 20.0
+
+
+async def measure(target: Target, upstream_url: str, options: argparse.Namespace) -> bool:
     """Print a line for plain turns and for those of a platform; whether the aim was met by all."""
     met = True
     print(f"{'interruption':44} | {'p50':>8} | {'p99':>8} | bytes after | failed")
     for name, voice in (("plain", False), ("prosody, tools", True)):
-        bench = StopBench(target, upstream_url, voice=voice)
-        async with bench.company(max(0, streams - PARALLEL)):
-            report = await bench.interruptions(repetitions)
+        bench = StopBench(target, upstream_url, voice=voice, interval=options.interval_ms / 1000)
+        async with bench.company(max(0, options.streams - PARALLEL)):
+            report = await bench.interruptions(options.repetitions)
         met = met and report.stop_p99 <= AIM_MS and not report.failed and not report.content_bytes_after
         print(
-            f"{f'{name}, {streams} streams':44} | {report.stop_p50:5.2f} ms | {report.stop_p99:5.2f} ms | "
+            f"{f'{name}, {options.streams} streams':44} | {report.stop_p50:5.2f} ms | {report.stop_p99:5.2f} ms | "
             f"{report.content_bytes_after:11} | {report.failed} {report.reasons or ''}"
         )
     print(f"aim: p99 of at most {AIM_MS:g} ms, nothing said behind it: {'ok' if met else 'missed'}")
@@ -306,11 +314,12 @@ def main() -> None:
         "--streams", type=int, default=50, help="that go on at a time, those that are stopped among them"
     )
     parser.add_argument("--repetitions", type=int, default=400, help="of each kind")
+    parser.add_argument("--interval-ms", type=float, default=PACE_MS, help="between two words of the upstream")
     options = parser.parse_args()
-    with bench_upstream() as upstream, scratch_directory() as scratch:
+    with bench_upstream(0, "--interval-ms", str(options.interval_ms)) as upstream, scratch_directory() as scratch:
         models_file = write_models_file(scratch / "models.toml", upstream.url)
         with sonant_up(scratch / "data", models_file, None, {}) as running:
-            uvloop.run(measure(running.target, upstream.url, options.streams, options.repetitions))
+            uvloop.run(measure(running.target, upstream.url, options))
 
 
 if __name__ == "__main__":
