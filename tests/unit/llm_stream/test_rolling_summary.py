@@ -87,6 +87,7 @@ async def test_what_goes_soon_is_summed_up_and_stands_in_front_of_the_next_turn(
     assert told.startswith(f"user: 0 {WORDS}\nassistant: 0 {WORDS}\nuser: 1")
     assert f"2 {WORDS}" not in told
     assert asked["summary"]["messages"] == 4
+    assert asked["answer_tokens"] == 100
     await world_.answer_published()
     made = world_.facts[-1]
     assert (made["type"], made["model"], made["usage"]["total_tokens"]) == ("chat.reply.completed/1", "cheap", 99)

@@ -133,14 +133,14 @@ def wanted_summary(wanted: ToSumUp, session_id: str, now: float, window: int | N
 
 
 def request_of(text: str, alias: str, tokens: int) -> dict[str, Any]:
-    """The chat request that asks for the summary of a text."""
+    """The chat request that asks for the summary of a text; how long it may be is for its upstream to be told."""
     words = max(20, int(tokens * WORDS_A_TOKEN))
     messages = [
         {"role": "system", "content": INSTRUCTIONS.format(words=words)},
         {"role": "user", "content": text},
     ]
     # No tool is to be called for it.
-    return {"model": alias, "messages": messages, "max_completion_tokens": tokens, "sonant_tools": False}
+    return {"model": alias, "messages": messages, "sonant_tools": False}
 
 
 def in_front(summary: RollingSummary) -> str:

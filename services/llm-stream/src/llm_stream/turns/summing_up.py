@@ -62,6 +62,8 @@ def _asked(request: ChatReplyRequested, wanted: ToSumUp, window: int | None) -> 
         stream=False,
         received_at=summary.asked_at,
         body=request_of(text, wanted.alias, wanted.tokens),
+        # Told in the word that its upstream knows.
+        answer_tokens=wanted.tokens,
         budget=request.budget,
         summary=summary,
     )
