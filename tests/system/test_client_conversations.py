@@ -36,7 +36,7 @@ def told(sonant: Sonant, marker: str) -> list[tuple[str, Any]]:
 
 async def texts(ai: AsyncOpenAI, id: str) -> list[tuple[str, str]]:
     """The messages of a conversation in order, by pages of two."""
-    found = []
+    found: list[tuple[str, str]] = []
     async for item in ai.conversations.items.list(id, order="asc", limit=2):
         assert item.type == "message"
         found.append((item.role, "".join(getattr(part, "text", "") for part in item.content)))
@@ -68,8 +68,9 @@ async def test_a_conversation_is_begun_gone_on_with_and_read(sonant: Sonant, ai:
     ]
     assert told(sonant, f"two {begun.id}") == said
     assert await texts(ai, begun.id) == [*said, ("assistant", f"two {begun.id}")]
-    newest = await ai.conversations.items.list(begun.id, limit=1)
-    assert newest.data[0].id == (await ai.conversations.items.retrieve(newest.data[0].id, conversation_id=begun.id)).id
+    [newest] = (await ai.conversations.items.list(begun.id, limit=1)).data
+    assert newest.id is not None
+    assert (await ai.conversations.items.retrieve(newest.id, conversation_id=begun.id)).id == newest.id
 
 
 async def test_items_are_added_without_an_answer_and_metadata_changed(sonant: Sonant, ai: AsyncOpenAI) -> None:

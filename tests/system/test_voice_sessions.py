@@ -52,7 +52,7 @@ class Package(Responses):
     ai: AsyncOpenAI
 
     @asynccontextmanager
-    async def opened(self, *said: Any, model: str = "default", **more: Any) -> AsyncIterator[Any]:  # type: ignore[override]
+    async def opened(self, *said: Any, model: str = "default", **more: Any) -> AsyncIterator[Any]:
         body = {**self.request([*self.history, *said], model), **more}
         stream: AsyncStream[Any] = await self.ai.responses.create(**body, extra_headers=self.headers())
         try:
