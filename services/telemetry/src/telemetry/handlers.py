@@ -40,12 +40,14 @@ from common.events.reply import Reply
 from common.events.session_turns import (
     CHAT_REPLY_SPOKEN,
     CHAT_SESSION_DELETED,
+    CHAT_SESSION_EXTENDED,
     SESSION_HISTORY_REQUESTED,
     SESSION_LIST_REQUESTED,
     SESSION_POLICY_REQUESTED,
     STORED_TURN_REQUESTED,
     ReplySpoken,
     SessionDeleted,
+    SessionExtension,
     SessionHistory,
     SessionHistoryRequested,
     SessionList,
@@ -95,6 +97,10 @@ async def on_embeddings_failed(event: Event[EmbeddingsFailed], deps: Deps) -> No
 
 async def on_chat_reply_spoken(event: Event[ReplySpoken], deps: Deps) -> None:
     await kept_sessions.note_spoken(event.payload, deps.sessions, deps.owed)
+
+
+async def on_chat_session_extended(event: Event[SessionExtension], deps: Deps) -> None:
+    await kept_sessions.extend(event.payload, deps.sessions, deps.owed)
 
 
 async def on_chat_session_deleted(event: Event[SessionDeleted], deps: Deps) -> None:
@@ -214,6 +220,7 @@ HANDLERS: Handlers[Deps] = ANSWERS.of(
         on(EMBEDDINGS_INTERRUPTED, on_embeddings_interrupted),
         on(EMBEDDINGS_FAILED, on_embeddings_failed),
         on(CHAT_REPLY_SPOKEN, on_chat_reply_spoken),
+        on(CHAT_SESSION_EXTENDED, on_chat_session_extended),
         on(CHAT_SESSION_DELETED, on_chat_session_deleted),
         answer(SESSION_HISTORY_REQUESTED, on_session_history_requested),
         answer(STORED_TURN_REQUESTED, on_stored_turn_requested),

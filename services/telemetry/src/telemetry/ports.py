@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from common.events.interaction_queries import PolicyState, PriceRow
 from common.events.interaction_queries import SessionListRequested as InteractionSessionsRequested
 from common.events.interactions import InteractionsTallied
+from common.events.session_summary import RollingSummary
 from common.events.session_turns import (
     ReplySpoken,
     SessionDeleted,
@@ -31,6 +32,10 @@ class Sessions(Protocol):
 
     async def add(self, org_id: str, turn: SessionTurn) -> None:
         """Keep a turn durably; one that is known changes nothing, and neither does one of a deleted session."""
+        ...
+
+    async def keep_summary(self, org_id: str, summary: RollingSummary) -> None:
+        """Keep the summary of a session; one that was asked for later stands, and so does a deletion since."""
         ...
 
     async def note_spoken(self, spoken: ReplySpoken) -> None:

@@ -21,6 +21,7 @@ from gateway.chat.completions import (
     create_dialect_response,
     create_response,
 )
+from gateway.chat.conversation_routes import CONVERSATION_ROUTES
 from gateway.chat.dialect_readers import PROSODY_HEADER
 from gateway.chat.embedding_request import EmbeddingList, EmbeddingRequest
 from gateway.chat.embeddings import create_embeddings
@@ -181,6 +182,7 @@ ROUTES: Sequence[Route] = [
         tags=("chat",),
     ),
     *SESSION_ROUTES,
+    *CONVERSATION_ROUTES,
     _embeddings("/v1/embeddings", "create_embeddings", "Make the vectors of texts"),
     _embeddings(
         "/embeddings", "create_embeddings_without_version", "The same for clients whose base URL has no version"
