@@ -16,6 +16,8 @@ from media.analysis.analysis_findings import Boundary
 from media.analysis.frame_series import Rows
 
 Floats = NDArray[np.float32]
+Pictures = NDArray[np.uint8]
+Indices = NDArray[np.intp]
 
 # A cut: so much change (mean of all points and channels, of 255), and so much more than around it.
 CUT_LEAST, CUT_RATIO, CUT_AROUND = 6.0, 3.0, 2
@@ -31,6 +33,7 @@ GRADUAL_BETWEEN, GRADUAL_CALM = 0.27, 0.5
 BLACK = 22.0
 # Boundaries nearer to one another than this are one.
 APART_FRAMES = 15
+BATCH_FRAMES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +47,20 @@ class _Span:
 
 def boundaries(rows: Rows, rate: float) -> list[Boundary]:
     """The boundaries in their order; `rate` is frames per second."""
-    tiny = rows["tiny"].reshape(len(rows), -1).astype(np.float32)
+    tiny = rows["tiny"].reshape(len(rows), -1)
     cuts = _cuts(rows["change"], tiny)
     fades = _fades(rows["brightness"], rate)
     dissolves = _dissolves(tiny, rate, [each.begin for each in cuts])
     return _apart(cuts + fades + dissolves)
 
 
-def _cuts(change: Floats, tiny: Floats) -> list[Boundary]:
+def _cuts(change: Floats, tiny: Pictures) -> list[Boundary]:
     found = []
     for at in np.flatnonzero(change >= CUT_LEAST):
         around = np.concatenate((change[max(1, at - CUT_AROUND) : at], change[at + 1 : at + 1 + CUT_AROUND]))
         if not len(around) or change[at] < CUT_RATIO * max(float(around.mean()), 1.0):
             continue
-        before, behind = tiny[max(0, at - 2)], tiny[min(len(tiny) - 1, at + 2)]
-        if np.abs(before - behind).mean() < CUT_STAYS * change[at]:
+        if _distance(tiny, max(0, at - 2), min(len(tiny) - 1, at + 2)) < CUT_STAYS * change[at]:
             continue
         found.append(Boundary(int(at), int(at), "cut", float(change[at])))
     return found
@@ -87,7 +89,7 @@ def _slope(brightness: Floats, at: int, way: int, rate: float) -> int:
     return last
 
 
-def _dissolves(tiny: Floats, rate: float, cuts: list[int]) -> list[Boundary]:
+def _dissolves(tiny: Pictures, rate: float, cuts: list[int]) -> list[Boundary]:
     lengths = sorted({max(4, round(seconds * rate) // 2 * 2) for seconds in SPANS})
     spans = [span for frames in lengths for span in _spans(tiny, frames, cuts)]
     chosen: list[_Span] = []
@@ -100,29 +102,36 @@ def _dissolves(tiny: Floats, rate: float, cuts: list[int]) -> list[Boundary]:
     ]
 
 
-def _spans(tiny: Floats, frames: int, cuts: list[int]) -> list[_Span]:
-    """Spans of one length that look like a dissolve."""
-    half, count = frames // 2, len(tiny)
-    if count < 3 * frames:
-        return []
-    middles = np.arange(frames + half, count - frames - half)
-    if not len(middles):
-        return []
-    over = _distance(tiny, middles - half, middles + half)
-    before = _distance(tiny, middles - half - frames, middles - half)
-    behind = _distance(tiny, middles + half, middles + half + frames)
-    between = np.abs(tiny[middles] - (tiny[middles - half] + tiny[middles + half]) / 2).mean(axis=1)
-    good = (over >= GRADUAL_LEAST) & (between <= GRADUAL_BETWEEN * over)
-    good &= np.maximum(before, behind) <= GRADUAL_CALM * over
-    for cut in cuts:
-        good &= np.abs(middles - cut) > frames + half
-    score = over - between - np.maximum(before, behind)
-    return [_Span(int(middles[at]), frames, float(score[at])) for at in np.flatnonzero(good)]
+def _spans(tiny: Pictures, frames: int, cuts: list[int]) -> list[_Span]:
+    """Spans of one length that look like a dissolve; some thousand pictures at a time, for the sake of memory."""
+    first, last = frames + frames // 2, len(tiny) - frames - frames // 2
+    found = []
+    for begin in range(first, last, BATCH_FRAMES):
+        middles = np.arange(begin, min(last, begin + BATCH_FRAMES))
+        scores = _scores(tiny, middles, frames)
+        for cut in cuts:
+            scores[np.abs(middles - cut) <= frames + frames // 2] = 0.0
+        found += [_Span(int(middles[at]), frames, float(scores[at])) for at in np.flatnonzero(scores)]
+    return found
 
 
-def _distance(tiny: Floats, one: NDArray[np.intp], other: NDArray[np.intp]) -> Floats:
-    distance: Floats = np.abs(tiny[one] - tiny[other]).mean(axis=1)
-    return distance
+def _scores(tiny: Pictures, middles: Indices, frames: int) -> Floats:
+    """How plain a dissolve of this length is around each of the frames; 0 where there is none."""
+    half = frames // 2
+    one, other = tiny[middles - half].astype(np.float32), tiny[middles + half].astype(np.float32)
+    over = np.abs(one - other).mean(axis=1)
+    between = np.abs(tiny[middles] - (one + other) / 2).mean(axis=1)
+    around = np.maximum(
+        np.abs(tiny[middles - half - frames] - one).mean(axis=1),
+        np.abs(tiny[middles + half + frames] - other).mean(axis=1),
+    )
+    good = (over >= GRADUAL_LEAST) & (between <= GRADUAL_BETWEEN * over) & (around <= GRADUAL_CALM * over)
+    scores: Floats = np.where(good, over - between - around, 0.0).astype(np.float32)
+    return scores
+
+
+def _distance(tiny: Pictures, one: int, other: int) -> float:
+    return float(np.abs(tiny[one].astype(np.int16) - tiny[other]).mean())
 
 
 def _apart(found: list[Boundary]) -> list[Boundary]:
