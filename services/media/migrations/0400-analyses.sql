@@ -12,10 +12,12 @@ CREATE TABLE media.analyses (
     media text NOT NULL CHECK (media IN ('video', 'image', 'audio')),
     job_id text NOT NULL,
     created_at timestamptz NOT NULL,
-    result jsonb NOT NULL,
-    assets text[] NOT NULL
+    -- Without a result it is being made still.
+    result jsonb,
+    assets text[] NOT NULL DEFAULT '{}'
 );
 CREATE INDEX analyses_newest ON media.analyses (org_id, created_at DESC, id DESC);
+CREATE INDEX analyses_unfinished ON media.analyses (org_id, job_id) WHERE result IS NULL;
 
 -- Its clock moves whenever items or clusters of the project change.
 CREATE TABLE media.analysis_projects (

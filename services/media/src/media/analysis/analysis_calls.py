@@ -3,7 +3,7 @@
 The packages that decode and compute are heavy. They are imported inside, so that only the process that calls loads them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from media.analysis.analysis_findings import FaceFound, Footage, Grouping, Keyframe, Look, SoundFound, Stretch
@@ -66,8 +66,8 @@ def sound(path: Path, content_type: str, out: Path, max_seconds: float) -> Sound
     return sound_loudness.sound(path, content_type, out, max_seconds)
 
 
-def group(vectors: Sequence[Sequence[float]], clusters: Sequence[str | None], nearness: float) -> Grouping:
-    """Which items are alike."""
+def group(items: Sequence[str], middles: Mapping[str, str], nearness: float) -> Grouping:
+    """Which items are alike; vectors travel as the database writes them."""
     from media.analysis import similar_groups
 
-    return similar_groups.group(vectors, clusters, nearness=nearness)
+    return similar_groups.group(items, middles, nearness)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from media.measurement.findings import FaceBox
 
@@ -130,9 +130,7 @@ class SoundFound:
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """Which items belong together: `joined` to clusters there are, and `new` ones, by the numbers of the items."""
+    """Which items belong together, by their numbers: `joined` to clusters there are, and `new` ones."""
 
     joined: dict[int, str]
     new: list[list[int]]
-    representatives: dict[str, int]
-    method: dict[str, Any]
