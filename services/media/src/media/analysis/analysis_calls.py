@@ -5,9 +5,13 @@ The packages that decode and compute are heavy. They are imported inside, so tha
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from media.analysis.analysis_findings import FaceFound, Footage, Grouping, Keyframe, Look, SoundFound, Stretch
 from media.measurement.findings import MediaFacts
+
+if TYPE_CHECKING:
+    from media.music.music_features import MusicFeatures
 
 
 def read_stretch(path: Path, facts: MediaFacts, out: Path, begin: float, cpu_seconds: float, longest: float) -> Stretch:
@@ -71,3 +75,10 @@ def group(items: Sequence[str], middles: Mapping[str, str], nearness: float) -> 
     from media.analysis import similar_groups
 
     return similar_groups.group(items, middles, nearness)
+
+
+def music(path: Path, content_type: str) -> "MusicFeatures":
+    """Tempo and key; raises MediaError."""
+    from media.music import music_features
+
+    return music_features.analyse(path, content_type)

@@ -32,7 +32,7 @@ async def run(course: Course) -> None:
     """Fill `clusters`, `clustering` and `near_duplicates`."""
     await begin(course)
     rows, org_id, project = course.desk.rows, course.work.job.org_id, course.wish.project
-    nearness = NEARNESS.get(course.looks_by, PLAIN_NEARNESS)
+    nearness = nearness_of(course.looks_by)
     for kind in KINDS:
         if any(item.kind == kind for item in course.items):
             await _regrouped(course, kind, nearness)
@@ -51,6 +51,11 @@ async def run(course: Course) -> None:
     ]
     duplicates = await rows.duplicates(org_id, course.id, DUPLICATE_BITS)
     course.near_duplicates = [{"item": own, "other": other, "bits": bits} for own, other, bits in duplicates]
+
+
+def nearness_of(model: str) -> float:
+    """From which cosine on two items are alike."""
+    return NEARNESS.get(model, PLAIN_NEARNESS)
 
 
 def method(model: str, nearness: float) -> dict[str, object]:
