@@ -30,10 +30,10 @@ from common.storage.database_watch import DatabaseWatch
 from common.storage.objects import open_objects, wrong_directory
 from common.storage.postgres import Pool, open_postgres
 from common.storage.unit_of_work import UnitOfWork, UnitsOfWork
+from media.adapters.analysis_models import open_analysis_desk
 from media.adapters.catalogue_voices import ResourceVoices
 from media.adapters.expression_lab import open_expression_lab
 from media.adapters.kept_objects import KeptObjects
-from media.adapters.analysis_models import open_analysis_desk
 from media.adapters.postgres_assets import PostgresAssets
 from media.adapters.postgres_webhooks import PostgresWebhooks, PostgresWebhookTables
 from media.adapters.redis_leases import RedisLeases

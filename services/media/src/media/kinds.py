@@ -8,4 +8,9 @@ from media.speech import speech_job
 from media.speech.speech_job import SPEECH
 from media.video.make import VIDEO, make
 
-KINDS: Kinds[Deps] = (kind(VIDEO, make), kind(EXPRESSIONS, measure), kind(SPEECH, speech_job.make), kind(ANALYSIS, analyse))
+KINDS: Kinds[Deps] = (
+    kind(VIDEO, make),
+    kind(EXPRESSIONS, measure),
+    kind(SPEECH, speech_job.make),
+    kind(ANALYSIS, analyse),
+)

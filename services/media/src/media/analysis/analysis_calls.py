@@ -1,6 +1,6 @@
 """What content analysis has worker processes do.
 
-The packages that decode and compute are heavy. They are imported inside, so that only the process that calls loads them.
+The packages that decode and compute are heavy. They are imported inside: only the process that calls loads them.
 """
 
 from collections.abc import Mapping, Sequence

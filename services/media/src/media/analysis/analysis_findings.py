@@ -11,7 +11,7 @@ Transition = Literal["start", "cut", "dissolve", "fade"]
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Measured frames of a video in a file; `resume` is the second at which the next stretch begins, None at the end."""
+    """Measured frames of a video in a file; `resume` is the second at which the next one begins, None at the end."""
 
     path: Path
     frames: int
@@ -100,7 +100,7 @@ class FaceFound:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a picture looks like: a vector of length one, a perceptual hash as 16 hex digits, and names of what it shows."""
+    """What a picture looks like: a vector of length one, a perceptual hash of 16 hex digits, and what it may show."""
 
     vector: list[float]
     hash: str

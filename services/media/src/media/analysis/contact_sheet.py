@@ -14,7 +14,7 @@ PAPER, INK = (24, 24, 27), (228, 228, 231)
 
 
 def contact_sheet(keyframes: Sequence[Keyframe], out: Path) -> int:
-    """Write it as a JPEG file; of more than `MOST` pictures evenly spread ones are taken. Returns how many are on it."""
+    """Write it as a JPEG file; of more than `MOST` pictures evenly spread ones. Returns how many are on it."""
     shown = _some(keyframes)
     columns = min(COLUMNS, len(shown))
     rows = math.ceil(len(shown) / columns)

@@ -37,7 +37,7 @@ def footage(stretches: list[Path]) -> Footage:
 
 
 def _rate(rows: Rows) -> tuple[float, bool]:
-    """Frames per second by the middle distance of two frames, and whether the distances differ by more than rounding."""
+    """Frames per second by the middle distance of two frames, and whether distances differ by more than rounding."""
     distances = np.diff(rows["seconds"])
     distances = distances[distances > 0]
     if not len(distances):
@@ -71,7 +71,7 @@ def _shots(rows: Rows, found: list[Boundary], seconds: float) -> list[Shot]:
 
 
 def _typical(rows: Rows) -> int:
-    """The frame that stands for a shot: nearest to the mean of all, of those the stillest; neither black nor its first."""
+    """The frame that stands for a shot: near to the mean of all, and still; neither black nor its first."""
     tiny = rows["tiny"].reshape(len(rows), -1)
     every = max(1, len(rows) // 500)
     some = np.arange(every // 2, len(rows), every)

@@ -1,8 +1,8 @@
 """Which pictures are alike: new ones join the clusters there are, and what is left over makes clusters of its own.
 
-A cluster that is there keeps its members, so that nothing moves when items are added. An item joins the cluster to whose
-members it is nearest on average, if that is near enough. The others are grouped bottom-up by the mean distance of their
-members (average linkage), which needs no number of clusters, and leaves alone what is like nothing else.
+A cluster that is there keeps its members, so that nothing moves when items are added. An item joins the cluster whose
+members are nearest to it on average, if they are near enough. The others are grouped bottom-up by the mean distance of
+their members (average linkage), which needs no number of clusters, and leaves alone what is like nothing else.
 """
 
 from collections.abc import Mapping, Sequence

@@ -30,7 +30,7 @@ STEP = 0.1
 
 @dataclass(slots=True)
 class _Heard:
-    """What was heard so far: momentary loudness, level in dB, and the wave's lowest and highest, per tenth of a second."""
+    """What was heard so far, per tenth of a second: momentary loudness, level in dB, and lowest and highest values."""
 
     rate: int
     channels: int

@@ -69,7 +69,7 @@ class Course:
         return f"{prefix}_{self.work.asset_id(f'{self.wish.name}/{name}').removeprefix('ast_')}"
 
     async def cpu(self, function: Callable[..., Any], *args: Any, done: Callable[[Any], None] | None = None) -> Any:
-        """What a worker process makes of the file. What is wrong with the file is the end of the job. Raises Refused."""
+        """What a worker process makes of the file. Raises Refused for what is wrong with the file itself."""
         try:
             return await self.work.cpu(function, *args, done=done)
         except MediaError as error:

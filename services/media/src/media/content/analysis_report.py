@@ -26,7 +26,9 @@ def page(course: Course, result: AnalysisResult) -> str:
         quality=_table({**result.quality, **result.sound}),
         pictures="".join(pictures.small(keyframe.path, f"{keyframe.seconds:.2f} s") for keyframe in _alone(course)),
         clusters="".join(_cluster(course, each, pictures) for each in course.clusters) or "<p>None yet.</p>",
-        steps=_table({name: f"version {step.version}, {step.seconds:.2f} s, {step.state}" for name, step in result.steps.items()}),
+        steps=_table(
+            {name: f"version {step.version}, {step.seconds:.2f} s, {step.state}" for name, step in result.steps.items()}
+        ),
         warnings="".join(f"<li>{html.escape(warning)}</li>" for warning in course.warnings),
     )
 
@@ -63,7 +65,10 @@ def _figure(said: str, address: str | None) -> str:
 
 
 def _table(values: dict[str, Any]) -> str:
-    rows = (f"<tr><th>{html.escape(str(name))}</th><td>{html.escape(str(value))}</td></tr>" for name, value in values.items())
+    rows = (
+        f"<tr><th>{html.escape(str(name))}</th><td>{html.escape(str(value))}</td></tr>"
+        for name, value in values.items()
+    )
     return f"<table>{''.join(rows)}</table>"
 
 

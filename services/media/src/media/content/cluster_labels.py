@@ -1,7 +1,7 @@
 """What a cluster is called: by what its pictures show where that is known, else by their colour."""
 
 import colorsys
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,11 +17,12 @@ def label_of(kind: ItemKind, looks: Sequence[Mapping[str, Any]], number: int) ->
     """A label for items that look like this; `number` tells groups of faces apart."""
     if kind == "face":
         return f"face {number}"
-    shares = Counter[str]()
+    shares = defaultdict[str, float](float)
     for look in looks:
-        shares.update({name: share for name, share in look.get("names", ())})
+        for name, share in look.get("names", ()):
+            shares[name] += share
     if shares:
-        name, total = shares.most_common(1)[0]
+        name, total = max(shares.items(), key=lambda pair: pair[1])
         if total / len(looks) >= LEAST_SHARE:
             return name
     colours = [look["colour"] for look in looks]

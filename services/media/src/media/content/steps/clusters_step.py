@@ -31,7 +31,7 @@ KINDS: tuple[ItemKind, ...] = ("shot", "image", "face")
 async def run(course: Course) -> None:
     """Fill `clusters`, `clustering` and `near_duplicates`."""
     await begin(course)
-    rows, org_id, project = course.desk.rows, course.work.job.org_id, course.wish.project
+    rows, org_id = course.desk.rows, course.work.job.org_id
     nearness = nearness_of(course.looks_by)
     for kind in KINDS:
         if any(item.kind == kind for item in course.items):

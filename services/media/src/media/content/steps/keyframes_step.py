@@ -11,9 +11,7 @@ MAX_KEYFRAMES = 200
 async def run(course: Course) -> None:
     """Fill `keyframes` and `contact_sheet`."""
     if course.footage is None:
-        course.keyframes = await course.cpu(
-            analysis_calls.image_keyframe, course.path, course.facts, course.folder
-        )
+        course.keyframes = await course.cpu(analysis_calls.image_keyframe, course.path, course.facts, course.folder)
         return
     shots = sorted(course.footage.shots, key=lambda shot: -shot.seconds)[:MAX_KEYFRAMES]
     if len(shots) < len(course.footage.shots):

@@ -1,4 +1,4 @@
-"""The step that finds shots: every frame is measured once, in stretches, and boundaries are found in the measurements."""
+"""The step that finds shots: every frame is measured once, in stretches, and boundaries are found in that."""
 
 from media.analysis import analysis_calls
 from media.analysis.analysis_findings import Stretch
