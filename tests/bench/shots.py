@@ -77,6 +77,12 @@ class Tally:
         found = self.kinds[kind].found
         return found / (found + self.extra) if found else 0.0
 
+    def cells(self, kind: str) -> tuple[str, str]:
+        """Recall and precision as shown; nothing where no such transition is known."""
+        if not self.kinds[kind].known:
+            return "-", "-"
+        return f"{self.recall(kind):.3f}", f"{self.precision(kind):.3f}"
+
 
 def ours(path: Path) -> tuple[float, int, Spans]:
     """Seconds, frames, and boundaries as spans of frames."""
@@ -125,13 +131,12 @@ def measured(files: Sequence[tuple[Path, Sequence[Known]]], python: Path, rounds
 def show(name: str, own: Tally, other: Tally) -> bool:
     """A table; whether ours reaches its aims."""
     print(f"\n{name}: {own.frames} frames")
-    print(
-        f"{'':14}{'recall cuts':>13}{'precision':>11}{'recall gradual':>16}{'precision':>11}{'extra':>7}{'frames/s':>10}"
-    )
+    heads = ("recall cuts", "precision", "recall gradual", "precision", "extra", "frames/s")
+    print(f"{'':14}" + "".join(f"{head:>16}" for head in heads))
     for who, tally in (("sonant", own), ("scenedetect", other)):
-        cells = f"{tally.recall('cut'):13.3f}{tally.precision('cut'):11.3f}"
-        cells += f"{tally.recall('gradual'):16.3f}{tally.precision('gradual'):11.3f}"
-        print(f"{who:14}{cells}{tally.extra:7}{tally.frames / sum(tally.seconds):10.0f}")
+        cells = [cell for kind in ("cut", "gradual") for cell in tally.cells(kind)]
+        cells += [str(tally.extra), f"{tally.frames / sum(tally.seconds):.0f}"]
+        print(f"{who:14}" + "".join(f"{cell:>16}" for cell in cells))
     ratio = statistics.median(theirs / mine for mine, theirs in zip(own.seconds, other.seconds, strict=True))
     print(f"speed beside scenedetect, median of the files: {ratio:.2f}")
     good = min(own.recall("cut"), own.precision("cut")) >= AIM_CUTS

@@ -81,7 +81,9 @@ def _shots() -> list[list[Picture]]:
     for clip in CLIPS:
         with av.open(str(fetched(clip))) as container:
             frames = [
-                cv2.resize(frame.to_ndarray(format="rgb24"), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+                cv2.resize(frame.to_ndarray(format="rgb24"), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA).astype(
+                    np.uint8
+                )
                 for frame in container.decode(video=0)
             ]
         edges = [0, *clip.cuts, len(frames)]

@@ -73,7 +73,7 @@ def test_a_dissolve_is_found_where_it_is(frames: int) -> None:
 def test_a_fade_reaches_from_the_first_darker_picture_to_the_last() -> None:
     [(kind, begin, end)] = kinds(fade(place(1, 80), place(2, 80), 20))
     assert kind == "fade"
-    assert (begin, end) == (pytest.approx(60, abs=3), pytest.approx(100, abs=3))
+    assert [begin, end] == pytest.approx([60, 100], abs=3)
 
 
 def test_a_flash_is_no_cut() -> None:
@@ -100,12 +100,13 @@ def test_boundaries_of_one_transition_are_merged() -> None:
 def test_where_a_batch_ends_makes_no_difference() -> None:
     before = place(1, BATCH_FRAMES + 10)
     [(kind, begin, end)] = kinds(dissolve(before, place(2, 60), 20))
-    assert (kind, (begin + end) / 2) == ("dissolve", pytest.approx(BATCH_FRAMES, abs=6))
+    assert kind == "dissolve"
+    assert (begin + end) / 2 == pytest.approx(BATCH_FRAMES, abs=6)
 
 
 def test_a_rate_is_told_by_the_middle_distance() -> None:
     regular, uneven = rows(place(1, 50)), rows(place(1, 50))
     uneven["seconds"][::3] += 0.035
-    assert frame_rate(regular) == (pytest.approx(25), False)
-    assert frame_rate(uneven)[1]
+    assert frame_rate(regular)[0] == pytest.approx(25)
+    assert [frame_rate(each)[1] for each in (regular, uneven)] == [False, True]
     assert frame_rate(rows(place(1, 1))) == (25.0, False)

@@ -84,7 +84,7 @@ def _prepared(image: Image.Image) -> Floats:
     small = image.resize(size) if max(size) <= 8 * RESIZED else image.resize((RESIZED, RESIZED))
     left, top = (small.width - SIDE) // 2, (small.height - SIDE) // 2
     pixels = np.asarray(small.crop((left, top, left + SIDE, top + SIDE)), dtype=np.float32) / 255
-    normal = (pixels - np.float32(MEAN)) / np.float32(SPREAD)
+    normal = (pixels - np.array(MEAN, np.float32)) / np.array(SPREAD, np.float32)
     return np.ascontiguousarray(normal.transpose(2, 0, 1)[None], dtype=np.float32)
 
 
