@@ -130,8 +130,8 @@ class AnalysisRows(Protocol):
     ) -> Sequence[KeptAnalysis]:
         """Finished analyses, newest first."""
 
-    async def remove(self, org_id: str, analysis_id: str) -> Sequence[str] | None:
-        """Forget it with its items; the ids of its files, None where it was not there."""
+    async def remove(self, org_id: str, analysis_id: str) -> bool:
+        """Forget it with its items, and have its files expire; whether it was there."""
 
     async def drop_drafts(self, org_id: str, job_id: str) -> None:
         """Forget what a job left unfinished."""

@@ -73,6 +73,8 @@ FROM media.analysis_items AS own JOIN media.analysis_items AS other
 WHERE own.org_id = $1 AND own.analysis_id = $2 AND own.kind IN ('shot', 'image')
 ORDER BY bits, own.id, other.id LIMIT 50
 """
+# The sweep takes away the bytes of what has expired.
+EXPIRE = "UPDATE media.assets SET expires_at = now() WHERE org_id = $1 AND id = ANY($2::text[])"
 # What a job made goes with the job; what stands in an analysis does not.
 ADOPT = "UPDATE media.assets SET job_id = NULL, expires_at = NULL WHERE org_id = $1 AND id = ANY($2::text[])"
 FINISH = "UPDATE media.analyses SET result = $3::text::jsonb, assets = $4 WHERE org_id = $1 AND id = $2"
@@ -173,7 +175,7 @@ class PostgresAnalyses:
             rows = await self._pool.fetch(PAGE, org_id, limit, after, project, media, text)
         return [_kept(row) for row in rows]
 
-    async def remove(self, org_id: str, analysis_id: str) -> Sequence[str] | None:
+    async def remove(self, org_id: str, analysis_id: str) -> bool:
         async with transient(), self._pool.acquire() as connection, connection.transaction():
             return await _remove(connection, org_id, analysis_id)
 
@@ -217,7 +219,7 @@ async def _drop_drafts(connection: Connection, org_id: str, job_id: str) -> None
         await _remove(connection, org_id, row["id"])
 
 
-async def _remove(connection: Connection, org_id: str, analysis_id: str) -> Sequence[str] | None:
+async def _remove(connection: Connection, org_id: str, analysis_id: str) -> bool:
     clusters = await connection.fetch(
         "SELECT DISTINCT cluster_id FROM media.analysis_items "
         "WHERE org_id = $1 AND analysis_id = $2 AND cluster_id IS NOT NULL",
@@ -228,9 +230,10 @@ async def _remove(connection: Connection, org_id: str, analysis_id: str) -> Sequ
         "DELETE FROM media.analyses WHERE org_id = $1 AND id = $2 RETURNING project, assets", org_id, analysis_id
     )
     if gone is None:
-        return None
+        return False
     changed = [row["cluster_id"] for row in clusters]
     await connection.execute(RECOUNT, changed)
     await connection.execute(DROP_EMPTY, changed)
     await connection.execute(TICK, org_id, gone["project"])
-    return list(gone["assets"])
+    await connection.execute(EXPIRE, org_id, gone["assets"])
+    return True

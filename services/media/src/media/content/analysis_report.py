@@ -38,7 +38,7 @@ class _Pictures:
 
     def __init__(self, course: Course) -> None:
         self._left = MAX_PICTURE_BYTES
-        paths = [keyframe.path for keyframe in course.keyframes] + list(course.face_looks)
+        paths = [keyframe.thumbnail for keyframe in course.keyframes] + list(course.face_looks)
         self.of_items = dict(zip((item.id for item in course.items), paths, strict=False))
 
     def of(self, path: Path) -> str | None:
