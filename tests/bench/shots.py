@@ -2,7 +2,7 @@
 
 Shots: precision and recall on real clips and on films spliced from them, and frames per second, each beside what the
 command `scenedetect` finds by default (its adaptive detector) on the same files in the same run. Faces: recall and
-false positives on photographs and clips. The exit code is 1 where precision or recall is below its aim, never because
+false positives on photographs and clips. Clusters: how near pictures of one shot are. The exit code is 1 where precision or recall is below its aim, never because
 of a time.
 """
 
@@ -21,6 +21,7 @@ from common.storage.model_files import YUNET
 from media.analysis import face_pictures, footage_summary, frame_series, keyframe_pictures, shot_boundaries
 from media.measurement.media_file import probe
 from sonant_cli.model_fetch import install
+from tests.bench.alike_pictures import show_alike
 from tests.bench.real_clips import CLIPS, FOLDER, PHOTOGRAPHS, RealFile, fetched
 from tests.bench.spliced_films import Known, spliced
 
@@ -192,6 +193,7 @@ def main() -> None:
     good = show("real clips", *measured(real, python, options.rounds))
     good &= show("spliced films", *measured([(each.path, each.known) for each in made], python, options.rounds))
     faces()
+    show_alike()
     sys.exit(0 if good else 1)
 
 
