@@ -1,4 +1,4 @@
-"""How near pictures of one shot or photograph are to one another, and those of different ones: what clusters stand on."""
+"""How near pictures of one shot or photograph are to one another, and those of different ones."""
 
 import itertools
 from collections.abc import Iterator

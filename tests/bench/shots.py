@@ -2,8 +2,8 @@
 
 Shots: precision and recall on real clips and on films spliced from them, and frames per second, each beside what the
 command `scenedetect` finds by default (its adaptive detector) on the same files in the same run. Faces: recall and
-false positives on photographs and clips. Clusters: how near pictures of one shot are. The exit code is 1 where precision or recall is below its aim, never because
-of a time.
+false positives on photographs and clips. Clusters: how near pictures of one shot are. The exit code is 1 where
+precision or recall is below its aim, never because of a time.
 """
 
 import argparse

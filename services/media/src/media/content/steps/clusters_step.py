@@ -16,8 +16,8 @@ from media.content.steps.embeddings_step import MODEL
 from media.content_ports import ClusterMade, Comparable, KeptAnalysis, Loose, ProjectState
 
 VERSION = 1
-# Cosines from which two are alike, by tests/bench/alike_pictures.py: all pairs of one shot are, and of different ones 3 in
-# 1,000. Of colours and edges it is 7 in 10 and 16 in 1,000.
+# Cosines from which two are alike, by tests/bench/alike_pictures.py: all pairs of one shot are, and 3 in 1,000 of
+# different ones. Of colours and edges it is 7 in 10, and 16 in 1,000.
 NEARNESS = {MODEL: 0.75}
 PLAIN_NEARNESS = 0.9
 # More than this many items in no cluster are grouped a part at a time, the newest first.
