@@ -16,6 +16,7 @@ from sonant_cli.interaction_commands import interactions
 from sonant_cli.job_commands import jobs
 from sonant_cli.keys import keys
 from sonant_cli.model_fetch import models
+from sonant_cli.process_command import process
 from sonant_cli.reload import reload
 from sonant_cli.session_commands import ledger, sessions
 from sonant_cli.speech import say, voices
@@ -52,6 +53,7 @@ app.command()(restore)
 app.command()(chat)
 app.command()(say)
 app.command()(voices)
+app.command()(process)
 app.command()(topics)
 app.command()(export)
 app.command()(ledger)
