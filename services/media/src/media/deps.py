@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 
 from common.jobs.job_desk import JobDesk
+from common.kernel.worker_processes import WorkerProcesses
 from common.providers.provider_registry import ProviderRegistry
 from common.secret_box import SecretBox
 from common.storage.unit_of_work import UnitsOfWork
 from media.assets.asset_store import Assets
 from media.ports import AssetRows, ExpressionLab, VideoStudio
 from media.settings import MediaSettings
+from media.song_ports import SongCatalogue, SongRows, SongVectors, TextVectors
 from media.speech.answering import Speech
 from media.speech.speech_files import SpeechFiles
 from media.webhook_ports import WebhookCaller, WebhookStore, WebhookTables
@@ -27,6 +29,18 @@ class Webhooks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Songs:
+    """What songs work with. `embedding` names what makes their vectors; `listeners` look at files while one waits."""
+
+    rows: SongRows
+    index: SongVectors
+    texts: TextVectors
+    catalogue: SongCatalogue
+    listeners: WorkerProcesses
+    embedding: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deps:
     """Everything a use case may ask for."""
 
@@ -38,5 +52,6 @@ class Deps:
     expressions: ExpressionLab
     speech: Speech
     speech_files: SpeechFiles
+    songs: Songs
     webhooks: Webhooks
     providers: ProviderRegistry

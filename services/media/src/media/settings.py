@@ -173,6 +173,20 @@ class MediaSettings(CommonSettings):
         description="How much of what was spoken is kept for one organisation; past it what was used least goes.",
     )
 
+    organization_songs: int = Field(
+        default=200_000, ge=1, le=500_000, description="Most songs of one organisation; the index keeps them in memory."
+    )
+    spotify_client_id: str = Field(
+        default="",
+        description="Client id of an app at Spotify, for metadata of songs. Without one the sandbox stands in, if it "
+        "runs.",
+    )
+    spotify_client_secret: SecretStr = Field(default=SecretStr(""), description="The secret of that app.")
+    spotify_accounts_url: str = Field(
+        default="https://accounts.spotify.com", description="Where Spotify gives out tokens."
+    )
+    spotify_api_url: str = Field(default="https://api.spotify.com/v1", description="Where Spotify's Web API is.")
+
     @property
     def speech_order(self) -> tuple[str, ...]:
         """The providers of speech, in the order in which they are tried."""
