@@ -10,7 +10,7 @@ from common.events.songs import SongFacts, SongFilter
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SongRow:
-    """A song as it is kept. `vector` has 384 and `descriptor` 120 values, as little-endian floats of 4 bytes."""
+    """A song as it is kept. `vector` and `descriptor` hold little-endian floats of 4 bytes."""
 
     org_id: str
     id: str

@@ -1,9 +1,9 @@
 """Spotify: tokens for an app, and tracks, artists and audio features by id.
 
 Whatever id is asked for names a track that is always the same; ids that begin with `Missing` name none. Any client id
-and secret are taken but `spotify-invalid`. An app whose client id begins with `new-` gets no audio features, as new apps
-do not since November 2024. What calls meet is arranged for a client id at `/sandbox/spotify/<client id>`, in the words
-of `sandbox.hume.faults`.
+and secret are taken but `spotify-invalid`. An app whose client id begins with `new-` gets no audio features, as new
+apps do not since November 2024. What calls meet is arranged for a client id at `/sandbox/spotify/<client id>`, in the
+words of `sandbox.hume.faults`.
 """
 
 import asyncio

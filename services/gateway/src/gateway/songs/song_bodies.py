@@ -75,9 +75,9 @@ class SongBody(Strict):
 
 
 class SongImportBody(Strict):
-    """A catalogue: an uploaded file with a song a row, as CSV with a header or as JSON lines (told by its first letter).
+    """A catalogue: an uploaded file with a song a row, as CSV with a header or as JSON lines.
 
-    Columns and fields are those of a song; others are passed over.
+    Which of them it is, is told by its first letter. Columns and fields are those of a song; others are passed over.
     """
 
     asset_id: AssetId

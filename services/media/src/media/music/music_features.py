@@ -21,7 +21,7 @@ MAX_SECONDS = 600.0
 # Below this there is silence (ITU-R BS.1770 gates it out).
 SILENCE_LUFS = -70.0
 # How much the parts of a descriptor count: what is played, what it sounds like, how it moves.
-HARMONY, COLOUR, RHYTHM = 0.75, 0.2, 0.05
+HARMONY, COLOUR, RHYTHM = 0.9, 0.07, 0.03
 DESCRIPTOR_SIZE = HARMONY_SIZE + COLOUR_SIZE + RHYTHM_SIZE
 
 
