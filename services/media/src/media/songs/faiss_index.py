@@ -153,7 +153,7 @@ class VectorIndex:
         """As it was saved. Raises OSError, and ValueError for a file that is damaged."""
         found = cls()
         try:
-            with np.load(path, allow_pickle=False) as data:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
                 found._index = faiss.deserialize_index(data["index"])
                 found._numbers, found._alive = data["numbers"], data["alive"]
                 found.clock = int(data["clock"])
