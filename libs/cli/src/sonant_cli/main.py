@@ -16,6 +16,7 @@ from sonant_cli.keys import keys
 from sonant_cli.model_fetch import models
 from sonant_cli.reload import reload
 from sonant_cli.session_commands import ledger, sessions
+from sonant_cli.song_commands import songs
 from sonant_cli.speech import say, voices
 from sonant_cli.status import status
 from sonant_cli.topics import topics
@@ -55,6 +56,7 @@ imports.command("file")(import_file)
 app.add_typer(keys, name="keys")
 app.add_typer(jobs, name="jobs")
 app.add_typer(models, name="models")
+app.add_typer(songs, name="songs")
 app.add_typer(dlq, name="dlq")
 app.add_typer(sessions, name="sessions")
 app.add_typer(imports, name="import")
