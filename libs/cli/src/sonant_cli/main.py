@@ -14,6 +14,7 @@ from sonant_cli.hume_import import imports
 from sonant_cli.job_commands import jobs
 from sonant_cli.keys import keys
 from sonant_cli.model_fetch import models
+from sonant_cli.process_command import process
 from sonant_cli.reload import reload
 from sonant_cli.session_commands import ledger, sessions
 from sonant_cli.song_commands import songs
@@ -49,6 +50,7 @@ app.command()(status)
 app.command()(chat)
 app.command()(say)
 app.command()(voices)
+app.command()(process)
 app.command()(topics)
 app.command()(export)
 app.command()(ledger)

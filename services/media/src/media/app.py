@@ -11,6 +11,7 @@ from typing import Any
 from common.bus.live.signals import on_signal
 from common.bus.outbox import OutboxPublisher
 from common.bus.request_reply import Requester
+from common.events.analyses import ANALYSIS_KIND
 from common.events.chat import ANSWER_ATTACH, ANSWER_READ, ANSWER_STOP
 from common.events.envelope import Event
 from common.events.spec import Payload
@@ -29,6 +30,7 @@ from common.storage.database_watch import DatabaseWatch
 from common.storage.objects import open_objects, wrong_directory
 from common.storage.postgres import Pool, open_postgres
 from common.storage.unit_of_work import UnitOfWork, UnitsOfWork
+from media.adapters.analysis_models import open_analysis_desk
 from media.adapters.catalogue_voices import ResourceVoices
 from media.adapters.expression_lab import open_expression_lab
 from media.adapters.kept_objects import KeptObjects
@@ -87,11 +89,13 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
         public = await stack.enter_async_context(open_guarded_http(rules))
         video = await stack.enter_async_context(open_video_studio(settings, registry, public))
         expressions = await stack.enter_async_context(open_expression_lab(settings, registry, public))
+        analyses = open_analysis_desk(settings, pool)
         assets, rows = await _open_assets(stack, settings, kernel, pool)
 
         speech, files = await stack.enter_async_context(open_speech(settings, kernel, pool, assets, registry))
 
         async def discard(org_id: str, job_id: str) -> None:
+            await analyses.rows.drop_drafts(org_id, job_id)
             await assets.delete_of_job(org_id, job_id)
 
         songs = await stack.enter_async_context(open_song_library(settings, pool, brief, registry))
@@ -112,6 +116,7 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
                     speech_files=files,
                     songs=songs,
                     expressions=expressions,
+                    analyses=analyses,
                     webhooks=webhooks,
                     providers=registry,
                 ),
@@ -248,6 +253,7 @@ async def _forget_deliveries(store: PostgresWebhooks, days: float) -> None:
 def _kinds(settings: MediaSettings) -> Kinds[Deps]:
     """The kinds, with as many jobs of each at work and as long kept as the settings say."""
     most = {"video": settings.video_jobs, "expressions": settings.expression_jobs, SPEECH_KIND: settings.speech_jobs}
+    most[ANALYSIS_KIND] = settings.analysis_jobs
     keep = settings.job_days * DAY_SECONDS
 
     def of(spec: JobSpec[Any, Any]) -> JobSpec[Any, Any]:

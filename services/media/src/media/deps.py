@@ -8,6 +8,7 @@ from common.providers.provider_registry import ProviderRegistry
 from common.secret_box import SecretBox
 from common.storage.unit_of_work import UnitsOfWork
 from media.assets.asset_store import Assets
+from media.content_ports import AnalysisDesk
 from media.ports import AssetRows, ExpressionLab, VideoStudio
 from media.settings import MediaSettings
 from media.song_ports import SongCatalogue, SongRows, SongVectors, TextVectors
@@ -50,6 +51,7 @@ class Deps:
     asset_rows: AssetRows
     video: VideoStudio
     expressions: ExpressionLab
+    analyses: AnalysisDesk
     speech: Speech
     speech_files: SpeechFiles
     songs: Songs

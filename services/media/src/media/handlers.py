@@ -2,6 +2,13 @@
 
 from typing import Any
 
+from common.events.analyses import (
+    ANALYSIS_DELETE_REQUESTED,
+    ANALYSIS_GET_REQUESTED,
+    ANALYSIS_LIST_REQUESTED,
+    CLUSTER_LIST_REQUESTED,
+    SIMILAR_ITEMS_REQUESTED,
+)
 from common.events.assets import (
     ASSET_DELETE_REQUESTED,
     ASSET_GET_REQUESTED,
@@ -65,6 +72,7 @@ from common.kernel.handlers import Handlers, answer, on
 from common.providers.provider_health import health_of
 from common.storage.unit_of_work import Answer
 from media.assets import asset_requests
+from media.content import analysis_requests
 from media.deps import Deps
 from media.metrics import MEDIA_REFUSALS
 from media.songs import song_requests
@@ -148,6 +156,11 @@ HANDLERS: Handlers[Deps] = ANSWERS.of(
         answer(SONG_GET_REQUESTED, song_requests.get),
         answer(SONG_LIST_REQUESTED, song_requests.list_songs),
         answer(SONG_DELETE_REQUESTED, song_requests.delete),
+        answer(ANALYSIS_GET_REQUESTED, analysis_requests.get),
+        answer(ANALYSIS_LIST_REQUESTED, analysis_requests.page),
+        answer(ANALYSIS_DELETE_REQUESTED, analysis_requests.delete),
+        answer(SIMILAR_ITEMS_REQUESTED, analysis_requests.similar),
+        answer(CLUSTER_LIST_REQUESTED, analysis_requests.clusters),
         answer(MEDIA_PROVIDERS_REQUESTED, on_providers_requested),
         answer(WEBHOOK_ENDPOINT_CREATE_REQUESTED, endpoints.create),
         answer(WEBHOOK_ENDPOINT_CHANGE_REQUESTED, endpoints.change),

@@ -1,6 +1,7 @@
 """Which jobs media does."""
 
 from common.jobs.job_spec import Kinds, kind
+from media.content.analysis_job import ANALYSIS, analyse
 from media.deps import Deps
 from media.expressions.measure import EXPRESSIONS, measure
 from media.songs import catalogue_import, song_job, song_map
@@ -18,4 +19,5 @@ KINDS: Kinds[Deps] = (
     kind(SONG, song_job.make),
     kind(SONG_IMPORT, catalogue_import.make),
     kind(SONG_MAP, song_map.make),
+    kind(ANALYSIS, analyse),
 )

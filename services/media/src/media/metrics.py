@@ -7,6 +7,12 @@ from common.metrics import SECONDS
 CONTENT_PROCESSED = Counter(
     "sonant_content_processed_total", "Pieces of media made or measured, by kind and who did it.", ["kind", "provider"]
 )
+ANALYSIS_STEP_SECONDS = Histogram(
+    "sonant_analysis_step_seconds",
+    "What a step of a content analysis took, by how it ended: done, or unavailable.",
+    ["step", "outcome"],
+    buckets=(0.05, 0.2, 1.0, 5.0, 20.0, 60.0, 300.0, 1200.0),
+)
 ASSETS_SWEPT = Counter(
     "sonant_assets_swept_total",
     "Files taken away by the sweep: their time was over (expired), no row names them (orphan), or their writer died "

@@ -76,6 +76,10 @@ class MediaSettings(CommonSettings):
         default=1800.0, gt=0, description="How long a job of measurement at a provider may take."
     )
     expression_jobs: int = Field(default=8, ge=1, description="Jobs of expression measurement at work in a process.")
+    max_analysis_seconds: float = Field(
+        default=14400.0, gt=0, description="Longest file that is analysed; a longer one fails with `media_too_long`."
+    )
+    analysis_jobs: int = Field(default=4, ge=1, description="Content analyses at work in a process.")
     models_dir: Path | None = Field(
         default=None,
         description="The folder with files of models, which `sonant models fetch` fills. Unset: `models` in the data "

