@@ -9,6 +9,7 @@ from common.secret_box import SecretBox
 from common.storage.unit_of_work import UnitsOfWork
 from media.assets.asset_store import Assets
 from media.content_ports import AnalysisDesk
+from media.creator_ports import ScriptWriter
 from media.ports import AssetRows, ExpressionLab, VideoStudio
 from media.settings import MediaSettings
 from media.song_ports import SongCatalogue, SongRows, SongVectors, TextVectors
@@ -55,5 +56,6 @@ class Deps:
     speech: Speech
     speech_files: SpeechFiles
     songs: Songs
+    script_writer: ScriptWriter | None
     webhooks: Webhooks
     providers: ProviderRegistry

@@ -2,6 +2,7 @@
 
 from common.jobs.job_spec import Kinds, kind
 from media.content.analysis_job import ANALYSIS, analyse
+from media.creator.creation_job import CREATION, create
 from media.deps import Deps
 from media.expressions.measure import EXPRESSIONS, measure
 from media.songs import catalogue_import, song_job, song_map
@@ -16,6 +17,7 @@ KINDS: Kinds[Deps] = (
     kind(VIDEO, make),
     kind(EXPRESSIONS, measure),
     kind(SPEECH, speech_job.make),
+    kind(CREATION, create),
     kind(SONG, song_job.make),
     kind(SONG_IMPORT, catalogue_import.make),
     kind(SONG_MAP, song_map.make),

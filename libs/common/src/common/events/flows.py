@@ -49,4 +49,38 @@ SONG_EMBEDDING = Flow(
         FlowStep("index", "a row in PostgreSQL, and the song in the index of its organisation"),
     ),
 )
-FLOWS: tuple[Flow, ...] = (SONG_EMBEDDING,)
+VIDEO_PROCESSING = Flow(
+    kind="analysis",
+    title="Video processing",
+    begins_with="an uploaded file, or an address",
+    steps=(
+        FlowStep("fetch", "the file, in the folder of the job"),
+        FlowStep("prepare", "what it is: kind, length, size"),
+        FlowStep("shots", "shots: cuts, dissolves, fades"),
+        FlowStep("keyframes", "pictures that stand for the shots, a contact sheet"),
+        FlowStep("faces", "faces in the pictures"),
+        FlowStep("quality", "sharpness, exposure, motion, black and frozen stretches", after=("shots",)),
+        FlowStep("embeddings", "vectors of pictures and faces", after=("keyframes", "faces")),
+        FlowStep("sound", "loudness, energy, silence, a picture of the waveform", after=("prepare",)),
+        FlowStep("music", "tempo and key", after=("prepare",)),
+        FlowStep("clusters", "what is alike in the project", after=("embeddings",)),
+        FlowStep("store", "a document, a report, rows", after=("clusters", "quality", "sound", "music")),
+    ),
+)
+CONTENT_CREATION = Flow(
+    kind="creation",
+    title="Content creation",
+    begins_with="a prompt",
+    steps=(
+        FlowStep("plan", "a script of scenes: by a template, or written by a model and checked"),
+        FlowStep("narrate", "each sentence, spoken"),
+        FlowStep("film", "a clip for each scene", after=("plan",)),
+        FlowStep("analyse", "shots, faces, looks and quality of the clips"),
+        FlowStep(
+            "enhance", "the film: sound at -16 LUFS, captions in step with it, fades", after=("narrate", "analyse")
+        ),
+        FlowStep("cluster", "what of it is alike in the project"),
+        FlowStep("package", "film, captions, thumbnails, metadata, cost and trail"),
+    ),
+)
+FLOWS: tuple[Flow, ...] = (CONTENT_CREATION, SONG_EMBEDDING, VIDEO_PROCESSING)
