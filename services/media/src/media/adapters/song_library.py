@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from common.kernel.worker_processes import WorkerProcesses, open_workers
+from common.kernel.worker_processes import WorkerLimits, WorkerProcesses, open_workers
 from common.providers.provider_registry import ProviderRegistry
 from common.storage.postgres import Pool
 from media.adapters.hashed_texts import HashedTexts
@@ -14,6 +14,10 @@ from media.deps import Songs
 from media.settings import MediaSettings
 from media.songs.song_embedding import VERSION
 
+# Listens to what is searched with, while somebody waits: a minute of sound in half a second.
+LISTENER = "media.music.music_features"
+LISTENER_LIMITS = WorkerLimits(seconds=20.0, memory_bytes=768 * 1024 * 1024, niceness=5, wait_seconds=15.0)
+
 
 @asynccontextmanager
 async def open_song_library(
@@ -23,6 +27,7 @@ async def open_song_library(
     async with AsyncExitStack() as stack:
         rows = PostgresSongs(pool)
         workers = await stack.enter_async_context(open_workers((PROCESS,), size=1, limits=LIMITS))
+        listeners = await stack.enter_async_context(open_workers((LISTENER,), size=1, limits=LISTENER_LIMITS))
         index = SongIndex(workers, rows, settings.data_dir / "song-index")
         stack.push_async_callback(index.close)
         spotify = await stack.enter_async_context(
@@ -35,4 +40,4 @@ async def open_song_library(
         )
         texts = HashedTexts(brief)
         embedding = f"{texts.name}/{VERSION}"
-        yield Songs(rows=rows, index=index, texts=texts, catalogue=spotify, listeners=brief, embedding=embedding)
+        yield Songs(rows=rows, index=index, texts=texts, catalogue=spotify, listeners=listeners, embedding=embedding)

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from media.music.music_features import MusicFeatures
 
+# A song is known by its first minutes; more would take memory for nothing.
+MAX_SECONDS = 600.0
+
 
 @dataclass(frozen=True, slots=True)
 class PictureWish:
@@ -17,8 +20,8 @@ class PictureWish:
     groups: list[str]
 
 
-def listen(path: Path) -> "MusicFeatures":
-    """What a file sounds like; raises MediaError."""
+def listen(path: Path, max_seconds: float = MAX_SECONDS) -> "MusicFeatures":
+    """What the beginning of a file sounds like; raises MediaError."""
     from common.storage.content_type import content_type
     from media.measurement.media_error import MediaError
     from media.measurement.media_file import DEMUXERS, SNIFFED
@@ -28,7 +31,7 @@ def listen(path: Path) -> "MusicFeatures":
         found = content_type(file.read(SNIFFED))
     if found not in DEMUXERS:
         raise MediaError("unsupported_media_type", f"No sound that can be listened to: it looks like {found}.")
-    return analyse(path, found)
+    return analyse(path, found, max_seconds)
 
 
 def draw_map(vectors: Path, wish: PictureWish, out: Path) -> tuple[list[tuple[float, float]], float]:

@@ -29,6 +29,7 @@ from media.songs.song_views import shown_song
 
 # A file that is asked with is listened to while somebody waits.
 MAX_ASKED_BYTES = 30 * 1024 * 1024
+ASKED_SECONDS = 60.0
 
 
 async def search(event: Event[SongSearchRequested], deps: Deps) -> Reply[SongMatches]:
@@ -93,7 +94,7 @@ async def _sound(org_id: str, asset_id: str, deps: Deps) -> list[float]:
         path = Path(folder) / "asked"
         await deps.assets.copy_to_file(asset, path)
         try:
-            return heard_of(await deps.songs.listeners.run(org_id, listen, path)).descriptor
+            return heard_of(await deps.songs.listeners.run(org_id, listen, path, ASKED_SECONDS)).descriptor
         except MediaError as error:
             raise Refused(422, error.message, error.code, "asset_id") from None
         except (TooDear, WorkersBusy) as error:
