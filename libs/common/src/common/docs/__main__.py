@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.docs import asyncapi, metrics, settings, topics
+from common.docs import asyncapi, flow_pictures, metrics, settings, topics
 from common.docs.schemas import breaches, schemas
 
 # This file stands in libs/common/src/common/docs of the repository.
@@ -26,6 +26,7 @@ def generated() -> dict[str, str]:
         f"{REFERENCE}/topics.md": topics.reference(),
         f"{REFERENCE}/settings.md": settings.reference(),
         f"{REFERENCE}/metrics.md": metrics.reference(),
+        f"{REFERENCE}/flows.md": flow_pictures.reference(),
     }
 
 
