@@ -8,6 +8,7 @@ import typer
 
 from sonant_cli.chat import chat
 from sonant_cli.check import check
+from sonant_cli.create_command import create
 from sonant_cli.dlq import dlq
 from sonant_cli.errors import CliError
 from sonant_cli.hume_import import imports
@@ -49,6 +50,7 @@ app.command()(reload)
 app.command()(status)
 app.command()(chat)
 app.command()(say)
+app.command()(create)
 app.command()(voices)
 app.command()(process)
 app.command()(topics)

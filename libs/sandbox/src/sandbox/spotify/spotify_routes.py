@@ -187,12 +187,12 @@ async def look(request: web.Request) -> web.Response:
 
 
 async def arrange(request: web.Request) -> web.Response:
-    """`{"faults": [{"faults", "times", "path"}], "token_seconds"}`: how later calls fare; `path` is their kind."""
+    """`{"faults": [{"do", "times", "path"}], "token_seconds"}`: how later calls fare; `path` is their kind."""
     app = _app(request, request.match_info["client"])
     body = orjson.loads(await request.read())
     try:
         planned = [
-            Planned(parse(each["faults"]), each.get("times", 1), path=each.get("path", ""))
+            Planned(parse(each["do"]), each.get("times", 1), path=each.get("path", ""))
             for each in body.get("faults", [])
         ]
     except UnknownFault as unknown:
