@@ -1,8 +1,8 @@
 """`python -m tests.bench.creator_chaos`: films of prompts while every process is killed ten times.
 
 Prints how the jobs ended, and fails where one does not end, a clip was paid for twice, a film or its captions are not
-whole, or something temporary is left. Speech has no ids that a provider would know again: a sentence whose call was under
-way when its process died is spoken once more, and how many were is printed.
+whole, or something temporary is left. Speech has no ids that a provider would know again: a sentence whose call was
+under way when its process died is spoken once more, and how many were is printed.
 """
 
 import argparse

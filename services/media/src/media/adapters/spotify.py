@@ -116,9 +116,9 @@ class Spotify:
             return self._token
 
     async def _new_token(self) -> dict[str, Any]:
-        auth = aiohttp.BasicAuth(*self._credentials)
+        headers = {"authorization": aiohttp.encode_basic_auth(*self._credentials)}
         form = {"grant_type": "client_credentials"}
-        async with self._session.post(f"{self._accounts_url}/api/token", data=form, auth=auth) as answer:
+        async with self._session.post(f"{self._accounts_url}/api/token", data=form, headers=headers) as answer:
             body = await _read(answer, of_token=True)
         if not isinstance(body.get("access_token"), str):
             raise ValueError("no token")
