@@ -14,7 +14,7 @@ WINDOW_SECONDS = 0.01
 
 def sound_of(film: Path) -> tuple[NDArray[np.float64], int]:
     """The samples of a film as they are heard, shape (frames, channels), and their rate."""
-    parts, rate, begin = [], 0, 0.0
+    parts, rate, begin = list[NDArray[np.float64]](), 0, 0.0
     with av.open(str(film)) as container:
         for frame in container.decode(audio=0):
             if not parts:

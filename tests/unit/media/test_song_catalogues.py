@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from common.events.songs import SongFacts
+from common.events.songs import DIMENSIONS, SongFacts
 from media.adapters.hashed_texts import hashed
 from media.measurement.media_error import MediaError
 from media.songs.catalogue_rows import CataloguePart, format_of, read_part
-from media.songs.song_embedding import DIMENSIONS, SHARE, TEXT_SIZE, as_floats, embedding
+from media.songs.song_embedding import SHARE, TEXT_SIZE, as_floats, embedding
 from media.songs.song_text import song_text
 
 CSV = """id,Name,artists,genre,year,BPM,key,mode,popularity

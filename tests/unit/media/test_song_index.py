@@ -5,23 +5,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from common.events.songs import DIMENSIONS
 from media.song_ports import Numbered
 from media.songs import faiss_index, index_process
 from media.songs.faiss_index import VectorIndex
 
+Floats = NDArray[np.float32]
 
-def vectors(count: int, seed: int = 1) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
+
+def vectors(count: int, seed: int = 1) -> Floats:
     made = np.random.default_rng(seed).normal(size=(count, DIMENSIONS)).astype("<f4")
-    return made / np.linalg.norm(made, axis=1, keepdims=True)
+    return np.asarray(made / np.linalg.norm(made, axis=1, keepdims=True), dtype="<f4")
 
 
-def numbered(data: Sequence[np.ndarray], first: int = 1) -> list[Numbered]:  # type: ignore[type-arg]
+def numbered(data: Floats, first: int = 1) -> list[Numbered]:
     return [Numbered(first + at, vector.tobytes()) for at, vector in enumerate(data)]
 
 
-def numbers(index: VectorIndex, query: np.ndarray, limit: int = 3, among: Sequence[int] | None = None) -> list[int]:  # type: ignore[type-arg]
+def numbers(index: VectorIndex, query: Floats, limit: int = 3, among: Sequence[int] | None = None) -> list[int]:
     return [near.number for near in index.nearest(query.tobytes(), limit, among).found]
 
 
@@ -69,7 +72,7 @@ def test_it_becomes_a_graph_that_grows(monkeypatch: pytest.MonkeyPatch) -> None:
         index.apply(at + 1, numbered(data[at : at + 500], first=at + 1), [])
     assert not index.flat
     index.apply(4000, [], [1, 2, 3])
-    hits = 0
+    hits = 0.0
     for query in data[100:150]:
         truth = set((np.argsort(-(data @ query))[:10] + 1).tolist()) - {1, 2, 3}
         hits += len(truth & set(numbers(index, query, 10))) / len(truth)

@@ -6,19 +6,21 @@ nearest neighbor search using hierarchical navigable small world graphs", 2016);
 stays in it unseen, until there is so much of it that it is built again. Runs in the process of the index.
 """
 
+import importlib
 import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from common.events.songs import DIMENSIONS
 from media.song_ports import Near, Nearest, Numbered
 
+# Its own declarations are those of C++, and say little of what Python may pass.
+faiss: Any = importlib.import_module("faiss")
 FLAT_MOST = 10_000
 # The neighbours of a vector in the graph, and how many are looked at: when it is built, and when it is asked.
 LINKS, EFFORT_BUILDING, EFFORT_ASKING = 32, 100, 128

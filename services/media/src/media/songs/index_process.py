@@ -8,10 +8,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
-import faiss
-
 from media.song_ports import Nearest, Numbered
-from media.songs.faiss_index import VectorIndex
+from media.songs.faiss_index import VectorIndex, faiss
 
 # Vectors kept in memory over all organisations: about a gigabyte. Whoever was asked least lately goes first.
 MOST_VECTORS = 500_000
