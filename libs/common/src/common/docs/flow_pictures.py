@@ -5,8 +5,8 @@ from common.events.flows import FLOWS, Flow
 
 INTRO = (
     "Each flow is one declaration in `common/events/flows.py`. Jobs take their steps from there, and so do AsyncAPI "
-    "(`x-flows`) and this page. When a job reaches a step, `media.job.progressed` says so on the log. A step that fails "
-    "for a passing reason is tried again alone: what the steps before it made is remembered."
+    "(`x-flows`) and this page. When a job reaches a step, `media.job.progressed` says so on the log. A step that "
+    "fails for a passing reason is tried again alone: what the steps before it made is remembered."
 )
 
 
