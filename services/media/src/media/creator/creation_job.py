@@ -1,13 +1,13 @@
 """The job that makes a film of a prompt: the flow of content creation, step by step."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.events.analyses import AnalysisResult, AnalysisStepName
 from common.events.creations import CaptionLine, CreationInput, CreationResult, MadeBy
 from common.events.flows import CONTENT_CREATION
-from common.failures import Refused
+from common.failures import ProviderDown, Refused
 from common.jobs.job_spec import JobSpec
 from common.jobs.work import Work
 from common.kernel.worker_processes import TooDear
@@ -53,9 +53,16 @@ async def create(work: CreationWork) -> CreationResult:
     try:
         return await _created(work)
     except Refused as refused:
-        kept = await work.deps.asset_rows.of_job(work.job.org_id, work.job.id)
-        named = f" What was made is kept: {', '.join(kept)}; a retry goes on from there." if kept else ""
-        raise Refused(refused.status, f"{refused.message}{named}", refused.code, refused.param) from refused
+        raise replace(refused, message=refused.message + await _kept(work)) from refused
+    except ProviderDown as down:
+        message = down.message + await _kept(work)
+        raise ProviderDown(message, status=down.status, retry_after=down.retry_after) from down
+
+
+async def _kept(work: CreationWork) -> str:
+    """What was made so far, for the one who reads why it went no further."""
+    kept = await work.deps.asset_rows.of_job(work.job.org_id, work.job.id)
+    return f" What was made is kept: {', '.join(kept)}; a retry goes on from there." if kept else ""
 
 
 async def _created(work: CreationWork) -> CreationResult:

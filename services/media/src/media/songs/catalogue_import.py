@@ -20,7 +20,7 @@ from media.metrics import CONTENT_PROCESSED
 from media.song_ports import SongRow
 from media.songs.catalogue_rows import CataloguePart, format_of, read_part
 from media.songs.song_embedding import embedding
-from media.songs.song_job import keep, row_facts, song_id
+from media.songs.song_job import indexed, keep, row_facts, song_id
 from media.songs.song_text import song_text
 from media.songs.song_views import lowered, now
 
@@ -69,7 +69,7 @@ async def make(work: ImportWork) -> SongImportResult:
             work.percent(IMPORTED_PERCENT * _share(done.rows, asset.size))
             more = part.more
     async with work.step("index"):
-        await work.deps.songs.index.refresh(work.job.org_id)
+        await indexed(work.deps, work.job.org_id)
     CONTENT_PROCESSED.labels(SONG_IMPORT_KIND, "local").inc()
     return SongImportResult(**done.model_dump())
 

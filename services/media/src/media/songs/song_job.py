@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from common.events.flows import SONG_EMBEDDING
 from common.events.reply import content
 from common.events.songs import SongFacts, SongInput, SongResult
-from common.failures import Refused
+from common.failures import Refused, Retry
 from common.jobs.job_spec import JobSpec
 from common.jobs.work import Work
 from common.kernel.worker_processes import TooDear
@@ -78,7 +78,7 @@ async def make(work: SongWork) -> SongResult:
     work.percent(80)
     async with work.step("index"):
         await keep(work.deps, work.job.org_id, [row])
-        await work.deps.songs.index.refresh(work.job.org_id)
+        await indexed(work.deps, work.job.org_id)
     CONTENT_PROCESSED.labels(SONG.kind, known.sources[-1]).inc()
     return SongResult(
         song_id=row.id,
@@ -95,6 +95,14 @@ async def keep(deps: Deps, org_id: str, rows: list[SongRow]) -> None:
     if not await deps.songs.rows.put(org_id, rows, most):
         message = f"An organisation has at most {most} songs: delete some first."
         raise Refused(429, message, "song_quota", type="insufficient_quota")
+
+
+async def indexed(deps: Deps, org_id: str) -> None:
+    """Have the index take in what changed. Raises Retry where it cannot now: the rows are kept all the same."""
+    try:
+        await deps.songs.index.refresh(org_id)
+    except Refused as refused:
+        raise Retry(refused.message) from refused
 
 
 def song_id(org_id: str, name: str) -> str:

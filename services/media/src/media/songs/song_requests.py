@@ -1,5 +1,6 @@
 """What is asked about songs: found by what they are like, read, listed, forgotten."""
 
+import asyncio
 import tempfile
 from pathlib import Path
 
@@ -90,7 +91,10 @@ async def _sound(org_id: str, asset_id: str, deps: Deps) -> list[float]:
     if asset.size > MAX_ASKED_BYTES:
         message = f"To search with, a file has at most {MAX_ASKED_BYTES} bytes; an excerpt will do."
         raise Refused(413, message, "asset_too_large", "asset_id")
-    with tempfile.TemporaryDirectory(prefix="sonant-search-") as folder:
+    # What a process that dies leaves here is swept.
+    scratch = deps.settings.data_dir / "media-scratch" / deps.settings.instance
+    await asyncio.to_thread(scratch.mkdir, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
         path = Path(folder) / "asked"
         await deps.assets.copy_to_file(asset, path)
         try:
