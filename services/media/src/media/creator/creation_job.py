@@ -35,6 +35,8 @@ CREATION = JobSpec(
 LOUDNESS_LUFS = -16.0
 # How far the job is at the end of each step, in percent.
 PLANNED, MADE, ANALYSED, ENHANCED, CLUSTERED = 3.0, 55.0, 65.0, 85.0, 95.0
+# An error is short: the list of the job's assets has all of them.
+MAX_NAMED = 6
 OF_CLIPS: tuple[AnalysisStepName, ...] = ("shots", "quality")
 CreationWork = Work[CreationInput, Deps]
 
@@ -61,8 +63,8 @@ async def create(work: CreationWork) -> CreationResult:
 
 async def _kept(work: CreationWork) -> str:
     """What was made so far, for the one who reads why it went no further."""
-    kept = await work.deps.asset_rows.of_job(work.job.org_id, work.job.id)
-    return f" What was made is kept: {', '.join(kept)}; a retry goes on from there." if kept else ""
+    kept = await work.deps.asset_rows.page(work.job.org_id, MAX_NAMED, None, work.job.id, CREATION.kind)
+    return f" Kept: {', '.join(asset.name for asset in reversed(kept))}." if kept else ""
 
 
 async def _created(work: CreationWork) -> CreationResult:
