@@ -31,7 +31,7 @@ from media.adapters.song_index import LIMITS, PROCESS, SongIndex
 from media.app import MIGRATIONS, SCHEMA
 from media.music.music_features import MusicFeatures, analyse
 from media.song_ports import SongRow
-from media.songs.song_embedding import SHARE, TEXT_SIZE
+from media.song_vectors.song_embedding import SHARE, TEXT_SIZE
 from sonant_cli.engines import postgres
 from tests.bench.tables import number, table
 from tests.support.engines import new_database, running

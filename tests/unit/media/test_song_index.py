@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from common.events.songs import DIMENSIONS
 from media.song_ports import Numbered
-from media.songs import faiss_index, index_process
-from media.songs.faiss_index import VectorIndex
+from media.song_vectors import faiss_index, index_process
+from media.song_vectors.faiss_index import VectorIndex
 
 Floats = NDArray[np.float32]
 

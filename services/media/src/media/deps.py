@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from common.jobs.job_desk import JobDesk
-from common.kernel.worker_processes import WorkerProcesses
 from common.providers.provider_registry import ProviderRegistry
 from common.secret_box import SecretBox
 from common.storage.unit_of_work import UnitsOfWork
@@ -12,7 +11,7 @@ from media.content_ports import AnalysisDesk
 from media.creator_ports import ScriptWriter
 from media.ports import AssetRows, ExpressionLab, VideoStudio
 from media.settings import MediaSettings
-from media.song_ports import SongCatalogue, SongRows, SongVectors, TextVectors
+from media.song_ports import Songs
 from media.speech.answering import Speech
 from media.speech.speech_files import SpeechFiles
 from media.webhook_ports import WebhookCaller, WebhookStore, WebhookTables
@@ -28,18 +27,6 @@ class Webhooks:
     http: WebhookCaller
     secrets: SecretBox
     sender: WebhookSender
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Songs:
-    """What songs work with. `embedding` names what makes their vectors; `listeners` look at files while one waits."""
-
-    rows: SongRows
-    index: SongVectors
-    texts: TextVectors
-    catalogue: SongCatalogue
-    listeners: WorkerProcesses
-    embedding: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from common.events.songs import SongFacts, SongFilter
+from common.kernel.worker_processes import WorkerProcesses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,3 +145,15 @@ class SongCatalogue(Protocol):
 
     async def song(self, id: str) -> CataloguedSong:
         """What is known of a song. Raises Refused 404 where there is none, 503 without a key, and ProviderDown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Songs:
+    """What songs work with. `embedding` names what makes their vectors; `listeners` look at files while one waits."""
+
+    rows: SongRows
+    index: SongVectors
+    texts: TextVectors
+    catalogue: SongCatalogue
+    listeners: WorkerProcesses
+    embedding: str

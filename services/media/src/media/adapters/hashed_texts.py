@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from common.events.songs import DIMENSIONS
 from common.failures import Refused
 from common.kernel.worker_processes import TooDear, WorkerProcesses, WorkersBusy
-from media.songs.song_embedding import as_bytes
+from media.song_vectors.song_embedding import as_bytes
 
 NAME = "hashed-words-1"
 # More than these would hold up the event loop.

@@ -9,10 +9,10 @@ from common.failures import Refused
 from common.kernel.worker_processes import TooDear, WorkerLimits, WorkerProcesses, WorkersBusy
 from common.storage.objects import object_key
 from media.song_ports import Nearest, SongRows
-from media.songs import index_calls
+from media.song_vectors import index_calls
 
 T = TypeVar("T")
-PROCESS = "media.songs.index_process"
+PROCESS = "media.song_vectors.index_process"
 # A graph of ten thousand vectors is built in some seconds; a million would not fit into the memory.
 LIMITS = WorkerLimits(seconds=120.0, memory_bytes=2 * 1024**3, niceness=5, wait_seconds=10.0)
 AT_ONCE = 2_000

@@ -10,9 +10,9 @@ from media.adapters.hashed_texts import HashedTexts
 from media.adapters.postgres_songs import PostgresSongs
 from media.adapters.song_index import LIMITS, PROCESS, SongIndex
 from media.adapters.spotify import open_spotify
-from media.deps import Songs
 from media.settings import MediaSettings
-from media.songs.song_embedding import VERSION
+from media.song_ports import Songs
+from media.song_vectors.song_embedding import VERSION
 
 # Listens to what is searched with, while somebody waits: a minute of sound in half a second.
 LISTENER = "media.music.music_features"

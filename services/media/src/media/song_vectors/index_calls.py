@@ -8,27 +8,27 @@ from media.song_ports import Nearest, Numbered
 
 def clock_of(path: Path) -> int:
     """The change up to which the index of this file is known."""
-    from media.songs import index_process
+    from media.song_vectors import index_process
 
     return index_process.clock_of(path)
 
 
 def apply(path: Path, clock: int, added: Sequence[Numbered], removed: Sequence[int]) -> int:
     """Take in what changed; returns the clock of the index."""
-    from media.songs import index_process
+    from media.song_vectors import index_process
 
     return index_process.apply(path, clock, added, removed)
 
 
 def nearest(path: Path, clock: int, vector: bytes, limit: int, among: Sequence[int] | None) -> Nearest | None:
     """The nearest vectors; None where the index is behind `clock`."""
-    from media.songs import index_process
+    from media.song_vectors import index_process
 
     return index_process.nearest(path, clock, vector, limit, among)
 
 
 def save(path: Path) -> None:
     """Write what is not in the file."""
-    from media.songs import index_process
+    from media.song_vectors import index_process
 
     index_process.save(path)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from media.song_ports import Nearest, Numbered
-from media.songs.faiss_index import VectorIndex, faiss
+from media.song_vectors.faiss_index import VectorIndex, faiss
 
 # Vectors kept in memory over all organisations: about a gigabyte. Whoever was asked least lately goes first.
 MOST_VECTORS = 500_000
