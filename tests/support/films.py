@@ -54,6 +54,8 @@ def film(
         stream.pix_fmt = pixels
         if codec == "libx264":
             stream.options = {"preset": "ultrafast"}
+        elif codec == "libx265":
+            stream.options = {"preset": "ultrafast", "x265-params": "log-level=none"}
         for number, pixels_of in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels_of), format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, rate)

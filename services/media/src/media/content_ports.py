@@ -43,6 +43,16 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparable:
+    """Which items are compared with one another: those of one project and kind, whose vectors one model made."""
+
+    org_id: str
+    project: str
+    kind: ItemKind
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class Loose:
     """An item that is in no cluster; `vector` as the database writes it."""
 
@@ -105,12 +115,10 @@ class AnalysisRows(Protocol):
     async def begin(self, analysis: KeptAnalysis, items: Sequence[Item]) -> None:
         """Keep an analysis that is being made, in place of earlier drafts of its job."""
 
-    async def state(self, org_id: str, project: str, kind: ItemKind, model: str, limit: int) -> ProjectState:
+    async def state(self, of: Comparable, limit: int) -> ProjectState:
         """What is to be grouped: at most `limit` loose items, the newest, oldest first."""
 
-    async def regroup(
-        self, org_id: str, project: str, kind: ItemKind, model: str, revision: int, made: Sequence[ClusterMade]
-    ) -> bool:
+    async def regroup(self, of: Comparable, revision: int, made: Sequence[ClusterMade]) -> bool:
         """Keep the clusters; False, and nothing done, where the project's clock has moved on."""
 
     async def clusters_of(self, org_id: str, analysis_id: str) -> Sequence[ClusterRow]:
@@ -130,8 +138,8 @@ class AnalysisRows(Protocol):
     ) -> Sequence[KeptAnalysis]:
         """Finished analyses, newest first."""
 
-    async def remove(self, org_id: str, analysis_id: str) -> Sequence[str] | None:
-        """Forget it with its items; the ids of its files, None where it was not there."""
+    async def remove(self, org_id: str, analysis_id: str) -> bool:
+        """Forget it with its items, and have its files expire; whether it was there."""
 
     async def drop_drafts(self, org_id: str, job_id: str) -> None:
         """Forget what a job left unfinished."""

@@ -1,14 +1,14 @@
 """PostgreSQL with pgvector: analyses, their items as vectors, and clusters of items."""
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Any
 
 import orjson
 
-from common.events.analyses import ItemKind
 from common.failures import Park
 from common.storage.postgres import Connection, Pool, transient
-from media.content_ports import ClusterMade, ClusterRow, Item, KeptAnalysis, Loose, Near, ProjectState
+from media.content_ports import ClusterMade, ClusterRow, Comparable, Item, KeptAnalysis, Loose, Near, ProjectState
 
 COLUMNS = "id, org_id, project, title, media, job_id, created_at, result"
 BEGIN = """
@@ -73,6 +73,8 @@ FROM media.analysis_items AS own JOIN media.analysis_items AS other
 WHERE own.org_id = $1 AND own.analysis_id = $2 AND own.kind IN ('shot', 'image')
 ORDER BY bits, own.id, other.id LIMIT 50
 """
+# The sweep takes away the bytes of what has expired.
+EXPIRE = "UPDATE media.assets SET expires_at = now() WHERE org_id = $1 AND id = ANY($2::text[])"
 # What a job made goes with the job; what stands in an analysis does not.
 ADOPT = "UPDATE media.assets SET job_id = NULL, expires_at = NULL WHERE org_id = $1 AND id = ANY($2::text[])"
 FINISH = "UPDATE media.analyses SET result = $3::text::jsonb, assets = $4 WHERE org_id = $1 AND id = $2"
@@ -111,37 +113,34 @@ class PostgresAnalyses:
             await connection.executemany(ADD_ITEM, [_given(analysis, item) for item in items])
             await connection.execute(TICK, analysis.org_id, analysis.project)
 
-    async def state(self, org_id: str, project: str, kind: ItemKind, model: str, limit: int) -> ProjectState:
+    async def state(self, of: Comparable, limit: int) -> ProjectState:
         clock = "SELECT revision FROM media.analysis_projects WHERE org_id = $1 AND project = $2"
         async with (
             transient(),
             self._pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
-            revision = await connection.fetchval(clock, org_id, project)
-            middles = await connection.fetch(MIDDLES, org_id, project, kind, model)
-            loose = await connection.fetch(LOOSE, org_id, project, kind, model, limit)
+            revision = await connection.fetchval(clock, of.org_id, of.project)
+            middles = await connection.fetch(MIDDLES, *astuple(of))
+            loose = await connection.fetch(LOOSE, *astuple(of), limit)
         return ProjectState(
             revision or 0,
             {row["cluster_id"]: row["middle"] for row in middles},
             [Loose(row["id"], row["vector"], orjson.loads(row["looks"])) for row in reversed(loose)],
         )
 
-    async def regroup(
-        self, org_id: str, project: str, kind: ItemKind, model: str, revision: int, made: Sequence[ClusterMade]
-    ) -> bool:
+    async def regroup(self, of: Comparable, revision: int, made: Sequence[ClusterMade]) -> bool:
         move = """
         UPDATE media.analysis_projects SET revision = revision + 1
         WHERE org_id = $1 AND project = $2 AND revision = $3 RETURNING revision
         """
         async with transient(), self._pool.acquire() as connection, connection.transaction():
-            if await connection.fetchval(move, org_id, project, revision) is None:
+            if await connection.fetchval(move, of.org_id, of.project, revision) is None:
                 return False
             for each in made:
                 if each.label is not None:
-                    row = (each.id, org_id, project, kind, model, each.label, each.members[0])
-                    await connection.execute(MAKE, *row)
-                await connection.execute(JOIN, org_id, list(each.members), each.id)
+                    await connection.execute(MAKE, each.id, *astuple(of), each.label, each.members[0])
+                await connection.execute(JOIN, of.org_id, list(each.members), each.id)
             await connection.execute(RECOUNT, [each.id for each in made])
         return True
 
@@ -173,7 +172,7 @@ class PostgresAnalyses:
             rows = await self._pool.fetch(PAGE, org_id, limit, after, project, media, text)
         return [_kept(row) for row in rows]
 
-    async def remove(self, org_id: str, analysis_id: str) -> Sequence[str] | None:
+    async def remove(self, org_id: str, analysis_id: str) -> bool:
         async with transient(), self._pool.acquire() as connection, connection.transaction():
             return await _remove(connection, org_id, analysis_id)
 
@@ -217,7 +216,7 @@ async def _drop_drafts(connection: Connection, org_id: str, job_id: str) -> None
         await _remove(connection, org_id, row["id"])
 
 
-async def _remove(connection: Connection, org_id: str, analysis_id: str) -> Sequence[str] | None:
+async def _remove(connection: Connection, org_id: str, analysis_id: str) -> bool:
     clusters = await connection.fetch(
         "SELECT DISTINCT cluster_id FROM media.analysis_items "
         "WHERE org_id = $1 AND analysis_id = $2 AND cluster_id IS NOT NULL",
@@ -228,9 +227,10 @@ async def _remove(connection: Connection, org_id: str, analysis_id: str) -> Sequ
         "DELETE FROM media.analyses WHERE org_id = $1 AND id = $2 RETURNING project, assets", org_id, analysis_id
     )
     if gone is None:
-        return None
+        return False
     changed = [row["cluster_id"] for row in clusters]
     await connection.execute(RECOUNT, changed)
     await connection.execute(DROP_EMPTY, changed)
     await connection.execute(TICK, org_id, gone["project"])
-    return list(gone["assets"])
+    await connection.execute(EXPIRE, org_id, gone["assets"])
+    return True

@@ -66,11 +66,12 @@ class Footage:
 
 @dataclass(frozen=True, slots=True)
 class Keyframe:
-    """A picture that stands for a shot or is the image: a JPEG file, shown smaller by `scale`."""
+    """A picture that stands for a shot or is the image: a JPEG file, shown smaller by `scale`, and a smaller one."""
 
     number: int
     seconds: float
     path: Path
+    thumbnail: Path
     width: int
     height: int
     scale: float

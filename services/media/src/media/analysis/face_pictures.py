@@ -21,10 +21,11 @@ CUT_SIDE = 160
 def faces(keyframes: Sequence[Keyframe], model: Path, folder: Path) -> list[FaceFound]:
     """The faces of each picture, the largest first, with their pictures as JPEG files."""
     found: list[FaceFound] = []
+    detector = cv2.FaceDetectorYN.create(str(model), "", (MAX_SIDE, MAX_SIDE), SCORE, OVERLAP, MOST)
     for keyframe in keyframes:
         with Image.open(keyframe.path) as opened:
             image = opened.convert("RGB")
-        rows = sorted(_rows(image, model), key=lambda row: -float(row[2] * row[3]))
+        rows = sorted(_rows(image, detector), key=lambda row: -float(row[2] * row[3]))
         for number, row in enumerate(rows[:MOST]):
             out = folder / f"face-{keyframe.number:05}-{number:02}.jpg"
             if min(row[2], row[3]) >= LEAST_SIDE:
@@ -33,12 +34,12 @@ def faces(keyframes: Sequence[Keyframe], model: Path, folder: Path) -> list[Face
     return found
 
 
-def _rows(image: Image.Image, model: Path) -> list["np.ndarray[tuple[int], np.dtype[np.float32]]"]:
+def _rows(image: Image.Image, detector: cv2.FaceDetectorYN) -> list["np.ndarray[tuple[int], np.dtype[np.float32]]"]:
     """Each is x, y, width, height, five marks of the face, and how sure it is, in pixels of the picture."""
     small = image.copy()
     small.thumbnail((MAX_SIDE, MAX_SIDE))
     pixels = np.ascontiguousarray(np.asarray(small)[:, :, ::-1])
-    detector = cv2.FaceDetectorYN.create(str(model), "", small.size, SCORE, OVERLAP, MOST)
+    detector.setInputSize(small.size)
     _, rows = detector.detect(pixels)
     grown = image.width / small.width
     return [np.append(row[:14] * grown, row[14]) for row in (() if rows is None else rows)]

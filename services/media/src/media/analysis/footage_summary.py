@@ -19,7 +19,7 @@ DEFAULT_RATE = 25.0
 def footage(stretches: list[Path]) -> Footage:
     """What the measured frames of a video are. Raises MediaError where there are none."""
     rows = rows_of(stretches)
-    rate, variable = _rate(rows)
+    rate, variable = frame_rate(rows)
     seconds = float(rows["seconds"][-1]) + 1 / rate
     still = rows["change"] < STILL
     still[0] = False
@@ -36,7 +36,7 @@ def footage(stretches: list[Path]) -> Footage:
     )
 
 
-def _rate(rows: Rows) -> tuple[float, bool]:
+def frame_rate(rows: Rows) -> tuple[float, bool]:
     """Frames per second by the middle distance of two frames, and whether distances differ by more than rounding."""
     distances = np.diff(rows["seconds"])
     distances = distances[distances > 0]

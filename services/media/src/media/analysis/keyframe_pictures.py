@@ -14,7 +14,7 @@ from media.measurement.findings import MediaFacts
 from media.measurement.media_error import unreadable
 from media.measurement.media_file import opened, opened_image
 
-MAX_SIDE = 960
+MAX_SIDE, THUMBNAIL_SIDE = 960, 240
 JPEG_QUALITY = 86
 # Sharpness depends on size: it is measured at this width.
 QUALITY_WIDTH = 480
@@ -86,8 +86,13 @@ def _written(image: Image.Image, seconds: float, number: int, folder: Path) -> K
     whole = image.info.get("whole", max(image.size))
     image.thumbnail((MAX_SIDE, MAX_SIDE))
     out = folder / f"keyframe-{number:05}.jpg"
-    image.convert("RGB").save(out, "JPEG", quality=JPEG_QUALITY)
-    return Keyframe(number, seconds, out, *image.size, scale=max(image.size) / whole, quality=_quality(image))
+    image = image.convert("RGB")
+    image.save(out, "JPEG", quality=JPEG_QUALITY)
+    size, quality = image.size, _quality(image)
+    small = folder / f"thumbnail-{number:05}.jpg"
+    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    image.save(small, "JPEG", quality=JPEG_QUALITY)
+    return Keyframe(number, seconds, out, small, *size, scale=max(size) / whole, quality=quality)
 
 
 def _quality(image: Image.Image) -> Sharpness:

@@ -57,11 +57,14 @@ class _Network:
 
     def look(self, image: Image.Image) -> tuple[Floats, list[tuple[str, float]]]:
         scores, pooled = self._session.run(None, {"data": _prepared(image)})
-        raised = np.exp(scores[0] - scores[0].max())
+        return _of_length_one(pooled.reshape(-1)), self._said(scores[0]) if self._names else []
+
+    def _said(self, scores: Floats) -> list[tuple[str, float]]:
+        """What the picture may show, with the share of each (softmax)."""
+        raised = np.exp(scores - scores.max())
         shares = raised / raised.sum()
-        best = np.argsort(-shares)[:NAMES]
-        said = [(self._names[at], round(float(shares[at]), 3)) for at in best if shares[at] >= LEAST_SURE]
-        return _of_length_one(pooled.reshape(-1)), said if self._names else []
+        best = np.argsort(-shares)[:NAMES].tolist()
+        return [(self._names[at], round(float(shares[at]), 3)) for at in best if shares[at] >= LEAST_SURE]
 
 
 def _names(found: Any) -> list[str]:
@@ -84,7 +87,7 @@ def _prepared(image: Image.Image) -> Floats:
     small = image.resize(size) if max(size) <= 8 * RESIZED else image.resize((RESIZED, RESIZED))
     left, top = (small.width - SIDE) // 2, (small.height - SIDE) // 2
     pixels = np.asarray(small.crop((left, top, left + SIDE, top + SIDE)), dtype=np.float32) / 255
-    normal = (pixels - np.float32(MEAN)) / np.float32(SPREAD)
+    normal = (pixels - np.array(MEAN, np.float32)) / np.array(SPREAD, np.float32)
     return np.ascontiguousarray(normal.transpose(2, 0, 1)[None], dtype=np.float32)
 
 

@@ -56,13 +56,13 @@ def boundaries(rows: Rows, rate: float) -> list[Boundary]:
 
 def _cuts(change: Floats, tiny: Pictures) -> list[Boundary]:
     found = []
-    for at in np.flatnonzero(change >= CUT_LEAST):
+    for at in np.flatnonzero(change >= CUT_LEAST).tolist():
         around = np.concatenate((change[max(1, at - CUT_AROUND) : at], change[at + 1 : at + 1 + CUT_AROUND]))
         if not len(around) or change[at] < CUT_RATIO * max(float(around.mean()), 1.0):
             continue
         if _distance(tiny, max(0, at - 2), min(len(tiny) - 1, at + 2)) < CUT_STAYS * change[at]:
             continue
-        found.append(Boundary(int(at), int(at), "cut", float(change[at])))
+        found.append(Boundary(at, at, "cut", float(change[at])))
     return found
 
 

@@ -84,9 +84,10 @@ def _shots(course: Course) -> list[dict[str, Any]]:
 
 
 def _shot(course: Course, shot: Shot, picture: int | None) -> dict[str, Any]:
-    shown = None if picture is None else f"/v1/assets/{course.work.asset_id(f'{course.wish.name}/picture-{picture}')}"
+    shown = None if picture is None else _url(course, f"picture-{picture}")
+    small = None if picture is None else _url(course, f"thumbnail-{picture}")
     item = course.id_of("itm", f"picture-{picture}") if picture is not None and course.looks else None
-    return {**asdict(shot), "picture_url": shown, "item": item}
+    return {**asdict(shot), "picture_url": shown, "thumbnail_url": small, "item": item}
 
 
 def _picture(course: Course, keyframe: Keyframe) -> dict[str, Any]:
@@ -94,12 +95,17 @@ def _picture(course: Course, keyframe: Keyframe) -> dict[str, Any]:
     return {
         "number": keyframe.number,
         "seconds": keyframe.seconds,
-        "url": f"/v1/assets/{course.work.asset_id(f'{course.wish.name}/picture-{keyframe.number}')}",
+        "url": _url(course, f"picture-{keyframe.number}"),
+        "thumbnail_url": _url(course, f"thumbnail-{keyframe.number}"),
         "width": keyframe.width,
         "height": keyframe.height,
         "quality": asdict(keyframe.quality),
         "shows": [] if look is None else [{"name": name, "share": share} for name, share in look.names],
     }
+
+
+def _url(course: Course, name: str) -> str:
+    return f"/v1/assets/{course.work.asset_id(f'{course.wish.name}/{name}')}"
 
 
 def _faces(course: Course) -> list[dict[str, Any]]:

@@ -41,6 +41,7 @@ async def stored(course: Course) -> AnalysisResult:
 def _pictures(course: Course) -> list[tuple[str, Path]]:
     """The name of each picture that is kept, and its file."""
     found = [(f"picture-{keyframe.number}", keyframe.path) for keyframe in course.keyframes]
+    found += [(f"thumbnail-{keyframe.number}", keyframe.thumbnail) for keyframe in course.keyframes]
     found += [(f"face-{number}", path) for number, path in enumerate(course.face_looks)]
     if course.contact_sheet is not None:
         found.append(("contact-sheet", course.contact_sheet))

@@ -11,13 +11,13 @@ from media.content.analysis_course import Course
 
 # Pictures beyond so many bytes would make a page that no browser likes.
 MAX_PICTURE_BYTES = 20 * 1024 * 1024
-PAGE = Template(Path(__file__).with_name("report.html").read_text())
+TEMPLATE = Path(__file__).with_name("report.html")
 
 
 def page(course: Course, result: AnalysisResult) -> str:
     """The page. All that comes from the file or its sender is escaped."""
     pictures = _Pictures(course)
-    return PAGE.substitute(
+    return Template(TEMPLATE.read_text()).substitute(
         title=html.escape(course.wish.title or "Analysis"),
         facts=_table(dict(result.metadata)),
         sheet=_figure("Contact sheet", None if course.contact_sheet is None else pictures.of(course.contact_sheet)),
@@ -38,7 +38,7 @@ class _Pictures:
 
     def __init__(self, course: Course) -> None:
         self._left = MAX_PICTURE_BYTES
-        paths = [keyframe.path for keyframe in course.keyframes] + list(course.face_looks)
+        paths = [keyframe.thumbnail for keyframe in course.keyframes] + list(course.face_looks)
         self.of_items = dict(zip((item.id for item in course.items), paths, strict=False))
 
     def of(self, path: Path) -> str | None:

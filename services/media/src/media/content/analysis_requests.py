@@ -43,16 +43,8 @@ async def page(event: Event[AnalysisListRequested], deps: Deps) -> Reply[Analysi
 async def delete(event: Event[AnalysisDeleteRequested], deps: Deps) -> Reply[AnalysisDeleted]:
     """200, or Refused 404. The file that was analysed stays."""
     asked = event.payload
-    assets = await deps.analyses.rows.remove(asked.org_id, asked.id)
-    if assets is None:
+    if not await deps.analyses.rows.remove(asked.org_id, asked.id):
         raise _no_analysis(asked.id)
-    for asset_id in assets:
-        try:
-            await deps.assets.delete(asked.org_id, asset_id)
-        except Refused as refused:
-            # Somebody deleted it by itself.
-            if refused.status != 404:
-                raise
     return Reply(AnalysisDeleted(id=asked.id, object="analysis", deleted=True))
 
 
