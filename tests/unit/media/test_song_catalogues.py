@@ -7,8 +7,8 @@ import pytest
 from common.events.songs import DIMENSIONS, SongFacts
 from media.adapters.hashed_texts import hashed
 from media.measurement.media_error import MediaError
-from media.songs.catalogue_rows import CataloguePart, format_of, read_part
 from media.song_vectors.song_embedding import SHARE, TEXT_SIZE, as_floats, embedding
+from media.songs.catalogue_rows import CataloguePart, format_of, read_part
 from media.songs.song_text import song_text
 
 CSV = """id,Name,artists,genre,year,BPM,key,mode,popularity

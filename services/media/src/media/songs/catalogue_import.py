@@ -18,8 +18,8 @@ from media.deps import Deps
 from media.measurement.media_error import MediaError
 from media.metrics import CONTENT_PROCESSED
 from media.song_ports import SongRow
-from media.songs.catalogue_rows import CataloguePart, format_of, read_part
 from media.song_vectors.song_embedding import embedding
+from media.songs.catalogue_rows import CataloguePart, format_of, read_part
 from media.songs.song_job import indexed, keep, row_facts, song_id
 from media.songs.song_text import song_text
 from media.songs.song_views import lowered, now

@@ -17,8 +17,8 @@ from media.deps import Deps
 from media.measurement.media_error import MediaError
 from media.metrics import CONTENT_PROCESSED
 from media.song_ports import CataloguedSong, SongRow
-from media.songs.song_calls import listen
 from media.song_vectors.song_embedding import as_bytes, embedding
+from media.songs.song_calls import listen
 from media.songs.song_text import song_text
 from media.songs.song_views import lowered, merged, now, shown_song
 

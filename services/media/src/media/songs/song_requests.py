@@ -23,8 +23,8 @@ from common.kernel.worker_processes import TooDear, WorkersBusy
 from media.deps import Deps
 from media.measurement.media_error import MediaError
 from media.song_ports import SongRow
-from media.songs.song_calls import listen
 from media.song_vectors.song_embedding import embedding
+from media.songs.song_calls import listen
 from media.songs.song_job import heard_of
 from media.songs.song_views import shown_song
 
