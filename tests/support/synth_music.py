@@ -54,7 +54,7 @@ def played(song: Song) -> Samples:
     dice, sound = np.random.default_rng(song.composition), np.random.default_rng(song.sound)
     beat = 60.0 / song.bpm
     out = np.zeros(int((song.bars * 4 * beat + 1.0) * RATE))
-    overtones = sound.uniform(0.2, 0.7) ** np.arange(1, 7)
+    overtones = np.asarray(sound.uniform(0.2, 0.7) ** np.arange(1, 7), dtype=np.float64)
     scale, chords = SCALES[song.mode], _chords(dice, song.bars)
     groove, melody = _groove(dice), dice.integers(-2, 5, size=(4, 8))
     for bar, degree in enumerate(chords):
@@ -70,7 +70,7 @@ def played(song: Song) -> Samples:
         for eighth in range(8):
             for hit in groove[eighth]:
                 _add(out, at + eighth * beat / 2, song.drums * _drum(hit, sound))
-    return out / np.max(np.abs(out)) * 0.8
+    return np.asarray(out / np.max(np.abs(out)) * 0.8)
 
 
 def as_file(samples: Samples, kind: str = "WAV", *, rate: int = RATE) -> bytes:

@@ -8,6 +8,7 @@ import typer
 
 from sonant_cli.chat import chat
 from sonant_cli.check import check
+from sonant_cli.create_command import create
 from sonant_cli.database_copy import backup, restore
 from sonant_cli.dlq import dlq
 from sonant_cli.errors import CliError
@@ -19,6 +20,7 @@ from sonant_cli.model_fetch import models
 from sonant_cli.process_command import process
 from sonant_cli.reload import reload
 from sonant_cli.session_commands import ledger, sessions
+from sonant_cli.song_commands import songs
 from sonant_cli.speech import say, voices
 from sonant_cli.status import status
 from sonant_cli.topics import topics
@@ -52,6 +54,7 @@ app.command()(backup)
 app.command()(restore)
 app.command()(chat)
 app.command()(say)
+app.command()(create)
 app.command()(voices)
 app.command()(process)
 app.command()(topics)
@@ -61,6 +64,7 @@ imports.command("file")(import_file)
 app.add_typer(keys, name="keys")
 app.add_typer(jobs, name="jobs")
 app.add_typer(models, name="models")
+app.add_typer(songs, name="songs")
 app.add_typer(dlq, name="dlq")
 app.add_typer(sessions, name="sessions")
 app.add_typer(interactions, name="interactions")

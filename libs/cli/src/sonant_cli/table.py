@@ -134,6 +134,7 @@ def _sandboxed(environ: Mapping[str, str]) -> dict[str, str]:
         "Hume": "SONANT_HUME_API_KEY",
         "speech": "SONANT_HUME_API_KEY",
         "videos by Runware": "SONANT_RUNWARE_API_KEY",
+        "songs at Spotify": "SONANT_SPOTIFY_CLIENT_ID",
     }
     return {provider: variable for provider, variable in providers.items() if not environ.get(variable)}
 

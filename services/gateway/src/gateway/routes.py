@@ -10,9 +10,10 @@ from gateway.keys import routes as keys
 from gateway.media import routes as media
 from gateway.providers import routes as providers
 from gateway.resources import routes as resources
+from gateway.songs import routes as songs
 from gateway.telemetry import routes as telemetry
 from gateway.webhook_endpoints import routes as webhook_endpoints
 from gateway.webhooks import routes as webhooks
 
-DOMAINS = (chat, ingest, telemetry, resources, assets, media, providers, webhook_endpoints, webhooks, keys)
+DOMAINS = (chat, ingest, telemetry, resources, assets, media, songs, providers, webhook_endpoints, webhooks, keys)
 ROUTES: Sequence[Route] = [route for domain in DOMAINS for route in domain.ROUTES]

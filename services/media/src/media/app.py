@@ -37,6 +37,8 @@ from media.adapters.kept_objects import KeptObjects
 from media.adapters.postgres_assets import PostgresAssets
 from media.adapters.postgres_webhooks import PostgresWebhooks, PostgresWebhookTables
 from media.adapters.redis_leases import RedisLeases
+from media.adapters.script_writer import open_script_writer
+from media.adapters.song_library import open_song_library
 from media.adapters.sound_workers import SPEAKER, SPEAKER_LIMITS, SoundWorkers
 from media.adapters.speech_providers import open_speech_providers
 from media.adapters.video_studio import open_video_studio
@@ -97,6 +99,8 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
             await analyses.rows.drop_drafts(org_id, job_id)
             await assets.delete_of_job(org_id, job_id)
 
+        songs = await stack.enter_async_context(open_song_library(settings, pool, brief, registry))
+        script_writer = await stack.enter_async_context(open_script_writer(settings, registry))
         webhooks = await stack.enter_async_context(_open_webhooks(settings, kernel, pool, outbox))
         jobs = JobsOf(kinds=_kinds(settings), schema=SCHEMA, workers=workers, brief=brief, discard=discard)
         yield await stack.enter_async_context(
@@ -112,6 +116,8 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
                     video=video,
                     speech=speech,
                     speech_files=files,
+                    songs=songs,
+                    script_writer=script_writer,
                     expressions=expressions,
                     analyses=analyses,
                     webhooks=webhooks,

@@ -8,8 +8,10 @@ from common.secret_box import SecretBox
 from common.storage.unit_of_work import UnitsOfWork
 from media.assets.asset_store import Assets
 from media.content_ports import AnalysisDesk
+from media.creator_ports import ScriptWriter
 from media.ports import AssetRows, ExpressionLab, VideoStudio
 from media.settings import MediaSettings
+from media.song_ports import Songs
 from media.speech.answering import Speech
 from media.speech.speech_files import SpeechFiles
 from media.webhook_ports import WebhookCaller, WebhookStore, WebhookTables
@@ -40,5 +42,7 @@ class Deps:
     analyses: AnalysisDesk
     speech: Speech
     speech_files: SpeechFiles
+    songs: Songs
+    script_writer: ScriptWriter | None
     webhooks: Webhooks
     providers: ProviderRegistry

@@ -36,6 +36,12 @@ from common.events.media import (
 from common.events.media_topics import MEDIA_COMMANDS
 from common.events.providers import MEDIA_PROVIDERS_REQUESTED, ProviderList, ProvidersRequested
 from common.events.reply import Reply
+from common.events.songs import (
+    SONG_DELETE_REQUESTED,
+    SONG_GET_REQUESTED,
+    SONG_LIST_REQUESTED,
+    SONG_SEARCH_REQUESTED,
+)
 from common.events.speech import (
     SPEECH_FILE_REQUESTED,
     SPEECH_REQUESTED,
@@ -69,6 +75,7 @@ from media.assets import asset_requests
 from media.content import analysis_requests
 from media.deps import Deps
 from media.metrics import MEDIA_REFUSALS
+from media.songs import song_requests
 from media.speech import answering
 from media.webhooks import deliveries, endpoints
 
@@ -145,6 +152,10 @@ HANDLERS: Handlers[Deps] = ANSWERS.of(
         answer(ASSET_DELETE_REQUESTED, asset_requests.delete),
         answer(ASSET_GET_REQUESTED, asset_requests.get),
         answer(ASSET_LIST_REQUESTED, asset_requests.list_assets),
+        answer(SONG_SEARCH_REQUESTED, song_requests.search),
+        answer(SONG_GET_REQUESTED, song_requests.get),
+        answer(SONG_LIST_REQUESTED, song_requests.list_songs),
+        answer(SONG_DELETE_REQUESTED, song_requests.delete),
         answer(ANALYSIS_GET_REQUESTED, analysis_requests.get),
         answer(ANALYSIS_LIST_REQUESTED, analysis_requests.page),
         answer(ANALYSIS_DELETE_REQUESTED, analysis_requests.delete),

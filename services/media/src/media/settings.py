@@ -177,6 +177,29 @@ class MediaSettings(CommonSettings):
         description="How much of what was spoken is kept for one organisation; past it what was used least goes.",
     )
 
+    script_key_env: str = Field(
+        default="OPENAI_API_KEY", description="Which variable holds the key of the model that writes scripts of films."
+    )
+    script_url: str | None = Field(
+        default=None,
+        description="Base address of the OpenAI-compatible server with that model, with /v1. Unset: OpenAI where there "
+        "is a key, else nobody, and scripts are made by templates.",
+    )
+    script_model: str = Field(default="gpt-4o-mini", description="Which model writes scripts.")
+    organization_songs: int = Field(
+        default=200_000, ge=1, le=500_000, description="Most songs of one organisation; the index keeps them in memory."
+    )
+    spotify_client_id: str = Field(
+        default="",
+        description="Client id of an app at Spotify, for metadata of songs. Without one the sandbox stands in, if it "
+        "runs.",
+    )
+    spotify_client_secret: SecretStr = Field(default=SecretStr(""), description="The secret of that app.")
+    spotify_accounts_url: str = Field(
+        default="https://accounts.spotify.com", description="Where Spotify gives out tokens."
+    )
+    spotify_api_url: str = Field(default="https://api.spotify.com/v1", description="Where Spotify's Web API is.")
+
     @property
     def speech_order(self) -> tuple[str, ...]:
         """The providers of speech, in the order in which they are tried."""

@@ -21,6 +21,7 @@ from common.events.speech import SPEECH_FILE_REQUESTED, SPEECH_VOICES_REQUESTED
 from gateway.http.end_user import USER_HEADER
 from gateway.http.routing import Handler, Route
 from gateway.media import analysis_views, job_stream, jobs
+from gateway.media.creation_request import CreationBody, create_content
 from gateway.media.expressions_request import ExpressionsBody, ExpressionsQuery, create_expressions
 from gateway.media.job_stream import LAST_EVENT_HEADER
 from gateway.media.process_request import ProcessBody, ProcessQuery, process_content
@@ -203,6 +204,14 @@ ANALYSIS_ROUTES: Sequence[Route] = [
     ),
 ]
 ROUTES: Sequence[Route] = [
+    makes_job(
+        "/v1/media/content",
+        create_content,
+        "Make a film of a prompt, with narration and captions",
+        request=CreationBody,
+        description=f"{ACCEPTED} One that failed is resumed by `POST /v1/jobs/{{id}}/retry`: what was made is not made "
+        "again.",
+    ),
     makes_job("/v1/media/video", create_video, "Make a video", request=VideoBody),
     makes_job(
         "/v1/media/expressions",

@@ -1,18 +1,18 @@
 """The job that analyses a file."""
 
-from common.events.analyses import ANALYSIS_KIND, AnalysisInput, AnalysisResult
+from common.events.analyses import AnalysisInput, AnalysisResult
+from common.events.flows import VIDEO_PROCESSING
 from common.jobs.job_spec import JobSpec
 from common.jobs.work import Work
 from media.content.analysis_course import AnalysisWish
-from media.content.analysis_steps import NAMES
 from media.content.file_analysis import analyse_file, facts_of
 from media.deps import Deps
 
 ANALYSIS = JobSpec(
-    kind=ANALYSIS_KIND,
+    kind=VIDEO_PROCESSING.kind,
     input=AnalysisInput,
     result=AnalysisResult,
-    steps=("fetch", "prepare", *NAMES, "store"),
+    steps=VIDEO_PROCESSING.names,
     summary="Find shots, faces, looks and sound in a file, and what is alike in its project.",
     concurrency=4,
     deadline_seconds=7200.0,

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from media.music.spectrogram import FRAMES_PER_SECOND
 from media.music.track_samples import Floats
 
-# Eight bars of four beats, and how far one patch begins behind the other.
-PATCH_BEATS, STEP_BEATS = 32, 4
+# Four bars of four beats, and how far one patch begins behind the other. Longer ones tell songs apart a little better,
+# and do not fit into excerpts.
+PATCH_BEATS, STEP_BEATS = 16, 2
 # Of the pitch axis these magnitudes differ, the others mirror them; of the beat axis those of slow change are kept.
-PITCH_ROWS, BEAT_COLUMNS = 7, 12
+PITCH_ROWS, BEAT_COLUMNS = 7, 9
 SIZE = PITCH_ROWS * BEAT_COLUMNS
 POWER = 0.5
 
@@ -25,8 +26,8 @@ def harmony_of(chroma: Floats, bpm: float) -> Floats:
     starts = range(0, max(1, beats.shape[1] - PATCH_BEATS + 1), STEP_BEATS)
     patches = [_magnitudes(_filled(beats[:, at : at + PATCH_BEATS])) for at in starts]
     found = np.median(patches, axis=0).ravel() ** POWER
-    # The constant part says how much of everything there is: it would drown the rest.
-    found[0] = 0.0
+    # What all tracks have in common would drown the rest.
+    found = found - found.mean()
     norm = float(np.linalg.norm(found))
     return np.asarray(found / norm if norm > 0 else found, dtype=np.float32)
 

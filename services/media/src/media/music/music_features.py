@@ -16,12 +16,10 @@ from media.music.tempo import tempo_of
 from media.music.timbre import COLOUR_SIZE, RHYTHM_SIZE, colour_of, rhythm_of
 from media.music.track_samples import RATE, Floats, read_track
 
-# A song is known by its first minutes; more would take memory for nothing.
-MAX_SECONDS = 600.0
 # Below this there is silence (ITU-R BS.1770 gates it out).
 SILENCE_LUFS = -70.0
 # How much the parts of a descriptor count: what is played, what it sounds like, how it moves.
-HARMONY, COLOUR, RHYTHM = 0.75, 0.2, 0.05
+HARMONY, COLOUR, RHYTHM = 0.9, 0.07, 0.03
 DESCRIPTOR_SIZE = HARMONY_SIZE + COLOUR_SIZE + RHYTHM_SIZE
 
 
@@ -45,7 +43,7 @@ class MusicFeatures:
     descriptor: tuple[float, ...]
 
 
-def analyse(path: Path, content_type: str, max_seconds: float = MAX_SECONDS) -> MusicFeatures:
+def analyse(path: Path, content_type: str, max_seconds: float = 600.0) -> MusicFeatures:
     """Listen to a file. Raises MediaError."""
     track = read_track(path, content_type, max_seconds)
     mono = track.mono

@@ -37,5 +37,7 @@ def rhythm_of(onsets: Floats, bpm: float) -> Floats:
 
 
 def _unit(values: NDArray[np.floating]) -> Floats:
+    """Without what all tracks have in common, and of length 1."""
+    values = values - values.mean()
     norm = float(np.linalg.norm(values))
     return np.asarray(values / norm if norm > 0 else values, dtype=np.float32)

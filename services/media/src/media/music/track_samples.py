@@ -1,4 +1,4 @@
-"""The samples of a track, as analysis takes them: two channels of floats at 22,050 Hz, up to so many seconds."""
+"""The samples of a track, as analysis takes them: one or two channels of floats at 22,050 Hz, up to so many seconds."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,6 @@ from media.measurement.media_file import opened
 
 Floats = NDArray[np.float32]
 RATE = 22_050
-CHANNELS = 2
 # Of a damaged file: so many packets in a row that say nothing are its end.
 MAX_BROKEN = 100
 # Of what may be analysed at all: a tenth of a second has neither tempo nor key, and its loudness is not defined.
@@ -23,14 +22,14 @@ LEAST_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """`samples` has the shape (frames, 2); `cut` says that the file goes on behind them."""
+    """`samples` has the shape (frames, channels); `cut` says that the file goes on behind them."""
 
     samples: Floats
     cut: bool
 
     @property
     def mono(self) -> Floats:
-        """Both channels as one, shape (frames,)."""
+        """All channels as one, shape (frames,)."""
         return np.asarray(self.samples.mean(axis=1), dtype=np.float32)
 
     @property
@@ -56,9 +55,12 @@ def read_track(path: Path, content_type: str, max_seconds: float) -> Track:
 
 
 def _unpacked(container: InputContainer) -> Iterator[Floats]:
-    resampler = av.AudioResampler(format="flt", layout="stereo", rate=RATE)
+    stream = container.streams.audio[0]
+    # One channel stays one: made two, each of them would be quieter.
+    channels = 1 if stream.layout.nb_channels == 1 else 2
+    resampler = av.AudioResampler(format="flt", layout="mono" if channels == 1 else "stereo", rate=RATE)
     broken = 0
-    for packet in container.demux(container.streams.audio[0]):
+    for packet in container.demux(stream):
         try:
             frames = packet.decode()
         except av.error.FFmpegError:
@@ -70,10 +72,10 @@ def _unpacked(container: InputContainer) -> Iterator[Floats]:
         for frame in frames:
             # A stamp that jumps would have the resampler refuse what comes behind it.
             frame.pts = None
-            yield from (_floats(each) for each in resampler.resample(frame))
-    yield from (_floats(each) for each in resampler.resample(None))
+            yield from (_floats(each, channels) for each in resampler.resample(frame))
+    yield from (_floats(each, channels) for each in resampler.resample(None))
 
 
-def _floats(frame: av.AudioFrame) -> Floats:
-    flat = np.frombuffer(memoryview(frame.planes[0])[: frame.samples * CHANNELS * 4], dtype=np.float32)
-    return np.nan_to_num(flat).reshape(-1, CHANNELS)
+def _floats(frame: av.AudioFrame, channels: int) -> Floats:
+    flat = np.frombuffer(memoryview(frame.planes[0])[: frame.samples * channels * 4], dtype=np.float32)
+    return np.nan_to_num(flat).reshape(-1, channels)
