@@ -9,12 +9,10 @@ import orjson
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from common.events.envelope import Event
 from common.events.media import (
     MEDIA_JOB_CANCEL_REQUESTED,
     MEDIA_JOB_GET_REQUESTED,
     MEDIA_JOB_LIST_REQUESTED,
-    MEDIA_JOB_REQUESTED,
     MEDIA_JOB_RETRY_REQUESTED,
     Job,
     JobCancelRequested,
@@ -73,17 +71,13 @@ async def accept(request: web.Request, kind: str, wanted: BaseModel) -> web.Resp
             message = f"Too many jobs of the kind {kind} wait already."
             raise rate_limited(message, code="queue_full", retry=QUEUE_RETRY_SECONDS)
         await deps.quota.take(caller.org_id, len(fingerprint))
-        requested = JobRequested(
-            org_id=caller.org_id,
-            key_id=caller.key_id,
-            user_id=any_user(request) or "",
-            job_id=_job_id(request, fingerprint),
-            kind=kind,
-            requested_at=time.time(),
-            webhook=webhook,
-            input=given,
+        job_id = _job_id(request, fingerprint)
+        requested = await _published(
+            request,
+            JobRequested(
+                **_by(request), job_id=job_id, kind=kind, webhook=webhook, input=given, requested_at=time.time()
+            ),
         )
-        await deps.log.publish(Event(MEDIA_JOB_REQUESTED, requested, id=requested.job_id).record())
         response = _accepted(requested)
         await slot.store(response)
         return response
