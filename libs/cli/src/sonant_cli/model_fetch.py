@@ -65,6 +65,11 @@ def fetch(names: Names = None) -> None:
         typer.echo(f"{name} is at {paths[0]}.")
 
 
+def installed(names: Sequence[str], at: Path) -> bool:
+    """Whether all files of these models are in a folder; their hashes are not looked at."""
+    return all((at / file.file).is_file() for file in MANIFEST if file.model in names)
+
+
 def install(files: Sequence[ModelFile], into: Path) -> list[Path]:
     """Fetch the files of one model; each is there as a whole or not at all. Raises CliError."""
     into.mkdir(parents=True, exist_ok=True)
