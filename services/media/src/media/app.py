@@ -128,6 +128,8 @@ def _open_pool(settings: MediaSettings) -> AbstractAsyncContextManager[Pool]:
         schema=SCHEMA,
         unit_of_work=True,
         shared=[JOBS_MIGRATIONS],
+        # pgvector.
+        extensions=["vector"],
     )
 
 
