@@ -129,14 +129,11 @@ async def _database(url: str) -> None:
         raise _NotYetError(f"does not answer as PostgreSQL: {error}") from error
     try:
         version = int(await connection.fetchval("SHOW server_version_num")) // 10_000
-        vectors = await connection.fetchval("SELECT count(*) FROM pg_available_extensions WHERE name = 'vector'")
         vector = await connection.fetchval("SELECT count(*) FROM pg_available_extensions WHERE name = 'vector'")
     finally:
         await connection.close()
     if version < OLDEST_POSTGRES:
         raise _RefusedError(f"is PostgreSQL {version}; expected is {OLDEST_POSTGRES} or newer")
-    if not vectors:
-        raise _RefusedError("has no extension 'vector': install pgvector on it")
     if not vector:
         raise _RefusedError("has no pgvector; install the extension `vector` on the server")
 

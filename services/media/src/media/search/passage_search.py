@@ -110,7 +110,7 @@ class PassageSearch:
     async def _vector(self, search: _Search) -> str:
         since = time.perf_counter()
         model = await self._rows.vector_model(self._wanted)
-        vector = await self._encoders[model].question(search.wanted.query)
+        vector = await self._encoders[model].question(search.wanted.org_id, search.wanted.query)
         search.took("embed", since)
         since = time.perf_counter()
         search.vector = await self._rows.nearest(search.sought, model, vector, STAGE_LIMIT)
@@ -122,7 +122,8 @@ class PassageSearch:
         if self._reranker is None or not order:
             return list(order)
         since = time.perf_counter()
-        likely = await self._reranker.rerank(search.wanted.query, [_read(found[id]) for id in order])
+        texts = [_read(found[id]) for id in order]
+        likely = await self._reranker.rerank(search.wanted.org_id, search.wanted.query, texts)
         search.took("rerank", since)
         search.rerank = dict(zip(order, likely, strict=True))
         search.mixed = reranked(search.fused, {id: logit(value) for id, value in search.rerank.items()})
