@@ -11,6 +11,7 @@ from sonant_cli.check import check
 from sonant_cli.create_command import create
 from sonant_cli.database_copy import backup, restore
 from sonant_cli.dlq import dlq
+from sonant_cli.document_commands import documents, search
 from sonant_cli.errors import CliError
 from sonant_cli.hume_import import imports
 from sonant_cli.interaction_commands import interactions
@@ -60,9 +61,11 @@ app.command()(process)
 app.command()(topics)
 app.command()(export)
 app.command()(ledger)
+app.command()(search)
 imports.command("file")(import_file)
 app.add_typer(keys, name="keys")
 app.add_typer(jobs, name="jobs")
+app.add_typer(documents, name="documents")
 app.add_typer(models, name="models")
 app.add_typer(songs, name="songs")
 app.add_typer(dlq, name="dlq")

@@ -9,6 +9,7 @@ from common.storage.unit_of_work import UnitsOfWork
 from media.assets.asset_store import Assets
 from media.content_ports import AnalysisDesk
 from media.creator_ports import ScriptWriter
+from media.documents.document_desk import DocumentDesk
 from media.ports import AssetRows, ExpressionLab, VideoStudio
 from media.settings import MediaSettings
 from media.song_ports import Songs
@@ -40,6 +41,7 @@ class Deps:
     video: VideoStudio
     expressions: ExpressionLab
     analyses: AnalysisDesk
+    documents: DocumentDesk
     speech: Speech
     speech_files: SpeechFiles
     songs: Songs

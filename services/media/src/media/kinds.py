@@ -4,6 +4,7 @@ from common.jobs.job_spec import Kinds, kind
 from media.content.analysis_job import ANALYSIS, analyse
 from media.creator.creation_job import CREATION, create
 from media.deps import Deps
+from media.documents.intake import DOCUMENT, take_in
 from media.expressions.measure import EXPRESSIONS, measure
 from media.songs import catalogue_import, song_job, song_map
 from media.songs.catalogue_import import SONG_IMPORT
@@ -22,4 +23,5 @@ KINDS: Kinds[Deps] = (
     kind(SONG_IMPORT, catalogue_import.make),
     kind(SONG_MAP, song_map.make),
     kind(ANALYSIS, analyse),
+    kind(DOCUMENT, take_in),
 )

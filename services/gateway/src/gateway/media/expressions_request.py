@@ -65,7 +65,7 @@ async def create_expressions(request: web.Request) -> web.Response:
 async def _of_upload(request: web.Request, query: ExpressionsQuery) -> web.Response:
     wanted, same = query.wanted(), query.model_dump_json()
 
-    async def begin(asset_id: str) -> web.Response:
+    async def begin(asset_id: str, _: str) -> web.Response:
         return await accept(request, EXPRESSIONS_KIND, _input(wanted.model_copy(update={"asset_id": asset_id})))
 
     return await with_upload(request, UploadName(UPLOADS, query.name, same), begin)

@@ -67,7 +67,7 @@ async def process_content(request: web.Request) -> web.Response:
 async def _of_upload(request: web.Request, query: ProcessQuery) -> web.Response:
     wanted, same = query.wanted(), query.model_dump_json()
 
-    async def begin(asset_id: str) -> web.Response:
+    async def begin(asset_id: str, _: str) -> web.Response:
         return await accept(request, ANALYSIS_KIND, _input(wanted.model_copy(update={"asset_id": asset_id})))
 
     return await with_upload(request, UploadName(UPLOADS, query.name, same), begin)

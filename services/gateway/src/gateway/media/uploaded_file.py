@@ -32,9 +32,9 @@ class UploadName(NamedTuple):
 
 
 async def with_upload(
-    request: web.Request, name: UploadName, begin: Callable[[str], Awaitable[web.Response]]
+    request: web.Request, name: UploadName, begin: Callable[[str, str], Awaitable[web.Response]]
 ) -> web.Response:
-    """What `begin` answers about the asset. A repetition under one idempotency key is the same asset, and the same job.
+    """What `begin` answers about the asset of this id and name. A repetition under one idempotency key is the same asset, and the same job.
 
     Raises Refused; where `begin` is refused, the asset goes again.
     """
@@ -48,7 +48,7 @@ async def with_upload(
         command = file.as_asset(caller, asset_id, name.file_name or file.upload.name, None)
         await deps.request_reply.ask(ASSET_RECORD_REQUESTED, command, timeout=COMMAND_SECONDS)
         try:
-            return await begin(asset_id)
+            return await begin(asset_id, command.name)
         except Refused as refused:
             # Of a repetition it may be the file of a job that is under way.
             if refused.status < 500 and asset_id == first_id:
