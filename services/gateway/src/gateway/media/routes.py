@@ -173,7 +173,12 @@ ANALYSIS_ROUTES: Sequence[Route] = [
         response=ANALYSIS_LIST_REQUESTED,
     ),
     _analysis(
-        "GET", "/analyses/{id}", analysis_views.show_analysis, "Read an analysis", response=ANALYSIS_GET_REQUESTED
+        "GET",
+        "/analyses/{id}",
+        analysis_views.show_analysis,
+        "Read an analysis",
+        name="get_analysis",
+        response=ANALYSIS_GET_REQUESTED,
     ),
     _analysis(
         "DELETE",

@@ -34,9 +34,10 @@ class UploadName(NamedTuple):
 async def with_upload(
     request: web.Request, name: UploadName, begin: Callable[[str, str], Awaitable[web.Response]]
 ) -> web.Response:
-    """What `begin` answers about the asset of this id and name. A repetition under one idempotency key is the same asset, and the same job.
+    """What `begin` answers about the asset of this id and name.
 
-    Raises Refused; where `begin` is refused, the asset goes again.
+    A repetition under one idempotency key is the same asset, and the same job. Raises Refused; where `begin` is
+    refused, the asset goes again.
     """
     deps, caller, first_id = request.app[DEPS], request[CALLER], new_asset_id()
     async with received(request, first_id) as file:

@@ -24,20 +24,29 @@ def _route(method: str, path: str, handler: Handler, summary: str, **fields: Any
 
 
 ROUTES: Sequence[Route] = [
-    makes_job("/v1/songs", song_endpoints.add, "Add a song", request=SongBody, tags=TAGS),
+    makes_job("/v1/songs", song_endpoints.add, "Add a song", name="create_song", request=SongBody, tags=TAGS),
     makes_job(
         "/v1/songs/import",
         song_endpoints.import_catalogue,
         "Import a catalogue of songs",
+        name="import_songs",
         request=SongImportBody,
         tags=TAGS,
     ),
-    makes_job("/v1/songs/map", song_endpoints.draw_map, "Draw a map of all songs", request=SongMapBody, tags=TAGS),
+    makes_job(
+        "/v1/songs/map",
+        song_endpoints.draw_map,
+        "Draw a map of all songs",
+        name="draw_song_map",
+        request=SongMapBody,
+        tags=TAGS,
+    ),
     _route(
         "POST",
         "/search",
         song_endpoints.search,
         "Find songs that are like a song, a text or a sound",
+        name="search_songs",
         request=SongSearchBody,
         response=SONG_SEARCH_REQUESTED,
         errors=(404, 413, 422, 503, 504),
@@ -51,12 +60,13 @@ ROUTES: Sequence[Route] = [
         response=SONG_LIST_REQUESTED,
         errors=(503, 504),
     ),
-    _route("GET", "/{id}", song_endpoints.read, "Read a song", response=SONG_GET_REQUESTED),
+    _route("GET", "/{id}", song_endpoints.read, "Read a song", name="get_song", response=SONG_GET_REQUESTED),
     _route(
         "DELETE",
         "/{id}",
         song_endpoints.delete,
         "Forget a song",
+        name="delete_song",
         work=Work.WRITE,
         idempotent=True,
         response=SONG_DELETE_REQUESTED,

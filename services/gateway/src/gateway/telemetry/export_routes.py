@@ -51,7 +51,7 @@ EXPORT_ROUTES: Sequence[Route] = [
         description="Answered with a job once the log has it. Its result names the file, which is kept for 7 days.",
     ),
     _route("GET", PATH, export_views.list_exports, "List exports", query=JobsQuery, response=EXPORT_LIST_REQUESTED),
-    _route("GET", ONE, export_views.read_export, "Read an export", response=EXPORT_GET_REQUESTED),
+    _route("GET", ONE, export_views.read_export, "Read an export", name="get_export", response=EXPORT_GET_REQUESTED),
     _route(
         "GET",
         f"{ONE}/events",
