@@ -75,6 +75,9 @@ NOT_JSON = {
     "head_v1_assets_id",
     "get_v1_assets_id_content",
     "head_v1_assets_id_content",
+    "get_v2_exports_id_events",
+    "get_v2_exports_id_file",
+    "get_v2_exports_id_content",
 }
 
 
@@ -193,6 +196,7 @@ def test_every_route_of_the_table_asks_for_a_scope_or_a_signature() -> None:
         "/webhooks/runware/{token}",
         "/webhooks/hume-batch/{token}",
         "/v1/assets/{id}/content",
+        "/v2/exports/{id}/content",
         "/v1/webhooks/endpoints/{id}/jwks.json",
     }
 
