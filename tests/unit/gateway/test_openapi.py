@@ -76,6 +76,9 @@ NOT_JSON = {
     "head_asset",
     "download_linked_asset",
     "head_linked_asset",
+    "watch_export",
+    "download_export",
+    "download_linked_export",
 }
 
 
@@ -194,6 +197,7 @@ def test_every_route_of_the_table_asks_for_a_scope_or_a_signature() -> None:
         "/webhooks/runware/{token}",
         "/webhooks/hume-batch/{token}",
         "/v1/assets/{id}/content",
+        "/v2/exports/{id}/content",
         "/v1/webhooks/endpoints/{id}/jwks.json",
     }
 
