@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import trustme
+from aiokafka.helpers import create_ssl_context
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -16,7 +17,6 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from common.bus.kafka_access import KafkaAccess
 from deploy.kafka.broker import Broker, free_port
 
 USER = "sonant"
@@ -86,7 +86,15 @@ class SecuredBroker(Broker):
 
     @property
     def client_arguments(self) -> dict[str, Any]:
-        return KafkaAccess.of(self.url).arguments
+        # Told as any client would be, not by what is tested.
+        return {
+            "bootstrap_servers": self.address,
+            "security_protocol": "SASL_SSL",
+            "ssl_context": create_ssl_context(cafile=str(self.authority)),
+            "sasl_mechanism": SCRAM[1],
+            "sasl_plain_username": USER,
+            "sasl_plain_password": PASSWORD,
+        }
 
     def more_properties(self) -> str:
         return PROPERTIES.format(

@@ -124,16 +124,16 @@ async def test_as_with_compose_by_sasl_ssl_a_restore_is_true_from_the_first_read
             "SONANT_REDIS_URL": store.url,
             "SONANT_DATABASE_URL": database.url,
         }
-        there = {"cwd": tmp_path, "env": in_the_container(database.url, tools), "check": True}
+        container = in_the_container(database.url, tools)
         with sonant_system(models=MODELS, env=env) as system:
             team = Team(system)
             team.chats()
             team.switch("of the backup")
-            subprocess.run([*SHELL, DOCKER + backup], **there)
+            subprocess.run([*SHELL, DOCKER + backup], cwd=tmp_path, env=container, check=True)
             changed_after_the_backup(team)
             knows_the_log(system)
             end(system)
-            subprocess.run([*SHELL, DOCKER + restore], **there)
+            subprocess.run([*SHELL, DOCKER + restore], cwd=tmp_path, env=container, check=True)
             with started_again(system):
                 await right_after_the_start(team, system)
 

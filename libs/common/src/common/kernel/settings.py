@@ -121,7 +121,7 @@ class CommonSettings(BaseSettings):
     database_statements: int = Field(
         default=STATEMENTS,
         ge=0,
-        description="Prepared statements that each of them keeps; 0 behind pgbouncer in transaction mode.",
+        description="Prepared statements that a PostgreSQL connection keeps; 0 behind PgBouncer in transaction mode.",
     )
     concurrency: int = Field(
         default=1000,
