@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.docs import asyncapi, command_line, error_codes, metrics, models_file, scopes, settings, topics
+from common.docs import asyncapi, command_line, error_codes, metrics, models_file, route_scopes, settings, topics
 from common.docs.schemas import breaches, schemas
 
 # This file stands in libs/common/src/common/docs of the repository.
@@ -27,7 +27,7 @@ def generated() -> dict[str, str]:
         f"{REFERENCE}/settings.md": settings.reference(),
         f"{REFERENCE}/metrics.md": metrics.reference(),
         f"{REFERENCE}/models-file.md": models_file.reference(),
-        f"{REFERENCE}/scopes.md": scopes.reference(),
+        f"{REFERENCE}/scopes.md": route_scopes.reference(),
         f"{REFERENCE}/cli.md": command_line.reference(),
         f"{REFERENCE}/errors.md": error_codes.reference(REPOSITORY),
     }
