@@ -17,10 +17,11 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
@@ -133,6 +134,11 @@ class Broker:
         return f"kafka://{self.address}"
 
     @property
+    def client_arguments(self) -> dict[str, Any]:
+        """What a client of `aiokafka` is told."""
+        return {"bootstrap_servers": self.address}
+
+    @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
@@ -152,7 +158,7 @@ class Broker:
 
     async def ready(self, timeout: float = READY_SECONDS) -> None:
         """Return once the broker answers a client; raises BrokerError when it died or took too long."""
-        if not await answers(self.address, timeout, lambda: self.running):
+        if not await answers(self.address, timeout, lambda: self.running, self.client_arguments):
             tail = self._log_file.read_text(errors="replace")[-2000:]
             raise BrokerError(f"Kafka {'is not ready' if self.running else 'ended by itself'}: {tail}")
 
@@ -186,8 +192,17 @@ class Broker:
         path = self.data / "server.properties"
         path.write_text(
             render_properties(bind="127.0.0.1", port=self.port, controller_port=self._controller_port, logs=logs)
+            + self.more_properties()
         )
         return path
+
+    def more_properties(self) -> str:
+        """Lines for the end of the configuration; a later line replaces an earlier one of its name."""
+        return ""
+
+    def format_options(self) -> Sequence[str]:
+        """What the storage is formatted with beside its id."""
+        return ()
 
     def _format(self, classpath: str, properties: Path) -> None:
         if (self.data / "logs" / "meta.properties").exists():
@@ -195,7 +210,7 @@ class Broker:
         # An id that began with a dash would be taken for an option.
         cluster = "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
         tool = ["java", *JVM_FLAGS, QUIET, "-cp", classpath, "kafka.tools.StorageTool"]
-        command = [*tool, "format", "--cluster-id", cluster, "--config", str(properties)]
+        command = [*tool, "format", "--cluster-id", cluster, "--config", str(properties), *self.format_options()]
         done = subprocess.run(command, capture_output=True, text=True, timeout=READY_SECONDS, check=False)
         if done.returncode != 0:
             raise BrokerError(f"Kafka could not format its storage: {done.stdout}{done.stderr}")
@@ -207,11 +222,16 @@ def _tied_to_parent() -> Sequence[str]:
     return [setpriv, "--pdeathsig", "KILL"] if setpriv else []
 
 
-async def answers(address: str, timeout: float, alive: Callable[[], bool] = lambda: True) -> bool:
+async def answers(
+    address: str,
+    timeout: float,
+    alive: Callable[[], bool] = lambda: True,
+    arguments: Mapping[str, Any] | None = None,
+) -> bool:
     """Wait until the broker at `address` (host:port) answers a client; False when it took too long or died."""
     deadline = time.monotonic() + timeout
     while alive() and time.monotonic() < deadline:
-        if _listens(address) and await _knows_itself(address):
+        if _listens(address) and await _knows_itself(arguments or {"bootstrap_servers": address}):
             return True
         await asyncio.sleep(0.05)
     return False
@@ -223,8 +243,8 @@ def _listens(address: str) -> bool:
         return probe.connect_ex((host, int(port))) == 0
 
 
-async def _knows_itself(address: str) -> bool:
-    admin = AIOKafkaAdminClient(bootstrap_servers=address, request_timeout_ms=2000)
+async def _knows_itself(arguments: Mapping[str, Any]) -> bool:
+    admin = AIOKafkaAdminClient(**arguments, request_timeout_ms=2000)
     try:
         await admin.start()
         return bool((await admin.describe_cluster())["brokers"])

@@ -120,4 +120,5 @@ def media_aims(report: MediaReport) -> list[Aim]:
         Aim("first progress of a job, p50", progress, 500, "ms"),
         Aim(f"media with {report.at_work} videos at work", report.memory or NAN, 256, "MiB"),
         Aim("first chunk p99 beside renderings, to idle", report.voice_ratio or NAN, 1.5, "x"),
+        Aim("first chunk p99 beside analyses, to idle", report.analysing_ratio or NAN, 1.5, "x"),
     ]

@@ -1,9 +1,11 @@
 """How fast a stop reaches the upstream: by an interruption and by a client that hangs up.
 
-Times are taken from the wall clock of this machine on both ends: just before the signal is sent here, and when the
-bench upstream sees its connection close.
+`python -m tests.bench.interrupt --streams 50` stops turns of a voice platform, with tools and prosody, in the company
+of so many others. Times are taken from the wall clock of this machine on both ends: just before the signal is sent, and
+when the bench upstream sees its connection close.
 """
 
+import argparse
 import array
 import asyncio
 import fcntl
@@ -13,21 +15,30 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import cast
 from urllib.parse import urlsplit
 
 import orjson
+import uvloop
 
 from tests.bench.load import CONTENT, LAST_CHUNK, address, chat_request, percentile, post_request
-from tests.bench.system import Target
+from tests.bench.system import Target, bench_upstream, scratch_directory, sonant_up, write_models_file
 from tests.bench.upstream import CONTENT_LENGTH, INTERVAL, word
 
 STEP_DEADLINE = 10.0  # seconds for each step of a repetition; far beyond any good one
 # Long enough that a stop which takes a second is still seen as a close and not as the end of the answer.
 LONG_ANSWER = 400
 STOP_AFTER = word(6).strip().encode()
+# What a platform that measures prosody sends with each message: 48 scores.
+SCORES = {f"Emotion {number}": (number * 37 % 48) / 48 for number in range(48)}
+TOOLS = [
+    {"type": "sonant", "name": "calculator"},
+    {"type": "sonant", "name": "current_time"},
+    {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}},
+]
+AIM_MS = 10.0
 PARALLEL = 4  # conversations at a time: some company for each, without a queue that hides the latency
 
 
@@ -124,6 +135,17 @@ class Caller:
         return head, await self._reader.readuntil(LAST_CHUNK)
 
 
+def voice_request(host: str, marker: str, target: Target, content: str) -> bytes:
+    """The bytes of a turn as Hume asks for it, with tools beside."""
+    said = ["Hello, I have a question.", "Of course, what is it?", content]
+    messages = [
+        {"role": ("user", "assistant")[at % 2], "content": text, "models": {"prosody": {"scores": SCORES}}}
+        for at, text in enumerate(said)
+    ]
+    body = {"model": target.model, "stream": True, "messages": messages, "tools": TOOLS}
+    return post_request(host, f"/v1/dialects/hume/chat/completions?custom_session_id={marker}", target.key, body)
+
+
 StopOnce = Callable[[Listener, str, Caller], Awaitable[Stop]]
 """Stops the stream of this listener and marker; the caller is connected already."""
 
@@ -136,10 +158,15 @@ async def closed_streams(upstream_url: str) -> dict[str, float]:
 
 
 class StopBench:
-    """Repeats one way of stopping against one target."""
+    """Repeats one way of stopping against one target; `voice` turns are those of a platform, with tools and prosody.
 
-    def __init__(self, target: Target, upstream_url: str) -> None:
+    `interval` is how many seconds lie between two words of the upstream.
+    """
+
+    def __init__(self, target: Target, upstream_url: str, *, voice: bool = False, interval: float = INTERVAL) -> None:
         self._target = target
+        self._voice = voice
+        self._interval = interval
         self._upstream_url = upstream_url
         self._host = urlsplit(target.url).netloc
         self._reasons: Counter[str] = Counter()
@@ -148,6 +175,27 @@ class StopBench:
     async def interruptions(self, repetitions: int) -> StopReport:
         """Stop each stream by `POST /v1/sessions/{id}/interrupt` on another connection."""
         return await self._measure("interruption", self._interrupt, repetitions)
+
+    @asynccontextmanager
+    async def company(self, streams: int) -> AsyncIterator[None]:
+        """So many other turns go on for as long as the block runs."""
+        going = [asyncio.create_task(self._talk()) for _ in range(streams)]
+        try:
+            yield
+        finally:
+            for task in going:
+                task.cancel()
+            await asyncio.gather(*going, return_exceptions=True)
+
+    async def _talk(self) -> None:
+        while True:
+            listener = await self._listen(uuid.uuid4().hex)
+            try:
+                with suppress(ConnectionResetError):
+                    await listener.heard
+                await listener.ended
+            finally:
+                listener.transport.abort()
 
     async def disconnects(self, name: str, repetitions: int) -> StopReport:
         """Stop each stream by closing its client's socket."""
@@ -177,7 +225,7 @@ class StopBench:
             listener = await self._listen(marker)
             try:
                 await listener.heard
-                await asyncio.sleep(random.uniform(0, INTERVAL))
+                await asyncio.sleep(random.uniform(0, self._interval))
                 return await stop(listener, marker, caller)
             finally:
                 listener.transport.abort()
@@ -185,7 +233,10 @@ class StopBench:
     async def _listen(self, marker: str) -> Listener:
         path = f"/chat/completions?custom_session_id={marker}"
         content = f"Tell me a long story. words:{LONG_ANSWER} marker:{marker}"
-        request = chat_request(self._host, path, self._target.key, self._target.model, content)
+        if self._voice:
+            request = voice_request(self._host, marker, self._target, content)
+        else:
+            request = chat_request(self._host, path, self._target.key, self._target.model, content)
         loop = asyncio.get_running_loop()
         _, listener = await loop.create_connection(lambda: Listener(request), *address(self._target.url))
         return listener
@@ -227,9 +278,49 @@ class StopBench:
 
     async def _await_closes(self) -> dict[str, float]:
         """The closes the upstream has seen, as soon as they are complete or the last could not come any more."""
-        deadline = time.monotonic() + LONG_ANSWER * INTERVAL
+        deadline = time.monotonic() + LONG_ANSWER * self._interval
         while True:
             closed = await closed_streams(self._upstream_url)
             if time.monotonic() > deadline or all(stop.marker in closed for stop in self._stops):
                 return closed
             await asyncio.sleep(0.05)
+
+
+# A fast model; with the pace of the other benches 50 streams without an end would be all that two cores can do.
+PACE_MS = 20.0
+
+
+async def measure(target: Target, upstream_url: str, options: argparse.Namespace) -> bool:
+    """Print a line for plain turns and for those of a platform; whether the aim was met by all."""
+    met = True
+    print(f"{'interruption':44} | {'p50':>8} | {'p99':>8} | bytes after | failed")
+    for name, voice in (("plain", False), ("prosody, tools", True)):
+        bench = StopBench(target, upstream_url, voice=voice, interval=options.interval_ms / 1000)
+        async with bench.company(max(0, options.streams - PARALLEL)):
+            report = await bench.interruptions(options.repetitions)
+        met = met and report.stop_p99 <= AIM_MS and not report.failed and not report.content_bytes_after
+        print(
+            f"{f'{name}, {options.streams} streams':44} | {report.stop_p50:5.2f} ms | {report.stop_p99:5.2f} ms | "
+            f"{report.content_bytes_after:11} | {report.failed} {report.reasons or ''}"
+        )
+    print(f"aim: p99 of at most {AIM_MS:g} ms, nothing said behind it: {'ok' if met else 'missed'}")
+    return met
+
+
+def main() -> None:
+    """Start a system, measure, and end it. The exit code says nothing of times."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--streams", type=int, default=50, help="that go on at a time, those that are stopped among them"
+    )
+    parser.add_argument("--repetitions", type=int, default=400, help="of each kind")
+    parser.add_argument("--interval-ms", type=float, default=PACE_MS, help="between two words of the upstream")
+    options = parser.parse_args()
+    with bench_upstream(0, "--interval-ms", str(options.interval_ms)) as upstream, scratch_directory() as scratch:
+        models_file = write_models_file(scratch / "models.toml", upstream.url)
+        with sonant_up(scratch / "data", models_file, None, {}) as running:
+            uvloop.run(measure(running.target, upstream.url, options))
+
+
+if __name__ == "__main__":
+    main()

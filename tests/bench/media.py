@@ -2,11 +2,13 @@
 
 import asyncio
 import statistics
+import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -16,6 +18,7 @@ import orjson
 from tests.bench.load import percentile
 from tests.bench.measure import MEBIBYTE, cpu_between, usage_of
 from tests.bench.system import Target, generate
+from tests.support.films import film, shot
 from tests.support.media_load import ACCOUNT
 
 # Of the provider, and rendered here; small, since pixels are not what is measured.
@@ -25,13 +28,15 @@ RENDERED = {"prompt": "a red kite over the sea", "model": "local", "resolution":
 TASK_SECONDS = 120.0
 WAIT_SECONDS = 60.0
 STREAMS = 10
+# Enough to keep the processes busy for as long as turns are measured.
+ANALYSES, SCENE_FRAMES = 12, 150
 
 
 @dataclass
 class MediaReport:
     """All figures of media. Times in ms, memory in MiB, CPU in seconds per 1,000 jobs.
 
-    `voice` is the p99 of first chunks, idle and beside renderings.
+    `voice` is the p99 of first chunks, idle, beside renderings and beside analyses of content.
     """
 
     accepted: int = 0
@@ -43,6 +48,7 @@ class MediaReport:
     memory: float = 0.0
     voice_idle: float = 0.0
     voice_beside: float = 0.0
+    voice_analysing: float = 0.0
     reasons: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -53,6 +59,11 @@ class MediaReport:
     def voice_ratio(self) -> float:
         """How much longer the slowest first chunks take beside renderings."""
         return self.voice_beside / self.voice_idle if self.voice_idle else 0.0
+
+    @property
+    def analysing_ratio(self) -> float:
+        """The same beside analyses."""
+        return self.voice_analysing / self.voice_idle if self.voice_idle else 0.0
 
     def refuse(self, reason: str) -> None:
         self.reasons[reason] = self.reasons.get(reason, 0) + 1
@@ -73,11 +84,14 @@ class MediaPlan:
         report = MediaReport()
         print(f"{log}: first progress of {self.watched} jobs ...", flush=True)
         asyncio.run(self._first_progress(target, provider_url, report))
-        print(f"{log}: voice turns, idle and beside renderings ...", flush=True)
+        print(f"{log}: voice turns, idle, beside renderings and beside analyses ...", flush=True)
         report.voice_idle = self._voice(target)
         with_renderings = asyncio.run(self._render(target))
         report.voice_beside = self._voice(target)
         asyncio.run(_cancel(target, *with_renderings))
+        with_analyses = asyncio.run(self._analyse(target))
+        report.voice_analysing = self._voice(target)
+        asyncio.run(_cancel(target, *with_analyses))
         print(f"{log}: {self.jobs} jobs accepted, {self.at_work} of them at work ...", flush=True)
         asyncio.run(self._flood(target, provider_url, report))
         return report
@@ -100,6 +114,21 @@ class MediaPlan:
         async with _owner(target) as client:
             jobs = [(await client.post("/v1/media/video", json=RENDERED)).json()["id"] for _ in range(6)]
             await _until(client, {"state": "running"}, 6)
+            return client.headers["authorization"], jobs
+
+    async def _analyse(self, target: Target) -> tuple[str, list[str]]:
+        """Have every worker process decode and measure a film; as `_render`."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "film.mp4"
+            scenes = [shot(seed, SCENE_FRAMES, 1280, 720) for seed in range(4)]
+            data = await asyncio.to_thread(
+                lambda: film(path, scenes[0] + scenes[1] + scenes[2] + scenes[3]).read_bytes()
+            )
+        async with _owner(target) as client:
+            asset = (await client.post("/v1/assets", content=data)).json()["id"]
+            wanted = {"asset_id": asset, "project": "bench"}
+            jobs = [(await client.post("/v1/media/process", json=wanted)).json()["id"] for _ in range(ANALYSES)]
+            await _until(client, {"state": "running"}, 4)
             return client.headers["authorization"], jobs
 
     async def _flood(self, target: Target, provider_url: str, report: MediaReport) -> None:

@@ -107,9 +107,9 @@ def running(process: subprocess.Popen[str], budget: float = 5.0) -> Iterator[sub
 
 
 @contextmanager
-def bench_upstream(port: int = 0) -> Iterator[Target]:
-    """The model server in a process of its own."""
-    with listening("upstream", "--port", str(port)) as target:
+def bench_upstream(port: int = 0, *options: str) -> Iterator[Target]:
+    """The model server in a process of its own; `options` are those of its command line."""
+    with listening("upstream", "--port", str(port), *options) as target:
         yield target
 
 

@@ -187,6 +187,7 @@ def media_table(report: MediaReport) -> str:
             ["memory", f"{number(report.memory)} MiB with {report.at_work} at work"],
             ["first chunk p99, idle", f"{number(report.voice_idle)} ms"],
             ["first chunk p99, beside renderings", f"{number(report.voice_beside)} ms"],
+            ["first chunk p99, beside analyses", f"{number(report.voice_analysing)} ms"],
         ],
     )
 

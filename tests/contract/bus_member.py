@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from common.bus.connect import open_log
-from common.bus.kafka import SCHEME, KafkaLog
+from common.bus.kafka import KafkaLog
+from common.bus.kafka_access import KafkaAccess
 from common.bus.live.writer import open_writer
 from common.bus.port import Log
 from common.events.backoff import NEVER, Backoff
@@ -68,7 +69,7 @@ class Member:
 @asynccontextmanager
 async def opened(member: Member) -> AsyncIterator[Log]:
     if member.session_seconds is not None:
-        yield KafkaLog(member.log_url.removeprefix(SCHEME), session_seconds=member.session_seconds)
+        yield KafkaLog(KafkaAccess.of(member.log_url), session_seconds=member.session_seconds)
         return
     settings = CommonSettings(log_url=member.log_url, redis_url=member.live_url)
     async with open_redis(member.live_url) as redis, open_log(settings, redis) as log:

@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.record.util import calc_crc32c as crc32c
 
 from common.bus.kafka import KafkaLog
+from common.bus.kafka_access import KafkaAccess
 from common.bus.live.writer import LiveWriter
 from common.bus.port import MAX_RECORD_BYTES, BusUnavailableError, Log, Subscription, TopicMismatchError
 from common.events.record import Partition, Received
@@ -42,8 +43,8 @@ pytestmark = pytest.mark.kafka
 
 
 @asynccontextmanager
-async def connected(address: str) -> AsyncIterator[KafkaLog]:
-    log = KafkaLog(address)
+async def connected(url: str) -> AsyncIterator[KafkaLog]:
+    log = KafkaLog(KafkaAccess.of(url))
     try:
         yield log
     finally:
@@ -53,7 +54,7 @@ async def connected(address: str) -> AsyncIterator[KafkaLog]:
 @asynccontextmanager
 async def producing(url: str) -> AsyncIterator[AIOKafkaProducer]:
     """Somebody else's producer."""
-    producer = AIOKafkaProducer(bootstrap_servers=url.removeprefix("kafka://"), max_request_size=MAX_RECORD_BYTES)
+    producer = AIOKafkaProducer(**KafkaAccess.of(url).arguments, max_request_size=MAX_RECORD_BYTES)
     await producer.start()
     try:
         yield producer
@@ -88,10 +89,6 @@ class TestKafkaLog(FairShareContract, ByteBudgetContract):
     @pytest.fixture
     def log_url(self, kafka_url: str) -> str:
         return kafka_url
-
-    @pytest.fixture
-    def address(self, kafka_url: str) -> str:
-        return kafka_url.removeprefix("kafka://")
 
     async def write(self, address: str, topic: Topic, *strangers: Foreign) -> None:
         async with producing(address) as producer:
@@ -162,7 +159,7 @@ class TestKafkaLog(FairShareContract, ByteBudgetContract):
     # -- members ------------------------------------------------------------------------------------------
 
     async def test_members_joining_and_leaving_under_load_lose_nothing(
-        self, log: Log, live: LiveWriter, topic: Topic, address: str
+        self, log: Log, live: LiveWriter, topic: Topic, log_url: str
     ) -> None:
         """Order per key holds across owners as well: a partition is handed over only when its work is done."""
         total = 1200
@@ -176,7 +173,7 @@ class TestKafkaLog(FairShareContract, ByteBudgetContract):
         publishing = asyncio.create_task(publish())
         async with AsyncExitStack() as members:
             for name in ("one", "two", "three"):
-                own = await members.enter_async_context(connected(address))
+                own = await members.enter_async_context(connected(log_url))
                 stay = await members.enter_async_context(AsyncExitStack())
                 await stay.enter_async_context(self.consuming(own, live, topic, worker, instance=name))
                 await moves_on(worker, 100)
@@ -250,7 +247,7 @@ class TestKafkaLog(FairShareContract, ByteBudgetContract):
         topic = a_topic()
         worker = Worker()
         acknowledged: list[int] = []
-        async with connected(kafka_broker.address) as log:
+        async with connected(kafka_broker.url) as log:
             await log.ensure([topic, topic.dead_letters])
             async with self.consuming(log, live, topic, worker) as consumer:
                 await publish_until(log, topic, acknowledged, lambda: len(worker.finished) >= 50)

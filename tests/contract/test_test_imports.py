@@ -10,8 +10,9 @@ from tests.support.sonant import ROOT
 
 SYSTEM = sorted((ROOT / "tests" / "system").rglob("*.py"))
 OURS = {"common", "gateway", "llm_stream", "resources", "telemetry", "sandbox", "sonant_cli"}
-# Declarations, which other teams install too, and the operator's tool, which starts the engines.
-FREE = ("common.events", "sonant_cli")
+# Declarations, which other teams install too, the operator's tool, which starts the engines, and the caller, which is a
+# client like any voice platform.
+FREE = ("common.events", "sonant_cli", "sandbox.caller")
 # Who reads facts from the log for them, as other teams may: the bus and what it stands on.
 READER = Path("tests/support/log.py")
 READING = (*FREE, "common.bus", "common.storage", "common.kernel.settings")

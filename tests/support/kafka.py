@@ -1,4 +1,7 @@
-"""A Kafka for the tests: a given one, a container, or a broker from its published jars; otherwise a reasoned skip."""
+"""A Kafka for the tests: a given one, a container, or a broker from its published jars; otherwise a reasoned skip.
+
+With `SONANT_TEST_KAFKA_SECURITY=sasl_ssl` it is one from the jars that speaks TLS and wants a login.
+"""
 
 import os
 import socket
@@ -12,6 +15,7 @@ import pytest
 
 from deploy.kafka import broker as kafka
 from deploy.kafka.broker import Broker
+from tests.support.secured_kafka import SecuredBroker
 
 # Long enough for a local engine to answer, short enough not to be noticed where there is none.
 DOCKER_PING_SECONDS = 2
@@ -22,11 +26,11 @@ WORKER_OUTPUT = "kafka"
 
 @pytest.fixture(scope="session")
 async def kafka_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """`kafka://host:port` of the broker that all tests share; they keep to topics of their own."""
+    """The URL of the broker that all tests share; they keep to topics of their own."""
     stash = request.config.stash
     if given := os.environ.get("SONANT_TEST_KAFKA"):
         stash[USED] = f"{given} (SONANT_TEST_KAFKA)"
-        yield f"kafka://{given}"
+        yield given if "://" in given else f"kafka://{given}"
         return
     port = kafka.free_port()
     with _container(port) as started:
@@ -47,6 +51,22 @@ async def _own_broker(
         yield own
 
 
+@pytest.fixture(scope="session")
+async def secured_broker(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[SecuredBroker]:
+    """A broker with TLS and logins, whatever the others have."""
+    if reason := kafka.unavailable():
+        _go_without(reason)
+    own = SecuredBroker(tmp_path_factory.mktemp("kafka-secured"))
+    try:
+        own.start()
+        await own.ready()
+        yield own
+    finally:
+        own.stop()
+
+
 @pytest.fixture
 async def kafka_broker(_own_broker: Broker) -> Broker:
     """A broker of the test's own, running at its start, that it may kill and start again."""
@@ -60,14 +80,21 @@ async def _from_jars(data: Path, stash: pytest.Stash) -> AsyncIterator[Broker]:
     if reason := kafka.unavailable():
         stash[USED] = f"none: {reason}"
         _go_without(reason)
-    own = Broker(data)
+    own = SecuredBroker(data) if _wants_security() else Broker(data)
     try:
         own.start()
         await own.ready()
-        stash.setdefault(USED, f"Apache Kafka {kafka.kafka_version()} from its published jars")
+        by = " by SASL_SSL" if _wants_security() else ""
+        stash.setdefault(USED, f"Apache Kafka {kafka.kafka_version()} from its published jars{by}")
         yield own
     finally:
         own.stop()
+
+
+def _wants_security() -> bool:
+    wanted = os.environ.get("SONANT_TEST_KAFKA_SECURITY", "")
+    assert wanted in ("", "sasl_ssl"), "SONANT_TEST_KAFKA_SECURITY is sasl_ssl, or not set"
+    return bool(wanted)
 
 
 def _go_without(reason: str) -> None:
@@ -80,7 +107,7 @@ def _go_without(reason: str) -> None:
 @contextmanager
 def _container(port: int) -> Iterator[bool]:
     """A broker in a container that listens on the same port inside and outside; False where none can be had."""
-    if not _docker_answers():
+    if _wants_security() or not _docker_answers():
         yield False
         return
     from testcontainers.core.container import DockerContainer

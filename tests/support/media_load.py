@@ -54,6 +54,7 @@ class MediaLoad:
     headers: dict[str, str]
     accepted: list[str] = field(default_factory=list)
     refused: Counter[int] = field(default_factory=Counter)
+    path: str = "/v1/media/video"
 
     def client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=self.sonant.url, headers=self.headers, timeout=30.0)
@@ -67,7 +68,7 @@ class MediaLoad:
 
     async def _submit(self, client: httpx.AsyncClient, body: dict[str, Any], after: float) -> None:
         await asyncio.sleep(after)
-        answer = await self.call(client, "POST", "/v1/media/video", json=body)
+        answer = await self.call(client, "POST", self.path, json=body)
         assert answer.status_code == 202, answer.text
         self.accepted.append(answer.json()["id"])
         if len(self.accepted) % 10 == 0:
@@ -114,7 +115,7 @@ class MediaLoad:
             for job in jobs:
                 assert job["state"] != "failed" or job["error"]["code"], job
                 if job["state"] == "completed":
-                    await self._check_asset(client, job["result"])
+                    await self.check_result(client, job["result"])
         prompts = {job["input"]["prompt"] for job in jobs}
         assert len(prompts) == len(jobs)
         async with httpx.AsyncClient(timeout=30.0) as client:
@@ -126,7 +127,8 @@ class MediaLoad:
         await eventually(lambda: not temporary(self.sonant.data_dir), timeout=30)
         return Counter(job["state"] for job in jobs)
 
-    async def _check_asset(self, client: httpx.AsyncClient, result: dict[str, Any]) -> None:
+    async def check_result(self, client: httpx.AsyncClient, result: dict[str, Any]) -> None:
+        """What was made is there as a whole."""
         answer = await self.call(client, "GET", result["url"])
         assert answer.status_code == 200, answer.text
         assert (len(answer.content), hashlib.sha256(answer.content).hexdigest()) == (result["size"], result["sha256"])

@@ -186,6 +186,7 @@ class World:
         budgets: KeyBudgets | None = None,
         moderation: Moderation | None = None,
         store: AnswerStore | None = None,
+        active_sets: ActiveSets | None = None,
     ) -> None:
         writer = cast("LiveWriter", live)
         early_stops = EarlyStops(writer)
@@ -206,7 +207,7 @@ class World:
             large_embeddings=LargeRequests(1),
             breakers=Breakers(),
             aliases=AliasTable.model_validate({"aliases": table}),
-            active_sets=cast("ActiveSets", None),
+            active_sets=cast("ActiveSets", active_sets),
             token_counter=TokenCounter(TOKENIZERS, THREADS),
             budgets=cast("KeyBudgets", budgets),
             moderation=moderation or Moderation(cast("Moderator", None), fails_open=False),
@@ -229,6 +230,7 @@ class World:
         prosody: tuple[UtteranceProsody, ...] | None = None,
         session: SessionUse | None = None,
         request_id: str = "chatcmpl-1",
+        project_id: str | None = None,
         **body: Any,
     ) -> None:
         """A request that was received `age` seconds ago; `during` is called once its upstream has accepted it."""
@@ -244,6 +246,7 @@ class World:
             dialect=dialect,
             prosody=prosody,
             session=session,
+            project_id=project_id,
         )
         event = Event(CHAT_REPLY_REQUESTED, request, deadline=time.time() + 10.0, reply_to="gateway")
         answering = asyncio.create_task(life.answer(event, self.deps))
@@ -252,6 +255,12 @@ class World:
             await asyncio.sleep(0)
             during()
         await answering
+
+    async def answer_published(self) -> None:
+        """The request that this instance published last, as whoever reads the log answers it."""
+        *_, fact = (fact for fact in self.facts if fact["type"].startswith("chat.reply.requested/"))
+        request = ChatReplyRequested.model_validate({name: value for name, value in fact.items() if name != "type"})
+        await life.answer(Event(CHAT_REPLY_REQUESTED, request, deadline=time.time() + 10.0), self.deps)
 
     def stop(self, *, withdrawn: bool = False, request_id: str = "chatcmpl-1", delivered: int | None = None) -> None:
         signal = AnswerStop(

@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 
+from common.events.session_summary import RollingSummary
 from common.events.session_turns import SessionHistory, SessionTurn
 from llm_stream.history.session_memory import Put, SessionMemory
 from llm_stream.history.session_notes import Mode
@@ -16,12 +17,15 @@ class Copies:
         self.turns: dict[tuple[str, str], dict[str, SessionTurn]] = defaultdict(dict)
         self.heard: dict[str, tuple[int, str]] = {}
         self.running: dict[str, tuple[float, float]] = {}
+        self.summaries: dict[tuple[str, str], RollingSummary] = {}
+        self.summing: set[tuple[str, str]] = set()
 
     async def open(self, org_id: str, session_id: str, running: tuple[str, float, float] | None) -> HotSession:
         if running is not None:
             self.running[running[0]] = running[1:]
         turns = sorted(self.turns[org_id, session_id].values(), key=lambda turn: turn.received_at)
-        return HotSession(tuple(self._with_heard(turn) for turn in turns), whole=True, running=self.running)
+        told = tuple(self._with_heard(turn) for turn in turns)
+        return HotSession(told, whole=True, running=self.running, summary=self.summaries.get((org_id, session_id)))
 
     def _with_heard(self, turn: SessionTurn) -> SessionTurn:
         if (heard := self.heard.get(turn.id)) is None:
@@ -36,6 +40,15 @@ class Copies:
     def queue_left(self, org_id: str, session_id: str, request_id: str) -> None:
         del org_id, session_id
         self.running.pop(request_id, None)
+
+    def queue_summary(self, summary: RollingSummary, org_id: str) -> None:
+        self.summaries[org_id, summary.session_id] = summary
+
+    async def begin_summary(self, org_id: str, session_id: str, seconds: float) -> bool:
+        del seconds
+        first = (org_id, session_id) not in self.summing
+        self.summing.add((org_id, session_id))
+        return first
 
     async def fill(self, org_id: str, session_id: str, history: SessionHistory) -> None:
         raise NotImplementedError

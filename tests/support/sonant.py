@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from sonant_cli.loopback import free_ports
+from tests.support.models import models_dir
 
 ROOT = Path(__file__).parents[2]
 READY_SECONDS = 90.0
@@ -233,6 +234,34 @@ def sonant_system(
         yield Sonant(f"http://127.0.0.1:{port}", key, data_dir, sandbox_url, process, env or {})
 
 
+@contextmanager
+def started_again(system: Sonant) -> Iterator[None]:
+    """The same system by another `sonant up`, on what the one before has left; that one is ended here at the latest."""
+    system.supervisor.terminate()
+    system.supervisor.wait(STOP_SECONDS)
+    output = system.data_dir.parent / "again.out"
+    settings = {
+        "SONANT_DATA_DIR": str(system.data_dir),
+        "SONANT_PORT": system.url.rpartition(":")[2],
+        "SONANT_MODELS_FILE": str(system.data_dir.parent / "models.toml"),
+        "SONANT_SANDBOX_URL": system.sandbox_url,
+    }
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            [str(Path(sys.executable).parent / "sonant"), "up"],
+            cwd=ROOT,
+            env={**os.environ, **settings, **system.env},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    try:
+        _await_ready(process, output)
+        yield
+    finally:
+        _end(process)
+
+
 def _await_ready(process: subprocess.Popen[str], output: Path) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while "sonant ready on" not in (text := output.read_text(errors="replace")):
@@ -262,6 +291,8 @@ def sonant() -> Iterator[Sonant]:
         "SONANT_WEBHOOK_NETWORKS": "127.0.0.0/8",
         "SONANT_WEBHOOK_DELAYS": "0.3,0.3,0.3",
         "SONANT_WEBHOOK_SECONDS": "2",
+        # Filled by the tests that need models (tests.support.models), and looked at when they are needed.
+        "SONANT_MODELS_DIR": str(models_dir()),
     }
     with sonant_system(env=env) as system:
         yield system

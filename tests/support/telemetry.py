@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 import asyncpg
@@ -35,7 +35,9 @@ from tests.support.mailbox import open_mailbox
 from tests.support.service import FakeGateway, World
 from tests.support.waiting import eventually
 
-NOON = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
+# Turns of long ago are only counted, so these are of yesterday (UTC).
+DAY = datetime.now(UTC).date() - timedelta(days=1)
+NOON = datetime.combine(DAY, time(12), UTC).timestamp()
 
 
 def completed(number: int, **fields: Any) -> Event[ChatReplyCompleted]:
@@ -91,12 +93,12 @@ def _common_fields(number: int) -> dict[str, Any]:
 
 
 async def stored(world: World) -> int:
-    """Turns there are; 0 while the database or the table is not there."""
+    """Turns that were counted; 0 while the database or the table is not there."""
     try:
-        [row] = await world.fetch("SELECT count(*) FROM telemetry.turns")
+        [row] = await world.fetch("SELECT coalesce(sum(turns), 0) AS turns FROM telemetry.usage_days")
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
         return 0
-    return int(row["count"])
+    return int(row["turns"])
 
 
 async def has(world: World, turns: int, timeout: float = 30) -> None:
@@ -128,7 +130,7 @@ class UsageGateway(FakeGateway):
 
     async def ask(self, **fields: Any) -> tuple[int, Any]:
         """Status and body of the reply."""
-        asked = {"org_id": "org-1", "since": date(2026, 11, 1), "until": date(2026, 11, 30), **fields}
+        asked = {"org_id": "org-1", "since": DAY - timedelta(days=20), "until": DAY + timedelta(days=1), **fields}
         [reply] = await self.deliver(Event(USAGE_REQUESTED, UsageRequested(**asked)))
         return reply.status, reply.body
 

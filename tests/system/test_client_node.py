@@ -1,55 +1,30 @@
 """Node's official client, unmodified, works against the gateway (where npm is there)."""
 
-import hashlib
 import json
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.clients import new_key
+from tests.support.locked_tools import installed, node_is_there
 from tests.support.sonant import Sonant
 
 SOURCE = Path(__file__).parent / "node"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sonant"
-# A first download on a slow line; later runs find it in the cache.
-INSTALL_SECONDS = 150
 SCRIPT_SECONDS = 60
-
-
-def installed() -> Path:
-    """The folder with the packages of the lock file, installed once per lock file."""
-    digest = hashlib.sha256((SOURCE / "package-lock.json").read_bytes()).hexdigest()[:16]
-    home = CACHE / f"node-{digest}"
-    if not home.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE, ignore_cleanup_errors=True) as draft:
-            _install(Path(draft) / "packages")
-            (Path(draft) / "packages").rename(home)
-    return home / "node_modules"
-
-
-def _install(directory: Path) -> None:
-    directory.mkdir()
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(SOURCE / name, directory)
-    command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="module")
 def told(sonant: Sonant, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the script was told by the gateway."""
-    if not shutil.which("npm") or not shutil.which("node"):
+    if not node_is_there():
         pytest.skip("no npm: install Node.js 20 or newer to test its OpenAI client")
     directory = tmp_path_factory.mktemp("node")
     # Imports are resolved beside the script.
-    (directory / "node_modules").symlink_to(installed())
+    (directory / "node_modules").symlink_to(installed(SOURCE))
     script = shutil.copy(SOURCE / "chat.mjs", directory)
     env = {**os.environ, "OPENAI_BASE_URL": f"{sonant.url}/v1", "OPENAI_API_KEY": new_key(sonant).text}
     done = subprocess.run(

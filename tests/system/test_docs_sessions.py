@@ -19,13 +19,15 @@ def reader(sonant: Sonant, tmp_path: Path) -> Reader:
 
 
 def test_the_second_message_knows_the_first(reader: Reader, sonant: Sonant) -> None:
-    assert reader.types(PYTHON, *blocks(PAGE, "python")).splitlines() == ["My name is Ada.", "What is my name?"]
-    messages = calls(sonant, "Say: What is my name?")[-1]["body"]["messages"]
-    assert [message["content"] for message in messages][-3:] == [
-        "Say: My name is Ada.",
-        "My name is Ada.",
-        "Say: What is my name?",
-    ]
+    said = reader.types(PYTHON, "\n".join(blocks(PAGE, "python"))).splitlines()
+    assert said == ["My name is Ada.", "What is my name?", "What is my name?", "4"]
+    # By its session, and then in a conversation.
+    for name, call in zip(("Ada", "Grace"), calls(sonant, "Say: What is my name?")[-2:], strict=True):
+        assert [message["content"] for message in call["body"]["messages"]][-3:] == [
+            f"Say: My name is {name}.",
+            f"My name is {name}.",
+            "Say: What is my name?",
+        ]
 
 
 async def test_a_config_keeps_sessions_and_words_the_mark(sonant: Sonant) -> None:

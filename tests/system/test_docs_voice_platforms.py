@@ -4,14 +4,15 @@ import re
 import shutil
 from pathlib import Path
 
+import aiohttp
 import httpx
 import orjson
 import pytest
 
+from sandbox.caller.voice_platforms import Hume
 from tests.support.clients import calls, client, new_key
 from tests.support.page_examples import PYTHON, SHELL, Reader, blocks
 from tests.support.sonant import ROOT, Sonant
-from tests.support.voice_caller import Hume
 
 PAGE = "voice-platforms.md"
 
@@ -48,7 +49,9 @@ async def test_a_config_has_the_model_told_how_the_user_sounds(sonant: Sonant) -
         pins = {"configId": made["id"], "promptId": prompt["id"]}
         switched = await http.put("/v1/active", params={"layer": "organization"}, json=pins)
         assert switched.status_code == 200, switched.text
-        caller = Hume(http)
+    headers = {**key.headers, "x-user-id": "user-1"}
+    async with aiohttp.ClientSession(sonant.url, headers=headers) as line:
+        caller = Hume(line)
         text = f"Say: hello {caller.session}"
         scores = {"Joy": 0.61, "Calmness": 0.2, "Awe": 0.0, "Pride": 0.3, "Love": 0.1}
         await caller.says(caller.user(text, scores))

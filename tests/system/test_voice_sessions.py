@@ -1,22 +1,31 @@
-"""A call of twenty turns as each platform makes it: doubled turns, interruptions, growing transcripts, silence."""
+"""A call of twenty turns as each platform makes it: doubled turns, interruptions, tools, silence."""
 
-import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
+from openai import AsyncOpenAI, AsyncStream
 
-from tests.support.clients import Key, calls, client, new_key, upstream_asked, upstream_end
+from sandbox.caller.scripted_call import CALM, EXCITED, PlayedTurn, ScriptedCall
+from sandbox.caller.voice_platforms import (
+    PLATFORMS,
+    Caller,
+    ElevenLabs,
+    Heard,
+    Hume,
+    Responses,
+    take_response_event,
+)
+from tests.support.clients import CLIENT_SECONDS, Key, calls, client, new_key, upstream_asked, upstream_end
 from tests.support.log import facts, log_of
 from tests.support.sonant import Sonant
-from tests.support.voice_caller import Caller, ElevenLabs, ElevenLabsResponses, Heard, Hume, Vapi
 from tests.support.waiting import eventually
-
-CALM = {"Calmness": 0.8, "Joy": 0.3, "Surprise (positive)": 0.0}
-EXCITED = {"Excitement": 0.9, "Joy": 0.7, "Aesthetic Appreciation": 0.1}
-ODD: dict[str, Any] = {**EXCITED, "Of Tomorrow": 0.5, "Anger": None, "Fear": "much"}
-PLATFORMS = pytest.mark.parametrize("platform", [Hume, Vapi, ElevenLabs, ElevenLabsResponses])
 
 
 @pytest.fixture(scope="module")
@@ -30,100 +39,123 @@ async def http(sonant: Sonant, key: Key) -> AsyncIterator[httpx.AsyncClient]:
         yield opened
 
 
-async def spoken_over(caller: Caller, sonant: Sonant, text: str) -> tuple[Heard, list[dict[str, Any]]]:
-    """A turn that the user interrupts: what was heard of it, and the receipts. It does not enter the history."""
-    async with caller.opened(caller.user(text, CALM), model="slow") as response:
-        listening = asyncio.create_task(caller.listens(response))
+@pytest.fixture
+async def line(sonant: Sonant, key: Key) -> AsyncIterator[aiohttp.ClientSession]:
+    timeout = aiohttp.ClientTimeout(total=CLIENT_SECONDS)
+    async with aiohttp.ClientSession(sonant.url, headers=key.headers, timeout=timeout) as opened:
+        yield opened
+
+
+class Package(Responses):
+    """The Responses API by OpenAI's own package."""
+
+    ai: AsyncOpenAI
+
+    @asynccontextmanager
+    async def opened(self, *said: Any, model: str = "default", **more: Any) -> AsyncIterator[Any]:
+        body = {**self.request([*self.history, *said], model), **more}
+        stream: AsyncStream[Any] = await self.ai.responses.create(**body, extra_headers=self.headers())
+        try:
+            yield stream
+        finally:
+            await stream.close()
+
+    async def listens(self, response: Any, characters: int | None = None) -> Heard:
+        heard = Heard(response.response.status_code, response.response.headers)
+        async for event in response:
+            take_response_event(event.to_dict(), heard)
+            if characters is not None and len(heard.text) >= characters:
+                break
+        return heard
+
+
+async def played_by(caller: Caller, sonant: Sonant) -> list[PlayedTurn]:
+    async def begun(text: str) -> None:
         await upstream_asked(sonant, text)
-        receipts = await caller.interrupts()
-        return await listening, receipts
+
+    return await ScriptedCall(caller, slow="slow", begun=begun).play()
 
 
-async def outgrown(caller: Caller, sonant: Sonant, begun: str, whole: str) -> tuple[Heard, Heard]:
-    """An utterance that was taken for complete too early: the second request replaces the first."""
-    async with caller.opened(caller.user(begun, CALM), model="slow") as response:
-        early = asyncio.create_task(caller.listens(response))
-        await upstream_asked(sonant, begun)
-        late = await caller.says(caller.user(whole, EXCITED))
-        return await early, late
+@pytest.mark.parametrize("platform", PLATFORMS)
+async def test_a_call_of_twenty_turns(sonant: Sonant, key: Key, line: aiohttp.ClientSession, platform: str) -> None:
+    caller = PLATFORMS[platform](line)
+    played = await played_by(caller, sonant)
+    assert len(played) == 20
+    assert [turn for turn in played if turn.problem] == []
+    await check_upstreams(sonant, caller)
+    await check_facts(sonant, key, caller)
 
 
-@PLATFORMS
-async def test_a_call_of_twenty_turns(
-    sonant: Sonant, key: Key, http: httpx.AsyncClient, platform: type[Caller]
-) -> None:
-    caller = platform(http)
-    mine = caller.session
-    # 1 to 6: said and answered.
-    for number in range(1, 7):
-        heard = await caller.says(caller.user(f"Say: reply {number}", EXCITED if number % 2 else CALM))
-        assert (heard.status, heard.text, heard.done) == (200, f"reply {number}", True)
-        assert heard.headers["x-sonant-session-id"] == mine
-    # 7 and 8: a turn that is sent twice is one turn.
-    for number in (7, 8):
-        twice = caller.user(f"Say: once {number} {mine}", ODD)
-        before = len(caller.history)
-        assert (await caller.says(twice, twice)).text == f"once {number} {mine}"
-        del caller.history[before]
-        (call,) = calls(sonant, f"once {number} {mine}")
-        assert [message["content"] for message in call["body"]["messages"]].count(twice["content"]) == 1
-    # 9 to 12: spoken over, each time somewhere else; the history does not know the answer.
-    for number in range(9, 13):
-        text = f"spoken over {number} {mine}"
-        heard, receipts = await spoken_over(caller, sonant, text)
-        assert not heard.done
-        (receipt,) = receipts
-        assert receipt["reason"] == "user_interruption"
-        assert receipt["delivered_tokens"] <= receipt["generated_tokens"]
+async def test_the_same_call_by_the_package_of_openai(sonant: Sonant, key: Key, line: aiohttp.ClientSession) -> None:
+    caller = Package(line)
+    async with AsyncOpenAI(base_url=f"{sonant.url}/v1", api_key=key.text, max_retries=0) as caller.ai:
+        played = await played_by(caller, sonant)
+    assert [turn for turn in played if turn.problem] == []
+    await check_facts(sonant, key, caller)
+
+
+def test_an_operator_plays_a_call(sonant: Sonant, key: Key) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "sandbox.caller",
+        "--url",
+        sonant.url,
+        "--platform",
+        "vapi",
+        "--slow-model",
+        "slow",
+    ]
+    without_key = {name: value for name, value in os.environ.items() if name != "SONANT_API_KEY"}
+    for env, code, told in (({"SONANT_API_KEY": key.text}, 0, " 20 goodbye: ok"), ({}, 1, "SONANT_API_KEY is to hold")):
+        done = subprocess.run(
+            command, env={**without_key, **env}, capture_output=True, text=True, timeout=CLIENT_SECONDS, check=False
+        )
+        assert (done.returncode, told in done.stdout + done.stderr) == (code, True), done.stdout + done.stderr
+
+
+async def check_upstreams(sonant: Sonant, caller: Caller) -> None:
+    """What was spoken over was stopped, what came twice was asked once, and no model sees what platforms measure."""
+    for text in (f"spoken over 9 {caller.session}", f"spoken over 10 {caller.session}"):
         assert await upstream_end(sonant, text) == "client_closed"
-    # 13 and 14: an utterance that goes on replaces its beginning.
-    for number in (13, 14):
-        early, late = await outgrown(caller, sonant, f"the beginning {number} {mine}", f"Say: whole {number}")
-        assert (early.done, late.text, late.done) == (False, f"whole {number}", True)
-        assert await upstream_end(sonant, f"the beginning {number} {mine}") == "client_closed"
-    # 15: the user says nothing, and the platform asks all the same.
-    assert (await caller.says(caller.user("  "))).done
-    del caller.history[-2]
-    # 16: the history ends with the assistant.
-    assert (await caller.says()).done
-    # 17 and 18: typed, so nobody measured anything.
-    for number in (17, 18):
-        assert (await caller.says(caller.user(f"Say: typed {number}"))).text == f"typed {number}"
-    # 19: all that was said is known, and nothing that was not.
-    await caller.says(caller.user(f"Say: what is known {mine}", CALM))
-    (call,) = calls(sonant, f"what is known {mine}")
-    known = [message["content"] for message in call["body"]["messages"]]
-    assert {"reply 1", "reply 6", "whole 13", "typed 18"} <= set(known)
-    assert not any("spoken over" in text or "the beginning" in text for text in known)
-    assert not {"models", "time"} & {name for message in call["body"]["messages"] for name in message}
-    # 20: goodbye.
-    assert (await caller.says(caller.user("Say: goodbye", EXCITED))).text == "goodbye"
-    await check_facts(sonant, key, mine, measured=platform is Hume)
+    asked = calls(sonant, "Say: what is known")[-1]["body"]["messages"]
+    said = [message["content"] for message in asked if message["role"] == "assistant" and message["content"]]
+    assert {"reply 1", "reply 4", "typed 18"} <= set(said)
+    if caller.newest_wins:
+        users = [str(message["content"]) for message in asked if message["role"] == "user"]
+        assert [text for text in users if "once 7" in text] == ["Say: once 7"]
+    assert not {"models", "time"} & {name for message in asked for name in message}
 
 
-async def check_facts(sonant: Sonant, key: Key, session: str, *, measured: bool) -> None:
-    """22 requests, of which four were spoken over and two outgrown; the series of how the user sounded."""
+async def check_facts(sonant: Sonant, key: Key, caller: Caller) -> None:
+    """One fact for each request, with a receipt where it was stopped, and the series of how the user sounded."""
+    requests = 23 if caller.asks_for_tools else 24
     async with log_of(sonant) as log:
 
         async def all_of_them() -> bool:
-            return len([fact for fact in await facts(log, key.organization) if fact.marker == session]) == 22
+            return (
+                len([fact for fact in await facts(log, key.organization) if fact.marker == caller.session]) == requests
+            )
 
         await eventually(all_of_them)
-        mine = [fact for fact in await facts(log, key.organization) if fact.marker == session]
+        mine = [fact for fact in await facts(log, key.organization) if fact.marker == caller.session]
     kinds = [fact.kind for fact in mine]
-    assert (kinds.count("interrupted"), kinds.count("completed")) == (6, 16)
+    assert (kinds.count("interrupted"), kinds.count("completed")) == (6, requests - 6)
     reasons = [fact.payload["receipt"]["reason"] for fact in mine if fact.kind == "interrupted"]
-    assert (reasons.count("user_interruption"), reasons.count("newer_request")) == (4, 2)
-    series = [fact.payload["prosody"] for fact in mine if "prosody" in fact.payload]
-    assert len(series) == (18 if measured else 0)
-    if measured:
-        assert series[0] == [{"scores": EXCITED, "begin_ms": 1000.0, "end_ms": 1800.0}]
-        odd = [each for spoken in series for each in spoken if "Of Tomorrow" in each["scores"]]
-        assert [each["scores"] for each in odd] == [{**EXCITED, "Of Tomorrow": 0.5}] * 2
+    newer = 2 if caller.newest_wins else 0
+    assert (reasons.count("user_interruption"), reasons.count("newer_request")) == (6 - newer, newer)
+    ran = [tool["name"] for fact in mine for tool in fact.payload.get("tools") or ()]
+    assert ran == (["calculator"] if caller.asks_for_tools else [])
+    series = [each for fact in mine for each in fact.payload.get("prosody") or ()]
+    if isinstance(caller, Hume):
+        assert {**EXCITED, "Of Tomorrow": 0.5} in [each["scores"] for each in series]
+        assert all("Anger" not in each["scores"] and each["end_ms"] - each["begin_ms"] == 800 for each in series)
+    else:
+        assert series == []
 
 
-async def test_hume_hears_its_session_and_the_last_scores_in_every_chunk(http: httpx.AsyncClient) -> None:
-    caller = Hume(http)
+async def test_hume_hears_its_session_and_the_last_scores_in_every_chunk(line: aiohttp.ClientSession) -> None:
+    caller = Hume(line)
     measured = await caller.says(caller.user("Say: nice to hear you", EXCITED))
     typed = await caller.says(caller.user("Say: and to read you"))
     for heard in (measured, typed):
@@ -134,8 +166,10 @@ async def test_hume_hears_its_session_and_the_last_scores_in_every_chunk(http: h
 
 
 @pytest.mark.parametrize(("header", "told"), [("include", True), ("omit", False), (None, False)])
-async def test_any_caller_may_ask_for_the_scores(http: httpx.AsyncClient, header: str | None, told: bool) -> None:
-    spoken = Hume(http).user("Say: measured", CALM)
+async def test_any_caller_may_ask_for_the_scores(
+    http: httpx.AsyncClient, line: aiohttp.ClientSession, header: str | None, told: bool
+) -> None:
+    spoken = Hume(line).user("Say: measured", CALM)
     headers = {} if header is None else {"x-sonant-prosody": header}
     answer = await http.post("/v1/chat/completions", json={"messages": [spoken]}, headers=headers)
     message = answer.json()["choices"][0]["message"]
@@ -144,16 +178,18 @@ async def test_any_caller_may_ask_for_the_scores(http: httpx.AsyncClient, header
     assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "x-sonant-prosody")
 
 
-async def test_a_greeting_is_asked_for_and_its_words_are_not_repeated(http: httpx.AsyncClient, sonant: Sonant) -> None:
-    caller = Hume(http)
+async def test_a_greeting_is_asked_for_and_its_words_are_not_repeated(line: aiohttp.ClientSession) -> None:
+    caller = Hume(line)
     glued = f"Speak your greeting to the user.Say: glued {caller.session}"
     assert (await caller.says(caller.user(glued))).text == f"glued {caller.session}"
-    assert (await Hume(http).says(Hume(http).user("Speak your greeting to the user."))).text
+    assert (await Hume(line).says(Hume(line).user("Speak your greeting to the user."))).text
 
 
-async def test_the_dialect_is_found_out_where_it_is_not_named(http: httpx.AsyncClient) -> None:
+async def test_the_dialect_is_found_out_where_it_is_not_named(
+    http: httpx.AsyncClient, line: aiohttp.ClientSession
+) -> None:
     path = "/v1/dialects/auto/chat/completions"
-    body = {"messages": [Hume(http).user("Say: who am I", CALM)]}
+    body = {"messages": [Hume(line).user("Say: who am I", CALM)]}
     answer = await http.post(path, params={"custom_session_id": "chat-7"}, json=body)
     assert answer.json()["system_fingerprint"] == "chat-7"
     vapi = {"messages": [{"role": "user", "content": "Say: a call"}], "call": {"id": "call-7"}}
@@ -178,9 +214,9 @@ async def test_retell_and_agora_get_their_numbers_back(http: httpx.AsyncClient) 
 
 
 async def test_the_header_names_the_user_before_the_body_does(
-    http: httpx.AsyncClient, key: Key, sonant: Sonant
+    http: httpx.AsyncClient, line: aiohttp.ClientSession, key: Key, sonant: Sonant
 ) -> None:
-    caller = ElevenLabs(http)
+    caller = ElevenLabs(line)
     body = caller.request([caller.user("Say: whose")], "default")
     await http.post(caller.path, json=body, headers={"x-user-id": "by-header"})
     await http.post(caller.path, json=body)

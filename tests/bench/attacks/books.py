@@ -25,7 +25,7 @@ async def missing_facts(database_url: str, accepted: Collection[str], patience: 
 
 
 async def _known(database_url: str, sessions: Collection[str]) -> set[str]:
-    query = "SELECT session_id FROM telemetry.turns WHERE session_id = ANY($1)"
+    query = "SELECT session_id FROM telemetry.chat WHERE session_id = ANY($1)"
     connection = await asyncpg.connect(database_url)
     try:
         wanted = list(sessions)

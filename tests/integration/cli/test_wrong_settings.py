@@ -77,7 +77,10 @@ def taken_port() -> Iterator[int]:
     ("variables", "line"),
     [
         ({"SONANT_CONCURRENCY": "abc"}, "SONANT_CONCURRENCY: Input should be a valid integer"),
-        ({"SONANT_LOG_URL": "http://x"}, "SONANT_LOG_URL: expected is a URL that begins with kafka://, redis://"),
+        (
+            {"SONANT_LOG_URL": "http://x"},
+            "SONANT_LOG_URL: expected is a URL that begins with kafka://, kafka+ssl://, redis",
+        ),
         ({"SONANT_SECRET_KEYS": "short"}, "SONANT_SECRET_KEYS: a key has at least 32 characters"),
         ({"SONANT_DATA_DIR": "/dev/null"}, "SONANT_DATA_DIR: /dev/null: is not a folder; expected is a folder"),
         ({"SONANT_PORT": "web"}, "SONANT_PORT: web is no port; expected is a number from 1 to 65535"),

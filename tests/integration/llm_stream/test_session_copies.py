@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from common.bus.live.writer import open_writer
+from common.events.session_summary import RollingSummary
 from common.events.session_turns import SessionHistory, SessionTurn
 from common.storage.redis import open_redis
 from common.storage.resp import open_resp
 from llm_stream.adapters.redis_sessions import TOTAL, USED, RedisSessions
 from tests.support.service import numbered
+from tests.support.waiting import eventually
 
 DATABASE = 10
 
@@ -173,3 +175,54 @@ async def test_all_copies_together_are_bounded(store: Store) -> None:
         total, found = await store.total()
         assert total == found
         assert await ids(copies, "new") == ["t1"]
+
+
+def notes(asked: float, text: str = "in short", session: str = "s") -> RollingSummary:
+    at = 1_000_000_000.0 + asked
+    return RollingSummary(session_id=session, messages=2, last="ab", model="m", asked_at=at, text=text, made_at=at)
+
+
+async def test_the_newest_summary_stands_until_what_it_tells_is_deleted(store: Store) -> None:
+    async with store.copies() as copies:
+
+        async def kept() -> str | None:
+            await store.live.settled()
+            summary = (await copies.open("o", "s", None)).summary
+            return None if summary is None else summary.text
+
+        copies.queue_summary(notes(1), "o")
+        # Nothing is kept of a session that is not there.
+        assert await kept() is None
+        for number in (1, 2, 3):
+            copies.queue_ended("o", turn(number), fresh=False)
+        copies.queue_summary(notes(4, "newer, and longer"), "o")
+        copies.queue_summary(notes(3, "older"), "o")
+        assert await kept() == "newer, and longer"
+        await copies.fill("o", "s", SessionHistory(turns=(turn(1),), summary=notes(2, "archived")))
+        assert await kept() == "newer, and longer"
+        await copies.delete("o", "s", "t2", 1_000_000_009.0)
+        assert await kept() is None
+        # It was asked for before, so it may tell what is deleted.
+        copies.queue_summary(notes(8), "o")
+        assert await kept() is None
+        copies.queue_summary(notes(10), "o")
+        assert await kept() == "in short"
+        await copies.delete("o", "s", None, 1_000_000_011.0)
+        copies.queue_summary(notes(11), "o")
+        assert await kept() is None
+        await copies.fill("o", "empty", SessionHistory(turns=(), summary=notes(2, session="empty")))
+        assert (await copies.open("o", "empty", None)).summary == notes(2, session="empty")
+        total, found = await store.total()
+        assert total == found > 0
+
+
+async def test_one_at_a_time_is_at_a_summary(store: Store) -> None:
+    async with store.copies() as copies:
+        assert await copies.begin_summary("o", "s", 0.05)
+        assert not await copies.begin_summary("o", "s", 60)
+        assert await copies.begin_summary("o", "other", 60)
+
+        async def free() -> bool:
+            return await copies.begin_summary("o", "s", 60)
+
+        await eventually(free)

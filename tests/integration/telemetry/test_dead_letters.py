@@ -55,8 +55,11 @@ async def test_a_turn_with_odd_values_is_stored_beside_all_others(world: World) 
         await world.publish(*around[:150], *odd, *around[150:])
         await has(world, 305)
         await all_read(world)
-    [row] = await world.fetch("SELECT user_id, model FROM telemetry.turns WHERE request_id = 'req-5'")
-    assert row == {"user_id": "a\ufffdb", "model": r"back\u0000slash"}
-    [row] = await world.fetch("SELECT prompt_tokens FROM telemetry.turns WHERE request_id = 'req-1'")
+    [row] = await world.fetch("SELECT user_id, llm_model FROM telemetry.chat WHERE request_id = 'req-5'")
+    assert row == {"user_id": "a\ufffdb", "llm_model": r"back\u0000slash"}
+    [row] = await world.fetch(
+        "SELECT prompt_tokens FROM telemetry.chat JOIN telemetry.prompt_details USING (keep, day, org_id, id)"
+        " WHERE request_id = 'req-1'"
+    )
     assert row == {"prompt_tokens": 2**40}
     assert not await world.dead_letters(CHAT_EVENTS)

@@ -7,19 +7,23 @@ from typing import Any
 
 from common.events.chat import CHAT_EVENTS, CHAT_REPLY_COMPLETED, ChatReplyCompleted, KeptTexts
 from common.events.envelope import Event
+from common.events.session_summary import RollingSummary
 from common.events.session_turns import (
     CHAT_REPLY_SPOKEN,
     CHAT_SESSION_DELETED,
+    CHAT_SESSION_EXTENDED,
     SESSION_HISTORY_REQUESTED,
     SESSION_LIST_REQUESTED,
     SESSION_POLICY_REQUESTED,
     STORED_TURN_REQUESTED,
     ReplySpoken,
     SessionDeleted,
+    SessionExtension,
     SessionHistoryRequested,
     SessionListRequested,
     SessionPlace,
     SessionPolicyRequested,
+    SessionTurn,
     StoredTurnRequested,
 )
 from tests.support.mailbox import open_mailbox
@@ -137,6 +141,56 @@ async def test_a_deleted_session_takes_in_nothing_that_comes_late(world: World) 
         await read(world, turn(5), turn(6))
         assert await asker.ids() == ["req-6"]
         assert await asker.ids("other") == ["req-2"]
+
+
+def summed_up(number: int, text: str, *, age: float) -> Event[Any]:
+    """The fact about the turn that summed the session `s` up."""
+    at = time.time() - age
+    made = RollingSummary(session_id="s", messages=2, last="ab", model="m", asked_at=at, text=text, made_at=at)
+    fact: Event[ChatReplyCompleted] = completed(number, session_id=f"req-{number}", summary=made, finished_at=at)
+    return Event(CHAT_REPLY_COMPLETED, fact.payload)
+
+
+async def test_the_newest_summary_is_kept_until_what_it_tells_is_deleted(world: World) -> None:
+    async with asking(world) as asker:
+
+        async def kept() -> str | None:
+            summary = (await asker.history()).get("summary")
+            return None if summary is None else str(summary["text"])
+
+        await read(world, summed_up(90, "older", age=50), turn(1, age=100), summed_up(91, "newer\0", age=40))
+        await read(world, summed_up(92, "between", age=45), summed_up(93, "", age=1))
+        assert await kept() == "newer\ufffd"
+        assert [row["turns"] for row in (await asker.page())["data"]] == [1]
+        one = SessionDeleted(org_id=ORG, session_id="s", request_id="req-2", at=time.time() - 20)
+        await read(world, Event(CHAT_SESSION_DELETED, one), summed_up(94, "late", age=30))
+        assert await kept() is None
+        await read(world, summed_up(95, "after", age=10))
+        assert await kept() == "after"
+        await read(world, Event(CHAT_SESSION_DELETED, SessionDeleted(org_id=ORG, session_id="s", at=time.time() - 5)))
+        await read(world, summed_up(96, "late", age=8), turn(3))
+        assert await kept() is None
+
+
+async def test_what_nobody_has_answered_is_kept_like_a_turn_and_costs_nothing(world: World) -> None:
+    async with asking(world) as asker:
+        at = time.time()
+        added = SessionTurn(
+            id="req-7",
+            session_id="s",
+            outcome="completed",
+            kept="full",
+            model="",
+            stream=False,
+            received_at=at,
+            finished_at=at,
+            messages=({"role": "user", "content": "added"},),
+        )
+        fact = Event(CHAT_SESSION_EXTENDED, SessionExtension(org_id=ORG, session_id="s", at=at, turn=added))
+        await read(world, fact, fact)
+        [kept] = (await asker.history())["turns"]
+        assert (kept["id"], kept["messages"]) == ("req-7", [{"role": "user", "content": "added"}])
+        assert await asker.turn(7) == 200
 
 
 async def test_the_oldest_turns_go_where_a_session_is_full(world: World) -> None:

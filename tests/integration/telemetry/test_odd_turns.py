@@ -1,5 +1,6 @@
 """Whatever the fact of a turn can hold is stored, and no query falls over it."""
 
+import time
 from datetime import date
 from typing import Any
 
@@ -20,8 +21,14 @@ from common.events.chat import (
 )
 from common.events.model_json import from_json
 from common.events.telemetry import UsageRequested
-from telemetry.adapters.turns_table import PostgresTurns, PostgresUsage
+from telemetry.adapters.interaction_tables import PostgresInteractions
+from telemetry.adapters.partitions import Partitions
+from telemetry.adapters.policy_tables import PostgresPolicies
+from telemetry.adapters.usage_table import PostgresUsage
+from telemetry.interactions import own_turns
+from telemetry.interactions.terms import TermsOf
 from telemetry.ports import Outcome
+from telemetry.settings import TelemetrySettings
 from tests.support.service import World, started
 
 texts = st.text(max_size=8) | st.sampled_from(["", "\0", "a\0b", "\\u0000", "x" * 5_000, "Ж" * 900, "'; --"])
@@ -95,16 +102,25 @@ async def test_every_fact_that_can_be_read_is_stored_and_summed(world: World) ->
     async with started(world, "telemetry") as telemetry:
         await telemetry.ready()
     async with asyncpg.create_pool(world.database_url, min_size=1, max_size=2) as pool:
-        turns, number = PostgresTurns(pool), 0
+        settings = TelemetrySettings(database_url=world.database_url)
+        terms = TermsOf(PostgresPolicies(pool), settings, settings.secret_box())
+        interactions, number, turns = PostgresInteractions(pool, Partitions(pool)), 0, 0
         for number, (outcome, end) in enumerate(drawn(300), 1):
-            numbered = end.model_copy(update={"request_id": f"{end.request_id} {number}"})
-            await turns.add(from_json(type(end), _wire(numbered)), outcome)
-        await turns.close()
-        assert await pool.fetchval("SELECT count(*) FROM telemetry.turns") == number
+            # Every other one is of now: of those the rows are kept, too.
+            received_at = time.time() if number % 2 else end.received_at
+            changed = {"request_id": f"{end.request_id} {number}", "received_at": received_at}
+            fact = from_json(type(end), _wire(end.model_copy(update=changed)))
+            await own_turns.keep(fact, outcome, terms, interactions)
+        await interactions.close()
+        rows = await pool.fetchval("SELECT count(*) FROM telemetry.chat JOIN telemetry.prompt_details USING (id)")
+        assert rows >= 150
         usage = PostgresUsage(pool)
-        for org_id in await pool.fetch("SELECT DISTINCT org_id FROM telemetry.turns"):
-            query = UsageRequested(org_id=org_id[0], since=date(1900, 1, 1), until=date(9999, 12, 30))
-            assert await usage.by_day(query, 5_000)
+        for row in await pool.fetch("SELECT DISTINCT org_id FROM telemetry.usage_days"):
+            query = UsageRequested(org_id=row["org_id"], since=date(1900, 1, 1), until=date(9999, 12, 30))
+            found = await usage.by_day(query, 5_000)
+            assert found
+            turns += sum(each.turns for each in found)
+        assert turns == number == 300
 
 
 def _wire(end: ChatReplyEnded) -> bytes:

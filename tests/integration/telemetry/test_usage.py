@@ -1,6 +1,6 @@
 """Usage as telemetry tells it: sums by day, model and key, and a plain answer to odd questions."""
 
-from datetime import UTC, date, datetime
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +8,12 @@ from common.events.telemetry import UsageList
 from sonant_cli.engines import postgres
 from tests.support.engines import running
 from tests.support.service import World, started, world_on
-from tests.support.telemetry import completed, failed, has, interrupted, usage_gateway
+from tests.support.telemetry import DAY, NOON, all_read, completed, failed, has, interrupted, usage_gateway
 from tests.support.waiting import eventually
 
 
 async def test_usage_sums_up_by_utc_day_model_and_key(world: World) -> None:
-    midnight = datetime(2026, 11, 22, tzinfo=UTC).timestamp()
+    midnight, tomorrow = NOON + 12 * 3600, DAY + timedelta(days=1)
     async with started(world, "telemetry") as telemetry, usage_gateway(world) as gateway:
         await telemetry.ready()
         await world.publish(
@@ -28,12 +28,12 @@ async def test_usage_sums_up_by_utc_day_model_and_key(world: World) -> None:
         assert (status, body["object"], body["has_more"]) == (200, "list", False)
         assert body.keys() == UsageList.model_fields.keys()
         assert [(row["day"], row["model"], row["key_id"], row["turns"]) for row in body["data"]] == [
-            ("2026-11-21", "default", "key-1", 4),
-            ("2026-11-21", "large", "key-2", 1),
-            ("2026-11-22", "default", "key-1", 1),
+            (str(DAY), "default", "key-1", 4),
+            (str(DAY), "large", "key-2", 1),
+            (str(tomorrow), "default", "key-1", 1),
         ]
         assert body["data"][0] == {
-            "day": "2026-11-21",
+            "day": str(DAY),
             "model": "default",
             "key_id": "key-1",
             "turns": 4,
@@ -47,8 +47,24 @@ async def test_usage_sums_up_by_utc_day_model_and_key(world: World) -> None:
         }
         _, filtered = await gateway.ask(model="large", key_id="key-2")
         assert [row["model"] for row in filtered["data"]] == ["large"]
-        _, last_day = await gateway.ask(since=date(2026, 11, 22), until=date(2026, 11, 22))
-        assert [row["day"] for row in last_day["data"]] == ["2026-11-22"]
+        _, last_day = await gateway.ask(since=tomorrow, until=tomorrow)
+        assert [row["day"] for row in last_day["data"]] == [str(tomorrow)]
+
+
+async def test_a_turn_of_long_ago_is_counted_once_and_no_interaction_any_more(world: World) -> None:
+    year = 365 * 86_400
+    old = completed(1, received_at=NOON - year, finished_at=NOON - year)
+    ahead = completed(2, received_at=NOON + year, finished_at=NOON)
+    async with started(world, "telemetry") as telemetry, usage_gateway(world) as gateway:
+        await telemetry.ready()
+        await world.publish(old, ahead, old, completed(3), ahead)
+        await all_read(world)
+        assert await world.fetch("SELECT request_id FROM telemetry.chat") == [{"request_id": "req-3"}]
+        then = DAY - timedelta(days=365)
+        _, told = await gateway.ask(since=then, until=then)
+        assert [row["turns"] for row in told["data"]] == [1]
+        _, told = await gateway.ask()
+        assert [(row["day"], row["turns"]) for row in told["data"]] == [(str(DAY), 2)]
 
 
 ODD_QUESTIONS: list[tuple[dict[str, Any], int]] = [

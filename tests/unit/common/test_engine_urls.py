@@ -27,13 +27,16 @@ def test_addresses_that_work_are_taken_as_they_are(name: str, value: str) -> Non
 @pytest.mark.parametrize(
     ("name", "value", "why"),
     [
-        ("log_url", "http://h:9092", "begins with kafka://, redis://, rediss:// or unix://"),
+        ("log_url", "http://h:9092", "begins with kafka://, kafka+ssl://, redis://, rediss:// or unix://"),
         ("log_url", "localhost:9092", "begins with kafka://"),
         ("redis_url", "kafka://h:9092", "begins with redis://, rediss:// or unix://"),
         ("redis_url", "redis://:hidden#hidden@h:6379", "in a password each of"),
         ("redis_url", "redis://h:hidden", "the host or its port cannot be read"),
         ("database_url", "mysql://u:hidden@h/d", "begins with postgresql:// or postgres://"),
         ("database_url", "postgresql://u:hid/den@h/d", "in a password each of"),
+        ("database_url", "postgresql://h/d?sslmode=always", "sslmode is disable, allow, prefer, require, verify-ca or"),
+        ("database_url", "postgresql://h/d?sslrootcert=/no.pem", "sslrootcert names /no.pem, which is no file here"),
+        ("redis_url", "rediss://h?ssl_ca_certs=/no.pem", "ssl_ca_certs names /no.pem, which is no file here"),
         ("objects_url", "/srv/objects", "file:///folder or s3://bucket/prefix"),
         ("objects_url", "s3://", "file:///folder or s3://bucket/prefix"),
         ("log_level", "loud", "expected is debug, info, warning, error or critical"),

@@ -96,6 +96,20 @@ def test_a_change_inside_a_definition_is_found_where_that_is_used() -> None:
     assert list(breaches(old, new)) == ["/properties/part/properties/size/type was 'integer' and is 'string'"]
 
 
+def test_what_may_be_an_object_or_nothing_grows_like_any_other() -> None:
+    old, grown, retyped = ({"properties": {"part": {"anyOf": [part, {"type": "null"}]}}} for part in _parts())
+    assert list(breaches(old, grown)) == []
+    [breach] = breaches(old, retyped)
+    assert breach.startswith("/properties/part/anyOf/0/properties/size/type was 'integer'")
+    assert list(breaches(old, {"properties": {"part": {"anyOf": [{"type": "null"}]}}}))
+
+
+def _parts() -> list[dict[str, Any]]:
+    size = {"type": "integer"}
+    shapes = ({"size": size}, {"size": size, "weight": size}, {"size": {"type": "string"}})
+    return [{"type": "object", "properties": properties} for properties in shapes]
+
+
 def test_the_name_of_a_definition_does_not_travel() -> None:
     assert list(breaches(_with_part("Part", "integer"), _with_part("Piece", "integer"))) == []
 

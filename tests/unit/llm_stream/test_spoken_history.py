@@ -266,3 +266,20 @@ def test_what_stands_in_no_history_was_not_heard() -> None:
     # The platform has said so itself.
     told = cut.model_copy(update={"spoken": 1, "spoken_by": "platform"})
     assert heard_in([user("Hi"), user("next")], [told]) == []
+
+
+def test_a_turn_that_a_history_leaves_out_was_not_heard() -> None:
+    """The user went on, and the platform has put the whole utterance in the place of its beginning."""
+    before = turn(1, "hello", assistant("Hello there."))
+    early = turn(2, "what is", assistant("That depends on what"), outcome="interrupted")
+    line = [before, early]
+    sent = [user("hello"), assistant("Hello there."), user("what is the time"), assistant("Five."), user("thanks")]
+    assert heard_in(sent, line) == [(early, 0)]
+    # Its own words may be written otherwise, and the answer stand behind them all the same.
+    rewritten = [user("hello"), assistant("Hello there."), user("What's"), assistant("That depends"), user("thanks")]
+    assert heard_in(rewritten, line) == [(early, len("That depends"))]
+    # A history that begins behind it tells nothing.
+    assert heard_in([user("what is the time"), assistant("Five."), user("thanks")], line) == []
+    assert heard_in(sent, [early]) == []
+    # What was answered to its end is another matter: the history may have lost it.
+    assert heard_in(sent, [before, early.model_copy(update={"outcome": "completed"})]) == []

@@ -5,13 +5,15 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlsplit
 
+SINGLE_SERVER = "expected is the address of a single server, which may be one that follows a failover"
 # Seconds for one engine, and for one connection of it.
 ENGINE_SECONDS = 8.0
 DIAL_SECONDS = 3.0
 OLDEST_POSTGRES = 15
-DEFAULT_PORTS = {"kafka": 9092, "redis": 6379, "rediss": 6379, "postgresql": 5432, "postgres": 5432}
+DEFAULT_PORTS = {"kafka": 9092, "kafka+ssl": 9092, "redis": 6379, "rediss": 6379, "postgresql": 5432, "postgres": 5432}
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class _NotYetError(Exception):
 async def findings(environ: Mapping[str, str]) -> list[Finding]:
     """What is wrong with the engines that the environment names; the others are started by ourselves."""
     looks: dict[str, Callable[[str], Awaitable[None]]] = {
-        "SONANT_LOG_URL": _log,
+        "SONANT_LOG_URL": partial(_log, environ),
         "SONANT_REDIS_URL": _redis,
         "SONANT_DATABASE_URL": _database,
     }
@@ -84,28 +86,35 @@ async def _dial(connecting: Awaitable[tuple[asyncio.StreamReader, asyncio.Stream
     return ""
 
 
-async def _log(url: str) -> None:
-    if urlsplit(url).scheme != "kafka":
-        return await _redis(url)
+async def _log(environ: Mapping[str, str], url: str) -> None:
+    from common.bus.kafka_url import completed_from, is_kafka
+
+    await (_kafka(completed_from(url, environ)) if is_kafka(url) else _redis(url))
+
+
+async def _kafka(url: str) -> None:
     from common.bus.connect import open_log_at
-    from common.bus.port import BusUnavailableError
+    from common.bus.port import BusUnavailableError, LogRefusedError
 
     async with open_log_at(url) as log:
         try:
             await log.ping()
+        except LogRefusedError as error:
+            raise _RefusedError(str(error).removeprefix("the log ")) from error
         except BusUnavailableError as error:
-            raise _NotYetError("answers, but does not speak Kafka to us") from error
-    return None
+            raise _NotYetError("answers, but does not speak Kafka to us (kafka+ssl:// is for TLS)") from error
 
 
 async def _redis(url: str) -> None:
     from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
 
-    from common.storage.redis import open_redis
+    from common.storage.redis import cluster_kind, open_redis
 
     async with open_redis(url, connections=1) as redis:
         try:
             await redis.ping()
+            if kind := await cluster_kind(redis):
+                raise _RefusedError(f"is a Redis {kind.capitalize()}; {SINGLE_SERVER}")
         except BusyLoadingError as error:
             raise _NotYetError(f"is not ready: {error}") from error
         except (AuthenticationError, ResponseError) as error:

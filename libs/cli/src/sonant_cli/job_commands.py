@@ -113,7 +113,11 @@ def describe_attempt(attempt: Mapping[str, Any]) -> str:
 @jobs.command()
 def watch(job_id: JobId, url: UrlOption = None, key: KeyOption = None) -> None:
     """Watch a job until it ends; exits with 1 where it does not end well."""
-    gateway = _gateway(url, key)
+    typer.echo(json.dumps(ended_job(_gateway(url, key), job_id)["result"]))
+
+
+def ended_job(gateway: Gateway, job_id: str) -> Mapping[str, Any]:
+    """The job once it is done, with a progress bar until then. Raises CliError where it does not end well."""
     last: Mapping[str, Any] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
@@ -122,14 +126,11 @@ def watch(job_id: JobId, url: UrlOption = None, key: KeyOption = None) -> None:
             last = data
             shown = data.get("step") or name
             progress.update(bar, description=f"{shown:10}", completed=100.0 if name == "completed" else data["percent"])
-    _tell(last.get("job") or gateway.call("GET", f"{PATH}/{job_id}"))
-
-
-def _tell(job: Mapping[str, Any]) -> None:
+    job: Mapping[str, Any] = last.get("job") or gateway.call("GET", f"{PATH}/{job_id}")
     if job["state"] != "completed":
         error = job.get("error") or {"message": job["state"]}
         raise CliError(f"the job {job['state']}: {error['message']}")
-    typer.echo(json.dumps(job["result"]))
+    return job
 
 
 def _events(gateway: Gateway, job_id: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

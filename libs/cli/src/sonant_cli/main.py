@@ -8,14 +8,20 @@ import typer
 
 from sonant_cli.chat import chat
 from sonant_cli.check import check
+from sonant_cli.create_command import create
+from sonant_cli.database_copy import backup, restore
 from sonant_cli.dlq import dlq
+from sonant_cli.document_commands import documents, search
 from sonant_cli.errors import CliError
 from sonant_cli.hume_import import imports
+from sonant_cli.interaction_commands import interactions
 from sonant_cli.job_commands import jobs
 from sonant_cli.keys import keys
 from sonant_cli.model_fetch import models
+from sonant_cli.process_command import process
 from sonant_cli.reload import reload
 from sonant_cli.session_commands import ledger, sessions
+from sonant_cli.song_commands import songs
 from sonant_cli.speech import say, voices
 from sonant_cli.status import status
 from sonant_cli.topics import topics
@@ -45,18 +51,26 @@ app.command()(up)
 app.command()(check)
 app.command()(reload)
 app.command()(status)
+app.command()(backup)
+app.command()(restore)
 app.command()(chat)
 app.command()(say)
+app.command()(create)
 app.command()(voices)
+app.command()(process)
 app.command()(topics)
 app.command()(export)
 app.command()(ledger)
+app.command()(search)
 imports.command("file")(import_file)
 app.add_typer(keys, name="keys")
 app.add_typer(jobs, name="jobs")
+app.add_typer(documents, name="documents")
 app.add_typer(models, name="models")
+app.add_typer(songs, name="songs")
 app.add_typer(dlq, name="dlq")
 app.add_typer(sessions, name="sessions")
+app.add_typer(interactions, name="interactions")
 app.add_typer(imports, name="import")
 
 

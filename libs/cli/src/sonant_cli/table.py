@@ -134,6 +134,7 @@ def _sandboxed(environ: Mapping[str, str]) -> dict[str, str]:
         "Hume": "SONANT_HUME_API_KEY",
         "speech": "SONANT_HUME_API_KEY",
         "videos by Runware": "SONANT_RUNWARE_API_KEY",
+        "songs at Spotify": "SONANT_SPOTIFY_CLIENT_ID",
     }
     return {provider: variable for provider, variable in providers.items() if not environ.get(variable)}
 
@@ -203,7 +204,21 @@ def _urls(engines: Mapping[str, Engine], environ: Mapping[str, str]) -> dict[str
         "redis": ("SONANT_REDIS_URL", "valkey"),
         "database": ("SONANT_DATABASE_URL", "postgres"),
     }
-    return {name: environ.get(variable) or _address(engines[engine]) for name, (variable, engine) in sources.items()}
+    urls = {name: environ.get(variable) or _address(engines[engine]) for name, (variable, engine) in sources.items()}
+    return {**urls, "log": _with_login(urls["log"], environ)}
+
+
+def _with_login(url: str, environ: Mapping[str, str]) -> str:
+    """The address of the log as other commands need it, who may not have the variables about Kafka."""
+    if not url.startswith("kafka"):
+        return url
+    # It takes a moment to load, which the embedded mode should not pay.
+    from common.bus.kafka_url import completed_from
+
+    try:
+        return completed_from(url, environ)
+    except ValueError as error:
+        raise SettingsError(f"SONANT_LOG_URL: {error}") from None
 
 
 def _address(engine: Engine) -> str:

@@ -14,6 +14,7 @@ from sandbox.recorder import RECORDER, Recorder
 from sandbox.runware import routes as runware_routes
 from sandbox.runware.task_ledger import LEDGER, Ledger
 from sandbox.speech_charges import SPEECH_CHARGES, SpeechCharges
+from sandbox.spotify import spotify_routes
 
 # Real providers take requests of some tens of megabytes (images inline).
 BODY_MAX_BYTES = 32 * 1024 * 1024
@@ -39,10 +40,12 @@ def build_app(record_key: str = "", folder: str | None = None) -> web.Applicatio
     app[ACCOUNTS] = Accounts()
     app[LEDGER] = Ledger(folder)
     app[SPEECH_CHARGES] = SpeechCharges()
+    app[spotify_routes.APPS] = {}
     app.add_routes(observation.routes())
     app.add_routes(openai_routes.routes())
     app.add_routes(hume_routes.routes())
     app.add_routes(runware_routes.routes())
+    app.add_routes(spotify_routes.routes())
     app.add_routes(open_meteo.routes())
     app.add_routes(speech_charges.routes())
     return app

@@ -20,6 +20,7 @@ from common.kernel.presence import Presence
 from common.kernel.service import Kernel, Service
 from common.kernel.settings import port_to_try
 from common.secret_box import secret_keys
+from common.storage.database_watch import DatabaseWatch
 from common.storage.key_budgets import KeyBudgets
 from common.storage.objects import open_objects, wrong_directory
 from common.storage.postgres import open_postgres
@@ -73,11 +74,16 @@ async def open_deps(settings: GatewaySettings, kernel: Kernel) -> AsyncIterator[
     """Everything a view needs; the live mailbox is open before the first request can be published."""
     async with (
         open_postgres(
-            settings.database_url, size=settings.database_pool, migrations=MIGRATIONS, schema="gateway"
+            settings.database_url,
+            size=settings.database_pool,
+            statements=settings.database_statements,
+            migrations=MIGRATIONS,
+            schema="gateway",
         ) as pool,
         keeper(store := PostgresKeys(pool), partial(_announce, kernel.live), kernel.tasks) as keys,
         open_resp(settings.redis_url) as counting,
     ):
+        kernel.tasks.spawn(DatabaseWatch().run(pool), "watch-database")
         opened = OpenStreams()
         keys.on_change(Revocation(keys.live, opened, kernel.tasks).on_changed)
         signals = [on_signal(KEY_CHANGED, lambda changed: keys.changed(changed.key_id)), *_answer_signals(opened)]

@@ -12,10 +12,13 @@ from common.events.envelope import Event
 from common.events.reply import Reply
 from common.events.session_turns import (
     SESSION_DELETE_REQUESTED,
+    SESSION_EXTEND_REQUESTED,
     SESSION_REQUESTED,
     SPOKEN_REPORTED,
     TURN_REQUESTED,
     SessionDeleteRequested,
+    SessionExtended,
+    SessionExtendRequested,
     SessionGone,
     SessionRequested,
     ShownSession,
@@ -68,6 +71,11 @@ async def on_spoken_reported(event: Event[SpokenReported], deps: Deps) -> Reply[
     return await session_answers.report_spoken(event.payload, deps.sessions)
 
 
+async def on_session_extend_requested(event: Event[SessionExtendRequested], deps: Deps) -> Reply[SessionExtended]:
+    """Add to a session."""
+    return await session_answers.extend(event.payload, deps.sessions)
+
+
 async def on_session_delete_requested(event: Event[SessionDeleteRequested], deps: Deps) -> Reply[SessionGone]:
     """Forget a session, or a turn."""
     return await session_answers.forget(event.payload, deps.sessions, deps.session_variables)
@@ -80,5 +88,6 @@ HANDLERS: Handlers[Deps] = (
     answer(SESSION_REQUESTED, on_session_requested),
     answer(TURN_REQUESTED, on_turn_requested),
     answer(SPOKEN_REPORTED, on_spoken_reported),
+    answer(SESSION_EXTEND_REQUESTED, on_session_extend_requested),
     answer(SESSION_DELETE_REQUESTED, on_session_delete_requested),
 )

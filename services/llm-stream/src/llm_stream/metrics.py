@@ -91,4 +91,9 @@ SESSION_SPOKEN = Counter(
     "Answers of which less was heard than delivered, by who said so (platform, history).",
     ["by"],
 )
+SESSION_SUMMARIES = Counter(
+    "sonant_chat_session_summaries_total",
+    "Rolling summaries of sessions (asked, made, failed, no_alias: the config names none that answers).",
+    ["outcome"],
+)
 MODELS_RELOADS = Counter("sonant_models_reloads_total", "Reloads of the models file, by outcome.", ["outcome"])

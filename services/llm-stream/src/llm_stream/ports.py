@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, Protocol
 
+from common.events.session_summary import RollingSummary
 from common.events.session_turns import SessionHistory, SessionTurn
 from llm_stream.aliases import Upstream
 
@@ -265,6 +266,7 @@ class HotSession:
     cut: bool = False
     running: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     deleted_at: float | None = None
+    summary: RollingSummary | None = None
 
 
 class SessionCopies(Protocol):
@@ -283,6 +285,14 @@ class SessionCopies(Protocol):
 
     def queue_left(self, org_id: str, session_id: str, request_id: str) -> None:
         """A turn that was begun is not kept."""
+        ...
+
+    def queue_summary(self, summary: RollingSummary, org_id: str) -> None:
+        """Keep a summary that was made, unless one that was asked for later is there, or its turns were deleted."""
+        ...
+
+    async def begin_summary(self, org_id: str, session_id: str, seconds: float) -> bool:
+        """Whether nobody is at a summary of the session; for so long this process is."""
         ...
 
     async def fill(self, org_id: str, session_id: str, history: SessionHistory) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 from common.bus.live.signals import on_signal
 from common.bus.outbox import OutboxPublisher
 from common.bus.request_reply import Requester
+from common.events.analyses import ANALYSIS_KIND
 from common.events.chat import ANSWER_ATTACH, ANSWER_READ, ANSWER_STOP
+from common.events.documents import DOCUMENT_KIND
 from common.events.envelope import Event
 from common.events.spec import Payload
 from common.events.speech import SPEECH_KIND
@@ -29,12 +31,16 @@ from common.storage.database_watch import DatabaseWatch
 from common.storage.objects import open_objects, wrong_directory
 from common.storage.postgres import Pool, open_postgres
 from common.storage.unit_of_work import UnitOfWork, UnitsOfWork
+from media.adapters.analysis_models import open_analysis_desk
 from media.adapters.catalogue_voices import ResourceVoices
+from media.adapters.document_index import open_documents
 from media.adapters.expression_lab import open_expression_lab
 from media.adapters.kept_objects import KeptObjects
 from media.adapters.postgres_assets import PostgresAssets
 from media.adapters.postgres_webhooks import PostgresWebhooks, PostgresWebhookTables
 from media.adapters.redis_leases import RedisLeases
+from media.adapters.script_writer import open_script_writer
+from media.adapters.song_library import open_song_library
 from media.adapters.sound_workers import SPEAKER, SPEAKER_LIMITS, SoundWorkers
 from media.adapters.speech_providers import open_speech_providers
 from media.adapters.video_studio import open_video_studio
@@ -86,13 +92,18 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
         public = await stack.enter_async_context(open_guarded_http(rules))
         video = await stack.enter_async_context(open_video_studio(settings, registry, public))
         expressions = await stack.enter_async_context(open_expression_lab(settings, registry, public))
+        analyses = open_analysis_desk(settings, pool)
         assets, rows = await _open_assets(stack, settings, kernel, pool)
+        documents = await stack.enter_async_context(open_documents(settings, kernel, pool, public))
 
         speech, files = await stack.enter_async_context(open_speech(settings, kernel, pool, assets, registry))
 
         async def discard(org_id: str, job_id: str) -> None:
+            await analyses.rows.drop_drafts(org_id, job_id)
             await assets.delete_of_job(org_id, job_id)
 
+        songs = await stack.enter_async_context(open_song_library(settings, pool, brief, registry))
+        script_writer = await stack.enter_async_context(open_script_writer(settings, registry))
         webhooks = await stack.enter_async_context(_open_webhooks(settings, kernel, pool, outbox))
         jobs = JobsOf(kinds=_kinds(settings), schema=SCHEMA, workers=workers, brief=brief, discard=discard)
         yield await stack.enter_async_context(
@@ -106,9 +117,13 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
                     assets=assets,
                     asset_rows=rows,
                     video=video,
+                    documents=documents,
                     speech=speech,
                     speech_files=files,
+                    songs=songs,
+                    script_writer=script_writer,
                     expressions=expressions,
+                    analyses=analyses,
                     webhooks=webhooks,
                     providers=registry,
                 ),
@@ -120,10 +135,13 @@ def _open_pool(settings: MediaSettings) -> AbstractAsyncContextManager[Pool]:
     return open_postgres(
         settings.database_url,
         size=settings.database_pool,
+        statements=settings.database_statements,
         migrations=MIGRATIONS,
         schema=SCHEMA,
         unit_of_work=True,
         shared=[JOBS_MIGRATIONS],
+        # pgvector.
+        extensions=["vector"],
     )
 
 
@@ -244,7 +262,13 @@ async def _forget_deliveries(store: PostgresWebhooks, days: float) -> None:
 
 def _kinds(settings: MediaSettings) -> Kinds[Deps]:
     """The kinds, with as many jobs of each at work and as long kept as the settings say."""
-    most = {"video": settings.video_jobs, "expressions": settings.expression_jobs, SPEECH_KIND: settings.speech_jobs}
+    most = {
+        "video": settings.video_jobs,
+        "expressions": settings.expression_jobs,
+        SPEECH_KIND: settings.speech_jobs,
+        ANALYSIS_KIND: settings.analysis_jobs,
+        DOCUMENT_KIND: settings.document_jobs,
+    }
     keep = settings.job_days * DAY_SECONDS
 
     def of(spec: JobSpec[Any, Any]) -> JobSpec[Any, Any]:

@@ -7,8 +7,12 @@ from common.providers.provider_registry import ProviderRegistry
 from common.secret_box import SecretBox
 from common.storage.unit_of_work import UnitsOfWork
 from media.assets.asset_store import Assets
+from media.content_ports import AnalysisDesk
+from media.creator_ports import ScriptWriter
+from media.documents.document_desk import DocumentDesk
 from media.ports import AssetRows, ExpressionLab, VideoStudio
 from media.settings import MediaSettings
+from media.song_ports import Songs
 from media.speech.answering import Speech
 from media.speech.speech_files import SpeechFiles
 from media.webhook_ports import WebhookCaller, WebhookStore, WebhookTables
@@ -36,7 +40,11 @@ class Deps:
     asset_rows: AssetRows
     video: VideoStudio
     expressions: ExpressionLab
+    analyses: AnalysisDesk
+    documents: DocumentDesk
     speech: Speech
     speech_files: SpeechFiles
+    songs: Songs
+    script_writer: ScriptWriter | None
     webhooks: Webhooks
     providers: ProviderRegistry

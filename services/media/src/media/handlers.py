@@ -2,11 +2,25 @@
 
 from typing import Any
 
+from common.events.analyses import (
+    ANALYSIS_DELETE_REQUESTED,
+    ANALYSIS_GET_REQUESTED,
+    ANALYSIS_LIST_REQUESTED,
+    CLUSTER_LIST_REQUESTED,
+    SIMILAR_ITEMS_REQUESTED,
+)
 from common.events.assets import (
     ASSET_DELETE_REQUESTED,
     ASSET_GET_REQUESTED,
     ASSET_LIST_REQUESTED,
     ASSET_RECORD_REQUESTED,
+)
+from common.events.documents import (
+    DOCUMENT_DELETE_REQUESTED,
+    DOCUMENT_EDIT_REQUESTED,
+    DOCUMENT_GET_REQUESTED,
+    DOCUMENT_LIST_REQUESTED,
+    DOCUMENTS_FORGET_REQUESTED,
 )
 from common.events.envelope import Event
 from common.events.media import (
@@ -29,6 +43,13 @@ from common.events.media import (
 from common.events.media_topics import MEDIA_COMMANDS
 from common.events.providers import MEDIA_PROVIDERS_REQUESTED, ProviderList, ProvidersRequested
 from common.events.reply import Reply
+from common.events.search import SEARCH_REQUESTED
+from common.events.songs import (
+    SONG_DELETE_REQUESTED,
+    SONG_GET_REQUESTED,
+    SONG_LIST_REQUESTED,
+    SONG_SEARCH_REQUESTED,
+)
 from common.events.speech import (
     SPEECH_FILE_REQUESTED,
     SPEECH_REQUESTED,
@@ -38,6 +59,14 @@ from common.events.speech import (
     SpeechRequested,
     SpeechVoicesRequested,
     SpokenVoices,
+)
+from common.events.vector_stores import (
+    STORE_DELETE_REQUESTED,
+    STORE_FILE_GET_REQUESTED,
+    STORE_FILE_LIST_REQUESTED,
+    STORE_GET_REQUESTED,
+    STORE_LIST_REQUESTED,
+    STORE_PUT_REQUESTED,
 )
 from common.events.webhook_endpoints import (
     WEBHOOK_DELIVERY_GET_REQUESTED,
@@ -59,8 +88,12 @@ from common.kernel.handlers import Handlers, answer, on
 from common.providers.provider_health import health_of
 from common.storage.unit_of_work import Answer
 from media.assets import asset_requests
+from media.content import analysis_requests
 from media.deps import Deps
+from media.documents import document_requests, store_requests
 from media.metrics import MEDIA_REFUSALS
+from media.search import search_requests
+from media.songs import song_requests
 from media.speech import answering
 from media.webhooks import deliveries, endpoints
 
@@ -137,6 +170,27 @@ HANDLERS: Handlers[Deps] = ANSWERS.of(
         answer(ASSET_DELETE_REQUESTED, asset_requests.delete),
         answer(ASSET_GET_REQUESTED, asset_requests.get),
         answer(ASSET_LIST_REQUESTED, asset_requests.list_assets),
+        answer(SONG_SEARCH_REQUESTED, song_requests.search),
+        answer(SONG_GET_REQUESTED, song_requests.get),
+        answer(SONG_LIST_REQUESTED, song_requests.list_songs),
+        answer(SONG_DELETE_REQUESTED, song_requests.delete),
+        answer(ANALYSIS_GET_REQUESTED, analysis_requests.get),
+        answer(ANALYSIS_LIST_REQUESTED, analysis_requests.page),
+        answer(ANALYSIS_DELETE_REQUESTED, analysis_requests.delete),
+        answer(SIMILAR_ITEMS_REQUESTED, analysis_requests.similar),
+        answer(CLUSTER_LIST_REQUESTED, analysis_requests.clusters),
+        answer(DOCUMENT_GET_REQUESTED, document_requests.get),
+        answer(DOCUMENT_LIST_REQUESTED, document_requests.page),
+        answer(DOCUMENT_DELETE_REQUESTED, document_requests.delete),
+        answer(DOCUMENT_EDIT_REQUESTED, document_requests.edit),
+        answer(DOCUMENTS_FORGET_REQUESTED, document_requests.forget),
+        answer(STORE_PUT_REQUESTED, store_requests.put),
+        answer(STORE_DELETE_REQUESTED, store_requests.delete),
+        answer(STORE_GET_REQUESTED, store_requests.get),
+        answer(STORE_LIST_REQUESTED, store_requests.page),
+        answer(STORE_FILE_GET_REQUESTED, store_requests.get_file),
+        answer(STORE_FILE_LIST_REQUESTED, store_requests.list_files),
+        answer(SEARCH_REQUESTED, search_requests.search),
         answer(MEDIA_PROVIDERS_REQUESTED, on_providers_requested),
         answer(WEBHOOK_ENDPOINT_CREATE_REQUESTED, endpoints.create),
         answer(WEBHOOK_ENDPOINT_CHANGE_REQUESTED, endpoints.change),

@@ -18,9 +18,11 @@ from common.storage.resp import Resp
 from common.storage.unit_of_work import UnitsOfWork
 from resources.active.cache_writer import CACHE_SECONDS, CacheWriter
 from resources.active.freshness import Freshness
+from resources.active.restores import Restores
 from resources.adapters.hume.account import SETTING, AccountsError, accounts_of, open_hume
 from resources.adapters.hume.catalogue import HumeCatalogue
 from resources.adapters.openai_drafts import open_drafting_model
+from resources.adapters.postgres.lineage_table import PostgresLineage
 from resources.adapters.postgres.local_catalogue import LocalCatalogue
 from resources.adapters.postgres.provider_copy import PostgresCopy
 from resources.adapters.postgres.store import PostgresStore, write_tables
@@ -42,7 +44,12 @@ async def open_deps(settings: ResourcesSettings, kernel: Kernel) -> AsyncIterato
     watch = DatabaseWatch()
     kernel.health.watch("database", watch.complaint)
     async with open_postgres(
-        settings.database_url, size=settings.database_pool, migrations=MIGRATIONS, schema=SCHEMA, unit_of_work=True
+        settings.database_url,
+        size=settings.database_pool,
+        statements=settings.database_statements,
+        migrations=MIGRATIONS,
+        schema=SCHEMA,
+        unit_of_work=True,
     ) as pool:
         store = PostgresStore(pool)
         providers = ProviderRegistry()
@@ -62,6 +69,9 @@ async def open_deps(settings: ResourcesSettings, kernel: Kernel) -> AsyncIterato
             resp = Resp(settings.redis_url, timeout=CACHE_SECONDS)
             fresh_seconds = settings.resource_cache_seconds
             freshness = Freshness(catalogues.of, fresh_seconds=fresh_seconds)
+            restores = Restores(PostgresLineage(pool), kernel.redis)
+            await restores.settle()
+            tasks.append(kernel.tasks.spawn(restores.watch(), "watch-restores"))
             cache = CacheWriter(store, freshness, resp, fresh_seconds=fresh_seconds)
 
             async def committed(event: Event[Any], facts: Sequence[Payload]) -> None:

@@ -15,6 +15,9 @@ CACHE_WRITES = Counter(
 CACHE_WRITE_SECONDS = Histogram(
     "sonant_resource_cache_write_seconds", "From a change to the cache having it, by command or fact.", buckets=SECONDS
 )
+RESTORES = Counter(
+    "sonant_resource_restores_total", "Times the database was found restored, and what was read of it dropped."
+)
 BROKEN_SETS = Counter(
     "sonant_active_broken_sets_total",
     "Times a set was read for the cache of which a part is gone: the current one of a place, or a rollout's candidate.",

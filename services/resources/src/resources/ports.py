@@ -1,6 +1,6 @@
 """What resources needs from outside: catalogues of versioned things, and the tables they are kept in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -265,6 +265,35 @@ class Store(Protocol):
 
     def snapshot(self, org_id: str) -> AbstractAsyncContextManager[Tables]:
         """The tables as they are at one moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Where in which history the database is: its token, the identity of its tables, and how many facts it has had."""
+
+    token: str
+    tables: int
+    position: int
+
+    def continues(self, before: "Lineage") -> bool:
+        """Whether this comes after `before` in the same history."""
+        return self.tables == before.tables and self.position >= before.position
+
+
+class LineageTable(Protocol):
+    """The history of the database. Every method raises StoreUnavailableError."""
+
+    async def now(self) -> Lineage:
+        """Where it is now; raises StoreUnavailableError in the middle of a restore too."""
+
+    async def is_new(self) -> bool:
+        """Whether nothing was ever written."""
+
+    async def clocks(self, org_ids: Collection[str]) -> Mapping[str, int]:
+        """The clocks of those that are known."""
+
+    async def begin_anew(self, above: int) -> None:
+        """Give it another token, and let every clock go on above `above`."""
 
 
 class ProviderCopy(Protocol):

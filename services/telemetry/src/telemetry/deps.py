@@ -2,10 +2,23 @@
 
 from dataclasses import dataclass
 
+from common.jobs.job_desk import JobDesk
+from common.storage.objects import Objects
+from common.storage.unit_of_work import UnitsOfWork
 from telemetry.interactions.batch_opening import Openings
 from telemetry.interactions.terms import TermsOf
 from telemetry.kept_sessions import Owed
-from telemetry.ports import Interactions, InteractionSessions, LedgerBook, Policies, Retention, Sessions, Turns, Usage
+from telemetry.ports import (
+    Exports,
+    Interactions,
+    InteractionSessions,
+    LedgerBook,
+    Policies,
+    PolicyWrites,
+    Retention,
+    Sessions,
+    Usage,
+)
 from telemetry.settings import TelemetrySettings
 
 
@@ -14,7 +27,6 @@ class Deps:
     """Everything a use case may ask for."""
 
     settings: TelemetrySettings
-    turns: Turns
     usage: Usage
     sessions: Sessions
     owed: Owed
@@ -24,4 +36,8 @@ class Deps:
     interaction_sessions: InteractionSessions
     ledger: LedgerBook
     policies: Policies
+    changes: UnitsOfWork[PolicyWrites]
     retention: Retention
+    exports: Exports
+    objects: Objects
+    desk: JobDesk

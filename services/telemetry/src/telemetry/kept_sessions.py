@@ -13,6 +13,7 @@ from common.events.reply import Reply
 from common.events.session_turns import (
     ReplySpoken,
     SessionDeleted,
+    SessionExtension,
     SessionHistory,
     SessionHistoryRequested,
     SessionList,
@@ -81,6 +82,15 @@ async def keep(end: ChatReplyEnded, sessions: Sessions, owed: Owed) -> None:
     if (turn := session_turn(end)) is not None:
         with owed.writing(end.org_id, end.session_id, end.request_id):
             await sessions.add(end.org_id, turn)
+    if (summary := end.summary) is not None and summary.text:
+        with owed.writing(end.org_id, summary.session_id, end.request_id):
+            await sessions.keep_summary(end.org_id, summary)
+
+
+async def extend(added: SessionExtension, sessions: Sessions, owed: Owed) -> None:
+    """Keep what was added to a session; raises as `keep`."""
+    with owed.writing(added.org_id, added.session_id, added.turn.id):
+        await sessions.add(added.org_id, added.turn)
 
 
 async def note_spoken(spoken: ReplySpoken, sessions: Sessions, owed: Owed) -> None:

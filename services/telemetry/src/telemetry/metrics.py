@@ -4,7 +4,9 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from common.metrics import SECONDS
 
-TURNS_STORED = Counter("sonant_turns_stored_total", "Turns written to the database.")
+TURNS_STORED = Counter(
+    "sonant_turns_stored_total", "Turns of our own that were stored, or counted where they are too old."
+)
 SESSION_TURNS_STORED = Counter(
     "sonant_session_turns_stored_total", "Turns that were given to their sessions; repetitions are among them."
 )
@@ -12,10 +14,6 @@ SESSION_TURNS_CUT = Counter("sonant_session_turns_cut_total", "Times that a sess
 SESSIONS_EXPIRED = Counter("sonant_sessions_expired_total", "Sessions that expired, or were too many.")
 TURNS_REPEATED = Counter("sonant_turns_repeated_total", "Turns that were stored already; delivered again, or twice.")
 TURNS_REFUSED = Counter("sonant_turns_refused_total", "Turns the database can never hold; they were parked.")
-TURN_WRITE_SECONDS = Histogram("sonant_turn_write_seconds", "Time of one write of turns.", buckets=SECONDS)
-TURNS_PER_WRITE = Histogram(
-    "sonant_turns_per_write", "Turns gathered into one write.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500)
-)
 ITEMS_STORED = Counter(
     "sonant_interactions_total",
     "Interactions, steps and scores by what became of them (stored, sampled_out, parked, repeated).",
@@ -48,3 +46,4 @@ LEDGER_HOURS = Gauge("sonant_ledger_hours_missing", "Organisations and hours in 
 PARTITIONS_DROPPED = Counter("sonant_partitions_dropped_total", "Partitions dropped since their time was over.")
 PARTITIONS_MADE = Counter("sonant_partitions_made_total", "Partitions made, by why (ahead, demand).", ["why"])
 MASKING_BROKEN = Counter("sonant_masking_broken_total", "Items parked since a masking rule of theirs failed.")
+TELEMETRY_REFUSALS = Counter("sonant_telemetry_refusals_total", "Queries and commands refused, by code.", ["code"])

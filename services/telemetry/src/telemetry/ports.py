@@ -1,13 +1,13 @@
-"""What telemetry needs from outside: a store of turns, and the sums over them."""
+"""What telemetry needs from outside: stores of interactions, of sessions and of what was used."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
-from common.events.chat import AnswerEnded
 from common.events.interaction_queries import PolicyState, PriceRow
 from common.events.interaction_queries import SessionListRequested as InteractionSessionsRequested
 from common.events.interactions import InteractionsTallied
+from common.events.session_summary import RollingSummary
 from common.events.session_turns import (
     ReplySpoken,
     SessionDeleted,
@@ -27,22 +27,15 @@ Row = Mapping[str, Any]
 Outcome = Literal["completed", "interrupted", "failed"]
 
 
-class Turns(Protocol):
-    """The turns of all organisations."""
-
-    async def add(self, end: AnswerEnded, outcome: Outcome) -> None:
-        """Keep a turn durably; one whose `request_id` is known changes nothing.
-
-        Raises `Unavailable` while the store is away, `Park` for a turn it can never hold.
-        """
-        ...
-
-
 class Sessions(Protocol):
     """What sessions keep of their turns. Everything raises `Unavailable` while the store is away."""
 
     async def add(self, org_id: str, turn: SessionTurn) -> None:
         """Keep a turn durably; one that is known changes nothing, and neither does one of a deleted session."""
+        ...
+
+    async def keep_summary(self, org_id: str, summary: RollingSummary) -> None:
+        """Keep the summary of a session; one that was asked for later stands, and so does a deletion since."""
         ...
 
     async def note_spoken(self, spoken: ReplySpoken) -> None:
@@ -93,7 +86,8 @@ class Interactions(Protocol):
         """Keep the items of a batch durably, each id once, and count what became of them.
 
         A batch that was kept before changes nothing, but for items that were parked and are not any more. Items that
-        can never be held become parked. Raises `Unavailable` while the store is away.
+        can never be held become parked; of a turn of our own nothing is kept then. Raises `Unavailable` while the store
+        is away.
         """
         ...
 
@@ -117,13 +111,23 @@ class Policies(Protocol):
         """The policy with who changed it when, None where there is none."""
         ...
 
-    async def change(
-        self, org_id: str, policy: TelemetryPolicy, revision: int | None, key_id: str
-    ) -> PolicyState | None:
+
+class PolicyWrites(Protocol):
+    """What an organisation changes of it, in a unit of work."""
+
+    async def state(self) -> PolicyState | None:
+        """The policy as it is, None where there is none."""
+        ...
+
+    async def change(self, policy: TelemetryPolicy, revision: int | None) -> PolicyState | None:
         """Replace the policy; None, and nothing done, where it is at another revision than the one given."""
         ...
 
-    async def set_price(self, org_id: str, price: PriceRow, key_id: str, most: int) -> bool:
+    async def price(self, model: str, valid_from: float) -> Price | None:
+        """The price of a model that was set for exactly this moment."""
+        ...
+
+    async def set_price(self, price: PriceRow, most: int) -> bool:
         """Set a price, or replace that of the same model and moment; False where there are `most` already."""
         ...
 
@@ -188,6 +192,38 @@ class Retention(Protocol):
 
     async def delete_user(self, org_id: str, names: Sequence[str]) -> int:
         """Delete everything of a user that is there; how many rows."""
+        ...
+
+
+class ExportWanted(NamedTuple):
+    """Which interactions of an organisation; None is any. Times are unix seconds, `until` is not among them."""
+
+    org_id: str
+    mode: str | None
+    since: float | None
+    until: float | None
+    sessions: Sequence[str] | None
+    users: Sequence[str] | None
+    model: str | None
+    project_id: str | None
+
+
+class ExportLeaf(NamedTuple):
+    """A part of the interactions that is read by itself: a retention and the UTC day of their ids."""
+
+    keep: int
+    day: date
+
+
+class Exports(Protocol):
+    """Interactions as an export reads them. Every method raises `Unavailable` while the store is away."""
+
+    async def leaves(self, wanted: ExportWanted) -> Sequence[ExportLeaf]:
+        """The parts in which there may be some, the oldest first."""
+        ...
+
+    async def page(self, wanted: ExportWanted, leaf: ExportLeaf, behind: str | None) -> Sequence[Row]:
+        """The next ones of a part behind an id, in the order of their ids, with steps and scores; few megabytes."""
         ...
 
 

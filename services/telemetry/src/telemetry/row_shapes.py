@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
 Outcome = Literal["stored", "sampled_out", "parked"]
@@ -9,7 +10,7 @@ Outcome = Literal["stored", "sampled_out", "parked"]
 CHAT_COLUMNS = (
     "keep", "day", "org_id", "id", "mode", "origin", "key_id", "project_id", "session_id", "user_id", "llm_model",
     "provider", "file_name", "user_prompt", "ai_response", "user_meta_data", "status", "error", "trace_id", "span_id",
-    "parent_id", "active_set", "request_id", "at", "ended_at", "batch_id", "accepted_at",
+    "parent_id", "active_set", "request_id", "at", "ended_at", "batch_id", "accepted_at", "operation",
 )  # fmt: skip
 DETAILS_COLUMNS = (
     "keep", "day", "org_id", "mode", "id", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens",
@@ -46,6 +47,20 @@ class Session(NamedTuple):
     model: str | None
 
 
+class TurnUse(NamedTuple):
+    """What a turn of our own adds to the usage of its day."""
+
+    org_id: str
+    day: date
+    model: str
+    key_id: str
+    outcome: Literal["completed", "interrupted", "failed"]
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    cost: Decimal
+
+
 @dataclass(slots=True)
 class ItemRows:
     """One item: its rows by table, or why it has none. `position` is its index in the request."""
@@ -57,6 +72,7 @@ class ItemRows:
     reason: str | None = None
     rows: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
     session: Session | None = None
+    use: TurnUse | None = None
 
 
 @dataclass(slots=True)

@@ -40,6 +40,12 @@ class TelemetrySettings(CommonSettings):
     telemetry_policy_seconds: float = Field(
         default=5.0, ge=0, le=300, description="How long a changed policy or price may take until it holds."
     )
+    export_max_bytes: int = Field(
+        default=20 * 1024**3,
+        ge=1024,
+        description="Most bytes of one export of interactions, as JSON; they lie in the data directory while it is "
+        "made.",
+    )
     telemetry_sweep_seconds: float = Field(
         default=300.0,
         gt=0,

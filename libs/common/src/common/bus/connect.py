@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
 
+from common.bus.kafka_url import is_kafka
 from common.bus.port import Log
 from common.bus.valkey import ValkeyLog
 from common.bus.valkey_retention import LOG_BYTES
@@ -18,6 +18,8 @@ class LogSettings(Protocol):
 
     @property
     def log_url(self) -> str: ...
+    @property
+    def log_address(self) -> str: ...
     @property
     def redis_url(self) -> str: ...
     @property
@@ -36,7 +38,8 @@ async def open_log(settings: LogSettings, redis: Redis) -> AsyncIterator[Log]:
             yield valkey
     else:
         replication, drain, most = settings.kafka_replication, settings.drain_seconds, settings.log_max_bytes
-        async with open_log_at(settings.log_url, replication=replication, drain_seconds=drain, max_bytes=most) as log:
+        url = settings.log_address
+        async with open_log_at(url, replication=replication, drain_seconds=drain, max_bytes=most) as log:
             yield log
 
 
@@ -48,7 +51,7 @@ async def open_log_at(
 
     Replication and drain count for members of groups on Kafka, `max_bytes` for publishers to the embedded log.
     """
-    if urlsplit(url).scheme == "kafka":
+    if is_kafka(url):
         # Imported where it is used: the embedded mode does without the Kafka client.
         from common.bus.kafka import open_kafka
 

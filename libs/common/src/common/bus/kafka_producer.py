@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
 
+from common.bus.kafka_access import KafkaAccess
 from common.bus.kafka_client import FAILURES, abandon
 from common.bus.port import (
     MAX_RECORD_BYTES,
@@ -29,8 +30,8 @@ class KafkaPublisher:
     (aiokafka #1017), so after a publish that was not acknowledged in time a fresh one takes over.
     """
 
-    def __init__(self, servers: str) -> None:
-        self._servers = servers
+    def __init__(self, access: KafkaAccess) -> None:
+        self._access = access
         self._producer: asyncio.Task[AIOKafkaProducer] | None = None
         self._abandoning: set[asyncio.Task[None]] = set()
 
@@ -54,7 +55,7 @@ class KafkaPublisher:
 
     async def _start(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._servers,
+            **self._access.arguments,
             acks="all",
             enable_idempotence=True,
             linger_ms=0,

@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, CorruptRecordException, IllegalStateError
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
+from common.bus.kafka_access import KafkaAccess
 from common.bus.kafka_client import ANSWER_SECONDS, FAILURES, leave_group, stop
 from common.bus.port import FETCH_BYTES, BusUnavailableError, Revoked
 from common.events.record import Partition, Received, text
@@ -77,7 +78,7 @@ class KafkaSubscription(ConsumerRebalanceListener):
 
     def __init__(
         self,
-        servers: str,
+        access: KafkaAccess,
         topics: Sequence[str],
         group: str,
         instance: str,
@@ -86,7 +87,7 @@ class KafkaSubscription(ConsumerRebalanceListener):
         session_seconds: float,
         rebalance_seconds: float,
     ) -> None:
-        self._servers = servers
+        self._access = access
         self._topics = topics
         self._group = group
         self._instance = instance
@@ -141,7 +142,7 @@ class KafkaSubscription(ConsumerRebalanceListener):
 
     async def _join(self) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._servers,
+            **self._access.arguments,
             client_id=self._instance,
             group_id=self._group,
             group_instance_id=self._instance,

@@ -8,12 +8,13 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code
 from aiokafka.structs import TopicPartition
 
-from common.bus.kafka_client import FAILURES
+from common.bus.kafka_access import KafkaAccess
+from common.bus.kafka_client import FAILURES, is_nobody, refusal
 from common.bus.kafka_subscription import received
-from common.bus.port import MAX_RECORD_BYTES, BusUnavailableError, TopicMismatchError, TopicStatus
+from common.bus.port import MAX_RECORD_BYTES, BusUnavailableError, LogRefusedError, TopicMismatchError, TopicStatus
 from common.events.record import Received
 from common.events.spec import Topic
 
@@ -36,18 +37,29 @@ async def _unavailable(doing: str) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _admin(servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers, request_timeout_ms=REQUEST_MS)
+async def _admin(access: KafkaAccess) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(**access.arguments, request_timeout_ms=REQUEST_MS)
     try:
-        await admin.start()
+        await _start(admin, access)
         yield admin
     finally:
         await admin.close()
 
 
+async def _start(admin: AIOKafkaAdminClient, access: KafkaAccess) -> None:
+    try:
+        await admin.start()
+    except KafkaConnectionError as error:
+        if why := await refusal(access):
+            raise LogRefusedError(f"the log refuses us: {why}") from error
+        raise
+    if is_nobody(admin):
+        raise LogRefusedError("the log refuses us: it does not take our login")
+
+
 @asynccontextmanager
-async def _reader(servers: str) -> AsyncIterator[AIOKafkaConsumer]:
-    reader = AIOKafkaConsumer(bootstrap_servers=servers, request_timeout_ms=REQUEST_MS)
+async def _reader(access: KafkaAccess) -> AsyncIterator[AIOKafkaConsumer]:
+    reader = AIOKafkaConsumer(**access.arguments, request_timeout_ms=REQUEST_MS)
     try:
         await reader.start()
         yield reader
@@ -55,18 +67,18 @@ async def _reader(servers: str) -> AsyncIterator[AIOKafkaConsumer]:
         await reader.stop()
 
 
-async def ping(servers: str) -> None:
-    """Return if a broker answers; raises BusUnavailableError."""
-    async with _unavailable("pinged"), _admin(servers):
+async def ping(access: KafkaAccess) -> None:
+    """Return if a broker answers; raises BusUnavailableError, LogRefusedError where one does not let us in."""
+    async with _unavailable("pinged"), _admin(access):
         return
 
 
 # -- declarations -------------------------------------------------------------------------------------------
 
 
-async def ensure(servers: str, topics: Sequence[Topic], replication: int) -> None:
+async def ensure(access: KafkaAccess, topics: Sequence[Topic], replication: int) -> None:
     """Create what is missing, verify the rest; raises TopicMismatchError, BusUnavailableError."""
-    async with _unavailable("topics are created"), _admin(servers) as admin:
+    async with _unavailable("topics are created"), _admin(access) as admin:
         present = await _metadata(admin)
         await _create(admin, [topic for topic in topics if topic.name not in present], replication)
         present = await _visible(admin, topics)
@@ -145,9 +157,9 @@ def _verify(topic: Topic, replication: int, partitions: Sequence[Any], configs: 
 # -- counting and reading -----------------------------------------------------------------------------------
 
 
-async def status(servers: str, topics: Sequence[Topic]) -> list[TopicStatus]:
+async def status(access: KafkaAccess, topics: Sequence[Topic]) -> list[TopicStatus]:
     """Length and lag of the topics that exist."""
-    async with _unavailable("topics are counted"), _admin(servers) as admin, _reader(servers) as reader:
+    async with _unavailable("topics are counted"), _admin(access) as admin, _reader(access) as reader:
         present = await _metadata(admin)
         groups = [group[0] for group in await admin.list_consumer_groups()]
         return [
@@ -181,14 +193,14 @@ async def _status(
     return TopicStatus(name=name, partitions=len(partitions), length=length, lag=lag)
 
 
-async def read(servers: str, topic: Topic, limit: int, after: Mapping[int, str]) -> list[Received]:
+async def read(access: KafkaAccess, topic: Topic, limit: int, after: Mapping[int, str]) -> list[Received]:
     """Up to `limit` records that are there now; an unknown topic has none."""
     async with _unavailable("records are read"), asyncio.timeout(READ_SECONDS):
-        async with _admin(servers) as admin:
+        async with _admin(access) as admin:
             partitions = _partitions(await _metadata(admin), topic)
         if not partitions:
             return []
-        async with _reader(servers) as reader:
+        async with _reader(access) as reader:
             ends = await _seek(reader, partitions, after)
             return await _read_up_to(reader, ends, limit)
 

@@ -18,6 +18,10 @@ class BusUnavailableError(Unavailable):
     """The log or the live channel does not answer; the caller may try again later."""
 
 
+class LogRefusedError(BusUnavailableError):
+    """The log answered, and does not let us in as we are; waiting helps only where somebody changes that."""
+
+
 class UnconfirmedError(BusUnavailableError):
     """The log did not acknowledge what was sent to it: it may have been written, now or in a moment."""
 

@@ -226,6 +226,7 @@ class ResponseWriter:
             "created_at": self._created,
             "status": "completed",
             "background": False,
+            "conversation": told.get("conversation") and {"id": told["conversation"]},
             "error": None,
             "incomplete_details": None,
             "instructions": chat["messages"][0]["content"] if told.get("instructions") else None,

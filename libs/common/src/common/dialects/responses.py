@@ -27,8 +27,8 @@ RENAMED = {"max_output_tokens": "max_completion_tokens"}
 MAX_PARTS = 10_000
 # What needs a store of earlier conversations, prompts or jobs.
 NEEDS_STORE = {
-    "previous_response_id": "Responses are not stored yet: send the whole conversation in 'input'.",
-    "conversation": "Conversations are not stored yet: send the whole conversation in 'input'.",
+    "previous_response_id": "Responses are not stored here: send the whole conversation in 'input'.",
+    "conversation": "Conversations are not stored here: send the whole conversation in 'input'.",
     "prompt": "Stored prompts are not taken from here: send 'instructions', or use an active set.",
     "background": "Responses are not made in the background: leave it out, and stream.",
 }

@@ -7,7 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.docs import asyncapi, command_line, error_codes, metrics, models_file, route_scopes, settings, topics
+from common.docs import (
+    asyncapi,
+    command_line,
+    error_codes,
+    flow_pictures,
+    metrics,
+    models_file,
+    route_scopes,
+    settings,
+    topics,
+)
 from common.docs.schemas import breaches, schemas
 
 # This file stands in libs/common/src/common/docs of the repository.
@@ -30,6 +40,7 @@ def generated() -> dict[str, str]:
         f"{REFERENCE}/scopes.md": route_scopes.reference(),
         f"{REFERENCE}/cli.md": command_line.reference(),
         f"{REFERENCE}/errors.md": error_codes.reference(REPOSITORY),
+        f"{REFERENCE}/flows.md": flow_pictures.reference(),
     }
 
 

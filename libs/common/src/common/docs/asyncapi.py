@@ -9,6 +9,7 @@ from common.bus.live.signals import SIGNALS as SIGNALS_STREAM
 from common.docs.schemas import label
 from common.docs.topics import carried, describe_key
 from common.events.chat import AnswerEnd, AnswerStart
+from common.events.flows import FLOWS, Flow
 from common.events.registry import EVENTS, SIGNALS, topics
 from common.events.spec import EventSpec, RequestSpec, SignalSpec, Topic
 
@@ -85,7 +86,17 @@ def document() -> Json:
             "messages": {**_messages(references), **_live_messages(references)},
             "schemas": {**ENVELOPES, **definitions},
         },
+        "x-flows": [_flow(flow) for flow in FLOWS],
     }
+
+
+def _flow(flow: Flow) -> Json:
+    """A flow: the steps that `media.job.progressed` tells of in jobs of its kind, each with those that it waits for."""
+    waits: dict[str, list[str]] = {name: [] for name in flow.names}
+    for before, name in flow.edges():
+        waits[name].append(before)
+    steps = [{"name": step.name, "makes": step.makes, "after": waits[step.name]} for step in flow.steps]
+    return {"kind": flow.kind, "title": flow.title, "steps": steps}
 
 
 def _requests() -> list[RequestSpec[Any, Any]]:

@@ -37,6 +37,11 @@ def breaches(old: Any, new: Any, at: str = "") -> Iterator[str]:
     """
     if not at:
         old, new = _whole(old), _whole(new)
+    if at.endswith("/anyOf") and len(old) == len(new):
+        # Such as an object or nothing: the object may grow like any other.
+        for number, pair in enumerate(zip(old, new, strict=True)):
+            yield from breaches(*pair, f"{at}/{number}")
+        return
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
         if _canonical(old) != _canonical(new):
             yield f"{at or '/'} was {old!r} and is {new!r}"

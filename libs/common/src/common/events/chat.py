@@ -10,6 +10,7 @@ from common.events.backoff import NEVER, PATIENTLY
 from common.events.keys import KeyBudget
 from common.events.reply import ReplyBody
 from common.events.resource_terms import Layer
+from common.events.session_summary import RollingSummary
 from common.events.spec import EventSpec, Payload, RequestSpec, SignalSpec, Topic
 
 CHAT_REQUESTS = Topic("chat-requests")
@@ -81,6 +82,8 @@ class ChatReplyRequested(AnswerRequested):
     # the cache is on anyway). None leaves that to alias and flags.
     cache: Literal["on", "off", "refresh", "bypass"] | None = None
     session: SessionUse | None = None
+    # What the answer is to be: the summary of another session. Nobody hears it.
+    summary: RollingSummary | None = None
 
 
 class ChatModelsRequested(Payload):
@@ -144,7 +147,8 @@ class ContextUse(Payload):
     """What of a conversation its upstream was asked with, where the alias says how long its window is.
 
     `tokens` of `budget_tokens` are those of the prompt, its tools among them, `estimated_tokens` of them by rule of
-    thumb; `tokens_before` are those of the whole conversation. `messages_cut` of `messages_before` were left out.
+    thumb; `tokens_before` are those of the whole conversation. `messages_cut` of `messages_before` were left out, of
+    which a summary tells the first `messages_summed_up`.
     """
 
     tokenizer: str | None = None
@@ -155,6 +159,7 @@ class ContextUse(Payload):
     estimated_tokens: int
     messages_before: int
     messages_cut: int = 0
+    messages_summed_up: int | None = None
 
 
 ToolKind = Literal["builtin", "python", "http"]
@@ -278,6 +283,7 @@ class ChatReplyEnded(AnswerEnded):
     moderation: ModerationUse | None = None
     # None where no session keeps anything of the turn.
     kept: KeptTexts | None = None
+    summary: RollingSummary | None = None  # where the answer was to be one
 
 
 class ChatReplyCompleted(ChatReplyEnded):

@@ -89,6 +89,8 @@ class ScoreRow(ReplyBody):
 class InteractionRow(ReplyBody):
     """One interaction. `origin` is `api`, `otlp` or `sonant` (a turn of our own, which has no texts).
 
+    `operation` is `chat`, or `embeddings`, which belong to no session.
+
     `active_set` is the revision of the active set that served it, `receipt` how it was interrupted, `prosody` how the
     user sounded. `cut`: a text is longer than it is told here.
     """
@@ -96,6 +98,7 @@ class InteractionRow(ReplyBody):
     id: str
     mode: str
     origin: str
+    operation: str = "chat"
     session_id: str
     project_id: str | None
     user_id: str | None
@@ -240,6 +243,7 @@ class PolicyChangeRequested(Asked):
     """Replace the policy, where it is at `revision` or None was given. `policy` is a `TelemetryPolicy` as JSON."""
 
     key_id: str
+    user_id: str = ""
     policy: dict[str, Any]
     revision: int | None = None
 
@@ -269,6 +273,7 @@ class PriceChangeRequested(Asked):
     """A price from a moment on; the same model and moment again replaces it."""
 
     key_id: str
+    user_id: str = ""
     model: str
     valid_from: float
     input: float

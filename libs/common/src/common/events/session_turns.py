@@ -22,6 +22,7 @@ from common.events.chat import (
     UtteranceProsody,
 )
 from common.events.reply import ReplyBody
+from common.events.session_summary import RollingSummary
 from common.events.spec import EventSpec, Payload, R, RequestSpec, Topic
 from common.events.telemetry import TELEMETRY_QUERIES
 
@@ -129,6 +130,12 @@ class SessionDeleted(SessionFact):
     request_id: str | None = None
 
 
+class SessionExtension(SessionFact):
+    """Something was added to a session that nobody has answered: `turn` has messages and no answer."""
+
+    turn: SessionTurn
+
+
 F = TypeVar("F", bound=SessionFact)
 
 
@@ -143,6 +150,16 @@ CHAT_REPLY_SPOKEN = EventSpec(
     topic=CHAT_EVENTS,
     key=_key,
     summary="It became known how much of an answer the user has heard.",
+    retry=PATIENTLY,
+    ordered=False,
+)
+CHAT_SESSION_EXTENDED = EventSpec(
+    type="chat.session.extended",
+    version=1,
+    payload=SessionExtension,
+    topic=CHAT_EVENTS,
+    key=_key,
+    summary="Messages were added to a session without an answer, or what is noted of it was changed.",
     retry=PATIENTLY,
     ordered=False,
 )
@@ -208,11 +225,20 @@ class ShownTurn(ReplyBody):
     error: ReplyError | None
 
 
+class ShownSummary(ReplyBody):
+    """What was said first, in short: the first `messages`, as the alias `model` summed them up (unix seconds)."""
+
+    text: str
+    messages: int
+    model: str
+    made_at: float | None
+
+
 class ShownSession(ReplyBody):
     """A session with its turns in order. `cut`: older ones were let go.
 
     `messages` are what a next request would be asked with: only what was spoken, and every pair of call and result
-    closed.
+    closed. Where they are too many for the window of an alias, the `summary` stands for the first of them.
     """
 
     id: str
@@ -220,6 +246,9 @@ class ShownSession(ReplyBody):
     turns: tuple[ShownTurn, ...]
     cut: bool
     messages: tuple[dict[str, Any], ...]
+    summary: ShownSummary | None = None
+    # What its owner has noted of it.
+    metadata: dict[str, Any] | None = None
 
 
 class TurnRequested(Payload):
@@ -272,6 +301,25 @@ class SessionDeleteRequested(SessionQuery):
     at: float
 
 
+class SessionExtendRequested(SessionQuery):
+    """Add messages to a session as the turn `request_id`, and note `metadata` of it. `at` is unix seconds.
+
+    `fresh`: the session begins with it.
+    """
+
+    request_id: str
+    messages: tuple[dict[str, Any], ...] = ()
+    metadata: dict[str, Any] | None = None
+    at: float
+    fresh: bool = False
+
+
+class SessionExtended(ReplyBody):
+    """It is kept, as the turn `id`."""
+
+    id: str
+
+
 class SessionGone(ReplyBody):
     """It is forgotten."""
 
@@ -288,6 +336,7 @@ class SessionHistory(ReplyBody):
     turns: tuple[SessionTurn, ...]
     cut: bool = False
     deleted_at: float | None = None
+    summary: RollingSummary | None = None
 
 
 class SessionHistoryRequested(SessionQuery):
@@ -386,6 +435,13 @@ TURN_REQUESTED = _question(
 )
 SPOKEN_REPORTED = _question(
     "chat.spoken.requested", SpokenReported, Spoken, CHAT_REQUESTS, "Note how much of an answer the user has heard."
+)
+SESSION_EXTEND_REQUESTED = _question(
+    "chat.session.extend.requested",
+    SessionExtendRequested,
+    SessionExtended,
+    CHAT_REQUESTS,
+    "Add messages to a session without asking for an answer.",
 )
 SESSION_DELETE_REQUESTED = _question(
     "chat.session.delete.requested", SessionDeleteRequested, SessionGone, CHAT_REQUESTS, "Forget a session or a turn."

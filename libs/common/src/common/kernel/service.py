@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ctypes
 import gc
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -24,6 +25,7 @@ from common.bus.port import BusUnavailableError, Log
 from common.events.registry import topics
 from common.kernel import instance_name, logs, presence, tracing
 from common.kernel.consumer import Consumer
+from common.kernel.fit_engines import unfit
 from common.kernel.handlers import Handlers
 from common.kernel.health import Health, ops_routes
 from common.kernel.loop_pauses import watch_pauses
@@ -101,10 +103,10 @@ class Service(Generic[S, D]):
         self._consumes = consumes or ()
         self._serves = serves
         self._gather_seconds = gather_seconds
-        self._refused = False
+        self._refused = os.EX_OK
 
     def run(self) -> None:
-        """Run until SIGINT or SIGTERM; exits with 1 when a part died."""
+        """Run until SIGINT or SIGTERM; exits with 1 when a part died, and 69 where an engine can never be used."""
         logs.configure(self._name, self._settings.instance, self._settings.log_level)
         tracing.configure(self._name, self._settings)
         try:
@@ -130,7 +132,7 @@ class Service(Generic[S, D]):
                 # Nothing is in flight yet, and what it waits for may never come.
                 running.cancel()
             await asyncio.wait({running})
-            return 1 if tasks.failed.done() or self._refused else 0
+            return 1 if tasks.failed.done() else self._refused
 
     async def _serve(self, health: Health, tasks: Tasks, stop: asyncio.Event) -> None:
         settings = self._settings
@@ -139,14 +141,14 @@ class Service(Generic[S, D]):
             durable = await stack.enter_async_context(connect.open_log(settings, redis))
             live = await stack.enter_async_context(open_writer(settings.redis_url))
             kernel = Kernel(settings, durable, live, redis, health, tasks)
-            if not await _engines_up(kernel, stop):
+            if not await self._engines_fit(kernel, stop):
                 return
             try:
                 name = f"{self._name}/{settings.instance}"
                 await stack.enter_async_context(instance_name.holding(redis, settings.redis_url, name))
             except instance_name.NameTakenError as error:
                 log.error(str(error))
-                self._refused = True
+                self._refused = 1
                 return
             deps = await stack.enter_async_context(self._open_deps(settings, kernel))
             tasks.spawn(watch_pauses(settings.pause_look_seconds), "watch-pauses")
@@ -157,6 +159,14 @@ class Service(Generic[S, D]):
             log.info("serving")
             await self._consume(kernel, deps, stop)
             health.state("stopping")
+
+    async def _engines_fit(self, kernel: Kernel, stop: asyncio.Event) -> bool:
+        """Wait until the engines can be used; False if stopped meanwhile, or where one never can be."""
+        if await _engines_up(kernel, stop):
+            return True
+        if not stop.is_set():
+            self._refused = os.EX_UNAVAILABLE
+        return False
 
     async def _consume(self, kernel: Kernel, deps: D, stop: asyncio.Event) -> None:
         if not self._consumes:
@@ -218,15 +228,21 @@ async def serve_http(routes: list[list[web.RouteDef]], settings: CommonSettings)
 
 
 async def _engines_up(kernel: Kernel, stop: asyncio.Event) -> bool:
-    """Wait until log and live channel answer and the topics are as declared; False if stopped meanwhile."""
+    """Wait until log and live channel answer and the topics are as declared.
+
+    False if stopped meanwhile, or where an engine is of a kind that cannot be used.
+    """
     waiting = ""
     kernel.health.watch("engines", lambda: waiting)
     while not stop.is_set():
         try:
+            if why := await unfit(kernel.settings):
+                log.error(why)
+                return False
             await kernel.log.ensure(topics())
             await kernel.live.listening("sonant:boot")
             await _look_at_eviction(kernel)
-        except BusUnavailableError as error:
+        except (BusUnavailableError, *UNAVAILABLE) as error:
             if not waiting:
                 log.warning("waiting for the engines", error=str(error))
             waiting = str(error)

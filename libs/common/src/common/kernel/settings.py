@@ -5,18 +5,22 @@ import socket
 import sys
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import TypeVar
-from urllib.parse import urlsplit
+from typing import Self, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from common.bus import kafka_url
 from common.kernel.listening import wrong_address
 from common.secret_box import SecretBox, secret_keys
+from common.storage.postgres import STATEMENTS
 
-LOG_SCHEMES = ("kafka", "redis", "rediss", "unix")
+LOG_SCHEMES = (*kafka_url.SCHEMES, "redis", "rediss", "unix")
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 DATABASE_SCHEMES = ("postgresql", "postgres")
+# As libpq has them.
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 # Given to a service: look at the settings, say what is wrong with them, and end.
 CHECK_OPTION = "--check"
@@ -29,7 +33,8 @@ class CommonSettings(BaseSettings):
 
     log_url: str = Field(
         default="redis://127.0.0.1:6379",
-        description="The durable log: kafka://host:9092[,host:9092] or redis://host:6379 (embedded).",
+        description="The durable log: kafka://host:9092[,host:9092], kafka+ssl:// for TLS, both with "
+        "user:password@ before the hosts where one logs in; or redis://host:6379 (embedded).",
     )
     log_max_bytes: int = Field(
         default=1024 * 1024 * 1024,
@@ -91,7 +96,33 @@ class CommonSettings(BaseSettings):
         "shorter than it was.",
     )
     kafka_replication: int = Field(default=1, ge=1, description="Replicas of topics created at boot; 3 in production.")
+    kafka_username: str = Field(default="", description="Who logs in to Kafka, where SONANT_LOG_URL does not say.")
+    kafka_password: SecretStr = Field(default=SecretStr(""), description="The password of that user.")
+    kafka_sasl_mechanism: str = Field(
+        default="",
+        description="How one logs in to Kafka: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER. Unset, PLAIN where "
+        "there is a user, OAUTHBEARER where there is a token.",
+    )
+    kafka_ssl_cafile: str = Field(
+        default="", description="File (PEM) of the authorities that kafka+ssl:// trusts; unset, those of the system."
+    )
+    kafka_ssl_certfile: str = Field(default="", description="File (PEM) of the certificate that we show to Kafka.")
+    kafka_ssl_keyfile: str = Field(default="", description="File (PEM) of its key, unencrypted, where it is apart.")
+    kafka_token_url: str = Field(
+        default="",
+        description="Endpoint that gives tokens for OAUTHBEARER (client credentials); user and password are the id "
+        "of the client and its secret.",
+    )
+    kafka_token_file: str = Field(
+        default="", description="File that holds the token for OAUTHBEARER, read at each login; instead of an endpoint."
+    )
+    kafka_token_scope: str = Field(default="", description="The scope that is asked for at that endpoint.")
     database_pool: int = Field(default=8, ge=1, description="PostgreSQL connections per process.")
+    database_statements: int = Field(
+        default=STATEMENTS,
+        ge=0,
+        description="Prepared statements that each of them keeps; 0 behind pgbouncer in transaction mode.",
+    )
     concurrency: int = Field(
         default=1000,
         ge=1,
@@ -120,17 +151,24 @@ class CommonSettings(BaseSettings):
     @field_validator("log_url")
     @classmethod
     def _is_a_log(cls, value: str) -> str:
-        return _engine_url(value, LOG_SCHEMES)
+        _engine_url(value, LOG_SCHEMES)
+        if kafka_url.is_kafka(value):
+            kafka_url.KafkaUrl.parse(value)
+        return value
 
     @field_validator("redis_url")
     @classmethod
     def _is_redis(cls, value: str) -> str:
-        return _engine_url(value, REDIS_SCHEMES)
+        return _with_its_files(_engine_url(value, REDIS_SCHEMES), ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"))
 
     @field_validator("database_url")
     @classmethod
     def _is_a_database(cls, value: str) -> str:
-        return _engine_url(value, DATABASE_SCHEMES)
+        _with_its_files(_engine_url(value, DATABASE_SCHEMES), ("sslrootcert", "sslcert", "sslkey", "sslcrl"))
+        given = dict(parse_qsl(urlsplit(value).query)).get("sslmode", SSL_MODES[0])
+        if given not in SSL_MODES:
+            raise ValueError(f"sslmode is {_choice(SSL_MODES)}")
+        return value
 
     @field_validator("objects_url")
     @classmethod
@@ -156,6 +194,21 @@ class CommonSettings(BaseSettings):
             raise ValueError(f"expected is {_choice(LOG_LEVELS)}")
         return value
 
+    @model_validator(mode="after")
+    def _kafka_lets_us_in(self) -> Self:
+        if kafka_url.is_kafka(self.log_url) and (why := kafka_url.KafkaUrl.parse(self.log_address).complaint()):
+            raise ValueError(f"SONANT_LOG_URL: {why} (there, or in a variable SONANT_KAFKA_…)")
+        return self
+
+    @property
+    def log_address(self) -> str:
+        """The URL of the log with what the settings about Kafka add to it; it may hold a password."""
+        return kafka_url.completed(self.log_url, {name: self._of_kafka(name) for name in kafka_url.FIELDS})
+
+    def _of_kafka(self, name: str) -> str:
+        value = getattr(self, f"kafka_{name}")
+        return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
     def secret_box(self) -> SecretBox:
         """What seals and opens the secrets at rest."""
         return SecretBox(secret_keys(self.secret_keys.get_secret_value()))
@@ -178,6 +231,14 @@ def _engine_url(value: str, schemes: Collection[str]) -> str:
     return value
 
 
+def _with_its_files(url: str, options: Collection[str]) -> str:
+    """The URL, where the files are there that it names by these options."""
+    for name, file in parse_qsl(urlsplit(url).query):
+        if name in options and not Path(file).is_file():
+            raise ValueError(f"{name} names {file}, which is no file here")
+    return url
+
+
 def _choice(words: Iterable[str]) -> str:
     *others, last = words
     return f"{', '.join(others)} or {last}" if others else last
@@ -194,7 +255,7 @@ def read_settings(settings: type[S], *looks: Callable[[S], Iterable[str]]) -> S:
     """
     read, wrong = _read(settings)
     if read is not None:
-        wrong = [line for look in (_wrong_ops_address, *looks) for line in look(read)]
+        wrong = [line for look in (_wrong_ops_address, _unusable_kafka_files, *looks) for line in look(read)]
     if wrong or read is None:
         sys.stderr.write("".join(f"{line}\n" for line in wrong))
         sys.exit(os.EX_CONFIG)
@@ -213,6 +274,17 @@ def _wrong_ops_address(settings: CommonSettings) -> Iterable[str]:
     return wrong_address(settings.ops_host, port, host_variable="SONANT_OPS_HOST", port_variable="SONANT_OPS_PORT")
 
 
+def _unusable_kafka_files(settings: CommonSettings) -> Iterable[str]:
+    if kafka_url.is_kafka(settings.log_url):
+        # Imported where it is used: the embedded mode does without the Kafka client.
+        from common.bus.kafka_access import tls_context
+
+        try:
+            tls_context(kafka_url.KafkaUrl.parse(settings.log_address))
+        except OSError as error:
+            yield f"SONANT_LOG_URL: {error}"
+
+
 def _read(settings: type[S]) -> tuple[S | None, list[str]]:
     try:
         return settings(), []
@@ -228,8 +300,9 @@ def variables(settings: type[BaseSettings]) -> frozenset[str]:
 
 def refusals(error: ValidationError) -> list[str]:
     """One plain line for each setting that cannot be, without its value, which may be a secret."""
-    return [
-        f"SONANT_{str(wrong['loc'][0]).upper()}: {wrong['msg'].removeprefix('Value error, ')}"
-        for wrong in error.errors()
-        if wrong["loc"]
-    ]
+    return [_variable(wrong["loc"]) + wrong["msg"].removeprefix("Value error, ") for wrong in error.errors()]
+
+
+def _variable(place: tuple[int | str, ...]) -> str:
+    """How a line begins; what is wrong between several settings has no place, and names one in its text."""
+    return f"SONANT_{str(place[0]).upper()}: " if place else ""

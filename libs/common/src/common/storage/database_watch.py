@@ -1,4 +1,4 @@
-"""Whether the database answers, for readiness and a gauge."""
+"""Whether the database answers, for readiness and a gauge, and whether it still is the one to write to."""
 
 import asyncio
 
@@ -33,7 +33,9 @@ class DatabaseWatch:
 async def _trouble(pool: Pool) -> str | None:
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            await pool.execute("SELECT 1")
+            if await pool.fetchval("SELECT current_setting('transaction_read_only') = 'on'"):
+                # After a failover the other connections may lead to what is a replica now, for good.
+                await pool.expire_connections()
     except UNAVAILABLE as error:
         return f"the database does not answer: {error or type(error).__name__}"
     return None

@@ -55,6 +55,20 @@ def eval_now(url: str, script: str, keys: int, *arguments: str, timeout: float) 
         return client.eval(script, keys, *arguments)
 
 
+async def cluster_kind(redis: Redis) -> str:
+    """What the server is beside a single one: `cluster`, `sentinel`, or empty. Raises `UNAVAILABLE`.
+
+    An account that may not ask is taken to be on a single one.
+    """
+    try:
+        told = await redis.info("server")
+    except ResponseError:
+        return ""
+    # As Redis names it, and Valkey.
+    mode = str(told.get("redis_mode") or told.get("server_mode"))
+    return mode if mode in ("cluster", "sentinel") else ""
+
+
 async def eviction_policy(redis: Redis) -> str | None:
     """The server's `maxmemory-policy`; None where it does not say, as many managed ones. Raises `UNAVAILABLE`."""
     try:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
 import hiredis
 from redis.exceptions import ResponseError
@@ -214,7 +214,7 @@ class Resp:
         loop = asyncio.get_running_loop()
         if self._url.scheme == "unix":
             return (await loop.create_unix_connection(self._make, unquote(self._url.path)))[1]
-        tls = ssl.create_default_context() if self._url.scheme == "rediss" else None
+        tls = _tls(self._url.query) if self._url.scheme == "rediss" else None
         host, port = self._url.hostname or "127.0.0.1", self._url.port or 6379
         return (await loop.create_connection(self._make, host, port, ssl=tls))[1]
 
@@ -236,6 +236,15 @@ class Resp:
         """Drop the connection; commands in flight fail with ConnectionError."""
         if self._wire is not None:
             self._wire.close()
+
+
+def _tls(query: str) -> ssl.SSLContext:
+    """As the options of the URL say, which the general client knows by the same names."""
+    options = dict(parse_qsl(query))
+    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
+    if certificate := options.get("ssl_certfile"):
+        context.load_cert_chain(certificate, options.get("ssl_keyfile"), password="")
+    return context
 
 
 @asynccontextmanager

@@ -176,8 +176,9 @@ class UnitsOfWork(Generic[T]):
 
     async def _advance(self, connection: Connection, org_id: str) -> int:
         clock: int = await connection.fetchval(
-            f'INSERT INTO "{self._schema}".organizations AS known (org_id, clock) VALUES ($1, 1)'  # noqa: S608
-            " ON CONFLICT (org_id) DO UPDATE SET clock = known.clock + 1 RETURNING clock",
+            f'INSERT INTO "{self._schema}".organizations AS known (org_id, clock)'  # noqa: S608
+            f' SELECT $1, floor + 1 FROM "{self._schema}".lineage'
+            " ON CONFLICT (org_id) DO UPDATE SET clock = greatest(known.clock + 1, EXCLUDED.clock) RETURNING clock",
             org_id,
         )
         return clock

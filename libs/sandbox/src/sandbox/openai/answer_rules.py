@@ -23,7 +23,8 @@ _NAME = re.compile(
 )
 _NAME_AFTER_I_AM = re.compile(r"\b(?:I am|I'm|i am|i'm)\s+([A-Z][\w'\u2019-]*)")
 _NAME_QUESTION = re.compile(r"\b(what('s| is) my name|who am i|remember my name|know my name)\b", re.I)
-_ECHO = re.compile(r"\s*(?:please\s+)?(?:say|repeat(?: after me)?)\s*:\s*(.+)", re.I | re.S)
+# What others have put before the words of a user, in brackets and with an empty line behind, is none of them.
+_ECHO = re.compile(r"(?:\s*\([^\n]*\)\n\n)*\s*(?:please\s+)?(?:say|repeat(?: after me)?)\s*:\s*(.+)", re.I | re.S)
 _COUNT = re.compile(r"\bcount (?:from (\d{1,4}) )?(?:up )?to (\d{1,4})\b", re.I)
 # Short, so that evaluating it cannot recurse deeply.
 _EXPRESSION = re.compile(r"-?[(\d][\d\s.()+\-*/%]{0,120}[\d)]")

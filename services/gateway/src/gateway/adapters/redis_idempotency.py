@@ -4,12 +4,13 @@ from typing import Any, cast
 
 from redis.asyncio import Redis
 
+from common.storage import derived_keys
 from common.storage.redis import UNAVAILABLE
 from gateway.adapters.availability import needing
 
 STORE = "the store of idempotency keys"
-PREFIX = "sonant:idempotency:"
-KEPT_PREFIX = "sonant:idempotency-kept:"
+PREFIX = derived_keys.IDEMPOTENT_ANSWERS
+KEPT_PREFIX = derived_keys.IDEMPOTENT_KEPT
 # Both act only for the owner: after a lapsed lease the key may be another's.
 _STORE = """
 local held = redis.call('GET', KEYS[1])

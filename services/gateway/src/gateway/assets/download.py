@@ -4,7 +4,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import Annotated, Literal
+from typing import Annotated
 from urllib.parse import quote
 
 from aiohttp import hdrs, web
@@ -19,7 +19,7 @@ from gateway.assets.signed_links import Link
 from gateway.deps import DEPS
 from gateway.http.context import CALLER
 from gateway.http.errors import not_found
-from gateway.http.fields import Query
+from gateway.http.fields import Flag, Query
 from gateway.http.validation import read_query
 
 # What a browser shows without running any of it; everything else it is to save.
@@ -33,7 +33,7 @@ MAX_EXPIRES = 2**53
 class DownloadQuery(Query):
     """`download=true` has a browser save the file in any case."""
 
-    download: Literal["true", "false"] = "false"
+    download: Flag = False
 
 
 class LinkQuery(DownloadQuery):
@@ -47,13 +47,13 @@ class LinkQuery(DownloadQuery):
 async def download(request: web.Request) -> web.StreamResponse:
     """`GET /v1/assets/{id}`: the bytes of an asset of the caller's organisation."""
     query = read_query(request, DownloadQuery)
-    return await _send(request, request[CALLER].org_id, save=query.download == "true")
+    return await _send(request, request[CALLER].org_id, save=query.download)
 
 
 async def download_by_link(request: web.Request) -> web.StreamResponse:
     """`GET /v1/assets/{id}/content`: the bytes, for whoever has a link to them that we made."""
     query = read_query(request, LinkQuery)
-    save = query.download == "true"
+    save = query.download
     link = Link(query.organization, asset_id_of(request), query.expires, save)
     request.app[DEPS].links.check(link, query.signature, time.time())
     return await _send(request, query.organization, save=save)
@@ -62,6 +62,11 @@ async def download_by_link(request: web.Request) -> web.StreamResponse:
 async def _send(request: web.Request, org_id: str, *, save: bool) -> web.StreamResponse:
     asked = AssetGetRequested(org_id=org_id, id=asset_id_of(request))
     asset = (await request.app[DEPS].request_reply.ask(ASSET_GET_REQUESTED, asked)).body
+    return await send_file(request, object_key(ASSET_KIND, org_id, asset.id), asset, save=save)
+
+
+async def send_file(request: web.Request, key: str, asset: AssetInfo, *, save: bool) -> web.StreamResponse:
+    """The object of a key, or the parts of it that are asked for. Raises Refused 404 and 416."""
     headers = _headers(asset, save=save)
     if _is_known(request.headers.get(hdrs.IF_NONE_MATCH), headers[hdrs.ETAG]):
         kept = (hdrs.ETAG, hdrs.CACHE_CONTROL)
@@ -71,7 +76,7 @@ async def _send(request: web.Request, org_id: str, *, save: bool) -> web.StreamR
         refused = Refused(416, "The file has none of these bytes.", "range_not_satisfiable", hdrs.RANGE)
         refused.headers = {hdrs.CONTENT_RANGE: f"bytes */{asset.size}", hdrs.ACCEPT_RANGES: "bytes"}
         raise refused
-    return await _stream(request, org_id, asset, ranges, headers)
+    return await _stream(request, key, asset, ranges, headers)
 
 
 def _ranges(request: web.Request, asset: AssetInfo, etag: str) -> list[ByteRange] | None:
@@ -83,10 +88,9 @@ def _ranges(request: web.Request, asset: AssetInfo, etag: str) -> list[ByteRange
 
 
 async def _stream(
-    request: web.Request, org_id: str, asset: AssetInfo, ranges: list[ByteRange] | None, headers: dict[str, str]
+    request: web.Request, key: str, asset: AssetInfo, ranges: list[ByteRange] | None, headers: dict[str, str]
 ) -> web.StreamResponse:
     response = web.StreamResponse(status=200 if ranges is None else 206, headers=headers)
-    key = object_key(ASSET_KIND, org_id, asset.id)
     if ranges is None or len(ranges) == 1:
         part = ByteRange(0, asset.size) if ranges is None else ranges[0]
         if ranges is not None:

@@ -1,4 +1,4 @@
-"""Links to one asset that work without an API key, until they expire.
+"""Links to one asset, or another file with an id of its own, that work without an API key, until they expire.
 
 A link says which organisation's asset it is and until when; an HMAC-SHA256 over all of that, with a key derived from
 those that seal secrets, proves that we made it. The first key signs, all of them verify: a link survives a rotation as
@@ -37,8 +37,8 @@ class SignedLinks:
     def __init__(self, keys: Sequence[str]) -> None:
         self._keys = [hashlib.sha512(b"sonant asset links\n" + key.encode()).digest() for key in keys]
 
-    def path(self, link: Link) -> str:
-        """The path and query of a link."""
+    def path(self, link: Link, files: str = "/v1/assets") -> str:
+        """The path and query of a link to one of the files that stand below a path."""
         if not self._keys:
             message = "This installation makes no links, since SONANT_SECRET_KEYS is not set."
             raise Refused(503, message, "unconfigured", type="server_error")
@@ -46,7 +46,7 @@ class SignedLinks:
         if link.download:
             query["download"] = "true"
         query["signature"] = _signature(self._keys[0], link).decode()
-        return f"/v1/assets/{link.asset_id}/content?{urlencode(query)}"
+        return f"{files}/{link.asset_id}/content?{urlencode(query)}"
 
     def check(self, link: Link, signature: str, now: float) -> None:
         """Raise Refused 401 unless we made this link and its time is not over."""

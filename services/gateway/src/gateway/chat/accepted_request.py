@@ -103,6 +103,10 @@ async def accept(request: web.Request, place: BodyPlace, read: Read | None = Non
     user_id, project_id = any_user(request), _project_id(request)
     interrupts = INTERRUPTION_HEADER in request.headers
     if reading is not None:
+        within = reading.dialect.told.get("conversation")
+        if within is not None and session_id not in (None, within):
+            message = "Invalid 'conversation': the request names another session."
+            raise bad_request(message, "conversation", "other_session")
         session_id = session_id or _checked_name(reading.session_id, "session")
         user_id = user_id or _checked_name(reading.user_id, "user")
         project_id = project_id or _checked_name(reading.project_id, "project")

@@ -35,6 +35,33 @@ class CompletionUsage(Open):
     total_tokens: int
 
 
+class ChunkDelta(Open):
+    """What a chunk adds to the message."""
+
+    role: str | None = None
+    content: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+
+
+class ChunkChoice(Open):
+    """What a chunk adds to one of `n` answers."""
+
+    index: int
+    delta: ChunkDelta
+    finish_reason: str | None = None
+
+
+class ChatCompletionChunk(Open):
+    """The data of an event of a stream, up to `[DONE]`, which ends it. The last chunk but that may carry the usage."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    usage: CompletionUsage | None = None
+
+
 class ChatCompletion(Open):
     """A chat completion. `created` is unix seconds."""
 

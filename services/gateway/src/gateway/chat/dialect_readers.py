@@ -9,7 +9,7 @@ from common.dialects.responses import chat_request, told_of
 from common.events.chat import AnswerDialect
 from gateway.chat.accepted_request import Read, Reading
 from gateway.chat.response_request import ResponseRequest
-from gateway.chat.session_use import response_use
+from gateway.chat.session_use import conversation_of, response_use
 from gateway.deps import DEPS
 from gateway.http.errors import bad_request, not_found
 from gateway.http.validation import validate
@@ -52,13 +52,24 @@ def response_reader(named: Dialect | None) -> Read:
         added = validate(ResponseRequest, body).model_extra or {}
         dialect = named or detected(added)
         use = response_use(body, request.app[DEPS].settings, platform=dialect is not OPENAI)
+        conversation = None if use is None else conversation_of(body)
         if use is not None:
-            body = {**body, "previous_response_id": None}
+            body = {**body, "previous_response_id": None, "conversation": None}
         understood = _understood(request, dialect, {**added, **chat_request(body)})
         told = {**understood.told, **told_of(body)}
-        return _reading(understood, AnswerDialect(name=RESPONSES, told=told))._replace(session=use)
+        reading = _reading(understood, AnswerDialect(name=RESPONSES, told=told))._replace(session=use)
+        return reading if conversation is None else _within(reading, conversation)
 
     return read
+
+
+def _within(reading: Reading, conversation: str) -> Reading:
+    """The request in the session that its conversation is. Raises Refused 400 where its platform names another one."""
+    if reading.session_id not in (None, conversation):
+        raise bad_request("Invalid 'conversation': the request names another session.", "conversation", "other_session")
+    told = {**reading.dialect.told, "conversation": conversation}
+    dialect = reading.dialect.model_copy(update={"told": told})
+    return reading._replace(session_id=conversation, dialect=dialect)
 
 
 def _understood(request: web.Request, dialect: Dialect, body: JsonObject) -> Understood:

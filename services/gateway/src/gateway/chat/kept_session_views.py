@@ -114,7 +114,7 @@ class SpokenAnswer(BaseModel):
     characters: int
 
 
-class PolicyBody(Strict):
+class SessionPolicyBody(Strict):
     """For how many days after its last turn a session is kept; null is as the operator set it for everyone."""
 
     days: Annotated[int, Field(ge=1, le=MAX_DAYS), Whole] | None
@@ -166,7 +166,7 @@ async def get_policy(request: web.Request) -> web.Response:
 
 async def set_policy(request: web.Request) -> web.Response:
     """`PUT /v1/admin/session-policy`."""
-    body = validate(PolicyBody, await read_json(request, max_bytes=MAX_POLICY_BYTES))
+    body = validate(SessionPolicyBody, await read_json(request, max_bytes=MAX_POLICY_BYTES))
     asked = SessionPolicyRequested(org_id=request[CALLER].org_id, days=body.days or 0)
     return await request.app[DEPS].request_reply.query(SESSION_POLICY_REQUESTED, asked)
 

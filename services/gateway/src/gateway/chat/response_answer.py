@@ -25,3 +25,11 @@ class Response(Open):
     usage: ResponseUsage | None = None
     error: dict[str, Any] | None = None
     incomplete_details: dict[str, Any] | None = None
+
+
+class ResponseEvent(Open):
+    """The data of an event of a response; what it adds has the names that OpenAI gives to events of this `type`."""
+
+    type: str
+    sequence_number: int
+    response: Response | None = None

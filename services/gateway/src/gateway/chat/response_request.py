@@ -10,7 +10,7 @@ MAX_METADATA = 16
 MAX_METADATA_KEY, MAX_METADATA_VALUE = 64, 512
 
 
-def _few_short(metadata: dict[str, Any]) -> dict[str, Any]:
+def few_short(metadata: dict[str, Any]) -> dict[str, Any]:
     """Looked at one by one only where they are few: a model would collect an error for each."""
     if len(metadata) > MAX_METADATA:
         raise ValueError(f"at most {MAX_METADATA} pairs are accepted")
@@ -45,7 +45,7 @@ class ResponseRequest(Open):
     parallel_tool_calls: bool | None = None
     text: ResponseText | None = None
     reasoning: dict[str, Any] | None = None
-    metadata: Annotated[dict[str, Any], AfterValidator(_few_short)] | None = None
+    metadata: Annotated[dict[str, Any], AfterValidator(few_short)] | None = None
     user: Annotated[str, Field(max_length=512)] | None = None
     safety_identifier: Annotated[str, Field(max_length=512)] | None = None
     prompt_cache_key: str | None = None

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from contextlib import ExitStack
-from typing import Annotated, Literal
+from typing import Annotated
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,6 +15,7 @@ from gateway.chat.stored_responses import stored_response
 from gateway.deps import DEPS
 from gateway.http.context import CALLER
 from gateway.http.errors import bad_request, not_found
+from gateway.http.fields import Flag
 from gateway.http.validation import read_query
 
 LAST_EVENT_HEADER = "Last-Event-ID"
@@ -30,7 +31,7 @@ class ResponseQuery(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    stream: Literal["true", "false"] = "false"
+    stream: Flag = False
     starting_after: Annotated[int, Field(ge=0, lt=MAX_EVENTS)] | None = None
 
 
@@ -45,7 +46,7 @@ async def resume_response(request: web.Request) -> web.StreamResponse:
     Without `stream` it is the response in one piece, where it is kept.
     """
     query = read_query(request, ResponseQuery)
-    if query.stream != "true":
+    if not query.stream:
         return await stored_response(request)
     request_id = "chatcmpl-" + request.match_info["id"].removeprefix("resp_")
     if LAST_EVENT_HEADER in request.headers or query.starting_after is None:

@@ -1,6 +1,9 @@
 """The routes of chat: completions, responses and their resumption, interruptions, embeddings, models."""
 
 from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import BaseModel, Field
 
 from gateway.chat import model_views
 from gateway.chat.accepted_request import (
@@ -10,7 +13,7 @@ from gateway.chat.accepted_request import (
     PROJECT_HEADER,
     SESSION_HEADER,
 )
-from gateway.chat.completion_answer import ChatCompletion
+from gateway.chat.completion_answer import ChatCompletion, ChatCompletionChunk
 from gateway.chat.completion_request import ChatRequest
 from gateway.chat.completions import (
     create_completion,
@@ -18,14 +21,15 @@ from gateway.chat.completions import (
     create_dialect_response,
     create_response,
 )
+from gateway.chat.conversation_routes import CONVERSATION_ROUTES
 from gateway.chat.dialect_readers import PROSODY_HEADER
 from gateway.chat.embedding_request import EmbeddingList, EmbeddingRequest
 from gateway.chat.embeddings import create_embeddings
-from gateway.chat.response_answer import Response
+from gateway.chat.response_answer import Response, ResponseEvent
 from gateway.chat.response_request import ResponseRequest
 from gateway.chat.resume import LAST_EVENT_HEADER, ResponseQuery, resume_completion, resume_response
 from gateway.chat.session_routes import SESSION_ROUTES
-from gateway.http.end_user import USER_HEADER
+from gateway.http.end_user import MAX_ID, USER_HEADER
 from gateway.http.routing import Handler, Route
 from gateway.ports import Scope, Work
 
@@ -45,19 +49,35 @@ COMPLETION_HEADERS = {
 }
 
 
+class SessionQuery(BaseModel):
+    """What voice platforms say in the query."""
+
+    custom_session_id: Annotated[str, Field(min_length=1, max_length=MAX_ID)] | None = None
+
+
 # What an answer says of how it came about.
-SENT = ("x-sonant-context", "x-sonant-active-revision", "x-sonant-active-layer", "x-sonant-cache")
+SENT = (
+    "x-sonant-completion-id",
+    "x-sonant-session-id",
+    "x-sonant-context",
+    "x-sonant-active-revision",
+    "x-sonant-active-layer",
+    "x-sonant-cache",
+)
 
 
-def _completions(path: str, summary: str, view: Handler = create_completion) -> Route:
+def _completions(path: str, name: str, summary: str, view: Handler = create_completion) -> Route:
     return Route(
         "POST",
         path,
         view,
         summary,
+        name=name,
         scope=Scope.CHAT,
         request=ChatRequest,
         response=ChatCompletion,
+        events=ChatCompletionChunk,
+        query=SessionQuery,
         headers=COMPLETION_HEADERS,
         sends=SENT,
         errors=(404, 409, 413, 422, 429, 502, 503, 504),
@@ -69,16 +89,20 @@ def _completions(path: str, summary: str, view: Handler = create_completion) -> 
     )
 
 
-def _responses(path: str, summary: str, view: Handler) -> Route:
+def _responses(path: str, name: str, summary: str, view: Handler) -> Route:
     return Route(
         "POST",
         path,
         view,
         summary,
+        name=name,
         scope=Scope.CHAT,
         request=ResponseRequest,
         response=Response,
+        events=ResponseEvent,
         headers=COMPLETION_HEADERS,
+        query=SessionQuery,
+        sends=SENT,
         errors=(404, 409, 413, 422, 429, 502, 503, 504),
         streaming=True,
         idempotent=True,
@@ -88,12 +112,13 @@ def _responses(path: str, summary: str, view: Handler) -> Route:
     )
 
 
-def _embeddings(path: str, summary: str) -> Route:
+def _embeddings(path: str, name: str, summary: str) -> Route:
     return Route(
         "POST",
         path,
         create_embeddings,
         summary,
+        name=name,
         scope=Scope.CHAT,
         request=EmbeddingRequest,
         response=EmbeddingList,
@@ -107,25 +132,37 @@ def _embeddings(path: str, summary: str) -> Route:
 
 
 ROUTES: Sequence[Route] = [
-    _completions("/v1/chat/completions", "Answer a conversation, streaming or not"),
-    _completions("/chat/completions", "The same for voice platforms: `custom_session_id` names the session"),
+    _completions("/v1/chat/completions", "create_chat_completion", "Answer a conversation, streaming or not"),
+    _completions(
+        "/chat/completions",
+        "create_platform_completion",
+        "The same for voice platforms: `custom_session_id` names the session",
+    ),
     _completions(
         "/v1/dialects/{dialect}/chat/completions",
+        "create_dialect_completion",
         "Answer a voice platform in its dialect; `auto` finds out which",
         create_dialect_completion,
     ),
-    _responses("/v1/responses", "Answer as OpenAI's Responses API, streaming or not", create_response),
     _responses(
-        "/v1/dialects/{dialect}/responses", "The same for a voice platform that speaks it", create_dialect_response
+        "/v1/responses", "create_response", "Answer as OpenAI's Responses API, streaming or not", create_response
+    ),
+    _responses(
+        "/v1/dialects/{dialect}/responses",
+        "create_dialect_response",
+        "The same for a voice platform that speaks it",
+        create_dialect_response,
     ),
     Route(
         "GET",
         "/v1/responses/{id}",
         resume_response,
         "Read a response that is kept, or continue its stream",
+        name="get_response",
         scope=Scope.CHAT,
         query=ResponseQuery,
         response=Response,
+        events=ResponseEvent,
         headers={LAST_EVENT_HEADER: "The SSE id of the last event received, instead of `starting_after`.", **GRACE},
         errors=(404, 429, 503, 504),
         streaming=True,
@@ -136,15 +173,20 @@ ROUTES: Sequence[Route] = [
         "/v1/chat/completions/{id}/stream",
         resume_completion,
         "Continue a stream behind Last-Event-ID",
+        name="resume_chat_completion",
         scope=Scope.CHAT,
         headers={LAST_EVENT_HEADER: "The id of the last event received; everything behind it follows.", **GRACE},
         errors=(404, 429, 503, 504),
         streaming=True,
+        events=ChatCompletionChunk,
         tags=("chat",),
     ),
     *SESSION_ROUTES,
-    _embeddings("/v1/embeddings", "Make the vectors of texts"),
-    _embeddings("/embeddings", "The same for clients whose base URL has no version"),
+    *CONVERSATION_ROUTES,
+    _embeddings("/v1/embeddings", "create_embeddings", "Make the vectors of texts"),
+    _embeddings(
+        "/embeddings", "create_embeddings_without_version", "The same for clients whose base URL has no version"
+    ),
     Route(
         "GET",
         "/v1/models",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from common.events.session_turns import SESSION_POLICY_REQUESTED, SESSION_REQUESTED
 from gateway.chat import kept_session_views, sessions
 from gateway.chat.accepted_request import GRACE_HEADER
+from gateway.chat.completion_answer import ChatCompletionChunk
 from gateway.chat.session_resume import SessionResumption, resume_session
 from gateway.chat.stored_responses import DeletedResponse, delete_response
 from gateway.http.routing import Route
@@ -41,6 +42,7 @@ SESSION_ROUTES: Sequence[Route] = [
         SESSION,
         kept_session_views.show_session,
         "Read a session: its turns, and what a next request would be asked with",
+        name="get_session",
         scope=Scope.CHAT,
         work=Work.READ,
         response=SESSION_REQUESTED,
@@ -64,6 +66,7 @@ SESSION_ROUTES: Sequence[Route] = [
         f"{SESSION}/interrupt",
         sessions.interrupt,
         "Stop what is being said in a session",
+        name="interrupt_session",
         scope=Scope.CHAT,
         request=sessions.Interruption,
         response=sessions.Interrupted,
@@ -92,6 +95,7 @@ SESSION_ROUTES: Sequence[Route] = [
         headers={GRACE_HEADER: "Seconds the answer goes on after this connection dropped, to be resumed; 0 to 600."},
         errors=(404, 409, 413, 429, 502, 503, 504),
         streaming=True,
+        events=ChatCompletionChunk,
         content_type="text/event-stream",
         limited=True,
         work=Work.ANSWER,
@@ -102,6 +106,7 @@ SESSION_ROUTES: Sequence[Route] = [
         "/v1/admin/session-policy",
         kept_session_views.get_policy,
         "For how many days sessions are kept",
+        name="get_session_policy",
         scope=Scope.ADMIN,
         work=Work.READ,
         response=SESSION_POLICY_REQUESTED,
@@ -113,9 +118,10 @@ SESSION_ROUTES: Sequence[Route] = [
         "/v1/admin/session-policy",
         kept_session_views.set_policy,
         "Set for how many days sessions are kept",
+        name="set_session_policy",
         scope=Scope.ADMIN,
         work=Work.WRITE,
-        request=kept_session_views.PolicyBody,
+        request=kept_session_views.SessionPolicyBody,
         response=SESSION_POLICY_REQUESTED,
         errors=(413, 503, 504),
         tags=("admin",),

@@ -12,6 +12,7 @@ from common.failures import Refused
 from gateway.chat.completion_request import ChatRequest
 from gateway.deps import DEPS
 from gateway.http.context import CALLER
+from gateway.http.end_user import checked_id
 from gateway.http.errors import bad_request
 from gateway.settings import GatewaySettings
 
@@ -37,12 +38,31 @@ def response_use(body: JsonObject, settings: GatewaySettings, *, platform: bool)
     if settings.chat_store != "full":
         return None
     store, previous = body.get("store"), body.get("previous_response_id")
+    if body.get("conversation"):
+        # What is said in it belongs to it, whatever is said of storing.
+        return SessionUse(store=True, history="stored")
     if previous:
         return SessionUse(store=store is not False, history="stored", previous=completion_id(previous))
     if platform and not isinstance(store, bool):
         return None
     history = body.get("sonant_history") or (None if store is True else "sent")
     return SessionUse(store=store is not False, history=history)
+
+
+def conversation_of(body: JsonObject) -> str | None:
+    """The conversation that a request for a response names; None where it names none. Raises Refused 400."""
+    given = body.get("conversation")
+    if not given:
+        return None
+    if body.get("previous_response_id"):
+        message = (
+            "Mutually exclusive parameters: only one of 'previous_response_id' and 'conversation' can be provided."
+        )
+        raise bad_request(message, None, "mutually_exclusive_parameters")
+    id = given.get("id") if isinstance(given, dict) else given
+    if not isinstance(id, str):
+        raise bad_request("Invalid 'conversation': its id, or an object with its 'id'.", "conversation")
+    return checked_id(id, "conversation")
 
 
 def completion_id(id: str) -> str:

@@ -1,6 +1,6 @@
 """Field types and parents that the bodies and queries of several routes share."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
@@ -23,7 +23,15 @@ ProjectId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 # Versions count from 0, revisions from 1.
 Version = Annotated[int, Field(ge=0, le=MAX_INT), Whole]
 Revision = Annotated[int, Field(ge=1, le=MAX_INT), Whole]
-Flag = Literal["true", "false"]
+
+
+def flag(value: Any) -> Any:
+    """`true` or `false` as a query spells them; anything else is left to be refused."""
+    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+
+
+# In a query; of the words for yes and no that pydantic knows, these two alone.
+Flag = Annotated[bool, Field(strict=True), BeforeValidator(flag, json_schema_input_type=bool)]
 
 
 class Strict(FewUnknown):

@@ -3,9 +3,8 @@
 # By the beginning of the path; a route of ours comes first.
 INSTEAD = {
     "/v1/completions": "Legacy completions are not served: send messages to POST /v1/chat/completions.",
-    "/v1/responses": "Stored responses are not served yet: send the whole conversation to POST /v1/responses.",
-    "/v1/conversations": "The Conversations API is not served: name the session of POST /v1/chat/completions with the "
-    "header x-session-id.",
+    "/v1/responses": "This part of the Responses API is not served: send the whole conversation to POST /v1/responses.",
+    "/v1/conversations": "Of the Conversations API items are not deleted one by one: delete the conversation.",
     "/v1/assistants": "The Assistants API is not served: use POST /v1/chat/completions with an active set.",
     "/v1/threads": "The Assistants API is not served: use POST /v1/chat/completions with the header x-session-id.",
     "/v1/audio": "Audio is not served here: use the speech and transcription endpoints of your voice platform.",

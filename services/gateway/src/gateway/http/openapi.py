@@ -1,6 +1,7 @@
 """The OpenAPI 3.1 document, derived from the route table."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -10,6 +11,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from gateway.http.idempotency import IDEMPOTENCY_HEADER, SANE_KEY
 from gateway.http.openapi_examples import body_example, parameter_example
+from gateway.http.openapi_schemas import body, never_null, plain
 from gateway.http.routing import Route
 
 Json = dict[str, Any]
@@ -40,8 +42,12 @@ COME_BACK = (429, 503)
 
 
 def document(routes: Sequence[Route]) -> Json:
-    """The document of all routes that are not hidden. Raises KeyError for an error status without a meaning."""
+    """The document of all routes that are not hidden.
+
+    Raises KeyError for an error status without a meaning, ValueError for two operations of one name.
+    """
     shown = [route for route in routes if not route.hidden]
+    _check_names(shown)
     references, schemas = _schemas(shown)
     paths: Json = {}
     for route in shown:
@@ -56,6 +62,7 @@ def document(routes: Sequence[Route]) -> Json:
             "`x-request-id`.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
+        "servers": [{"url": "/", "description": "This installation."}],
         "paths": paths,
         "components": {
             "schemas": {**schemas, "Error": _ERROR},
@@ -67,6 +74,12 @@ def document(routes: Sequence[Route]) -> Json:
             },
         },
     }
+
+
+def _check_names(routes: Sequence[Route]) -> None:
+    named = Counter(route.operation for route in routes)
+    if twice := sorted(name for name, times in named.items() if times > 1):
+        raise ValueError(f"more than one operation is called {', '.join(twice)}")
 
 
 def _path(route: Route) -> str:
@@ -117,6 +130,8 @@ _HEADERS: Json = {
     "x-sonant-stale": _header("`true` where this could not be refreshed although it is due."),
     "x-sonant-provider": _header("`sandbox` where no real provider stands behind the answer."),
     "x-sonant-voice-provider": _header("Who spoke: hume, openai or local."),
+    "x-sonant-completion-id": _header("Names the answer, also where it failed: for its stream and its fact."),
+    "x-sonant-session-id": _header("The session of the answer; a caller that names none is given one."),
     "x-sonant-context": _header(
         "Tokens and messages of the conversation, and how many messages were cut; there when its model has a window."
     ),
@@ -148,14 +163,15 @@ def _schemas(routes: Sequence[Route]) -> tuple[Mapping[tuple[type[BaseModel], Js
     bodies: list[tuple[type[BaseModel], JsonSchemaMode]] = []
     for route in routes:
         bodies += [(route.request, "validation")] if route.request else []
-        bodies += [(route.reply, "serialization")] if route.reply else []
+        bodies += [(told, "serialization") for told in (route.reply, route.events) if told]
     references, definitions = models_json_schema(list(dict.fromkeys(bodies)), ref_template=REFERENCE)
-    return references, definitions.get("$defs", {})  # type: ignore[return-value]  # keyed by the pairs given
+    schemas = {name: body(plain(schema)) for name, schema in definitions.get("$defs", {}).items()}
+    return references, schemas  # type: ignore[return-value]  # keyed by the pairs given
 
 
 def _operation(route: Route, references: Mapping[tuple[type[BaseModel], JsonSchemaMode], Json]) -> Json:
     operation: Json = {
-        "operationId": re.sub(r"\W+", "_", f"{route.method.lower()}{_path(route)}").strip("_"),
+        "operationId": route.operation,
         "summary": route.summary,
         "tags": list(route.tags),
         "parameters": list(_parameters(route)),
@@ -167,8 +183,8 @@ def _operation(route: Route, references: Mapping[tuple[type[BaseModel], JsonSche
     }
     if route.description:
         operation["description"] = route.description
+    operation["security"] = [{"bearer": []}, {"apiKey": []}] if route.scope else []
     if route.scope:
-        operation["security"] = [{"bearer": []}, {"apiKey": []}]
         operation["x-scope"] = str(route.scope)
     if content := _taken(route, references):
         operation["requestBody"] = {"required": True, "content": content}
@@ -212,13 +228,10 @@ def _success(route: Route, references: Mapping[tuple[type[BaseModel], JsonSchema
     content: Json = {}
     if route.reply:
         content[route.content_type] = {"schema": references[route.reply, "serialization"]}
-    elif route.request or not route.streaming:
-        # A body that is passed on as it comes: only its kind is known, of files of any type not even that.
-        kinds: Json = {"application/json": {"type": "object"}, "*/*": {}}
-        content[route.content_type] = {"schema": kinds.get(route.content_type, {"type": "string"})}
+    elif route.method != "HEAD" and (route.request or not route.streaming):
+        content = {"application/octet-stream": _BYTES, route.content_type: _BYTES}
     if route.streaming:
-        # The data of each event is JSON, and the events of a stream differ.
-        content["text/event-stream"] = {"schema": {}}
+        content["text/event-stream"] = {"schema": references[route.events, "serialization"] if route.events else {}}
     return {"description": "Success.", "headers": _refer("headers", headers), "content": content}
 
 
@@ -241,16 +254,7 @@ def _parameters(route: Route) -> Iterator[Json]:
 
 
 def _query_parameters(model: type[BaseModel]) -> Iterator[Json]:
-    schema = model.model_json_schema()
+    schema = plain(model.model_json_schema())
     for name, described in schema.get("properties", {}).items():
         required = name in schema.get("required", ())
-        yield {"name": name, "in": "query", "required": required, "schema": _without_null(described)}
-
-
-def _without_null(schema: Json) -> Json:
-    """A query parameter is left out, never null."""
-    kept = {key: value for key, value in schema.items() if not (key == "default" and value is None)}
-    options = [option for option in kept.pop("anyOf", ()) if option != {"type": "null"}]
-    if len(options) == 1:
-        return {**kept, **options[0]}
-    return {**kept, "anyOf": options} if options else kept
+        yield {"name": name, "in": "query", "required": required, "schema": never_null(described)}

@@ -27,7 +27,8 @@ class Route:
     the command or query whose reply it is; without it only the kind of `content_type` is documented. `status` is
     that of a success, `also` of others with the same body, `sends` names further headers of a success. `errors` are
     the statuses the handler itself can answer beyond what every route of its kind can (see `gateway.http.openapi`).
-    A `streaming` route answers with server-sent events: always, or where it has a `request`, when that asks for it.
+    A `streaming` route answers with server-sent events: always, or where it has a `request`, when that asks for it;
+    `events` is the data of one. `name` is what clients call the operation, where that is not the name of the handler.
     `takes` are the kinds of a body that is no JSON and is passed on as it comes. `idempotent` and `limited` routes
     honour `Idempotency-Key` and all limits of the key. `work` is what the route has others do, for the bounds of an
     organisation and the requests per minute of the key; one that must get through whatever else is under way has none.
@@ -47,6 +48,8 @@ class Route:
     also: Sequence[int] = ()
     errors: Sequence[int] = ()
     streaming: bool = False
+    events: type[BaseModel] | None = None
+    name: str = ""
     idempotent: bool = False
     limited: bool = False
     work: Work | None = None
@@ -55,6 +58,11 @@ class Route:
     content_type: str = "application/json"
     sends: Sequence[str] = ()
     hidden: bool = False
+
+    @property
+    def operation(self) -> str:
+        """The name of the operation, as clients made from OpenAPI have it."""
+        return self.name or str(getattr(self.handler, "__name__", ""))
 
     @property
     def reply(self) -> type[BaseModel] | None:

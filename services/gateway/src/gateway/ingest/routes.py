@@ -35,6 +35,7 @@ ROUTES: Sequence[Route] = [
         "/v2/interactions:batch",
         store_batch,
         "Store up to 1,000 interactions, steps and scores",
+        name="store_interactions",
         scope=Scope.INGEST,
         work=Work.INGEST,
         request=BatchBody,

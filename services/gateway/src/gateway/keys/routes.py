@@ -56,6 +56,7 @@ ROUTES: Sequence[Route] = [
         "/v1/admin/keys/{key_id}/budget",
         read_budget,
         "See what an API key has spent",
+        name="get_key_budget",
         scope=Scope.ADMIN,
         work=Work.READ,
         response=BudgetUse,

@@ -6,10 +6,12 @@ from typing import Any
 
 import orjson
 from aiohttp import HttpVersion11, web
+from pydantic import BaseModel
 
 from common.bus.port import BusUnavailableError
-from common.events.media import MEDIA_JOB_GET_REQUESTED, Job, JobGetRequested
+from common.events.media import MEDIA_JOB_GET_REQUESTED, Job, JobGetRequested, JobState
 from common.events.reply import content
+from common.events.spec import RequestSpec
 from common.failures import Refused
 from common.jobs.glance import Glance
 from gateway.deps import DEPS
@@ -31,6 +33,22 @@ SSE_HEADERS = {
 }
 
 
+class JobEvent(BaseModel):
+    """The data of an event of a job: a milestone with its `number` and time, or between them how far it is.
+
+    `percent` runs from 0 to 100; the last event carries the whole job.
+    """
+
+    id: str
+    percent: float
+    step: str | None = None
+    state: JobState | None = None
+    number: int | None = None
+    event: str | None = None
+    at: float | None = None
+    job: Job | None = None
+
+
 @dataclass(slots=True)
 class _Shown:
     """What the client has seen: the newest milestone, and tenths of a percent."""
@@ -45,13 +63,18 @@ class _Shown:
 
 async def watch_job(request: web.Request) -> web.StreamResponse:
     """`GET /v1/jobs/{id}/events`: what follows `Last-Event-ID`, up to the end of the job."""
+    return await watch(request, MEDIA_JOB_GET_REQUESTED)
+
+
+async def watch(request: web.Request, spec: RequestSpec[JobGetRequested, Job]) -> web.StreamResponse:
+    """The events of a job that is asked for by `spec`."""
     shown = _last_event(request)
-    wanted = JobGetRequested(**about(request))
+    wanted = _Wanted(spec, JobGetRequested(**about(request)))
     job = await _job(request, wanted)
     response = web.StreamResponse(headers=SSE_HEADERS)
     if request.version >= HttpVersion11:
         response.enable_chunked_encoding()
-    with request.app[DEPS].jobs.watching(wanted.job_id) as watched:
+    with request.app[DEPS].jobs.watching(wanted.asked.job_id) as watched:
         await response.prepare(request)
         await response.write(_news(job, shown))
         while job.state not in ENDED:
@@ -61,19 +84,27 @@ async def watch_job(request: web.Request) -> web.StreamResponse:
 
 
 @dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Which job, and how it is asked for."""
+
+    spec: RequestSpec[JobGetRequested, Job]
+    asked: JobGetRequested
+
+
+@dataclass(frozen=True, slots=True)
 class _Following:
     watched: Watched
     shown: _Shown
 
 
 async def _follow(
-    request: web.Request, response: web.StreamResponse, wanted: JobGetRequested, job: Job, following: _Following
+    request: web.Request, response: web.StreamResponse, wanted: _Wanted, job: Job, following: _Following
 ) -> Job:
     """Write what is new once there is something; returns the job as it is known now."""
     shown = following.shown
     glance = await following.watched.next(ASK_SECONDS)
     if glance is not None and glance.milestone <= shown.milestone and glance.state not in ENDED:
-        if (event := _progress(wanted.job_id, glance, shown)) is not None:
+        if (event := _progress(wanted.asked.job_id, glance, shown)) is not None:
             await response.write(event)
         return job
     if glance is None:
@@ -92,8 +123,8 @@ async def _follow(
     return job
 
 
-async def _job(request: web.Request, wanted: JobGetRequested) -> Job:
-    return (await request.app[DEPS].request_reply.ask(MEDIA_JOB_GET_REQUESTED, wanted)).body
+async def _job(request: web.Request, wanted: _Wanted) -> Job:
+    return (await request.app[DEPS].request_reply.ask(wanted.spec, wanted.asked)).body
 
 
 def _last_event(request: web.Request) -> _Shown:

@@ -3,7 +3,7 @@
 import re
 import time
 import uuid
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 from aiohttp import web
@@ -25,7 +25,9 @@ from common.events.media import (
     JobState,
 )
 from common.events.reply import content
+from common.events.spec import EventSpec
 from common.events.webhook_endpoints import ENDPOINT_ID
+from common.failures import Refused
 from gateway.deps import DEPS
 from gateway.http.context import CALLER
 from gateway.http.end_user import any_user
@@ -56,8 +58,16 @@ class JobsQuery(Query):
     limit: Annotated[int, Field(ge=1, le=100)] = 20
 
 
-async def accept(request: web.Request, kind: str, wanted: BaseModel) -> web.Response:
+async def accept(
+    request: web.Request,
+    kind: str,
+    wanted: BaseModel,
+    spec: EventSpec[JobRequested] = MEDIA_JOB_REQUESTED,
+    at: str = "/v1/jobs",
+) -> web.Response:
     """202 with the job, as soon as the log has it; `wanted` is the input of its kind.
+
+    `spec` asks the service that does it, and the job is found `at` a path.
 
     Raises Refused: 409 for an idempotency key that is in use or was used for another body, 429 for a queue without
     room or a quota that is spent; and BusUnavailableError.
@@ -70,23 +80,45 @@ async def accept(request: web.Request, kind: str, wanted: BaseModel) -> web.Resp
         if slot.replay is not None:
             return slot.replay
         if await deps.jobs.full(kind, caller.org_id):
-            message = f"Too many jobs of the kind {kind} wait already."
-            raise rate_limited(message, code="queue_full", retry=QUEUE_RETRY_SECONDS)
+            raise _full(kind)
         await deps.quota.take(caller.org_id, len(fingerprint))
-        requested = JobRequested(
-            org_id=caller.org_id,
-            key_id=caller.key_id,
-            user_id=any_user(request) or "",
-            job_id=_job_id(request, fingerprint),
-            kind=kind,
-            requested_at=time.time(),
-            webhook=webhook,
-            input=given,
-        )
-        await deps.log.publish(Event(MEDIA_JOB_REQUESTED, requested, id=requested.job_id).record())
-        response = _accepted(requested)
+        requested = _requested(request, kind, given, _job_id(request, fingerprint), webhook)
+        await deps.log.publish(Event(spec, requested, id=requested.job_id).record())
+        response = _accepted(requested, at)
         await slot.store(response)
         return response
+
+
+async def publish_job(request: web.Request, kind: str, wanted: BaseModel) -> None:
+    """A job that another answer tells of; raises as `accept`, which it is without an idempotency key."""
+    deps, caller = request.app[DEPS], request[CALLER]
+    given = wanted.model_dump(mode="json", exclude_none=True)
+    if await deps.jobs.full(kind, caller.org_id):
+        raise _full(kind)
+    await deps.quota.take(caller.org_id, len(orjson.dumps(given)))
+    requested = _requested(request, kind, given, f"job_{uuid.uuid4().hex}", None)
+    await deps.log.publish(Event(MEDIA_JOB_REQUESTED, requested, id=requested.job_id).record())
+
+
+def _full(kind: str) -> Refused:
+    message = f"Too many jobs of the kind {kind} wait already."
+    return rate_limited(message, code="queue_full", retry=QUEUE_RETRY_SECONDS)
+
+
+def _requested(
+    request: web.Request, kind: str, given: dict[str, Any], job_id: str, webhook: str | None
+) -> JobRequested:
+    caller = request[CALLER]
+    return JobRequested(
+        org_id=caller.org_id,
+        key_id=caller.key_id,
+        user_id=any_user(request) or "",
+        job_id=job_id,
+        kind=kind,
+        requested_at=time.time(),
+        webhook=webhook,
+        input=given,
+    )
 
 
 def named_webhook(request: web.Request) -> str | None:
@@ -107,7 +139,7 @@ def _job_id(request: web.Request, fingerprint: bytes) -> str:
     return f"job_{uuid.uuid5(JOBS, name).hex}"
 
 
-def _accepted(requested: JobRequested) -> web.Response:
+def _accepted(requested: JobRequested, at: str) -> web.Response:
     job = Job(
         id=requested.job_id,
         object="job",
@@ -119,7 +151,7 @@ def _accepted(requested: JobRequested) -> web.Response:
         cost_usd=0.0,
         input=requested.input,
     )
-    headers = {"location": f"/v1/jobs/{job.id}"}
+    headers = {"location": f"{at}/{job.id}"}
     return web.Response(status=202, body=orjson.dumps(content(job)), content_type="application/json", headers=headers)
 
 

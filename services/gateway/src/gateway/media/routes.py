@@ -3,6 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from common.events.analyses import (
+    ANALYSIS_DELETE_REQUESTED,
+    ANALYSIS_GET_REQUESTED,
+    ANALYSIS_LIST_REQUESTED,
+    CLUSTER_LIST_REQUESTED,
+    SIMILAR_ITEMS_REQUESTED,
+)
 from common.events.media import (
     MEDIA_JOB_CANCEL_REQUESTED,
     MEDIA_JOB_GET_REQUESTED,
@@ -13,9 +20,11 @@ from common.events.media import (
 from common.events.speech import SPEECH_FILE_REQUESTED, SPEECH_VOICES_REQUESTED
 from gateway.http.end_user import USER_HEADER
 from gateway.http.routing import Handler, Route
-from gateway.media import job_stream, jobs
+from gateway.media import analysis_views, job_stream, jobs
+from gateway.media.creation_request import CreationBody, create_content
 from gateway.media.expressions_request import ExpressionsBody, ExpressionsQuery, create_expressions
 from gateway.media.job_stream import LAST_EVENT_HEADER
+from gateway.media.process_request import ProcessBody, ProcessQuery, process_content
 from gateway.media.speech_bodies import OpenAiSpeechBody, SpeechBody
 from gateway.media.speech_views import create_speech, list_speech_voices, make_speech
 from gateway.media.video_request import VideoBody, VideoModelList, create_video, list_video_models
@@ -52,13 +61,16 @@ def _job(method: str, path: str, handler: Handler, summary: str, **fields: Any) 
 
 JOB_ROUTES: Sequence[Route] = [
     _job("GET", "", jobs.list_jobs, "List jobs", query=jobs.JobsQuery, response=MEDIA_JOB_LIST_REQUESTED),
-    _job("GET", "/{id}", jobs.read_job, "Read a job with its attempts", response=MEDIA_JOB_GET_REQUESTED),
+    _job(
+        "GET", "/{id}", jobs.read_job, "Read a job with its attempts", name="get_job", response=MEDIA_JOB_GET_REQUESTED
+    ),
     _job(
         "GET",
         "/{id}/events",
         job_stream.watch_job,
         "Watch a job until it ends",
         streaming=True,
+        events=job_stream.JobEvent,
         headers={LAST_EVENT_HEADER: "The id of the last event received; the stream goes on behind it."},
     ),
     _job(
@@ -107,6 +119,7 @@ SPEECH_ROUTES: Sequence[Route] = [
         "/v1/media/speech",
         make_speech,
         "Speak a text into an asset",
+        name="create_speech_file",
         scope=Scope.MEDIA,
         request=SpeechBody,
         response=SPEECH_FILE_REQUESTED,
@@ -131,7 +144,74 @@ SPEECH_ROUTES: Sequence[Route] = [
         tags=("media",),
     ),
 ]
+
+
+def _analysis(method: str, path: str, handler: Handler, summary: str, **fields: Any) -> Route:
+    common = {"scope": Scope.MEDIA, "work": Work.READ, "errors": (404, 503, 504), "tags": ("analyses",)}
+    return Route(method, f"/v1/media{path}", handler, summary, **{**common, **fields})
+
+
+ANALYSIS_ROUTES: Sequence[Route] = [
+    makes_job(
+        "/v1/media/process",
+        process_content,
+        "Find shots, faces, looks and sound in a file, and what is alike",
+        request=ProcessBody,
+        query=ProcessQuery,
+        work=Work.UPLOAD,
+        takes=("application/octet-stream", "multipart/form-data"),
+        errors=(404, 408, 409, 413, 415, 429, 503, 504),
+        description=f"JSON that names an asset or a URL; or the file itself as the body or as the field `file` of a "
+        f"form, and the rest in the query. {ACCEPTED}",
+    ),
+    _analysis(
+        "GET",
+        "/analyses",
+        analysis_views.list_analyses,
+        "List analyses, newest first",
+        query=analysis_views.AnalysisListQuery,
+        response=ANALYSIS_LIST_REQUESTED,
+    ),
+    _analysis(
+        "GET", "/analyses/{id}", analysis_views.show_analysis, "Read an analysis", response=ANALYSIS_GET_REQUESTED
+    ),
+    _analysis(
+        "DELETE",
+        "/analyses/{id}",
+        analysis_views.delete_analysis,
+        "Delete an analysis with its items and files",
+        work=Work.WRITE,
+        response=ANALYSIS_DELETE_REQUESTED,
+        idempotent=True,
+        errors=(404, 409, 503, 504),
+    ),
+    _analysis(
+        "GET",
+        "/similar",
+        analysis_views.list_similar,
+        "Find shots, images or faces that look like one of them",
+        query=analysis_views.SimilarQuery,
+        response=SIMILAR_ITEMS_REQUESTED,
+    ),
+    _analysis(
+        "GET",
+        "/clusters",
+        analysis_views.list_clusters,
+        "List what is alike in a project",
+        query=analysis_views.ClusterQuery,
+        response=CLUSTER_LIST_REQUESTED,
+        errors=(503, 504),
+    ),
+]
 ROUTES: Sequence[Route] = [
+    makes_job(
+        "/v1/media/content",
+        create_content,
+        "Make a film of a prompt, with narration and captions",
+        request=CreationBody,
+        description=f"{ACCEPTED} One that failed is resumed by `POST /v1/jobs/{{id}}/retry`: what was made is not made "
+        "again.",
+    ),
     makes_job("/v1/media/video", create_video, "Make a video", request=VideoBody),
     makes_job(
         "/v1/media/expressions",
@@ -155,6 +235,7 @@ ROUTES: Sequence[Route] = [
         response=VideoModelList,
         tags=("media",),
     ),
+    *ANALYSIS_ROUTES,
     *SPEECH_ROUTES,
     *JOB_ROUTES,
 ]

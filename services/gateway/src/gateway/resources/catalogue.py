@@ -23,10 +23,8 @@ from common.events.resources import (
     ResourceVersionRequested,
     ResourceVersionsRequested,
 )
-from common.secret_box import SecretError
 from gateway.deps import DEPS
 from gateway.http.body import read_json
-from gateway.http.context import CALLER
 from gateway.http.end_user import end_user
 from gateway.http.errors import bad_request
 from gateway.http.fields import ProjectId, ResourceId, Strict
@@ -35,6 +33,7 @@ from gateway.resources import active_sets
 from gateway.resources import resource_bodies as bodies
 from gateway.resources.active_bodies import SetActive
 from gateway.resources.request_context import IF_MATCH, MAX_BODY_BYTES, if_match, one_of, requested_by, scope_of
+from gateway.resources.tool_secrets import seal_secret
 
 
 class _Named(Strict):
@@ -56,13 +55,13 @@ class Catalogue:
         who = requested_by(request, end_user(request))
         query = read_query(request, bodies.ReadResources)
         query.check()
-        if query.active == "true":
+        if query.active:
             return await active_sets.read_part(request, self.kind, query.project_id)
         pages = {"page_number": query.page_number, "page_size": query.page_size}
         if query.id is None:
             listed = ResourceListRequested(**who, **pages, kind=self.kind, name=query.name)
             return await request.app[DEPS].request_reply.query(RESOURCE_LIST_REQUESTED, listed)
-        if query.versions == "true":
+        if query.versions:
             versions = ResourceVersionsRequested(**who, **pages, kind=self.kind, id=query.id)
             return await request.app[DEPS].request_reply.query(RESOURCE_VERSIONS_REQUESTED, versions)
         return await active_sets.read_version(request, self.kind, query.id, query.version)
@@ -72,13 +71,13 @@ class Catalogue:
         user_id = end_user(request)
         query = read_query(request, bodies.CreateResource)
         body = await read_json(request, max_bytes=MAX_BODY_BYTES)
-        if query.set_active == "true" and "configId" in body:
+        if query.set_active and "configId" in body:
             return await self._activate(request, query, body)
         scope = _scope_beside(query, body, user_id)
         if IF_MATCH in request.headers:
             raise bad_request(f"'{IF_MATCH}' goes with a body that names what is to be active.", IF_MATCH)
         validate(bodies.CONTENTS[self.kind], body)
-        _seal(request, self.kind, body)
+        seal_secret(request, self.kind, body)
         wanted = ResourceCreateRequested(**requested_by(request, user_id), kind=self.kind, body=body, activate=scope)
         return await request.app[DEPS].request_reply.command(request, RESOURCE_CREATE_REQUESTED, wanted)
 
@@ -108,7 +107,7 @@ class Catalogue:
         content = validate(bodies.CONTENTS[self.kind], body)
         id = _id(query.id, content.id)
         body.pop("id", None)
-        _seal(request, self.kind, body)
+        seal_secret(request, self.kind, body)
         wanted = ResourceVersionRequested(**requested_by(request, user_id), kind=self.kind, id=id, body=body)
         return await request.app[DEPS].request_reply.command(request, RESOURCE_VERSION_REQUESTED, wanted)
 
@@ -138,7 +137,7 @@ class Catalogue:
 
 def _scope_beside(query: bodies.CreateResource, body: dict[str, Any], user_id: str) -> SetScope | None:
     """Where new content becomes active, if it does; takes the project out of the content."""
-    if query.set_active == "false":
+    if not query.set_active:
         if query.project_id is not None:
             raise bad_request("Invalid 'projectId': it goes with 'setActive=true'.", "projectId", "invalid_value")
         return None
@@ -150,15 +149,3 @@ def _scope_beside(query: bodies.CreateResource, body: dict[str, Any], user_id: s
 def _id(query: str | None, body: str | None) -> str:
     found = one_of(query, body, "id")
     return validate(_Named, {} if found is None else {"id": found}).id
-
-
-def _seal(request: web.Request, kind: Kind, body: dict[str, Any]) -> None:
-    """Seal the secret of a tool in its body: what goes on to the log is as it will be kept. Raises Refused (400)."""
-    run = body.get("run") if kind == "tool" else None
-    if run is None or run.get("secret") is None:
-        return
-    try:
-        sealed = request.app[DEPS].secrets.seal(run["secret"], request[CALLER].org_id)
-    except SecretError as error:
-        raise bad_request(f"Invalid 'run.secret': {error}.", "run.secret", "secret_not_kept") from None
-    body["run"] = {**run, "secret": sealed}

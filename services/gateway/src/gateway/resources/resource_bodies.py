@@ -81,16 +81,16 @@ class ReadResources(Query):
     id: ResourceId | None = None
     name: Name | None = None
     version: Version | None = None
-    versions: Flag = "false"
-    active: Flag = "false"
+    versions: Flag = False
+    active: Flag = False
     project_id: ProjectId | None = Field(default=None, alias="projectId")
     page_number: Annotated[int, Field(ge=0, le=MAX_PAGE)] = 0
     page_size: Annotated[int, Field(ge=1, le=100)] = 10
 
     def check(self) -> None:
         """Raise Refused 400 where parameters do not go together."""
-        narrowing = {"version": self.version is not None, "versions": self.versions == "true"}
-        if self.active == "true":
+        narrowing = {"version": self.version is not None, "versions": self.versions}
+        if self.active:
             self._refuse({"id": self.id, "name": self.name, **narrowing}, "with 'active'")
         else:
             self._refuse({"projectId": self.project_id}, "without 'active'")
@@ -108,7 +108,7 @@ class ReadResources(Query):
 class CreateResource(Query):
     """Whether what is made or named becomes active, and where."""
 
-    set_active: Flag = Field(default="false", alias="setActive")
+    set_active: Flag = Field(default=False, alias="setActive")
     project_id: ProjectId | None = Field(default=None, alias="projectId")
 
 

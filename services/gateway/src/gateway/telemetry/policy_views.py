@@ -38,7 +38,7 @@ MAX_SECONDS = 4_102_444_800.0
 Dollars = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 
 
-class PolicyBody(Strict):
+class TelemetryPolicyBody(Strict):
     """A policy; with the `revision` that it replaces, one that was changed meanwhile stays."""
 
     policy: TelemetryPolicy
@@ -72,7 +72,7 @@ async def show_policy(request: web.Request) -> web.Response:
 
 async def change_policy(request: web.Request) -> web.Response:
     """`PUT /v2/telemetry/policy`."""
-    body = validate(PolicyBody, await _body(request))
+    body = validate(TelemetryPolicyBody, await _body(request))
     policy = body.policy.model_dump(mode="json")
     wanted = PolicyChangeRequested(**_caller(request), policy=policy, revision=body.revision)
     return await request.app[DEPS].request_reply.query(POLICY_CHANGE_REQUESTED, wanted)

@@ -8,6 +8,7 @@ from common.events.telemetry import USAGE_REQUESTED
 from gateway.http.routing import Route
 from gateway.ports import Scope, Work
 from gateway.telemetry import interaction_reads, policy_views
+from gateway.telemetry.export_routes import EXPORT_ROUTES
 from gateway.telemetry.usage import UsageQuery, get_usage
 
 # What others said is for whoever manages an organisation. A key that reports ships inside applications.
@@ -32,6 +33,7 @@ ROUTES: Sequence[Route] = [
         "/v2/sessions",
         interaction_reads.list_sessions,
         "List sessions, the latest first",
+        name="list_logged_sessions",
         query=interaction_reads.SessionsQuery,
         response=queries.SESSION_LIST_REQUESTED,
         **READING,
@@ -41,6 +43,7 @@ ROUTES: Sequence[Route] = [
         "/v2/sessions/{session_id}",
         interaction_reads.show_session,
         "The turns of a session with their steps",
+        name="get_logged_session",
         query=interaction_reads.SessionQuery,
         response=queries.SESSION_REQUESTED,
         description="The oldest turn first. A page ends early where it would be large; long texts are cut.",
@@ -51,6 +54,7 @@ ROUTES: Sequence[Route] = [
         "/v2/interactions/{interaction_id}",
         interaction_reads.show_interaction,
         "One interaction with its steps and scores",
+        name="get_interaction",
         response=queries.INTERACTION_REQUESTED,
         **{**READING, "errors": (404, 503, 504)},
     ),
@@ -59,6 +63,7 @@ ROUTES: Sequence[Route] = [
         "/v2/ingest/{batch_id}",
         interaction_reads.show_batch,
         "What became of the items of a batch",
+        name="get_batch_fate",
         response=queries.BATCH_FATE_REQUESTED,
         **{**READING, "scope": Scope.INGEST, "errors": (404, 503, 504)},
     ),
@@ -67,6 +72,7 @@ ROUTES: Sequence[Route] = [
         "/v2/ledger",
         interaction_reads.show_ledger,
         "What was accepted and what became of it, by hour",
+        name="get_ledger",
         query=interaction_reads.LedgerQuery,
         response=queries.LEDGER_REQUESTED,
         **READING,
@@ -76,6 +82,7 @@ ROUTES: Sequence[Route] = [
         "/v2/telemetry/policy",
         policy_views.show_policy,
         "The policy: retention, sampling and masking",
+        name="get_telemetry_policy",
         response=queries.POLICY_REQUESTED,
         **READING,
     ),
@@ -84,7 +91,8 @@ ROUTES: Sequence[Route] = [
         "/v2/telemetry/policy",
         policy_views.change_policy,
         "Replace the policy",
-        request=policy_views.PolicyBody,
+        name="set_telemetry_policy",
+        request=policy_views.TelemetryPolicyBody,
         response=queries.POLICY_CHANGE_REQUESTED,
         **{**WRITING, "errors": (409, 503, 504)},
     ),
@@ -101,6 +109,7 @@ ROUTES: Sequence[Route] = [
         "/v2/telemetry/prices",
         policy_views.change_price,
         "Set the price of a model from a moment on",
+        name="set_price",
         request=policy_views.PriceBody,
         response=queries.PRICE_CHANGE_REQUESTED,
         **{**WRITING, "errors": (409, 503, 504)},
@@ -120,7 +129,9 @@ ROUTES: Sequence[Route] = [
         "/v2/deletions/{deletion_id}",
         policy_views.show_deletion,
         "How far the deletion of a user is",
+        name="get_deletion",
         response=queries.USER_DELETION_GET,
         **{**READING, "errors": (404, 503, 504)},
     ),
+    *EXPORT_ROUTES,
 ]

@@ -1,7 +1,7 @@
 """Copies of sessions in Redis or Valkey: a hash each, and an index by when they were last used.
 
 Fields of a hash: `t:` turns, by when they were received and their id, `s:` what was heard of one, `r:` turns that
-run, `x:` turns that were deleted, `n` the bytes of all turns, `whole`, `cut` and `gone`.
+run, `x:` turns that were deleted, `n` the bytes of all turns, `m` the summary, `whole`, `cut` and `gone`.
 
 The bytes of all copies are bounded: those that were not used for longest go first. They are in telemetry too. The
 index names keys that a script does not declare, so the live store is one server and no cluster, as for all of LIVE.
@@ -16,12 +16,14 @@ from common.bus.live.kept_answers import TURN_PREFIX
 from common.bus.live.writer import LiveWriter
 from common.bus.port import BusUnavailableError
 from common.events.model_json import from_json, to_json
+from common.events.session_summary import RollingSummary
 from common.events.session_turns import SessionHistory, SessionTurn
 from common.storage.redis import UNAVAILABLE
 from common.storage.resp import Resp
 from llm_stream.ports import HotSession
 
 PREFIX = "sonant:session:"
+SUMMING_PREFIX = "sonant:summing:"
 USED = "sonant:sessions:used"
 TOTAL = "sonant:sessions:bytes"
 # What a hash takes beside its turns, about, and a turn beside its text.
@@ -74,6 +76,14 @@ local function trim(most, turns)
   end
   return freed
 end
+local function drop_summary()
+  local size = redis.call('HSTRLEN', KEYS[1], 'm')
+  if size > 0 then
+    redis.call('HDEL', KEYS[1], 'm')
+    redis.call('HINCRBY', KEYS[1], 'n', -size)
+  end
+  return size
+end
 local function keep(name, id, received, value, anew)
   local gone = redis.call('HGET', KEYS[1], 'gone')
   if gone and tonumber(received) <= tonumber(gone) then return 0 end
@@ -117,6 +127,29 @@ settle(grown, tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]))
 return 1
 """
 )
+# 6 the summary, 7 when it was asked for, as text in the order of time. A copy that is not there is filled from
+# telemetry.
+_SUMMARY = (
+    _SETTLE
+    + """
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+local asked = ARGV[7]
+local gone = redis.call('HGET', KEYS[1], 'gone')
+if gone and tonumber(asked) <= tonumber(gone) then return 0 end
+local former = redis.call('HGET', KEYS[1], 'm')
+if former and string.match(former, '^(%S+) ') >= asked then return 0 end
+local fields = redis.call('HGETALL', KEYS[1])
+for at = 1, #fields, 2 do
+  if string.sub(fields[at], 1, 2) == 'x:' and tonumber(asked) <= tonumber(fields[at + 1]) then return 0 end
+end
+local written = asked .. ' ' .. ARGV[6]
+local grown = #written - drop_summary()
+redis.call('HSET', KEYS[1], 'm', written)
+redis.call('HINCRBY', KEYS[1], 'n', #written)
+settle(grown, tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]))
+return 1
+"""
+)
 # 6 deleted at (or ""), 7 whether older turns were let go, 8 most bytes, 9 most turns, then for each turn: field, id,
 # received, the turn, heard (or "").
 _FILL = (
@@ -148,6 +181,7 @@ local grown = born()
 local now, idle, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 if ARGV[6] ~= '' then
   redis.call('HSET', KEYS[1], 'x:' .. ARGV[6], ARGV[7])
+  grown = grown - drop_summary()
   for _, name in ipairs(redis.call('HKEYS', KEYS[1])) do
     if string.sub(name, 1, 2) == 't:' and string.match(name, '/(.*)$') == ARGV[6] then
       local freed = redis.call('HSTRLEN', KEYS[1], name) + tonumber(ARGV[5])
@@ -176,6 +210,7 @@ if not gone or tonumber(gone) < tonumber(ARGV[7]) then redis.call('HSET', KEYS[1
 -- What was before is known to be nothing.
 redis.call('HSET', KEYS[1], 'whole', '1')
 redis.call('HDEL', KEYS[1], 'cut')
+grown = grown - drop_summary()
 settle(grown, now, idle, most)
 return 1
 """
@@ -221,7 +256,20 @@ class RedisSessions:
                 heard = "" if turn.spoken is None else _heard(turn.spoken, turn.spoken_by or "history")
                 bare = turn.model_copy(update={"spoken": None, "spoken_by": None})
                 arguments += [_field(turn), turn.id, repr(turn.received_at), to_json(bare, exclude_none=True), heard]
-        await self._run("EVAL", _FILL, 3, *_keys(org_id, session_id), *self._common(), *arguments)
+        keys = _keys(org_id, session_id)
+        await self._run("EVAL", _FILL, 3, *keys, *self._common(), *arguments)
+
+        if history.summary is not None:
+            # Older than what a turn may have left meanwhile.
+            await self._run("EVAL", _SUMMARY, 3, *keys, *self._common(), *_written(history.summary))
+
+    def queue_summary(self, summary: RollingSummary, org_id: str) -> None:
+        keys = _keys(org_id, summary.session_id)
+        self._live.queue_command("EVAL", _SUMMARY, 3, *keys, *self._common(), *_written(summary))
+
+    async def begin_summary(self, org_id: str, session_id: str, seconds: float) -> bool:
+        key = f"{SUMMING_PREFIX}{org_id}/{session_id}"
+        return await self._run("SET", key, "1", "NX", "PX", int(seconds * 1000)) is not None
 
     async def note_spoken(self, org_id: str, session_id: str, request_id: str, heard: tuple[int, str]) -> None:
         await self._run("EVAL", _SPOKEN, 1, _keys(org_id, session_id)[0], request_id, _heard(*heard))
@@ -254,6 +302,10 @@ def _field(turn: SessionTurn) -> str:
     return f"t:{turn.received_at:020.6f}/{turn.id}"
 
 
+def _written(summary: RollingSummary) -> tuple[bytes, str]:
+    return to_json(summary, exclude_none=True), f"{summary.asked_at:020.6f}"
+
+
 def _heard(characters: int, by: str) -> bytes:
     return orjson.dumps([characters, by])
 
@@ -274,6 +326,7 @@ def _read(reply: list[bytes]) -> HotSession:
         cut=b"cut" in fields,
         running={name[2:].decode(): _running(fields[name]) for name in fields if name.startswith(b"r:")},
         deleted_at=None if gone is None else float(gone),
+        summary=None if (told := fields.get(b"m")) is None else from_json(RollingSummary, told.partition(b" ")[2]),
     )
 
 

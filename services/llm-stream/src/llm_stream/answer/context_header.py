@@ -14,4 +14,6 @@ def context_header(context: ContextUse) -> dict[str, str]:
         "messages": context.messages_before,
         "cut": context.messages_cut,
     }
+    if context.messages_summed_up:
+        counts["summed_up"] = context.messages_summed_up
     return {HEADER: ", ".join(f"{name}={count}" for name, count in counts.items())}

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from common.events.chat import ActiveSetUse, AnswerRequested, ContextUse, KeptTexts, ModerationUse
+from common.events.session_summary import RollingSummary
 from llm_stream.answer.attempt import Attempts
 from llm_stream.answer.outlet import Outlet
 from llm_stream.answer.rounds import Rounds
@@ -24,6 +25,8 @@ class FactNotes:
     ended_by: str | None = None
     moderation: ModerationUse | None = None
     kept: KeptTexts | None = None
+    # Where the answer was to be the summary of a session.
+    summary: RollingSummary | None = None
     # What a session is to keep of the turn, which `kept` is made from; None before that is known.
     session: SessionNotes | None = None
 

@@ -81,7 +81,8 @@ async def _begun(request: ChatReplyRequested, until: float, deps: Deps) -> Sessi
             return SessionNotes("full", messages=talk(request.body["messages"]))
         message = "What this session remembers cannot be read at the moment: come back, or send the whole conversation."
         raise _unavailable(message) from None
-    return SessionNotes("full", line=_line(remembered, use), fresh=not is_named(request))
+    line = _line(remembered, use)
+    return SessionNotes("full", line=line, fresh=not is_named(request), summary=remembered.summary)
 
 
 def _line(remembered: Remembered, use: SessionUse) -> list[SessionTurn]:

@@ -4,14 +4,18 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from common.events.chat import ContextUse
+from common.events.session_summary import RollingSummary
 from llm_stream.aliases import Alias
 from llm_stream.answer.failure import AnswerFailed, bad_request
 from llm_stream.answer.in_progress import FactNotes
 from llm_stream.answer.prepare import LENGTHS, PreparedRequest
+from llm_stream.context.exchanges import INSTRUCTING
 from llm_stream.context.fit import Counted, DoesNotFit, Fitted, fit
 from llm_stream.context.image_tokens import prices_of
-from llm_stream.context.outline import ANSWER_TOKENS, Outline, outline
+from llm_stream.context.outline import ANSWER_TOKENS, Message, Outline, outline
 from llm_stream.context.token_counter import TokenCounter
+from llm_stream.history.rolling_summary import DEFAULT_TOKENS, ToSumUp, end_of, in_front, next_stretch
+from llm_stream.history.session_context import marked
 from llm_stream.metrics import CONTEXT_CUTS
 
 
@@ -41,6 +45,7 @@ async def fit_window(prepared: PreparedRequest, notes: FactNotes, counter: Token
     Raises AnswerFailed (400) where not even the system messages and the last exchange fit.
     """
     counts, budget = await _count(prepared, counter), _budget(prepared)
+    _note_stretch(prepared, notes, counts, budget)
     if counts.total <= budget:
         notes.context = context = _use(prepared, counts, budget, _whole(prepared, counts))
         return prepared._replace(context=context)
@@ -49,9 +54,16 @@ async def fit_window(prepared: PreparedRequest, notes: FactNotes, counter: Token
         return None
     # What is refused is told as it came.
     notes.context = _use(prepared, counts, budget, _whole(prepared, counts))
-    fitted = _cut(prepared, counts, budget)
-    notes.context = context = _use(prepared, counts, budget, fitted)
-    return prepared._replace(body={**prepared.body, "messages": fitted.messages}, context=context)
+    front = await _summary_of(prepared, notes, counts, counter)
+    fitted = _cut(prepared, counts, budget, front)
+    cut = _use(prepared, counts, budget, fitted)
+    messages = fitted.messages
+    if front is not None and fitted.tokens + front.tokens <= budget:
+        messages = _with_front(messages, front.text)
+        summed_up = front.end - sum(1 for at in fitted.kept if at < front.end)
+        cut = cut.model_copy(update={"tokens": cut.tokens + front.tokens, "messages_summed_up": summed_up})
+    notes.context = cut
+    return prepared._replace(body={**prepared.body, "messages": messages}, context=cut)
 
 
 def _whole(prepared: PreparedRequest, counts: _Counts) -> Fitted:
@@ -59,14 +71,24 @@ def _whole(prepared: PreparedRequest, counts: _Counts) -> Fitted:
     return Fitted(messages, counts.total, list(range(len(messages))), [])
 
 
-def _cut(prepared: PreparedRequest, counts: _Counts, budget: int) -> Fitted:
+def _cut(prepared: PreparedRequest, counts: _Counts, budget: int, front: "_Front | None") -> Fitted:
+    """What fits beside the summary, or alone where nothing does: what was said just now goes before it."""
+    conversation = Counted(prepared.body["messages"], counts.tokens)
     try:
-        fitted = fit(Counted(prepared.body["messages"], counts.tokens), counts.beside, budget)
+        fitted = None if front is None else _fit_or_none(conversation, counts.beside, budget - front.tokens)
+        fitted = fitted or fit(conversation, counts.beside, budget)
     except DoesNotFit as error:
         CONTEXT_CUTS.labels("refused").inc()
         raise _too_long(prepared, error.needed, budget) from None
     CONTEXT_CUTS.labels("cut").inc()
     return fitted
+
+
+def _fit_or_none(conversation: Counted, beside: int, budget: int) -> Fitted | None:
+    try:
+        return fit(conversation, beside, budget)
+    except DoesNotFit:
+        return None
 
 
 def _use(prepared: PreparedRequest, counts: _Counts, budget: int, fitted: Fitted) -> ContextUse:
@@ -82,6 +104,60 @@ def _use(prepared: PreparedRequest, counts: _Counts, budget: int, fitted: Fitted
         messages_before=messages,
         messages_cut=messages - len(fitted.kept),
     )
+
+
+# -- the rolling summary -----------------------------------------------------------------------------------------------
+
+
+class _Front(NamedTuple):
+    """A summary as it stands in front: it tells the messages up to `end`."""
+
+    text: str
+    tokens: int
+    end: int
+
+
+def _note_stretch(prepared: PreparedRequest, notes: FactNotes, counts: _Counts, budget: int) -> None:
+    """Note what is to be summed up once the answer is out, where the config wants that."""
+    wanted = prepared.session_rules.get("summary")
+    session = notes.session
+    if wanted is None or session is None or session.mode != "full":
+        return
+    messages = prepared.before_rounds or prepared.body["messages"]
+    tokens = counts.tokens[: len(messages)]
+    pairs = zip(messages, tokens, strict=True)
+    room = budget - counts.beside - sum(count for message, count in pairs if message.get("role") in INSTRUCTING)
+    stretch = next_stretch(messages, tokens, session.summary, room)
+    if stretch is None:
+        session.to_sum_up = None
+        return
+    former = session.summary if stretch.before else None
+    length = wanted.get("tokens") or DEFAULT_TOKENS
+    session.to_sum_up = ToSumUp(stretch.exchanges, stretch.before, former, wanted["alias"], length)
+
+
+async def _summary_of(
+    prepared: PreparedRequest, notes: FactNotes, counts: _Counts, counter: TokenCounter
+) -> _Front | None:
+    """The summary of what the conversation begins with, where there is one and the config still wants it."""
+    summary: RollingSummary | None = None if notes.session is None else notes.session.summary
+    if summary is None or prepared.session_rules.get("summary") is None:
+        return None
+    if not (end := end_of(prepared.body["messages"], summary)):
+        return None
+    text = in_front(summary)
+    [tokens] = await counter.counts(prepared.request.org_id, counts.tokenizer, [text])
+    # The line between it and what the user says.
+    return _Front(text, tokens + 1, end)
+
+
+def _with_front(messages: list[Message], text: str) -> list[Message]:
+    """The messages with the summary before what the user says first: roles take turns in many templates."""
+    at = next((at for at, each in enumerate(messages) if each.get("role") not in INSTRUCTING), len(messages))
+    rest = marked(messages[at:], text)
+    if rest == messages[at:]:
+        rest = [{"role": "user", "content": text}, *rest]
+    return [*messages[:at], *rest]
 
 
 async def load_tokenizers(aliases: Iterable[Alias], counter: TokenCounter) -> None:

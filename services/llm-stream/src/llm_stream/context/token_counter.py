@@ -110,11 +110,14 @@ class TokenCounter:
         batches = _batches(texts)
         if len(batches) == 1 and _weight(texts) <= INLINE_WEIGHT:
             return [tokenizer.count(text) for text in texts]
+        # On as many cores as there are threads; others still come in between two batches of each.
+        lanes = await asyncio.gather(*(self._in_thread(tokenizer, batches[at::THREADS]) for at in range(THREADS)))
+        return [count for at in range(len(batches)) for count in lanes[at % THREADS][at // THREADS]]
+
+    async def _in_thread(self, tokenizer: Tokenizer, batches: Sequence[Sequence[str]]) -> list[list[int]]:
+        """The counts of each batch, one batch after the other."""
         loop = asyncio.get_running_loop()
-        counted: list[int] = []
-        for batch in batches:
-            counted += await loop.run_in_executor(self._threads, _counted, tokenizer, batch)
-        return counted
+        return [await loop.run_in_executor(self._threads, _counted, tokenizer, batch) for batch in batches]
 
 
 def _counted(tokenizer: Tokenizer, texts: Sequence[str]) -> list[int]:

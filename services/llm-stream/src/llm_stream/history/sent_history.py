@@ -72,28 +72,57 @@ def new_messages(messages: Sequence[Message], line: Sequence[SessionTurn]) -> li
 def heard_in(messages: Sequence[Message], line: Sequence[SessionTurn]) -> list[tuple[SessionTurn, int]]:
     """The turns of which a history shows how much was heard, with its characters, where that was not known before."""
     said, found = talk(messages), []
-    for turn in line[-LOOKED_AT:]:
+    for at in range(max(0, len(line) - LOOKED_AT), len(line)):
+        turn = line[at]
         if turn.spoken_by == "platform" or not delivered_text(turn):
             continue
-        heard = _heard(said, turn)
+        heard = _heard(said, turn, line[:at])
         if heard is not None and heard != len(spoken_text(turn)):
             found.append((turn, heard))
     return found
 
 
-def _heard(said: Sequence[Message], turn: SessionTurn) -> int | None:
+def _heard(said: Sequence[Message], turn: SessionTurn, before: Sequence[SessionTurn]) -> int | None:
     """Where the user's words of the turn stand in the history, and what the assistant says behind them."""
-    asked = next((message for message in reversed(turn.messages) if message.get("role") == "user"), None)
+    asked = _asked(turn)
     if asked is None:
         return None
-    places = [at for at, message in enumerate(said[:-1]) if _same(message, asked)]
-    if not places:
-        return None
-    following = said[places[-1] + 1]
+    place = _last_place(said[:-1], asked)
+    if place is None:
+        return _heard_unasked(said, turn, before)
+    following = said[place + 1]
     if following.get("role") == "assistant":
         return None if following.get("tool_calls") else matching(delivered_text(turn), text_of(following))
     # What was interrupted and stands nowhere was not heard at all.
     return 0 if following.get("role") == "user" and turn.outcome == "interrupted" else None
+
+
+def _heard_unasked(said: Sequence[Message], turn: SessionTurn, before: Sequence[SessionTurn]) -> int | None:
+    """The same of a turn whose words stand nowhere: the platform has put others in their place, or dropped the turn.
+
+    What stands behind the last turn before it that is there tells. None where no such turn is: the history may begin
+    behind this one.
+    """
+    for earlier in reversed(before):
+        asked = _asked(earlier)
+        place = None if asked is None else _last_place(said, asked)
+        if place is None:
+            continue
+        answers = [text_of(message) for message in said[place + 1 :] if message.get("role") == "assistant"]
+        if answers and spoken_text(earlier).strip():
+            answers = answers[1:]
+        found = (matching(delivered_text(turn), text) for text in answers if text.strip())
+        return next((heard for heard in found if heard), 0 if turn.outcome == "interrupted" else None)
+    return None
+
+
+def _asked(turn: SessionTurn) -> Message | None:
+    """What the user said in a turn."""
+    return next((message for message in reversed(turn.messages) if message.get("role") == "user"), None)
+
+
+def _last_place(said: Sequence[Message], asked: Message) -> int | None:
+    return next((at for at in range(len(said) - 1, -1, -1) if _same(said[at], asked)), None)
 
 
 def _same(one: Message, other: Message) -> bool:

@@ -1,12 +1,22 @@
 """What callers ask about sessions: their turns, one of them, what was heard of an answer, and to forget them."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from common.events.chat import AnswerDialect
 from common.events.reply import Reply
 from common.events.session_turns import (
     SessionDeleteRequested,
+    SessionExtended,
+    SessionExtendRequested,
     SessionGone,
+    SessionHistory,
     SessionRequested,
     SessionTurn,
     ShownSession,
+    ShownSummary,
     ShownTurn,
     Spoken,
     SpokenReported,
@@ -22,6 +32,8 @@ from llm_stream.metrics import SESSION_SPOKEN
 from llm_stream.ports import CacheUnavailable
 from llm_stream.tools.pairs import closed
 
+# Who has written what is no turn of a model.
+CONVERSATION = "conversation"
 AWAY = Refused(
     503,
     "What sessions remember cannot be read at the moment.",
@@ -48,6 +60,8 @@ async def show(asked: SessionRequested, memory: SessionMemory, mark: str) -> Rep
         turns=tuple(_shown(turn) for turn in turns),
         cut=history.cut,
         messages=tuple(closed(context_of(in_line(turns), mark))),
+        summary=_shown_summary(history),
+        metadata=_metadata(turns),
     )
     return Reply(shown)
 
@@ -83,6 +97,37 @@ async def report_spoken(asked: SpokenReported, memory: SessionMemory) -> Reply[S
     return Reply(Spoken(id=turn.id, spoken=spoken_text(turn), characters=characters))
 
 
+async def extend(asked: SessionExtendRequested, memory: SessionMemory) -> Reply[SessionExtended]:
+    """200 once it is kept. Refuses (413) what no turn has room for."""
+    if len(orjson.dumps(asked.messages)) > memory.turn_bytes:
+        message = f"These items are too long: a session keeps {memory.turn_bytes} bytes at a time."
+        raise Refused(413, message, "items_too_long", "items")
+    told = {} if asked.metadata is None else {"metadata": asked.metadata}
+    turn = SessionTurn(
+        id=asked.request_id,
+        session_id=asked.session_id,
+        outcome="completed",
+        kept="full",
+        model="",
+        stream=False,
+        received_at=asked.at,
+        finished_at=asked.at,
+        messages=asked.messages,
+        dialect=AnswerDialect(name=CONVERSATION, told=told),
+    )
+    try:
+        await memory.extend(asked.org_id, turn, fresh=asked.fresh)
+    except HistoryUnavailable:
+        raise AWAY from None
+    return Reply(SessionExtended(id=turn.id))
+
+
+def _metadata(turns: Sequence[SessionTurn]) -> dict[str, Any] | None:
+    """What was noted of the session last."""
+    noted = [turn.dialect.told for turn in turns if turn.dialect is not None and turn.dialect.name == CONVERSATION]
+    return next((told["metadata"] for told in reversed(noted) if "metadata" in told), None)
+
+
 async def forget(
     asked: SessionDeleteRequested, memory: SessionMemory, variables: SessionVariables
 ) -> Reply[SessionGone]:
@@ -94,6 +139,13 @@ async def forget(
     except (HistoryUnavailable, CacheUnavailable):
         raise AWAY from None
     return Reply(SessionGone(id=asked.request_id or asked.session_id, deleted=True))
+
+
+def _shown_summary(history: SessionHistory) -> ShownSummary | None:
+    summary = history.summary
+    if summary is None:
+        return None
+    return ShownSummary(**summary.model_dump(include=set(ShownSummary.model_fields)))
 
 
 def _shown(turn: SessionTurn) -> ShownTurn:

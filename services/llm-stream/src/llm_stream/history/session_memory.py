@@ -12,11 +12,14 @@ from common.bus.port import BusUnavailableError
 from common.events.chat import AnswerRequested, ChatReplyEnded, ChatReplyRequested
 from common.events.envelope import Event
 from common.events.record import Record
+from common.events.session_summary import RollingSummary
 from common.events.session_turns import (
     CHAT_REPLY_SPOKEN,
     CHAT_SESSION_DELETED,
+    CHAT_SESSION_EXTENDED,
     ReplySpoken,
     SessionDeleted,
+    SessionExtension,
     SessionHistory,
     SessionTurn,
     SpokenBy,
@@ -35,6 +38,8 @@ STOPPED_SECONDS = 1.0
 # One that merely runs at the same time is not waited for longer than nobody notices.
 RUNNING_SECONDS = 0.15
 LOOK_SECONDS = 0.005
+# One summary of a session is made at a time, and after one that failed none is tried for so long.
+SUMMARY_SECONDS = 60.0
 # Whom a background task of the process is given to.
 Spawn = Callable[[Coroutine[Any, Any, None], str], Any]
 Put = Callable[[Record], Awaitable[None]]
@@ -50,6 +55,7 @@ class Remembered:
 
     turns: tuple[SessionTurn, ...]
     cut: bool = False
+    summary: RollingSummary | None = None
 
 
 class SessionMemory:
@@ -109,7 +115,7 @@ class SessionMemory:
         except (BusUnavailableError, TimeoutError, Refused) as error:
             SESSION_READS.labels("failed").inc()
             raise HistoryUnavailable(str(error)) from error
-        return Remembered(hot.turns, hot.cut)
+        return Remembered(hot.turns, hot.cut, hot.summary)
 
     async def _settled(self, hot: HotSession, org_id: str, session_id: str, before: float) -> HotSession:
         """The session once the turns that were received earlier have ended, or had their time to."""
@@ -153,6 +159,29 @@ class SessionMemory:
         SESSION_TURNS.labels(end.kept.mode).inc()
         if end.kept.mode == "full" and (turn := session_turn(end)) is not None:
             self._copies.queue_ended(end.org_id, turn, fresh=fresh)
+
+    async def extend(self, org_id: str, turn: SessionTurn, *, fresh: bool) -> None:
+        """Remember a turn that nobody has answered. The fact is on the log before this returns.
+
+        Raises HistoryUnavailable.
+        """
+        added = SessionExtension(org_id=org_id, session_id=turn.session_id, at=turn.received_at, turn=turn)
+        try:
+            await self._facts(Event(CHAT_SESSION_EXTENDED, added, id=f"{turn.id}/end").record())
+        except BusUnavailableError as error:
+            raise HistoryUnavailable(str(error)) from error
+        self._copies.queue_ended(org_id, turn, fresh=fresh)
+
+    def queue_summary(self, summary: RollingSummary, org_id: str) -> None:
+        """Have the session remember a summary."""
+        self._copies.queue_summary(summary, org_id)
+
+    async def begin_summary(self, org_id: str, session_id: str) -> bool:
+        """Whether a summary of the session is to be asked for: nobody has lately. Raises HistoryUnavailable."""
+        try:
+            return await self._copies.begin_summary(org_id, session_id, SUMMARY_SECONDS)
+        except BusUnavailableError as error:
+            raise HistoryUnavailable(str(error)) from error
 
     def queue_left(self, request: AnswerRequested) -> None:
         """A turn that may have begun ends without a trace."""
@@ -199,4 +228,5 @@ def merged(history: SessionHistory, hot: Remembered) -> SessionHistory:
     """What telemetry keeps, with what it has not heard of yet; the live store knows better what was spoken."""
     known = {turn.id: turn for turn in history.turns} | {turn.id: turn for turn in hot.turns}
     turns = sorted(known.values(), key=lambda turn: (turn.received_at, turn.id))
-    return history.model_copy(update={"turns": tuple(turns), "cut": history.cut or hot.cut})
+    summary = hot.summary or history.summary
+    return history.model_copy(update={"turns": tuple(turns), "cut": history.cut or hot.cut, "summary": summary})

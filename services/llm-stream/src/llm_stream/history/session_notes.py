@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from common.events.chat import ChatReplyRequested
+from common.events.session_summary import RollingSummary
 from common.events.session_turns import SessionTurn
+from llm_stream.history.rolling_summary import ToSumUp
 
 Message: TypeAlias = dict[str, Any]
 Mode: TypeAlias = Literal["off", "metadata", "full"]
@@ -27,6 +29,10 @@ class SessionNotes:
     earlier: str = ""
     # The end of the answer, where that is not the text that was sent: a whole answer, or one with calls.
     said: Message = field(default_factory=dict)
+    # What was said first, in short, where the config wants that and it was made.
+    summary: RollingSummary | None = None
+    # What is to be summed up once the answer is out.
+    to_sum_up: ToSumUp | None = None
 
 
 def kept_mode(request: ChatReplyRequested, rules: Any, most: Mode) -> Mode:

@@ -40,6 +40,7 @@ from llm_stream.deps import Deps
 from llm_stream.metrics import TOKENS, TURNS
 from llm_stream.turns.claim import Ended, RequestEvent
 from llm_stream.turns.kept_turn import kept_texts
+from llm_stream.turns.summing_up import ask_for_summary, summary_made
 from llm_stream.turns.turn import Turn
 from llm_stream.turns.turn_account import tell
 
@@ -72,12 +73,14 @@ async def finish(turn: Turn, outcome: FinishedAnswer | AnswerFailed | None, deps
         return
     turn.delivery.defer()
     turn.notes.kept = kept_texts(turn, deps.sessions)
+    turn.notes.summary = summary_made(turn, outcome)
     fact = _fact(turn, outcome)
     if isinstance(outcome, AnswerFailed) and turn.frames.begun and turn.request.stream:
         turn.frames.emit_error(orjson.dumps(_refusal(outcome.error).body()))
     turn.frames.end(_end(fact, outcome))
     record = _keep(turn, fact, deps)
     await _publish_settled(turn, fact, record, deps)
+    await ask_for_summary(turn, deps)
 
 
 async def abandon(turn: Turn, deps: Deps) -> None:
@@ -112,6 +115,8 @@ def _keep(turn: Turn, fact: Fact, deps: Deps) -> Record:
     if isinstance(fact.payload, ChatReplyEnded):
         # Before the last frames: whoever has read them finds the turn in its session.
         deps.sessions.queue_ended(fact.payload, fresh=turn.notes.session is not None and turn.notes.session.fresh)
+        if (summary := fact.payload.summary) is not None and summary.text:
+            deps.sessions.queue_summary(summary, fact.payload.org_id)
     deps.claims.note_ended(turn.request, turn.backlog, record)
     turn.backlog.send_rest()
     turn.delivery.flush()

@@ -38,7 +38,9 @@ RENDERED_PERCENT = 88.0
 ACCOUNT_CODES = frozenset({"provider_refused_us", "provider_unconfigured"})
 
 
-class _Made(NamedTuple):
+class ClipMade(NamedTuple):
+    """A clip in its file, who made it, and what that took."""
+
     provider: str
     found: ClipFound
     cost_usd: float = 0.0
@@ -48,7 +50,7 @@ class _Made(NamedTuple):
 async def make(work: Work[VideoInput, Deps]) -> VideoResult:
     """Have a clip made, look at it, and keep it."""
     path = await work.folder() / "clip.mp4"
-    made = await _by_somebody(work, path)
+    made = await clip_by_somebody(work, path)
     async with work.step("store"):
         asset = await work.deps.assets.store_file(
             work.job.org_id,
@@ -76,7 +78,7 @@ async def make(work: Work[VideoInput, Deps]) -> VideoResult:
     )
 
 
-async def _by_somebody(work: Work[VideoInput, Deps], path: Path) -> _Made:
+async def clip_by_somebody(work: Work[VideoInput, Deps], path: Path) -> ClipMade:
     """Try the providers in their order. Who failed for this job is not asked again, unless all did."""
     image = await seed_image(work)
     studio, last = work.deps.video, None
@@ -107,7 +109,9 @@ def _failed(work: Work[VideoInput, Deps], name: str) -> str:
     return f"failed:{name}:{work.job.round}"
 
 
-async def _commissioned(work: Work[VideoInput, Deps], provider: VideoProvider, path: Path, image: Path | None) -> _Made:
+async def _commissioned(
+    work: Work[VideoInput, Deps], provider: VideoProvider, path: Path, image: Path | None
+) -> ClipMade:
     async with work.step("generate"):
         done = await work.once(done_key(provider), lambda: _generated(work, provider, image), Commissioned)
     try:
@@ -118,7 +122,7 @@ async def _commissioned(work: Work[VideoInput, Deps], provider: VideoProvider, p
     except ResultLost:
         await given_up(work, provider)
         raise
-    return _Made(provider.name, found, done.cost_usd, done.seed)
+    return ClipMade(provider.name, found, done.cost_usd, done.seed)
 
 
 async def _generated(work: Work[VideoInput, Deps], provider: VideoProvider, image: Path | None) -> Commissioned:
@@ -148,7 +152,7 @@ async def _checked(work: Work[VideoInput, Deps], path: Path) -> ClipFound:
         raise ResultLost(f"The provider's file is no video: {refused.message}") from refused
 
 
-async def _rendered(work: Work[VideoInput, Deps], path: Path, image: Path | None) -> _Made:
+async def _rendered(work: Work[VideoInput, Deps], path: Path, image: Path | None) -> ClipMade:
     wanted = work.input
     wish = ClipWish(
         wanted.prompt,
@@ -163,4 +167,4 @@ async def _rendered(work: Work[VideoInput, Deps], path: Path, image: Path | None
         await work.cpu(render, wish, str(path), done=lambda share: work.percent(RENDERED_PERCENT * share))
     async with work.step("check"):
         found = await work.brief(probe, str(path))
-    return _Made(LOCAL, found, seed=wanted.seed)
+    return ClipMade(LOCAL, found, seed=wanted.seed)

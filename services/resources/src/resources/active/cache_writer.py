@@ -35,6 +35,7 @@ from common.storage.redis import UNAVAILABLE
 from common.storage.resp import Command, Resp
 from resources.active import served_set
 from resources.active.freshness import Freshness
+from resources.active.restores import raise_head
 from resources.metrics import CACHE_WRITE_SECONDS, CACHE_WRITES
 from resources.ports import Store
 from resources.scopes import ScopeKey, layers
@@ -103,11 +104,11 @@ class CacheWriter:
             if refused.status == 404:
                 body = orjson.dumps(refused.body())
                 missing = Version(clock, time.time() + NEGATIVE_FRESH_SECONDS, refused.status, body)
-                await self._try_cache([missing.put(key, version)])
+                await self._try_cache([raise_head(org_id, clock), missing.put(key, version)])
             raise replace(refused, headers={**refused.headers, **own}) from None
         body = orjson.dumps(content(reply.body))
         found = Version(clock, time.time() + self._fresh_seconds, reply.status, body)
-        await self._try_cache([found.put(key, version)])
+        await self._try_cache([raise_head(org_id, clock), found.put(key, version)])
         return replace(reply, headers={**reply.headers, **own})
 
     # -- changes -----------------------------------------------------------------------------------------------
@@ -128,7 +129,8 @@ class CacheWriter:
             await self._renew(fact.org_id, [ScopeKey(fact.place.project_id, fact.place.user_id)], fact.clock, fact.at)
         elif isinstance(fact, ResourceChanged):
             self._freshness.outdated(fact.org_id, fact.kind, fact.id, fact.at)
-            await self._must_cache([raise_floor(version_key(fact.org_id, fact.kind, fact.id), fact.clock)])
+            floor = raise_floor(version_key(fact.org_id, fact.kind, fact.id), fact.clock)
+            await self._must_cache([raise_head(fact.org_id, fact.clock), floor])
             keys = await self._store.of(fact.org_id).scopes.using(fact.kind, fact.id)
             for start in range(0, len(keys), MAX_SCOPES):
                 await self._renew(fact.org_id, keys[start : start + MAX_SCOPES], fact.clock, fact.at)
@@ -140,7 +142,7 @@ class CacheWriter:
         if late:
             entries = await self._read(org_id, late)
             puts = [entry.put(scope_key(org_id, *key)) for key, entry in zip(late, entries, strict=True)]
-            await self._must_cache(puts)
+            await self._must_cache([_head(org_id, entries), *puts])
             CACHE_WRITE_SECONDS.observe(max(0.0, time.time() - at))
 
     # -- the tables --------------------------------------------------------------------------------------------
@@ -171,7 +173,8 @@ class CacheWriter:
     async def _write(self, org_id: str, keys: Sequence[ScopeKey], entries: Sequence[Entry]) -> list[bytes]:
         """Cache entries; returns what holds after that, which is newer where something newer was there."""
         commands = [entry.put(scope_key(org_id, *key)) for key, entry in zip(keys, entries, strict=True)]
-        there = await self._try_cache(commands) or [None] * len(entries)
+        replies = await self._try_cache([_head(org_id, entries), *commands])
+        there = replies[1:] if replies else [None] * len(entries)
         return [newer or entry.pack() for newer, entry in zip(there, entries, strict=True)]
 
     async def _try_cache(self, commands: Sequence[Command]) -> list[Any] | None:
@@ -190,6 +193,10 @@ class CacheWriter:
             raise Retry(f"cache: {error}") from error
         CACHE_WRITES.labels("done").inc(len(commands))
         return replies
+
+
+def _head(org_id: str, entries: Sequence[Entry]) -> Command:
+    return raise_head(org_id, max(entry.clock for entry in entries))
 
 
 def _clock(head: bytes) -> int:

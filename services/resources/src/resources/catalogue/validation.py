@@ -322,11 +322,22 @@ FlagValue = Flag | Number | Annotated[str, Field(strict=True, max_length=200), S
 Flags = Annotated[dict[FlagName, FlagValue], BeforeValidator(_few(MAX_FLAGS, "flags"))]
 
 
+class SummaryRules(_Part):
+    """Which alias sums up what no longer fits, and in how many tokens."""
+
+    alias: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:/+-]{1,200}$"), Stored]
+    tokens: Annotated[Whole, Field(ge=50, le=2000)] | None = None
+
+
 class SessionRules(_Part):
-    """Whether the texts of sessions are kept, and what the model is told where a user has cut it off ("": nothing)."""
+    """Whether the texts of sessions are kept, and what the model is told where a user has cut it off ("": nothing).
+
+    With `summary` it is told in short what its window has no room for.
+    """
 
     store: bool | None = None
     interruption_mark: Annotated[str, Field(max_length=500), Stored] | None = None
+    summary: SummaryRules | None = None
 
 
 class Webhook(_Part):

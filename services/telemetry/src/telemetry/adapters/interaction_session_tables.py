@@ -6,8 +6,8 @@ from typing import Any
 
 from common.events.interaction_queries import SessionListRequested
 from common.storage.postgres import Pool, transient
-from telemetry.adapters.turn_row import without_nul
 from telemetry.row_shapes import utc
+from telemetry.storable import without_nul
 
 SESSIONS = """
 SELECT session_id, mode, user_id, first_at, last_at, turns, errors, total_tokens, cost_usd::float8, last_model

@@ -3,7 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 import orjson
@@ -24,7 +24,8 @@ from telemetry.adapters.interaction_statements import (
     UNPARK,
 )
 from telemetry.adapters.partitions import Leaf, Partitions
-from telemetry.adapters.turns_table import UNSTORABLE
+from telemetry.adapters.usage_table import count_usage
+from telemetry.adapters.waiting_rows import UNSTORABLE
 from telemetry.row_shapes import COLUMNS, BatchRows, ItemRows, Session, utc
 
 # Batches that arrive meanwhile go with the next write, and of them at most so many items.
@@ -39,6 +40,14 @@ OUTCOMES = ("stored", "sampled_out", "parked", "repeated")
 NO_PARTITION = (asyncpg.CheckViolationError, asyncpg.UndefinedTableError)
 
 Counts = dict[tuple[str, int], dict[str, int]]
+
+
+class Written(NamedTuple):
+    """What one transaction did: counts by organisation and hour, retentions that are new, turns of our own."""
+
+    counts: Counts
+    kept: set[tuple[str, str, int]]
+    turns: int
 
 
 class PostgresInteractions:
@@ -77,7 +86,9 @@ class PostgresInteractions:
             # Whatever it is that the database never takes, its text may hold what is in the batch.
             for item in batches[0].items:
                 item.outcome, item.reason, item.rows = "parked", f"not storable: {type(error).__name__}", {}
-            await self._store_all(batches)
+            # A turn of our own is parked as its fact, and may come back: its id is not taken.
+            if batches[0].ledgered:
+                await self._store_all(batches)
 
     async def _store_all(self, batches: Sequence[BatchRows]) -> None:
         await self._ensure(batches)
@@ -105,10 +116,12 @@ class PostgresInteractions:
             self._kept, self._kept_since = set(), time.monotonic()
         with metrics.INTERACTIONS_WRITE_SECONDS.time():
             async with transient(), self._pool.acquire() as connection, connection.transaction():
-                counts, kept = await _stored(connection, batches, self._kept)
-        self._kept |= kept
+                written = await _stored(connection, batches, self._kept)
+        self._kept |= written.kept
         metrics.INTERACTIONS_PER_WRITE.observe(sum(len(batch.items) for batch in batches))
-        for outcomes in counts.values():
+        metrics.TURNS_STORED.inc(written.turns)
+        metrics.TURNS_REPEATED.inc(sum(not batch.ledgered for batch in batches) - written.turns)
+        for outcomes in written.counts.values():
             for outcome, count in outcomes.items():
                 # One that was parked may be stored after all.
                 metrics.ITEMS_STORED.labels(outcome).inc(max(0, count))
@@ -134,10 +147,8 @@ def _all_rows(item: ItemRows) -> Iterator[tuple[Any, ...]]:
         yield from rows
 
 
-async def _stored(
-    connection: Connection, batches: Sequence[BatchRows], known: set[tuple[str, str, int]]
-) -> tuple[Counts, set[tuple[str, str, int]]]:
-    """Store what is new. What came of it by organisation and hour, and the retentions that are new."""
+async def _stored(connection: Connection, batches: Sequence[BatchRows], known: set[tuple[str, str, int]]) -> Written:
+    """Store what is new."""
     counts: Counts = defaultdict(lambda: dict.fromkeys(OUTCOMES, 0))
     claimed = await _claim(connection, batches)
     fresh, again = [], []
@@ -154,7 +165,9 @@ async def _stored(
     kept = await _write_rows(connection, items, known)
     await _write_sessions(connection, [item.session for item in items if item.session is not None])
     await _write_ledger(connection, counts, [batch for batch in fresh if batch.ledgered])
-    return counts, kept
+    used = [item.use for item in items if item.use is not None]
+    await count_usage(connection, used)
+    return Written(counts, kept, len(used))
 
 
 async def _claim(connection: Connection, batches: Sequence[BatchRows]) -> set[str]:

@@ -6,12 +6,16 @@ from typing import Any
 from common.events.interaction_queries import PolicyState, PriceRow
 from common.events.telemetry_policy import TelemetryPolicy
 from common.storage.postgres import Pool, transient
+from common.storage.unit_of_work import UnitOfWork
+from telemetry.ports import PolicyWrites
 from telemetry.price_list import Price
 
-PRICES = """
+ALL_PRICES = """
 SELECT model, extract(epoch FROM valid_from)::float8 AS valid_from, input::float8, output::float8, cached_input::float8
-FROM telemetry.prices WHERE org_id = $1 ORDER BY model, telemetry.prices.valid_from
+FROM telemetry.prices WHERE org_id = $1
 """
+PRICES = f"{ALL_PRICES} ORDER BY model, telemetry.prices.valid_from"
+PRICE = f"{ALL_PRICES} AND model = $2 AND telemetry.prices.valid_from = to_timestamp($3)"
 STATE = """
 SELECT revision, policy, extract(epoch FROM changed_at)::float8 AS changed_at, changed_by
 FROM telemetry.policies WHERE org_id = $1
@@ -56,17 +60,29 @@ class PostgresPolicies:
             row = await self._pool.fetchrow(STATE, org_id)
         return None if row is None else _state(row)
 
-    async def change(
-        self, org_id: str, policy: TelemetryPolicy, revision: int | None, key_id: str
-    ) -> PolicyState | None:
-        async with transient():
-            row = await self._pool.fetchrow(CHANGE, org_id, policy.model_dump_json(), revision, key_id)
+
+class PostgresPolicyWrites:
+    """The port `PolicyWrites`, on the connection of a unit of work; raises asyncpg's errors, which that sorts."""
+
+    def __init__(self, work: UnitOfWork[PolicyWrites]) -> None:
+        self._connection = work.connection
+        self._org_id, self._key_id = work.actor.org_id, work.actor.key_id
+
+    async def state(self) -> PolicyState | None:
+        row = await self._connection.fetchrow(STATE, self._org_id)
         return None if row is None else _state(row)
 
-    async def set_price(self, org_id: str, price: PriceRow, key_id: str, most: int) -> bool:
+    async def change(self, policy: TelemetryPolicy, revision: int | None) -> PolicyState | None:
+        row = await self._connection.fetchrow(CHANGE, self._org_id, policy.model_dump_json(), revision, self._key_id)
+        return None if row is None else _state(row)
+
+    async def price(self, model: str, valid_from: float) -> Price | None:
+        row = await self._connection.fetchrow(PRICE, self._org_id, model, valid_from)
+        return None if row is None else Price(*row)
+
+    async def set_price(self, price: PriceRow, most: int) -> bool:
         values = (price.model, price.valid_from, price.input, price.output, price.cached_input)
-        async with transient():
-            status = await self._pool.execute(SET_PRICE, org_id, *values, key_id, most)
+        status = await self._connection.execute(SET_PRICE, self._org_id, *values, self._key_id, most)
         return bool(status.endswith(" 1"))
 
 

@@ -8,6 +8,7 @@ import orjson
 
 from common.bus.batching import Batcher
 from common.events.model_json import from_json, to_json
+from common.events.session_summary import RollingSummary
 from common.events.session_turns import (
     ReplySpoken,
     SessionDeleted,
@@ -19,9 +20,9 @@ from common.events.session_turns import (
 )
 from common.failures import Park
 from common.storage.postgres import Pool, transient
-from telemetry.adapters.turn_row import MAX_SECONDS, between, without_nul
-from telemetry.adapters.turns_table import WaitingRow, in_parts, insert_storable
+from telemetry.adapters.waiting_rows import WaitingRow, in_parts, insert_storable
 from telemetry.metrics import SESSION_TURNS_CUT, SESSION_TURNS_STORED
+from telemetry.storable import MAX_SECONDS, between, without_nul
 
 ROWS_PER_WRITE = 200
 # More turns than any conversation has; those without texts are bounded by nothing else.
@@ -82,6 +83,19 @@ UPDATE telemetry.kept_sessions SET
     cut = true
 WHERE org_id = $1 AND session_id = $2
 """
+# The turns of its session may come later than it does.
+SUMMARY = """
+INSERT INTO telemetry.kept_sessions (org_id, session_id, created_at, updated_at, turns, bytes, summary, summed_up_at)
+VALUES ($1, $2, to_timestamp($4), to_timestamp($4), 0, 0, $3, to_timestamp($4))
+ON CONFLICT (org_id, session_id) DO UPDATE SET summary = excluded.summary, summed_up_at = excluded.summed_up_at
+WHERE greatest(kept_sessions.deleted_at, kept_sessions.summed_up_at) IS NULL
+    OR greatest(kept_sessions.deleted_at, kept_sessions.summed_up_at) < excluded.summed_up_at
+"""
+# What was asked for until then may tell what is deleted.
+NO_SUMMARY = """
+UPDATE telemetry.kept_sessions SET summary = NULL, summed_up_at = greatest(summed_up_at, to_timestamp($3))
+WHERE org_id = $1 AND session_id = $2
+"""
 SPOKEN = """
 INSERT INTO telemetry.spoken (org_id, request_id, session_id, characters, spoken_by, at)
 VALUES ($1, $2, $3, $4, $5, to_timestamp($6))
@@ -94,7 +108,8 @@ WITH tombstone AS (
     INSERT INTO telemetry.kept_sessions (org_id, session_id, created_at, updated_at, turns, bytes, deleted_at)
     VALUES ($1, $2, to_timestamp($3), to_timestamp($3), 0, 0, to_timestamp($3))
     ON CONFLICT (org_id, session_id) DO UPDATE SET
-        deleted_at = greatest(kept_sessions.deleted_at, excluded.deleted_at), turns = 0, bytes = 0, cut = false
+        deleted_at = greatest(kept_sessions.deleted_at, excluded.deleted_at), turns = 0, bytes = 0, cut = false,
+        summary = NULL
     RETURNING deleted_at
 ),
 heard AS (DELETE FROM telemetry.spoken WHERE org_id = $1 AND session_id = $2 AND at <= to_timestamp($3)),
@@ -121,7 +136,10 @@ VALUES ($1, $3, $2, to_timestamp($4), 0, NULL)
 ON CONFLICT (org_id, request_id) DO UPDATE SET turn = NULL, bytes = 0
 WHERE session_turns.session_id = $2
 """
-SESSION = "SELECT cut, extract(epoch FROM deleted_at)::float8 AS deleted_at FROM telemetry.kept_sessions {}"
+SESSION = """
+SELECT cut, summary, extract(epoch FROM deleted_at)::float8 AS deleted_at FROM telemetry.kept_sessions
+WHERE org_id = $1 AND session_id = $2
+"""
 TURNS = """
 SELECT t.turn, spoken.characters, spoken.spoken_by
 FROM telemetry.session_turns AS t
@@ -206,6 +224,13 @@ class PostgresSessions:
                 await self._pool.execute(TRIM, row["org_id"], row["session_id"], MAX_TURNS, self._session_bytes)
                 SESSION_TURNS_CUT.inc()
 
+    async def keep_summary(self, org_id: str, summary: RollingSummary) -> None:
+        names = without_nul([org_id, summary.session_id])
+        told = to_json(summary.model_copy(update={"text": without_nul(summary.text)}), exclude_none=True).decode()
+        asked_at = between(summary.asked_at, 0.0, MAX_SECONDS)
+        async with transient():
+            await self._pool.execute(SUMMARY, *names, told, asked_at)
+
     async def note_spoken(self, spoken: ReplySpoken) -> None:
         texts = without_nul([spoken.org_id, spoken.request_id, spoken.session_id])
         async with transient():
@@ -218,17 +243,20 @@ class PostgresSessions:
                 await self._pool.execute(DELETE, org_id, session_id, deleted.at)
             else:
                 await self._pool.execute(DELETE_TURN, org_id, session_id, without_nul(deleted.request_id), deleted.at)
+                await self._pool.execute(NO_SUMMARY, org_id, session_id, deleted.at)
             await self._pool.execute(RECOUNT, org_id, session_id)
 
     async def history(self, org_id: str, session_id: str) -> SessionHistory:
         names = without_nul([org_id, session_id])
         async with transient():
-            session = await self._pool.fetchrow(SESSION.format("WHERE org_id = $1 AND session_id = $2"), *names)
+            session = await self._pool.fetchrow(SESSION, *names)
             if session is None:
                 return SessionHistory(turns=())
             rows = await self._pool.fetch(TURNS.format("t.session_id = $2"), *names, self._days)
-        turns = tuple(_turn(row) for row in rows)
-        return SessionHistory(turns=turns, cut=session["cut"], deleted_at=session["deleted_at"])
+        turns, told = tuple(_turn(row) for row in rows), session["summary"]
+        # Of a session that has expired it is not told either.
+        summary = from_json(RollingSummary, told) if told is not None and turns else None
+        return SessionHistory(turns=turns, cut=session["cut"], deleted_at=session["deleted_at"], summary=summary)
 
     async def turn(self, org_id: str, request_id: str) -> SessionTurn | None:
         names = without_nul([org_id, request_id])

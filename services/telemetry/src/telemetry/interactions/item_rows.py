@@ -129,6 +129,7 @@ def _interaction(item: dict[str, Any], found: ItemRows, source: Source, terms: T
             json_text(item.get("user_metadata")), status, json_text(error), item.get("trace_id"),
             item.get("span_id"), item.get("parent_id"), None, None, at,
             None if took is None else at + timedelta(milliseconds=took), source.batch_id, utc(source.accepted_at),
+            "chat",
         )
     ]  # fmt: skip
     extra = {name: value for name, value in item.items() if name not in KNOWN}

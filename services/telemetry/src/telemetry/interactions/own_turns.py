@@ -1,89 +1,140 @@
 """Turns that Sonant answered: from their facts they become interactions as any app reports them, without texts."""
 
-import hashlib
-import math
 import time
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
-from common.events.chat import ChatReplyEnded, ChatReplyFailed, ChatReplyInterrupted, ToolStep
+from common.events.chat import (
+    AnswerEnded,
+    Attempt,
+    ChatReplyEnded,
+    ChatReplyFailed,
+    ChatReplyInterrupted,
+    ToolStep,
+)
+from common.events.embeddings import EmbeddingsFailed, EmbeddingsInterrupted
 from common.events.interaction_ids import day_of, derived_id
 from common.events.interaction_items import MAX_AGE_SECONDS, MAX_AHEAD_SECONDS
 from common.failures import Park
 from telemetry.interactions.item_rows import Terms
-from telemetry.interactions.step_rows import Owner, json_text, step_row
+from telemetry.interactions.step_rows import Owner, step_row
 from telemetry.interactions.terms import TermsOf
 from telemetry.masking.masker import BrokenRuleError
+from telemetry.metrics import TURNS_REFUSED
 from telemetry.ports import Interactions, Outcome
-from telemetry.row_shapes import BatchRows, ItemRows, Session, utc
+from telemetry.row_shapes import BatchRows, ItemRows, Session, TurnUse, utc
+from telemetry.storable import MAX_NAME, MAX_SECONDS, between, count, json_of, name
 
 STATUS = {"completed": "ok", "interrupted": "interrupted", "failed": "error"}
-# Facts are of any length; names are as long as callers may give them.
-MAX_NAME = 256
-MAX_COUNT = 2**53 - 1
+MODE = "prod"
+# Beyond any sum of dollars, and far from the end of a float.
 MAX_DOLLARS = 1e9
 SECONDS_MS = 1000.0
+# Under which the ids are known of turns whose own day is past, or far ahead. It never ends.
+NO_DAY = date(9998, 12, 31)
+# What of a fact has no column of its own.
+TOLD_BESIDE = ("stream", "upstream_model", "served_by", "cache", "ended_by")
 
 
-async def keep(end: ChatReplyEnded, outcome: Outcome, terms: TermsOf, interactions: Interactions) -> None:
-    """Keep a turn with its steps, once. Raises `Unavailable` while the store is away, `Park` where it cannot be masked.
+async def keep(end: AnswerEnded, outcome: Outcome, terms: TermsOf, interactions: Interactions) -> None:
+    """Keep a turn with its steps and count it, once, whichever of its facts comes first.
 
-    One that is older than ids are known is kept among the turns alone.
+    One that is older than interactions may be, or far ahead, is only counted. Raises `Unavailable` while the store is
+    away, `Park` for one that cannot be masked or held.
     """
-    now = time.time()
-    if not now - MAX_AGE_SECONDS < end.received_at < now + MAX_AHEAD_SECONDS:
-        return
-    found = await terms.of(end.org_id)
-    try:
-        item = _rows(end, outcome, found)
-    except BrokenRuleError as broken:
-        raise Park(f"masking failed: {broken}") from None
-    await interactions.add(BatchRows("", _name(end.org_id), end.finished_at, 0, "", 0, [item], ledgered=False))
+    id, use, now = derived_id(_moment(end.received_at), end.org_id, end.request_id), _use(end, outcome), time.time()
+    if now - MAX_AGE_SECONDS < end.received_at < now + MAX_AHEAD_SECONDS:
+        found = await terms.of(use.org_id)
+        try:
+            item = _rows(end, id, use, found)
+        except BrokenRuleError as broken:
+            raise Park(f"masking failed: {broken}") from None
+    else:
+        item = ItemRows(0, id, NO_DAY)
+    item.use = use
+    await interactions.add(BatchRows("", use.org_id, _moment(end.finished_at), 0, "", 0, [item], ledgered=False))
+    if item.outcome == "parked":
+        TURNS_REFUSED.inc()
+        raise Park(f"the turn does not fit its tables: {item.reason}")
 
 
-def _rows(end: ChatReplyEnded, outcome: Outcome, terms: Terms) -> ItemRows:
-    id = derived_id(end.received_at, end.org_id, end.request_id)
-    item, keep, org_id = ItemRows(0, id, day_of(id)), terms.keep["prod"], _name(end.org_id)
-    session_id = terms.identity(_name(end.session_id))
-    user_id = None if end.user_id is None else terms.identity(_name(end.user_id))
-    at, status = utc(end.received_at), STATUS[outcome]
-    took = _milliseconds(end.finished_at - end.received_at)
-    first = None if end.first_token_at is None else _milliseconds(end.first_token_at - end.received_at)
-    error = terms.masker.value(end.error.model_dump()) if isinstance(end, ChatReplyFailed) else None
-    receipt = end.receipt.model_dump() if isinstance(end, ChatReplyInterrupted) else None
-    served = None if end.active is None else end.active.model_dump()
-    project_id = None if end.project_id is None else _name(end.project_id)
-    upstream = None if end.upstream is None else _name(end.upstream)
-    item.rows["chat"] = [
-        (
-            keep, item.day, org_id, id, "prod", "sonant", _name(end.key_id), project_id, session_id, user_id,
-            _name(end.model), upstream, None, None, None, None, status, _json(error), None, None, None, _json(served),
-            _name(end.request_id), at, at + timedelta(milliseconds=took), None, utc(end.received_at),
-        )
-    ]  # fmt: skip
+def _use(end: AnswerEnded, outcome: Outcome) -> TurnUse:
     usage = end.usage
-    prosody = None if end.prosody is None else [each.model_dump() for each in end.prosody]
-    item.rows["prompt_details"] = [
-        (
-            keep, item.day, org_id, "prod", id, _count(usage.prompt_tokens), _count(usage.completion_tokens),
-            _count(usage.total_tokens), None, usage.estimated, None, None, None, None, None, None, took, first,
-            Decimal(repr(_dollars(end.cost_usd))), "upstream", _label(end.finish_reason),
-            _json(terms.masker.value([attempt.model_dump() for attempt in end.attempts])), _json(receipt),
-            _json(prosody),
-            None if end.context is None else _json(end.context.model_dump()),
-        )
-    ]  # fmt: skip
-    owner = Owner(keep, item.day, org_id, "prod", id, id, None, session_id, user_id)
-    if end.tools:
+    return TurnUse(
+        name(end.org_id), utc(_moment(end.finished_at)).date(), name(end.model), name(end.key_id), outcome,
+        count(usage.prompt_tokens), count(usage.completion_tokens), count(usage.total_tokens),
+        Decimal(repr(between(end.cost_usd, 0.0, MAX_DOLLARS))),
+    )  # fmt: skip
+
+
+def _rows(end: AnswerEnded, id: str, use: TurnUse, terms: Terms) -> ItemRows:
+    item, keep = ItemRows(0, id, day_of(id)), terms.keep[MODE]
+    chat = end if isinstance(end, ChatReplyEnded) else None
+    # Embeddings are no conversation: nothing else has their session, and no list shows it.
+    session_id = terms.identity(name(end.request_id if chat is None else chat.session_id))
+    user_id = None if end.user_id is None else terms.identity(name(end.user_id))
+    owner = Owner(keep, item.day, use.org_id, MODE, id, id, None, session_id, user_id)
+    item.rows["chat"] = [_chat_row(end, owner, use, terms)]
+    item.rows["prompt_details"] = [_details_row(end, owner, use, terms)]
+    if chat is None:
+        return item
+    if chat.tools:
         item.rows["steps"] = [
-            step_row(terms.masker.value(_step(tool)), owner, number, None) for number, tool in enumerate(end.tools)
+            step_row(terms.masker.value(_step(tool)), owner, number, None) for number, tool in enumerate(chat.tools)
         ]
     item.session = Session(
-        org_id, "prod", session_id, user_id, at, outcome == "failed", max(0, _count(usage.total_tokens)),
-        _dollars(end.cost_usd), _name(end.model),
+        use.org_id, MODE, session_id, user_id, utc(end.received_at), use.outcome == "failed", max(0, use.total_tokens),
+        float(use.cost), use.model,
     )  # fmt: skip
     return item
+
+
+def _chat_row(end: AnswerEnded, owner: Owner, use: TurnUse, terms: Terms) -> tuple[Any, ...]:
+    operation, active, project_id, error = "embeddings", None, None, None
+    if isinstance(end, (ChatReplyFailed, EmbeddingsFailed)):
+        error = json_of(terms.masker.value(end.error.model_dump()))
+    if isinstance(end, ChatReplyEnded):
+        operation = "chat"
+        active = None if end.active is None else json_of(end.active.model_dump())
+        project_id = None if end.project_id is None else name(end.project_id)
+    upstream = None if end.upstream is None else name(end.upstream)
+    at = utc(end.received_at)
+    ended_at = at + timedelta(milliseconds=_milliseconds(end.finished_at - end.received_at))
+    return (
+        owner.keep, owner.day, use.org_id, owner.id, MODE, "sonant", use.key_id, project_id, owner.session_id,
+        owner.user_id, use.model, upstream, None, None, None, None, STATUS[use.outcome], error, None, None, None,
+        active, name(end.request_id), at, ended_at, None,
+        at, operation,
+    )  # fmt: skip
+
+
+def _details_row(end: AnswerEnded, owner: Owner, use: TurnUse, terms: Terms) -> tuple[Any, ...]:
+    first, finish, prosody, context, receipt = None, None, None, None, None
+    if isinstance(end, ChatReplyEnded):
+        first = None if end.first_token_at is None else _milliseconds(end.first_token_at - end.received_at)
+        finish = None if end.finish_reason is None else name(end.finish_reason)[:MAX_NAME]
+        prosody = None if end.prosody is None else json_of([each.model_dump() for each in end.prosody])
+        context = None if end.context is None else json_of(end.context.model_dump())
+    if isinstance(end, (ChatReplyInterrupted, EmbeddingsInterrupted)):
+        receipt = json_of(end.receipt.model_dump())
+    beside = {field: value for field in TOLD_BESIDE if (value := getattr(end, field, None)) is not None}
+    return (
+        owner.keep, owner.day, use.org_id, MODE, owner.id, use.prompt_tokens, use.completion_tokens, use.total_tokens,
+        None, end.usage.estimated, json_of(beside or None), None, None, None, None, None,
+        _milliseconds(end.finished_at - end.received_at), first, use.cost, "upstream", finish,
+        json_of(_attempts(end.attempts, terms)), receipt, prosody, context,
+    )  # fmt: skip
+
+
+def _attempts(attempts: Sequence[Attempt], terms: Terms) -> list[dict[str, Any]]:
+    """The attempts; upstreams and models are named by whoever runs them, but an error says what the upstream said."""
+    told = [dict(attempt) for attempt in attempts]
+    for attempt in told:
+        if attempt["error"] is not None:
+            attempt["error"] = terms.masker.text(attempt["error"])
+    return told
 
 
 def _step(tool: ToolStep) -> dict[str, Any]:
@@ -100,42 +151,10 @@ def _step(tool: ToolStep) -> dict[str, Any]:
     }
 
 
-def _name(text: str) -> str:
-    """The text as a name; of a longer one its beginning and its digest, which are as good."""
-    text = text.replace("\0", "\ufffd").encode(errors="replace").decode()
-    if len(text) <= MAX_NAME:
-        return text
-    return f"{text[:100]}…{hashlib.sha256(text.encode()).hexdigest()}"
-
-
-def _label(text: str | None) -> str | None:
-    return None if text is None else _name(text)[:MAX_NAME]
-
-
-def _count(count: int) -> int:
-    return max(-MAX_COUNT, min(count, MAX_COUNT))
-
-
-def _dollars(cost: float) -> float:
-    return max(0.0, min(cost, MAX_DOLLARS)) if math.isfinite(cost) else 0.0
+def _moment(seconds: float) -> float:
+    """Unix seconds that a calendar knows."""
+    return between(seconds, 0.0, MAX_SECONDS)
 
 
 def _milliseconds(seconds: float) -> float:
-    return max(0.0, min(seconds, MAX_AGE_SECONDS)) * SECONDS_MS if math.isfinite(seconds) else 0.0
-
-
-def _json(value: Any) -> str | None:
-    """As a column of JSON takes it, whatever a stranger's fact holds."""
-    return json_text(_storable(value))
-
-
-def _storable(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.replace("\0", "\ufffd").encode(errors="replace").decode()
-    if isinstance(value, int) and not isinstance(value, bool):
-        return _count(value)
-    if isinstance(value, (list, tuple)):
-        return [_storable(each) for each in value]
-    if isinstance(value, dict):
-        return {_storable(name): _storable(each) for name, each in value.items()}
-    return value
+    return between(seconds, 0.0, MAX_AGE_SECONDS) * SECONDS_MS

@@ -13,9 +13,10 @@ from urllib.parse import quote
 import orjson
 
 from common.events.resource_terms import Kind
+from common.storage import derived_keys
 from common.storage.resp import Command
 
-PREFIX = "sonant:resources:"
+PREFIX = derived_keys.RESOURCES
 # Long enough to answer from while the catalogue is away over a weekend night; memory frees itself after that.
 KEEP_SECONDS = 86_400
 # "Nothing here" is believed this long.

@@ -66,8 +66,11 @@ class PostgresScopes:
         self._rows = rows
 
     async def clock(self) -> int:
-        found: int | None = await self._rows.value("SELECT clock FROM resources.organizations WHERE org_id = $1")
-        return found or 0
+        found: int = await self._rows.value(
+            "SELECT greatest(floor, (SELECT clock FROM resources.organizations WHERE org_id = $1))"
+            " FROM resources.lineage"
+        )
+        return found
 
     async def states(self, keys: Sequence[ScopeKey]) -> dict[ScopeKey, State]:
         rows = await self._rows.fetch(STATES, [key.project_id for key in keys], [key.user_id for key in keys])

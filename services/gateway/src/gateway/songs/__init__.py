@@ -1,0 +1,1 @@
+"""Songs over HTTP: added, imported, found, listed, forgotten, and their map."""

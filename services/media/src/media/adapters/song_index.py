@@ -1,0 +1,84 @@
+"""The port `SongVectors`: indexes in a process of their own, which begins when it is first asked."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from common.failures import Refused
+from common.kernel.worker_processes import TooDear, WorkerLimits, WorkerProcesses, WorkersBusy
+from common.storage.objects import object_key
+from media.song_ports import Nearest, SongRows
+from media.song_vectors import index_calls
+
+T = TypeVar("T")
+PROCESS = "media.song_vectors.index_process"
+# A graph of ten thousand vectors is built in some seconds; a million would not fit into the memory.
+LIMITS = WorkerLimits(seconds=120.0, memory_bytes=2 * 1024**3, niceness=5, wait_seconds=10.0)
+AT_ONCE = 2_000
+# How long a question waits for an index that is far behind; it is brought up meanwhile.
+PATIENCE_SECONDS = 8.0
+
+
+class SongIndex:
+    """Indexes below `folder`, brought up from the rows whenever they are behind."""
+
+    def __init__(self, workers: WorkerProcesses, rows: SongRows, folder: Path) -> None:
+        self._workers = workers
+        self._rows = rows
+        self._folder = folder
+        self._refreshing: dict[str, asyncio.Task[None]] = {}
+
+    async def nearest(self, org_id: str, vector: bytes, limit: int, among: Sequence[int] | None = None) -> Nearest:
+        """As the port says."""
+        clock, songs = await self._rows.totals(org_id)
+        if not songs or limit < 1:
+            return Nearest((), exact=True)
+        path = self._path(org_id)
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while (
+                    found := await self._run(org_id, index_calls.nearest, path, clock, vector, limit, among)
+                ) is None:
+                    await self.refresh(org_id)
+        except TimeoutError:
+            raise _not_ready() from None
+        return found
+
+    async def refresh(self, org_id: str) -> None:
+        """As the port says; those who ask at the same time wait for the same work."""
+        task = self._refreshing.get(org_id)
+        if task is None:
+            task = self._refreshing[org_id] = asyncio.create_task(self._brought_up(org_id))
+            task.add_done_callback(lambda _: self._refreshing.pop(org_id, None))
+        # Whoever goes away leaves the work to the others.
+        await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """End the work that is under way."""
+        for task in list(self._refreshing.values()):
+            task.cancel()
+        await asyncio.gather(*self._refreshing.values(), return_exceptions=True)
+
+    async def _brought_up(self, org_id: str) -> None:
+        path = self._path(org_id)
+        clock = await self._run(org_id, index_calls.clock_of, path)
+        while True:
+            changes = await self._rows.changes(org_id, clock, AT_ONCE)
+            if changes.clock <= clock:
+                return
+            clock = await self._run(org_id, index_calls.apply, path, changes.clock, changes.added, changes.removed)
+
+    def _path(self, org_id: str) -> Path:
+        return self._folder / f"{object_key('songs', org_id, 'vectors')}.npz"
+
+    async def _run(self, org_id: str, function: Callable[..., T], *args: Any) -> T:
+        try:
+            return await self._workers.run(org_id, function, *args)
+        except (TooDear, WorkersBusy) as error:
+            raise _not_ready(str(error)) from None
+
+
+def _not_ready(why: str = "it is being brought up to date") -> Refused:
+    message = f"The index of songs cannot answer now: {why}. Try again in a moment."
+    return Refused(503, message, "index_not_ready", type="server_error", headers={"retry-after": "2"})

@@ -1,0 +1,1 @@
+"""Analysis of files: shots, pictures, faces, sound, and what is alike. All of it runs in worker processes."""

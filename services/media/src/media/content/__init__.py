@@ -1,0 +1,1 @@
+"""Content analysis: the job, its steps, what is kept of it, and what is asked about it."""

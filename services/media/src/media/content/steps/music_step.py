@@ -1,0 +1,30 @@
+"""The step that tells tempo and key of an audio file."""
+
+from typing import TYPE_CHECKING
+
+from media.analysis import analysis_calls
+from media.content.analysis_course import Course
+
+if TYPE_CHECKING:
+    from media.music.music_features import MusicFeatures
+
+VERSION = 1
+# What ITU-R BS.1770 leaves out of account.
+SILENT_LUFS = -70.0
+
+
+async def run(course: Course) -> None:
+    """Fill `music`. Of a long file the first minutes are listened to."""
+    found: MusicFeatures = await course.cpu(analysis_calls.music, course.path, course.facts.content_type)
+    if found.loudness_lufs <= SILENT_LUFS:
+        course.warnings.append("The sound is silent: it has neither tempo nor key.")
+        return
+    course.music = {
+        "tempo_bpm": found.tempo_bpm,
+        "tempo_confidence": found.tempo_confidence,
+        "key": found.key,
+        "mode": found.mode,
+        "key_confidence": found.key_confidence,
+        "energy_db": found.energy_db,
+        "listened_seconds": found.seconds,
+    }

@@ -1,0 +1,1 @@
+"""The creator: a film of a prompt, by speech, video and analysis put together."""

@@ -1,0 +1,1 @@
+"""Interactions written to files, as jobs."""

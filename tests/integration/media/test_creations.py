@@ -1,0 +1,98 @@
+"""Films while providers fail and workers die: who steps in, what is kept, and what is paid."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+import aiohttp
+import pytest
+
+from sandbox.app import serve
+from tests.support.media import Owner, left_behind, media_on, owner_of
+from tests.support.runware import RunwareSandbox
+from tests.support.service import World
+from tests.support.speech import Studio
+
+FILM: Mapping[str, Any] = {
+    "prompt": "A red kite flies over the sea.",
+    "film": {"model": "luma:ray@3.2", "duration": 0.5, "width": 160, "height": 128},
+}
+DEAD: Mapping[str, Any] = {"do": "status-503", "times": None}
+# Each decodes and encodes a few seconds of film, on a machine that may be busy.
+CREATION_SECONDS = 400.0
+pytestmark = pytest.mark.timeout(600)
+# It finds no model of pictures: the creator goes on without.
+LOCAL_ALONE = {"SONANT_VIDEO_PROVIDERS": "local", "SONANT_SPEECH_PROVIDERS": "local"}
+
+
+@pytest.fixture
+async def stand_ins() -> AsyncIterator[tuple[RunwareSandbox, Studio]]:
+    async with serve() as url, aiohttp.ClientSession(url) as http:
+        yield RunwareSandbox(url), Studio(url, http)
+
+
+async def film(owner: Owner, **given: Any) -> dict[str, Any]:
+    return await owner.ended(await owner.submit("creation", **{**FILM, **given}), timeout=CREATION_SECONDS)
+
+
+def makers(job: Mapping[str, Any]) -> dict[str, tuple[str, bool]]:
+    return {each["part"]: (each["provider"], each["fallback"]) for each in job["result"]["made_by"]}
+
+
+async def test_a_dead_voice_is_replaced_and_named(media_world: World, stand_ins: tuple[RunwareSandbox, Studio]) -> None:
+    runware, studio = stand_ins
+    async with media_on(media_world, studio.settings), owner_of(media_world) as owner:
+        await runware.arrange(task_seconds=0.1)
+        await studio.hume_does({"do": "status-503", "times": None, "path": "/v0/tts"})
+        job = await film(owner)
+        assert makers(job) == {"narration": ("openai", True), "film": ("sandbox", False)}
+        assert job["result"]["fallbacks"] == ["The narration is by openai: hume failed."]
+        assert job["result"]["cost_usd"] > 0
+        assert left_behind(media_world) == []
+
+
+async def test_a_dead_maker_of_videos_is_replaced_and_named(
+    media_world: World, stand_ins: tuple[RunwareSandbox, Studio]
+) -> None:
+    runware, studio = stand_ins
+    async with media_on(media_world, studio.settings), owner_of(media_world) as owner:
+        await runware.arrange(DEAD)
+        job = await film(owner)
+        assert makers(job) == {"narration": ("hume", False), "film": ("local", True)}
+        assert job["result"]["fallbacks"] == ["The film is by local: sandbox failed."]
+
+
+async def test_a_film_needs_no_network_and_no_key(media_world: World) -> None:
+    async with media_on(media_world, LOCAL_ALONE), owner_of(media_world) as owner:
+        job = await film(owner)
+    assert job["state"] == "completed", job
+    assert makers(job) == {"narration": ("local", False), "film": ("local", False)}
+    assert job["result"]["cost_usd"] == 0
+
+
+async def test_what_was_made_is_kept_and_a_retry_pays_nothing_again(
+    media_world: World, stand_ins: tuple[RunwareSandbox, Studio]
+) -> None:
+    runware, studio = stand_ins
+    # Nobody but Hume speaks, and Hume has no such voice.
+    settings = {**studio.settings, "SONANT_SPEECH_PROVIDERS": "hume"}
+    async with owner_of(media_world) as owner, AsyncExitStack() as stack:
+        await runware.arrange(task_seconds=0.1)
+        await studio.hume_does({"do": "status-422", "times": None, "path": "/v0/tts"})
+        first = await stack.enter_async_context(media_on(media_world, settings))
+        job_id = await owner.submit("creation", **FILM)
+        failed = await owner.ended(job_id, timeout=CREATION_SECONDS)
+        assert failed["state"] == "failed", failed
+        assert failed["error"]["message"].endswith("Kept: scene-1.mp4."), failed["error"]
+        paid = await runware.charges()
+        assert paid == [1]
+        await studio.hume_does()
+        await owner.retry(job_id)
+        # The process dies as well: the next one goes on.
+        await owner.reaches(job_id, "narrate")
+        await first.kill()
+        await stack.enter_async_context(media_on(media_world, settings))
+        job = await owner.ended(job_id, timeout=CREATION_SECONDS)
+        assert job["state"] == "completed", job
+        assert await runware.charges() == [1]
+        assert left_behind(media_world) == []

@@ -1,0 +1,65 @@
+"""Tempo, key, loudness and descriptor of tracks whose truth is known, and files that are no tracks."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from media.measurement.media_error import MediaError
+from media.music.music_features import SILENCE_LUFS, MusicFeatures, analyse
+from tests.support.synth_music import RATE, Samples, as_file, cover_of, played, random_song
+
+TYPES = {"WAV": "audio/wav", "FLAC": "audio/flac", "OGG": "audio/ogg", "MP3": "audio/mpeg"}
+
+
+def heard(folder: Path, samples: Samples, kind: str = "WAV") -> MusicFeatures:
+    path = folder / "track"
+    path.write_bytes(as_file(samples, kind))
+    return analyse(path, TYPES[kind])
+
+
+def test_tempo_and_key_are_right_whatever_the_file(tmp_path: Path) -> None:
+    for seed, kind in enumerate(TYPES, 4):
+        song = random_song(seed, bars=8)
+        found = heard(tmp_path, played(song), kind)
+        assert abs(found.tempo_bpm - song.bpm) / song.bpm < 0.04, (seed, song, found.tempo_bpm)
+        assert (found.key, found.mode) == (song.key, song.mode), (seed, found.key, found.mode)
+
+
+def test_a_cover_is_nearer_than_a_stranger(tmp_path: Path) -> None:
+    songs = [heard(tmp_path, played(random_song(seed))) for seed in (1, 2)]
+    cover = heard(tmp_path, played(cover_of(random_song(1), 3)))
+    own, stranger = (float(np.dot(cover.descriptor, song.descriptor)) for song in songs)
+    assert own > stranger
+
+
+def test_loudness_is_that_of_the_standard(tmp_path: Path) -> None:
+    # A sine of 997 Hz at full scale in one channel is -3.01 LUFS (ITU-R BS.1770-4); this one has a tenth of that.
+    tone = np.sin(2 * np.pi * 997 * np.arange(5 * RATE) / RATE)
+    found = heard(tmp_path, 0.1 * tone)
+    assert found.loudness_lufs == pytest.approx(-23.0, abs=0.3)
+    assert found.energy_db == pytest.approx(-23.0, abs=0.2)
+
+
+def test_silence_has_neither_sound_nor_descriptor(tmp_path: Path) -> None:
+    found = heard(tmp_path, np.zeros(3 * RATE))
+    assert found.loudness_lufs == SILENCE_LUFS
+    assert not any(found.descriptor)
+
+
+def test_what_is_no_track_says_why(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="less than 1 s"):
+        heard(tmp_path, np.zeros(RATE // 2))
+    path = tmp_path / "broken"
+    path.write_bytes(as_file(np.zeros(2 * RATE), "FLAC")[:50])
+    with pytest.raises(MediaError):
+        analyse(path, "audio/flac")
+    with pytest.raises(MediaError):
+        analyse(path, "audio/mpeg")
+
+
+def test_only_the_beginning_of_a_long_file_is_listened_to(tmp_path: Path) -> None:
+    path = tmp_path / "long"
+    path.write_bytes(as_file(played(random_song(1, bars=4))))
+    found = analyse(path, "audio/wav", max_seconds=3.0)
+    assert (found.seconds, found.cut) == (3.0, True)
