@@ -19,7 +19,7 @@ INTRO = (
     "the status; messages are for people and may change. `…` stands for what differs from case to case. Codes that "
     "upstreams and providers send are passed on, and not in this table."
 )
-T = TypeVar("T", int, str)
+T = TypeVar("T")
 
 ROOTS: Mapping[str, Sequence[str]] = {
     "Refused": ("status", "message", "code"),
