@@ -30,6 +30,7 @@ OUTSIDE = "outside: names a server of the reader's, or ids that the reader got b
 OPERATOR = (
     "operator: shows what the reader's own apps have reported; tests/system/test_ingest.py reads the same over HTTP"
 )
+EXPORT = "operator: months that the reader has; tests/system/test_interaction_exports.py types the command"
 COVERED = "covered: the same request, with other values, is in "
 
 # For each page its blocks in order: the test that runs it, or the reason.
@@ -38,10 +39,20 @@ BLOCKS: dict[str, list[str]] = {
     "deploy/README.md": [DOCKER, HERE, HERE, DOCKER],
     "docs/architecture.md": [PICTURE, PICTURE],
     "docs/assets.md": [FIRST, SHAPE, OUTSIDE],
+    "docs/backup-and-restore.md": [
+        "tests/system/test_restore.py",
+        "tests/system/test_restore.py",
+        "tests/system/test_restore.py",
+        "tests/system/test_restore.py",
+        DOCKER,
+    ],
     "docs/compatibility.md": [HERE],
-    "docs/context.md": [HERE, SHAPE],
+    "docs/content.md": ["tests/system/test_docs_content.py", "tests/system/test_docs_content.py", SHAPE],
+    "docs/context.md": [HERE, "tests/system/test_session_summaries.py", SHAPE],
+    "docs/creator.md": ["tests/system/test_docs_songs.py", "tests/system/test_docs_songs.py"],
     "docs/data.md": [FIRST],
     "docs/durability.md": [HERE],
+    "docs/engines.md": ["engine: a line for the reader's own Valkey", SHAPE],
     "docs/events.md": ["tests/system/test_docs_events.py", FIRST],
     "docs/guards.md": ["tests/system/test_docs_guards.py", HERE, SHAPE],
     "docs/kafka.md": [JAVA, JAVA],
@@ -60,9 +71,27 @@ BLOCKS: dict[str, list[str]] = {
         "outside: copies an account at Hume; tests/system/test_resources_provider_gone.py does it from the sandbox",
         "tests/system/test_docs_resources.py",
     ],
-    "docs/sessions.md": ["tests/system/test_docs_sessions.py", SHAPE, FIRST, SHAPE],
+    "docs/retrieval.md": ["tests/system/test_docs_retrieval.py", "tests/system/test_docs_retrieval.py", SHAPE],
+    "docs/sessions.md": [
+        "tests/system/test_docs_sessions.py",
+        SHAPE,
+        "tests/system/test_docs_sessions.py",
+        FIRST,
+        SHAPE,
+    ],
+    "docs/songs.md": [SHAPE, *["tests/system/test_docs_songs.py"] * 3],
     "docs/speech.md": [FIRST, FIRST, SHAPE],
-    "docs/telemetry.md": [FIRST, FIRST, SHAPE, SHAPE, f"{COVERED}tests/system/test_ingest_traces.py", OPERATOR, SHAPE],
+    "docs/telemetry.md": [
+        FIRST,
+        FIRST,
+        SHAPE,
+        SHAPE,
+        f"{COVERED}tests/system/test_ingest_traces.py",
+        OPERATOR,
+        SHAPE,
+        EXPORT,
+        SHAPE,
+    ],
     "docs/tools.md": [
         "tests/system/test_docs_tools.py",
         "tests/system/test_docs_tools.py",
@@ -75,6 +104,7 @@ BLOCKS: dict[str, list[str]] = {
         SHAPE,
         "tests/system/test_docs_voice_platforms.py",
         SHAPE,
+        "caller: a call by voice from the terminal; tests/system/test_voice_sessions.py holds such calls",
         "tests/system/test_docs_voice_platforms.py",
     ],
     "docs/webhooks.md": [f"{COVERED}tests/system/test_webhooks_out.py", SHAPE, HERE, OUTSIDE],

@@ -10,6 +10,7 @@ from tests.support.clients import Key, new_key
 from tests.support.sonant import Sonant
 
 SECONDS = 60.0
+VARIABLE = re.compile(r"\{(\w+)\}")
 SCOPES = ["chat", "resources", "media", "ingest", "admin"]
 # What an example needs that a new installation does not have: it is refused for that alone.
 NEEDS = {
@@ -47,7 +48,9 @@ def test_every_example_is_understood(sonant: Sonant, document: dict[str, Any], v
         for name, (operation, body) in requests(document).items():
             method, _, path = name.partition(" ")
             shown = {each["name"]: each.get("example") for each in operation["parameters"]}
-            filled = re.sub(r"\{(\w+)\}", lambda found, shown=shown: str(shown[found[1]] or "not-made-yet"), path)
+            filled = path.format_map(
+                {variable: shown[variable] or "not-made-yet" for variable in VARIABLE.findall(path)}
+            )
             headers = {"x-user-id": "user-123"} if "x-user-id" in shown else {}
             sent = {**body, "organization": visitor.organization} if "organization" in body else body
             answer = http.request(method, filled, json=sent, headers={**visitor.headers, **headers})

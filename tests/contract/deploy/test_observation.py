@@ -122,6 +122,16 @@ class TestTools:
         subprocess.run([promtool, "check", "rules", *ALERTS], check=True, capture_output=True)
         subprocess.run([promtool, "check", "config", "--syntax-only", config], check=True, capture_output=True)
 
+    def test_alerts_fire_on_their_faults_and_end_and_strangers_wake_nobody(self, tmp_path: Path) -> None:
+        promtool = shutil.which("promtool")
+        if promtool is None:
+            pytest.skip("promtool is not installed")
+        rules = tmp_path / "rules.yml"
+        told = (ROOT / "tests" / "data" / "alert_rules.yml").read_text()
+        rules.write_text(told.replace("ALERTS/", f"{DEPLOY / 'alerts'}/"))
+        done = subprocess.run([promtool, "test", "rules", rules], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
     def test_docker_compose_accepts_the_file(self, secrets: dict[str, str]) -> None:
         docker = shutil.which("docker")
         if (

@@ -14,7 +14,7 @@ from common.docs import (
     flow_pictures,
     metrics,
     models_file,
-    scopes,
+    route_scopes,
     settings,
     topics,
 )
@@ -37,7 +37,7 @@ def generated() -> dict[str, str]:
         f"{REFERENCE}/settings.md": settings.reference(),
         f"{REFERENCE}/metrics.md": metrics.reference(),
         f"{REFERENCE}/models-file.md": models_file.reference(),
-        f"{REFERENCE}/scopes.md": scopes.reference(),
+        f"{REFERENCE}/scopes.md": route_scopes.reference(),
         f"{REFERENCE}/cli.md": command_line.reference(),
         f"{REFERENCE}/errors.md": error_codes.reference(REPOSITORY),
         f"{REFERENCE}/flows.md": flow_pictures.reference(),

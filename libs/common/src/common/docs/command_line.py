@@ -1,6 +1,7 @@
 """The reference of the `sonant` command, from its parser."""
 
 import re
+from typing import cast
 
 import typer
 from typer.cli import get_docs_for_click
@@ -24,7 +25,7 @@ def reference() -> str:
     """The page, in Markdown."""
     [(_, module)] = sources.load(sources.COMMAND_LINE)
     command = typer.main.get_command(module.app)
-    context = command.make_context("sonant", ["--help"], resilient_parsing=True)
+    context = cast("typer.Context", command.make_context("sonant", ["--help"], resilient_parsing=True))
     text = get_docs_for_click(obj=command, ctx=context, name="sonant")
     return f"{GENERATED}\n\n{_tidied(text)}\n{EXIT_CODES}"
 

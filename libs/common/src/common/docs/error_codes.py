@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from common.docs import sources
 from common.docs.markdown import code, page, table
@@ -18,6 +19,8 @@ INTRO = (
     "the status; messages are for people and may change. `…` stands for what differs from case to case. Codes that "
     "upstreams and providers send are passed on, and not in this table."
 )
+T = TypeVar("T")
+
 ROOTS: Mapping[str, Sequence[str]] = {
     "Refused": ("status", "message", "code"),
     "ReplyError": ("status", "message", "type", "code"),
@@ -153,7 +156,7 @@ def _told(given: Mapping[str, ast.expr], origin: str) -> Iterator[Refusal]:
             yield Refusal(number, name, message, origin)
 
 
-def _constants(value: ast.expr | None, kind: type) -> list[object]:
+def _constants(value: ast.expr | None, kind: type[T]) -> list[T]:
     """The values that an expression may have, where it says them: a constant, or a choice of two."""
     if isinstance(value, ast.IfExp):
         return [*_constants(value.body, kind), *_constants(value.orelse, kind)]
