@@ -104,6 +104,7 @@ EXPORT_ROUTES: Sequence[Route] = [
         f"{ONE}/content",
         export_views.download_export_by_link,
         "Download the file of an export by a link",
+        name="download_linked_export",
         scope=None,
         query=LinkQuery,
         **{**DOWNLOAD, "errors": (400, 401, 404, 416, 429, 503, 504)},
