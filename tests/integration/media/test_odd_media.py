@@ -140,7 +140,7 @@ ODD: dict[Odd, str | dict[str, Any]] = {
     broken_off: {"kind": "video"},
     named_wrongly: "unsupported_media_type",
     silence: {"seconds": 2.0},
-    a_moment: "media_too_short",
+    a_moment: {"kind": "audio"},
 }
 
 

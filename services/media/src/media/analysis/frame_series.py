@@ -126,7 +126,8 @@ def _tiny(block: NDArray[np.uint8]) -> NDArray[np.uint16]:
 def _frames(container: InputContainer, begin: float, measured: _Measured) -> Iterator[tuple[float, av.VideoFrame]]:
     """The frames with the seconds at which they are shown, from the last one before `begin` on."""
     stream = container.streams.video[0]
-    stream.thread_type = "AUTO"
+    # Threads that each take a frame may hang when a file is left early.
+    stream.thread_type = "SLICE"
     # What is looked at is far coarser than the edges of blocks that the filter smooths, in a tenth of the time.
     stream.codec_context.options = {"skip_loop_filter": "all"}
     start = float((stream.start_time or 0) * (stream.time_base or 0))

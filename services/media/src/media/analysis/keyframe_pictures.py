@@ -43,7 +43,8 @@ def image_keyframe(path: Path, facts: MediaFacts, folder: Path) -> list[Keyframe
 
 def _at(container: av.container.InputContainer, seconds: Sequence[float]) -> Iterator[tuple[float, av.VideoFrame]]:
     stream = container.streams.video[0]
-    stream.thread_type = "AUTO"
+    # Threads that each take a frame may hang when a file is left early.
+    stream.thread_type = "SLICE"
     start = float((stream.start_time or 0) * (stream.time_base or 0))
     for at in seconds:
         container.seek(int(max(0.0, at + start) * av.time_base), backward=True)

@@ -16,7 +16,7 @@ from av.container import InputContainer
 from common.kernel.worker_main import report
 from media.analysis.analysis_findings import SoundFound
 from media.analysis.waveform_picture import draw
-from media.measurement.media_error import MediaError, too_long, unreadable
+from media.measurement.media_error import too_long, unreadable
 from media.measurement.media_file import opened
 
 MAX_BROKEN = 100
@@ -35,7 +35,6 @@ class _Heard:
     rate: int
     channels: int
     samples: int = 0
-    decoded: bool = False
     damaged: bool = False
     momentary: list[float] = field(default_factory=list)
     level: list[float] = field(default_factory=list)
@@ -59,13 +58,9 @@ def sound(path: Path, content_type: str, out: Path, max_seconds: float) -> Sound
             if len(heard.level) % 100 == 0:
                 report(heard.seconds)
     if not heard.level:
-        raise _too_short() if heard.decoded else unreadable("none of its sound could be read")
+        raise unreadable("none of its sound could be read")
     draw(heard.wave, out)
     return _found(heard, out)
-
-
-def _too_short() -> MediaError:
-    return MediaError("media_too_short", f"A sound shorter than {STEP:g} s is not measured.")
 
 
 def _filtered(container: InputContainer, heard: _Heard) -> Iterator[av.AudioFrame]:
@@ -73,7 +68,6 @@ def _filtered(container: InputContainer, heard: _Heard) -> Iterator[av.AudioFram
     graph: av.filter.Graph | None = None
     for frame in _decoded(container, heard):
         if graph is None:
-            heard.decoded = True
             heard.rate, heard.channels = frame.sample_rate, len(frame.layout.channels)
             graph = _graph(frame)
         # A stamp that jumps would have the filter fill the gap.

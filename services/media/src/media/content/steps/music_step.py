@@ -11,10 +11,15 @@ if TYPE_CHECKING:
 VERSION = 1
 # What ITU-R BS.1770 leaves out of account.
 SILENT_LUFS = -70.0
+LEAST_SECONDS = 1.0
 
 
 async def run(course: Course) -> None:
     """Fill `music`. Of a long file the first minutes are listened to."""
+    seconds = course.facts.seconds if course.sound is None else course.sound.seconds
+    if seconds is not None and seconds < LEAST_SECONDS:
+        course.warnings.append("The sound is too short to have a tempo or a key.")
+        return
     found: MusicFeatures = await course.cpu(analysis_calls.music, course.path, course.facts.content_type)
     if found.loudness_lufs <= SILENT_LUFS:
         course.warnings.append("The sound is silent: it has neither tempo nor key.")
