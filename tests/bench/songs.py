@@ -149,7 +149,8 @@ async def index_table(sizes: list[int]) -> None:
         with tempfile.TemporaryDirectory(prefix="sonant-bench-") as folder:
             async with library(vectors, Path(folder)) as (index, pool):
                 lines += await measure_index(index, pool, vectors)
-    print(table(["songs", "asked with", "method", f"recall@{FOUND}", "p50 ms", "p99 ms"], lines))
+        # After each size, so that a run that is ended early has said something.
+        print(table(["songs", "asked with", "method", f"recall@{FOUND}", "p50 ms", "p99 ms"], lines))
 
 
 # -- tempo, key, covers ------------------------------------------------------------------------------------------------

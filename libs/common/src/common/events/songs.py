@@ -190,10 +190,10 @@ class SongFilter(Payload):
     artist: Text | None = None
     genre: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     tag: Annotated[str, Field(min_length=1, max_length=100)] | None = None
-    year_from: Year | None = None
-    year_to: Year | None = None
-    tempo_from: Tempo | None = None
-    tempo_to: Tempo | None = None
+    year_from: int | None = None
+    year_to: int | None = None
+    tempo_from: float | None = None
+    tempo_to: float | None = None
     key: Tonic | None = None
     mode: Mode | None = None
 

@@ -8,6 +8,7 @@ from typing import Any
 import av
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from common.events.creations import CaptionLine
 from common.failures import Refused
@@ -95,14 +96,15 @@ def _looped(clip: Path, wish: MixWish) -> Iterator[Picture]:
 def _pictures(clip: Path, wish: MixWish) -> Iterator[Picture]:
     with av.open(str(clip), metadata_errors="ignore") as container:
         stream = container.streams.video[0]
-        shown, at = None, 0
+        shown: Picture | None = None
+        at = 0
         for frame in container.decode(stream):
             moment = frame.time if frame.time is not None else at / FPS
             # A picture is shown until the next one is due, whatever the rate of the clip.
             while shown is not None and at / FPS < moment:
                 yield shown
                 at += 1
-            shown = frame.reformat(wish.width, wish.height, "rgb24").to_ndarray()
+            shown = np.asarray(frame.reformat(wish.width, wish.height, "rgb24").to_ndarray(), dtype=np.uint8)
         if shown is not None:
             yield shown
 
@@ -115,7 +117,7 @@ def _dimmed(picture: Picture, number: int, total: int) -> Picture:
 
 
 def _kept(picture: Picture, path: Path) -> Path:
-    av.VideoFrame.from_ndarray(picture, format="rgb24").to_image().save(path, "JPEG", quality=85)
+    Image.fromarray(picture).save(path, "JPEG", quality=85)
     return path
 
 

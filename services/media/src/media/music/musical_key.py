@@ -53,7 +53,7 @@ def _weights(frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
     pitch = (12 * np.log2(frequencies / A4_HZ) + A) % 12
     distance = np.abs(pitch[None, :] - np.arange(12)[:, None])
     distance = np.minimum(distance, 12 - distance)
-    return np.exp(-0.5 * (distance / SPREAD) ** 2)
+    return np.asarray(np.exp(-0.5 * (distance / SPREAD) ** 2), dtype=np.float64)
 
 
 def key_of(chroma: Floats) -> MusicalKey:

@@ -65,7 +65,8 @@ def _spread(flat: Floats) -> Floats:
     low, high = np.quantile(flat, [QUANTILE, 1 - QUANTILE], axis=0)
     placed = np.clip((flat - low) / np.maximum(high - low, 1e-9), 0, 1)
     seed = int.from_bytes(hashlib.sha256(b"map").digest()[:4])
-    return np.clip(placed + np.random.default_rng(seed).normal(0, 0.004, placed.shape), 0, 1)
+    moved = placed + np.random.default_rng(seed).normal(0, 0.004, placed.shape)
+    return np.asarray(np.clip(moved, 0, 1), dtype=np.float64)
 
 
 def _legend(pen: ImageDraw.ImageDraw, names: list[str]) -> None:
