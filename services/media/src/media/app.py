@@ -89,7 +89,7 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
         video = await stack.enter_async_context(open_video_studio(settings, registry, public))
         expressions = await stack.enter_async_context(open_expression_lab(settings, registry, public))
         assets, rows = await _open_assets(stack, settings, kernel, pool)
-        documents = await stack.enter_async_context(open_documents(settings, kernel, pool, public))
+        documents = await stack.enter_async_context(open_documents(settings, kernel, pool, public, registry))
 
         speech, files = await stack.enter_async_context(open_speech(settings, kernel, pool, assets, registry))
 
