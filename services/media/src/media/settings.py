@@ -15,7 +15,7 @@ EXPRESSION_PROVIDERS = frozenset({"hume", "hume-batch", "local"})
 
 EMBEDDING_MODELS = frozenset({"all-minilm-l6-v2", "bge-small-en-v1.5"})
 # It becomes part of the name of an index.
-MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+@-]{0,99}")
 RERANK_MODELS = frozenset({"minilm-l4-reranker"})
 
 
