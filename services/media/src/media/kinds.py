@@ -2,7 +2,7 @@
 
 from common.jobs.job_spec import Kinds, kind
 from media.deps import Deps
-from media.documents.intake import DOCUMENT, take_in
+from media.documents.document_intake import DOCUMENT, take_in
 from media.expressions.measure import EXPRESSIONS, measure
 from media.speech import speech_job
 from media.speech.speech_job import SPEECH
