@@ -1,6 +1,7 @@
 """Documents taken in while media and the database are killed: no chunk is missing, none is there twice."""
 
 import asyncio
+import functools
 import random
 from typing import Any
 
@@ -56,13 +57,13 @@ async def killing(sonant: Sonant, dice: random.Random) -> None:
     for _ in range(KILLS):
         await asyncio.sleep(dice.uniform(0.3, 2.0))
         name = dice.choice(["media", "media", "postgres"])
-        pid = sonant.pid(name)
-        sonant.kill(name)
-        await eventually(lambda name=name, pid=pid: _again(sonant, name, pid), timeout=120)
+        pid = sonant.kill(name)
+        await eventually(functools.partial(_again, sonant, name, pid), timeout=120)
 
 
 async def _again(sonant: Sonant, name: str, pid: int) -> bool:
-    return sonant.pid(name) != pid and sonant.ready("media")
+    # Between two lives it has none.
+    return sonant.run()["processes"][name]["pid"] not in (pid, None) and sonant.ready("media")
 
 
 async def ended(caller: httpx.AsyncClient, job_id: str) -> dict[str, Any]:

@@ -94,7 +94,7 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
         expressions = await stack.enter_async_context(open_expression_lab(settings, registry, public))
         analyses = open_analysis_desk(settings, pool)
         assets, rows = await _open_assets(stack, settings, kernel, pool)
-        documents = await stack.enter_async_context(open_documents(settings, kernel, pool, public))
+        documents = await stack.enter_async_context(open_documents(settings, kernel, pool, public, registry))
 
         speech, files = await stack.enter_async_context(open_speech(settings, kernel, pool, assets, registry))
 

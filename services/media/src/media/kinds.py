@@ -4,7 +4,7 @@ from common.jobs.job_spec import Kinds, kind
 from media.content.analysis_job import ANALYSIS, analyse
 from media.creator.creation_job import CREATION, create
 from media.deps import Deps
-from media.documents.intake import DOCUMENT, take_in
+from media.documents.document_intake import DOCUMENT, take_in
 from media.expressions.measure import EXPRESSIONS, measure
 from media.songs import catalogue_import, song_job, song_map
 from media.songs.catalogue_import import SONG_IMPORT
