@@ -139,4 +139,6 @@ def test_a_models_file_keeps_its_default_and_gets_the_model_on_this_machine_besi
 
 def test_an_alias_of_the_file_is_not_taken_by_the_model_on_this_machine(tmp_path: Path) -> None:
     file = write(tmp_path, f"[aliases]\nlocal = {{ upstreams = [{UPSTREAM}] }}")
-    assert load(file, None, local_model_url="http://127.0.0.1:7").aliases["local"].upstreams[0].base_url == "http://h/v1"
+    assert (
+        load(file, None, local_model_url="http://127.0.0.1:7").aliases["local"].upstreams[0].base_url == "http://h/v1"
+    )

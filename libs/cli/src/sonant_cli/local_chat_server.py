@@ -1,6 +1,6 @@
 """The chat model of `sonant up --local-model`: llama.cpp's own OpenAI-compatible server on a port of the loopback.
 
-`python -m sonant_cli.local_chat_server MODEL PORT` serves until SIGTERM. The library comes from the package `xllamacpp`.
+`python -m sonant_cli.local_chat_server MODEL PORT` serves until SIGTERM. The package `xllamacpp` is the library.
 """
 
 import os
@@ -41,7 +41,8 @@ def serve(model: Path, port: int) -> None:
     threads = os.cpu_count() or 1
     wanted.cpuparams.n_threads = wanted.cpuparams_batch.n_threads = threads
     server = xllamacpp.Server(wanted)
-    print(f"{model.name} on {server.listening_address}, {threads} threads", flush=True)
+    sys.stdout.write(f"{model.name} on {server.listening_address}, {threads} threads\n")
+    sys.stdout.flush()
     signal.sigwait(STOPS)
     # Its threads are in C++ and may be at an answer: nothing of theirs is worth waiting for.
     os._exit(0)
