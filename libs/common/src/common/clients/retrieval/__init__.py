@@ -1,0 +1,1 @@
+"""Passages of documents, as any process asks for them."""
