@@ -16,6 +16,7 @@ from common.bus.live.signals import on_signal
 from common.bus.port import Log
 from common.bus.request_reply import Requester
 from common.clients.resources.client import open_resource_client
+from common.clients.retrieval.search_client import SearchClient
 from common.events.chat import ANSWER_ATTACH, ANSWER_READ, ANSWER_STOP, SESSION_INTERRUPT
 from common.events.record import Record
 from common.kernel.service import Kernel, Service
@@ -115,6 +116,7 @@ async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterato
                 answer_cache=AnswerCache(kept, max_entry_bytes=settings.response_cache_entry_bytes),
                 session_variables=SessionVariables(kept, kept=settings.chat_store != "off"),
                 sessions=_session_memory(settings, kernel, sessions, TelemetryArchive(requester), facts, early_stops),
+                passages=SearchClient(requester),
                 session_mark=settings.session_mark,
             )
             await load_tokenizers(table.aliases.values(), token_counter)

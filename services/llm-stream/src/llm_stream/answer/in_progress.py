@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from common.events.chat import ActiveSetUse, AnswerRequested, ContextUse, KeptTexts, ModerationUse
+from common.events.retrieval_use import RetrievalUse
 from llm_stream.answer.attempt import Attempts
 from llm_stream.answer.outlet import Outlet
 from llm_stream.answer.rounds import Rounds
@@ -24,6 +25,7 @@ class FactNotes:
     ended_by: str | None = None
     moderation: ModerationUse | None = None
     kept: KeptTexts | None = None
+    retrieval: RetrievalUse | None = None
     # What a session is to keep of the turn, which `kept` is made from; None before that is known.
     session: SessionNotes | None = None
 

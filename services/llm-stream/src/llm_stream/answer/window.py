@@ -4,15 +4,18 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from common.events.chat import ContextUse
+from common.events.search import Passage
 from llm_stream.aliases import Alias
 from llm_stream.answer.failure import AnswerFailed, bad_request
 from llm_stream.answer.in_progress import FactNotes
 from llm_stream.answer.prepare import LENGTHS, PreparedRequest
-from llm_stream.context.fit import Counted, DoesNotFit, Fitted, fit
+from llm_stream.answer.retrieved import with_sources
+from llm_stream.context.fit import RETRIEVED_SHARE, Counted, DoesNotFit, Fitted, fit
 from llm_stream.context.image_tokens import prices_of
 from llm_stream.context.outline import ANSWER_TOKENS, Outline, outline
 from llm_stream.context.token_counter import TokenCounter
 from llm_stream.metrics import CONTEXT_CUTS
+from llm_stream.retrieval.quoted_passages import BEFORE, BEHIND, quote
 
 
 class _Counts(NamedTuple):
@@ -41,6 +44,11 @@ async def fit_window(prepared: PreparedRequest, notes: FactNotes, counter: Token
     Raises AnswerFailed (400) where not even the system messages and the last exchange fit.
     """
     counts, budget = await _count(prepared, counter), _budget(prepared)
+    if prepared.passages and counts.total <= budget:
+        fitted, shown = await _with_passages(prepared, counts, budget, counter)
+        notes.context = context = _use(prepared, counts, budget, fitted)
+        body = {**prepared.body, "messages": [prepared.body["messages"][at] for at in fitted.kept]}
+        return with_sources(prepared._replace(body=body, context=context), shown, notes)
     if counts.total <= budget:
         notes.context = context = _use(prepared, counts, budget, _whole(prepared, counts))
         return prepared._replace(context=context)
@@ -82,6 +90,26 @@ def _use(prepared: PreparedRequest, counts: _Counts, budget: int, fitted: Fitted
         messages_before=messages,
         messages_cut=messages - len(fitted.kept),
     )
+
+
+async def _with_passages(
+    prepared: PreparedRequest, counts: _Counts, budget: int, counter: TokenCounter
+) -> tuple[Fitted, list[Passage]]:
+    """What of conversation and passages there is room for; old exchanges give way to passages, to their share."""
+    found, search = prepared.passages, prepared.search
+    texts = [quote(passage) for passage in found]
+    tokens = await counter.counts(prepared.request.org_id, counts.tokenizer, [BEFORE + BEHIND, *texts])
+    conversation = Counted(prepared.body["messages"], counts.tokens)
+    share = RETRIEVED_SHARE if search is None else search.rules.share
+    passages = Counted([{"role": "user", "content": text} for text in texts], tokens[1:])
+    try:
+        fitted = fit(conversation, counts.beside + tokens[0], budget, passages, share)
+    except DoesNotFit:
+        # Not even the fence fits beside what must stay.
+        return _whole(prepared, counts), []
+    if not fitted.kept_passages:
+        return _whole(prepared, counts), []
+    return fitted, [found[at] for at in fitted.kept_passages]
 
 
 async def load_tokenizers(aliases: Iterable[Alias], counter: TokenCounter) -> None:
