@@ -6,16 +6,21 @@ from typing import Any, TypeAlias
 
 Message: TypeAlias = dict[str, Any]
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
 # Words that say nothing of what is asked for: a question of these and a few others continues the one before.
-EMPTY_WORDS = frozenset(
+EMPTY_WORDS = _words(
     "a about again all also am an and any are as at be been but by can could did do does else for from had has have he "
     "her here him his how i if in is it its just know like many may me mean more much my no not now of off on one or "
     "our out please same say she should so some tell than that the their them then there these they this those to too "
-    "up us was we were what when where which who why will with would yes you your".split()
+    "up us was we were what when where which who why will with would yes you your"
 )
 # What points back at what was said.
-POINTING = frozenset("he her him his it its one she that their them there these they this those".split())
+POINTING = _words("he her him his it its one she that their them there these they this those")
 # So many words of its own make a question whole, unless it points back.
 OWN_WORDS = 3
 # What points back points at something near: a long question brings along what it is about.
