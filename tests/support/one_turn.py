@@ -39,6 +39,7 @@ from llm_stream.context.token_counter import TokenCounter
 from llm_stream.deps import Deps
 from llm_stream.history.session_variables import SessionVariables
 from llm_stream.ports import AnswerStore, Endpoint, Moderator, Patience, Take, ToolServer, UpstreamError
+from llm_stream.retrieval.talk_search import Passages
 from llm_stream.tools.execution import Calls
 from llm_stream.tools.toolbox import Toolbox
 from llm_stream.turns import life
@@ -186,6 +187,8 @@ class World:
         budgets: KeyBudgets | None = None,
         moderation: Moderation | None = None,
         store: AnswerStore | None = None,
+        active_sets: ActiveSets | None = None,
+        passages: Passages | None = None,
     ) -> None:
         writer = cast("LiveWriter", live)
         early_stops = EarlyStops(writer)
@@ -206,7 +209,7 @@ class World:
             large_embeddings=LargeRequests(1),
             breakers=Breakers(),
             aliases=AliasTable.model_validate({"aliases": table}),
-            active_sets=cast("ActiveSets", None),
+            active_sets=cast("ActiveSets", active_sets),
             token_counter=TokenCounter(TOKENIZERS, THREADS),
             budgets=cast("KeyBudgets", budgets),
             moderation=moderation or Moderation(cast("Moderator", None), fails_open=False),
@@ -214,6 +217,7 @@ class World:
             session_variables=SessionVariables(cast("AnswerStore", store)),
             toolbox=toolbox or Toolbox({}, cast("ToolServer", None), SecretBox([]), cast("Calls", None)),
             sessions=memory_of(self.copies, facts.put),
+            passages=cast("Passages", passages),
         )
 
     async def _publish(self, records: Sequence[Record]) -> None:
@@ -228,6 +232,7 @@ class World:
         dialect: AnswerDialect | None = None,
         prosody: tuple[UtteranceProsody, ...] | None = None,
         session: SessionUse | None = None,
+        user_id: str | None = None,
         request_id: str = "chatcmpl-1",
         **body: Any,
     ) -> None:
@@ -237,6 +242,7 @@ class World:
             org_id="o",
             key_id="k",
             session_id="s",
+            user_id=user_id,
             model="small",
             stream=stream,
             body={"messages": [{"role": "user", "content": "Hi"}], **body},

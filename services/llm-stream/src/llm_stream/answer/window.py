@@ -44,22 +44,24 @@ async def fit_window(prepared: PreparedRequest, notes: FactNotes, counter: Token
     Raises AnswerFailed (400) where not even the system messages and the last exchange fit.
     """
     counts, budget = await _count(prepared, counter), _budget(prepared)
-    if prepared.passages and counts.total <= budget:
-        fitted, shown = await _with_passages(prepared, counts, budget, counter)
-        notes.context = context = _use(prepared, counts, budget, fitted)
-        body = {**prepared.body, "messages": [prepared.body["messages"][at] for at in fitted.kept]}
-        return with_sources(prepared._replace(body=body, context=context), shown, notes)
-    if counts.total <= budget:
-        notes.context = context = _use(prepared, counts, budget, _whole(prepared, counts))
-        return prepared._replace(context=context)
-    if prepared.alias.larger is not None:
+    if counts.total > budget and prepared.alias.larger is not None:
         CONTEXT_CUTS.labels("larger").inc()
         return None
+    shown: list[Passage] = []
+    fitted = _whole(prepared, counts) if counts.total <= budget else None
     # What is refused is told as it came.
-    notes.context = _use(prepared, counts, budget, _whole(prepared, counts))
-    fitted = _cut(prepared, counts, budget)
+    notes.context = _use(prepared, counts, budget, fitted or _whole(prepared, counts))
+    if prepared.passages:
+        shown, fitted = await _with_passages(prepared, counts, budget, counter, fitted)
+    if fitted is None:
+        fitted = _cut(prepared, counts, budget)
     notes.context = context = _use(prepared, counts, budget, fitted)
-    return prepared._replace(body={**prepared.body, "messages": fitted.messages}, context=context)
+    messages = prepared.body["messages"]
+    if context.messages_cut:
+        CONTEXT_CUTS.labels("cut").inc()
+        messages = [messages[at] for at in fitted.kept]
+    prepared = prepared._replace(body={**prepared.body, "messages": messages}, context=context)
+    return with_sources(prepared, shown, notes) if prepared.passages else prepared
 
 
 def _whole(prepared: PreparedRequest, counts: _Counts) -> Fitted:
@@ -69,12 +71,10 @@ def _whole(prepared: PreparedRequest, counts: _Counts) -> Fitted:
 
 def _cut(prepared: PreparedRequest, counts: _Counts, budget: int) -> Fitted:
     try:
-        fitted = fit(Counted(prepared.body["messages"], counts.tokens), counts.beside, budget)
+        return fit(Counted(prepared.body["messages"], counts.tokens), counts.beside, budget)
     except DoesNotFit as error:
         CONTEXT_CUTS.labels("refused").inc()
         raise _too_long(prepared, error.needed, budget) from None
-    CONTEXT_CUTS.labels("cut").inc()
-    return fitted
 
 
 def _use(prepared: PreparedRequest, counts: _Counts, budget: int, fitted: Fitted) -> ContextUse:
@@ -93,9 +93,12 @@ def _use(prepared: PreparedRequest, counts: _Counts, budget: int, fitted: Fitted
 
 
 async def _with_passages(
-    prepared: PreparedRequest, counts: _Counts, budget: int, counter: TokenCounter
-) -> tuple[Fitted, list[Passage]]:
-    """What of conversation and passages there is room for; old exchanges give way to passages, to their share."""
+    prepared: PreparedRequest, counts: _Counts, budget: int, counter: TokenCounter, without: Fitted | None
+) -> tuple[list[Passage], Fitted | None]:
+    """The passages that there is room for, and what of the conversation stays beside them: old exchanges give way.
+
+    Where there is room for none it is no passage, and what is kept `without` them.
+    """
     found, search = prepared.passages, prepared.search
     texts = [quote(passage) for passage in found]
     tokens = await counter.counts(prepared.request.org_id, counts.tokenizer, [BEFORE + BEHIND, *texts])
@@ -106,10 +109,9 @@ async def _with_passages(
         fitted = fit(conversation, counts.beside + tokens[0], budget, passages, share)
     except DoesNotFit:
         # Not even the fence fits beside what must stay.
-        return _whole(prepared, counts), []
-    if not fitted.kept_passages:
-        return _whole(prepared, counts), []
-    return fitted, [found[at] for at in fitted.kept_passages]
+        return [], without
+    kept = [found[at] for at in fitted.kept_passages]
+    return kept, fitted if kept else without
 
 
 async def load_tokenizers(aliases: Iterable[Alias], counter: TokenCounter) -> None:
