@@ -12,6 +12,7 @@ from common.bus.live.signals import on_signal
 from common.bus.outbox import OutboxPublisher
 from common.bus.request_reply import Requester
 from common.events.chat import ANSWER_ATTACH, ANSWER_READ, ANSWER_STOP
+from common.events.documents import DOCUMENT_KIND
 from common.events.envelope import Event
 from common.events.spec import Payload
 from common.events.speech import SPEECH_KIND
@@ -30,6 +31,7 @@ from common.storage.objects import open_objects, wrong_directory
 from common.storage.postgres import Pool, open_postgres
 from common.storage.unit_of_work import UnitOfWork, UnitsOfWork
 from media.adapters.catalogue_voices import ResourceVoices
+from media.adapters.document_index import open_documents
 from media.adapters.expression_lab import open_expression_lab
 from media.adapters.kept_objects import KeptObjects
 from media.adapters.postgres_assets import PostgresAssets
@@ -87,6 +89,7 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
         video = await stack.enter_async_context(open_video_studio(settings, registry, public))
         expressions = await stack.enter_async_context(open_expression_lab(settings, registry, public))
         assets, rows = await _open_assets(stack, settings, kernel, pool)
+        documents = await stack.enter_async_context(open_documents(settings, kernel, pool, public))
 
         speech, files = await stack.enter_async_context(open_speech(settings, kernel, pool, assets, registry))
 
@@ -106,6 +109,7 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
                     assets=assets,
                     asset_rows=rows,
                     video=video,
+                    documents=documents,
                     speech=speech,
                     speech_files=files,
                     expressions=expressions,
@@ -244,7 +248,12 @@ async def _forget_deliveries(store: PostgresWebhooks, days: float) -> None:
 
 def _kinds(settings: MediaSettings) -> Kinds[Deps]:
     """The kinds, with as many jobs of each at work and as long kept as the settings say."""
-    most = {"video": settings.video_jobs, "expressions": settings.expression_jobs, SPEECH_KIND: settings.speech_jobs}
+    most = {
+        "video": settings.video_jobs,
+        "expressions": settings.expression_jobs,
+        SPEECH_KIND: settings.speech_jobs,
+        DOCUMENT_KIND: settings.document_jobs,
+    }
     keep = settings.job_days * DAY_SECONDS
 
     def of(spec: JobSpec[Any, Any]) -> JobSpec[Any, Any]:

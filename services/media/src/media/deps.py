@@ -7,6 +7,7 @@ from common.providers.provider_registry import ProviderRegistry
 from common.secret_box import SecretBox
 from common.storage.unit_of_work import UnitsOfWork
 from media.assets.asset_store import Assets
+from media.documents.document_desk import DocumentDesk
 from media.ports import AssetRows, ExpressionLab, VideoStudio
 from media.settings import MediaSettings
 from media.speech.answering import Speech
@@ -36,6 +37,7 @@ class Deps:
     asset_rows: AssetRows
     video: VideoStudio
     expressions: ExpressionLab
+    documents: DocumentDesk
     speech: Speech
     speech_files: SpeechFiles
     webhooks: Webhooks

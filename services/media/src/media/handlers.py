@@ -8,6 +8,13 @@ from common.events.assets import (
     ASSET_LIST_REQUESTED,
     ASSET_RECORD_REQUESTED,
 )
+from common.events.documents import (
+    DOCUMENT_DELETE_REQUESTED,
+    DOCUMENT_EDIT_REQUESTED,
+    DOCUMENT_GET_REQUESTED,
+    DOCUMENT_LIST_REQUESTED,
+    DOCUMENTS_FORGET_REQUESTED,
+)
 from common.events.envelope import Event
 from common.events.media import (
     MEDIA_JOB_CANCEL_REQUESTED,
@@ -29,6 +36,7 @@ from common.events.media import (
 from common.events.media_topics import MEDIA_COMMANDS
 from common.events.providers import MEDIA_PROVIDERS_REQUESTED, ProviderList, ProvidersRequested
 from common.events.reply import Reply
+from common.events.search import SEARCH_REQUESTED
 from common.events.speech import (
     SPEECH_FILE_REQUESTED,
     SPEECH_REQUESTED,
@@ -60,7 +68,9 @@ from common.providers.provider_health import health_of
 from common.storage.unit_of_work import Answer
 from media.assets import asset_requests
 from media.deps import Deps
+from media.documents import document_requests
 from media.metrics import MEDIA_REFUSALS
+from media.search import search_requests
 from media.speech import answering
 from media.webhooks import deliveries, endpoints
 
@@ -137,6 +147,12 @@ HANDLERS: Handlers[Deps] = ANSWERS.of(
         answer(ASSET_DELETE_REQUESTED, asset_requests.delete),
         answer(ASSET_GET_REQUESTED, asset_requests.get),
         answer(ASSET_LIST_REQUESTED, asset_requests.list_assets),
+        answer(DOCUMENT_GET_REQUESTED, document_requests.get),
+        answer(DOCUMENT_LIST_REQUESTED, document_requests.page),
+        answer(DOCUMENT_DELETE_REQUESTED, document_requests.delete),
+        answer(DOCUMENT_EDIT_REQUESTED, document_requests.edit),
+        answer(DOCUMENTS_FORGET_REQUESTED, document_requests.forget),
+        answer(SEARCH_REQUESTED, search_requests.search),
         answer(MEDIA_PROVIDERS_REQUESTED, on_providers_requested),
         answer(WEBHOOK_ENDPOINT_CREATE_REQUESTED, endpoints.create),
         answer(WEBHOOK_ENDPOINT_CHANGE_REQUESTED, endpoints.change),

@@ -1,6 +1,6 @@
 """Metrics of media; those of jobs and of calls to providers are beside them on the same page."""
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from common.metrics import SECONDS
 
@@ -43,3 +43,20 @@ WEBHOOK_ENDPOINTS_DISABLED = Counter(
     "sonant_webhook_endpoints_disabled_total",
     "Webhook endpoints switched off, since they took nothing for days or want no more.",
 )
+SEARCH_SECONDS = Histogram(
+    "sonant_search_stage_seconds",
+    "What each stage of a search took: lexical, embed, vector, fetch, rerank, total.",
+    ["stage"],
+    buckets=SECONDS,
+)
+SEARCHES = Counter(
+    "sonant_searches_total", "Searches by mode, and whether they found anything (hit, miss).", ["mode", "outcome"]
+)
+DOCUMENT_CHUNKS = Counter("sonant_document_chunks_total", "Chunks of documents that were taken in.")
+DOCUMENT_SECONDS = Histogram(
+    "sonant_document_step_seconds",
+    "What each step of taking a document in took: fetch, read, embed, index.",
+    ["step"],
+    buckets=SECONDS,
+)
+INDEX_CHUNKS = Gauge("sonant_index_chunks", "Chunks that are searched.", ["model"])

@@ -12,6 +12,10 @@ VIDEO_PROVIDERS = frozenset({"runware", "local"})
 EXPRESSION_PROVIDERS = frozenset({"hume", "hume-batch", "local"})
 
 
+EMBEDDING_MODELS = frozenset({"all-minilm-l6-v2", "bge-small-en-v1.5"})
+RERANK_MODELS = frozenset({"minilm-l4-reranker"})
+
+
 class MediaSettings(CommonSettings):
     """Which providers make what, and how much of it there may be at once."""
 
@@ -173,6 +177,34 @@ class MediaSettings(CommonSettings):
         description="How much of what was spoken is kept for one organisation; past it what was used least goes.",
     )
 
+    embedding_model: str = Field(
+        default="all-minilm-l6-v2",
+        description="The model that makes the vectors of documents: all-minilm-l6-v2, or bge-small-en-v1.5, which finds "
+        "a little more and takes twice as long. With another one all vectors are made anew in the background, and "
+        "searched from the moment all of them are there.",
+    )
+    rerank_model: str = Field(
+        default="minilm-l4-reranker",
+        description="The model that looks at the best passages once more. Empty for none: searches that ask for it get "
+        "the fused order.",
+    )
+    embedding_processes: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Processes that make the vectors of documents, behind everything else on the machine. Questions have "
+        "one of their own.",
+    )
+    document_jobs: int = Field(
+        default=4, ge=1, description="Documents that are taken in at the same time in a process."
+    )
+    max_document_bytes: int = Field(
+        default=50 * 1024 * 1024, ge=1, description="Largest file that is taken in as a document."
+    )
+    document_pages: int = Field(default=2000, ge=1, description="Most pages of a PDF that is taken in.")
+    document_characters: int = Field(default=5_000_000, ge=1, description="Most characters of a document's text.")
+    document_chunks: int = Field(default=10_000, ge=1, description="Most chunks of a document.")
+
     @property
     def speech_order(self) -> tuple[str, ...]:
         """The providers of speech, in the order in which they are tried."""
@@ -232,6 +264,16 @@ class MediaSettings(CommonSettings):
             raise ValueError("name at least one")
         return value
 
+    @field_validator("embedding_model")
+    @classmethod
+    def _embeds(cls, value: str) -> str:
+        return _one_of(value, EMBEDDING_MODELS)
+
+    @field_validator("rerank_model")
+    @classmethod
+    def _reranks(cls, value: str) -> str:
+        return value and _one_of(value, RERANK_MODELS)
+
     @field_validator("media_networks", "webhook_networks")
     @classmethod
     def _are_networks(cls, value: str) -> str:
@@ -258,6 +300,12 @@ class MediaSettings(CommonSettings):
     def video_order(self) -> list[str]:
         """Who makes videos, in order."""
         return list(dict.fromkeys(_parts(self.video_providers)))
+
+
+def _one_of(value: str, known: frozenset[str]) -> str:
+    if value not in known:
+        raise ValueError(f"no model {value!r} is known; expected is one of {', '.join(sorted(known))}")
+    return value
 
 
 def _parts(text: str) -> list[str]:

@@ -57,7 +57,7 @@ class DocumentInput(Payload):
     asset_id: Annotated[str, Field(pattern=rf"^{ASSET_ID}$")] | None = None
     url: Annotated[str, Field(min_length=1, max_length=MAX_URL)] | None = None
     content_type: DocumentType | None = None
-    metadata: Metadata = {}
+    metadata: Metadata = Field(default_factory=dict)
 
 
 class DocumentResult(Payload):

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from pydantic import Field
+
 from common.events.backoff import NEVER
 from common.events.documents import Metadata
 from common.events.media_topics import MEDIA_QUERIES
@@ -30,7 +32,7 @@ class SearchRequested(Payload):
     query: str
     collections: tuple[str, ...] = ()
     document_ids: tuple[str, ...] = ()
-    metadata: Metadata = {}
+    metadata: Metadata = Field(default_factory=dict)
     k: int = 10
     mode: SearchMode = "reranked"
     rerank: int = 20

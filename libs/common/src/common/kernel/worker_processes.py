@@ -54,12 +54,16 @@ class WorkersBusy(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerLimits:
-    """What one call may take: seconds of the processor, memory, and a wait for its worker (None: any)."""
+    """What one call may take: seconds of the processor, memory, and a wait for its worker (None: any).
+
+    A worker without work for `idle_seconds` is ended.
+    """
 
     seconds: float = 2.0
     memory_bytes: int = MAX_MEMORY_BYTES
     niceness: int = NICENESS
     wait_seconds: float | None = WAIT_SECONDS
+    idle_seconds: float = IDLE_SECONDS
 
 
 class WorkerProcesses:
@@ -150,7 +154,7 @@ class WorkerProcesses:
 
     def _give_back(self, worker: "_Worker", *, whole: bool) -> None:
         if whole:
-            worker.rest()
+            worker.rest(self._limits.idle_seconds)
             self._idle.append(worker)
         else:
             worker.kill()
@@ -223,8 +227,8 @@ class _Worker:
         # Written by our own module, in a process that nobody else talks to.
         return pickle.loads(await self._answers.readexactly(length))  # noqa: S301
 
-    def rest(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self.kill)
+    def rest(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.kill)
 
     @property
     def runs(self) -> bool:

@@ -50,13 +50,13 @@ def token_starts(folder: Path, model: str, text: str) -> list[int]:
     return [start for start, _ in encoding.offsets]
 
 
-def embed(folder: Path, model: str, texts: Sequence[str], threads: int, question: bool = False) -> list[bytes]:
-    """The vectors of texts, of length 1: 32-bit floats, in the order of the texts. Raises ModelMissing."""
+def embed(folder: Path, model: str, texts: Sequence[str], threads: int, question: bool = False) -> list[str]:
+    """The vectors of texts, of length 1, as pgvector reads them, in the order of the texts. Raises ModelMissing."""
     import numpy
 
     encoder = MODELS[model]
     begun = [f"{encoder.question}{text}" for text in texts] if question else texts
-    out: list[bytes] = [b""] * len(texts)
+    out = [""] * len(texts)
     for places, inputs in _batches(_session_of(folder, encoder.files, threads), begun):
         states = inputs.run()
         if encoder.pooling == "first":
@@ -65,8 +65,8 @@ def embed(folder: Path, model: str, texts: Sequence[str], threads: int, question
             mask = inputs.mask[:, :, None].astype(states.dtype)
             vectors = (states * mask).sum(axis=1) / numpy.maximum(mask.sum(axis=1), 1e-9)
         vectors = vectors / numpy.maximum(numpy.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        for place, vector in zip(places, vectors.astype(numpy.float32), strict=True):
-            out[place] = vector.tobytes()
+        for place, vector in zip(places, vectors.tolist(), strict=True):
+            out[place] = written(vector)
     return out
 
 
@@ -82,6 +82,11 @@ def rerank(folder: Path, model: str, query: str, texts: Sequence[str], threads: 
         for place, value in zip(places, likely, strict=True):
             out[place] = float(value)
     return out
+
+
+def written(vector: Sequence[float]) -> str:
+    """A vector as pgvector reads it; its numbers of 16 bits have three to four digits."""
+    return f"[{','.join(f'{value:.5g}' for value in vector)}]"
 
 
 @dataclass(frozen=True, slots=True)

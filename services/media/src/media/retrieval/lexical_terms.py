@@ -20,15 +20,128 @@ B = 0.75
 # Terms of a chunk of ordinary prose, without stop words.
 USUAL_TERMS = 80
 WORD = re.compile(r"\w+(?:['’]\w+)*")
+# A long word counts as several, as models read it.
+TOKEN = re.compile(r"\w{1,6}|[^\w\s]")
 LONGEST_WORD = 64
 # Ids fit an index of pgvector's sparse vectors, which count from 1.
 TERM_IDS = 1_000_000_000
 STOP_WORDS = frozenset(
-    "a about after all also am an and any are as at be because been before being between both but by can could did do "
-    "does doing down during each few for from further had has have having he her here hers him his how i if in into is "
-    "it its itself just me more most my no nor not of off on once only or other our out over own s same she should so "
-    "some such t than that the their them then there these they this those through to too under until up very was we "
-    "were what when where which while who whom why will with would you your".split()
+    [
+        "a",
+        "about",
+        "after",
+        "all",
+        "also",
+        "am",
+        "an",
+        "and",
+        "any",
+        "are",
+        "as",
+        "at",
+        "be",
+        "because",
+        "been",
+        "before",
+        "being",
+        "between",
+        "both",
+        "but",
+        "by",
+        "can",
+        "could",
+        "did",
+        "do",
+        "does",
+        "doing",
+        "down",
+        "during",
+        "each",
+        "few",
+        "for",
+        "from",
+        "further",
+        "had",
+        "has",
+        "have",
+        "having",
+        "he",
+        "her",
+        "here",
+        "hers",
+        "him",
+        "his",
+        "how",
+        "i",
+        "if",
+        "in",
+        "into",
+        "is",
+        "it",
+        "its",
+        "itself",
+        "just",
+        "me",
+        "more",
+        "most",
+        "my",
+        "no",
+        "nor",
+        "not",
+        "of",
+        "off",
+        "on",
+        "once",
+        "only",
+        "or",
+        "other",
+        "our",
+        "out",
+        "over",
+        "own",
+        "s",
+        "same",
+        "she",
+        "should",
+        "so",
+        "some",
+        "such",
+        "t",
+        "than",
+        "that",
+        "the",
+        "their",
+        "them",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "those",
+        "through",
+        "to",
+        "too",
+        "under",
+        "until",
+        "up",
+        "very",
+        "was",
+        "we",
+        "were",
+        "what",
+        "when",
+        "where",
+        "which",
+        "while",
+        "who",
+        "whom",
+        "why",
+        "will",
+        "with",
+        "would",
+        "you",
+        "your",
+    ]
 )
 
 # The stemmer keeps a buffer of its own.
@@ -71,7 +184,17 @@ def rarity(chunks_with: int, chunks: int) -> float:
     return math.log(1 + (chunks - min(chunks_with, chunks) + 0.5) / (chunks_with + 0.5))
 
 
+def term_list(weights: Mapping[int, float]) -> str:
+    """The numbers of terms as PostgreSQL reads an array."""
+    return f"{{{','.join(map(str, sorted(weights)))}}}"
+
+
 def sparse(weights: Mapping[int, float]) -> str:
     """Weights as pgvector reads a sparse vector."""
     inside = ",".join(f"{number}:{weight:.5g}" for number, weight in sorted(weights.items()))
     return f"{{{inside}}}/{TERM_IDS}"
+
+
+def word_starts(text: str) -> list[int]:
+    """The characters at which words and signs begin: about as many as the tokens of a model, or fewer."""
+    return [match.start() for match in TOKEN.finditer(text)]

@@ -1,0 +1,169 @@
+"""What documents and search need from outside."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from common.events.documents import DocumentInput
+from common.failures import Refused
+from media.retrieval.preparation import PreparedChunk
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document as it is searched: its row. Times are aware, in UTC; `sha256` is that of its content."""
+
+    id: str
+    org_id: str
+    project_id: str
+    collection: str
+    user_id: str
+    name: str
+    content_type: str
+    asset_id: str | None
+    url: str | None
+    version: int
+    chunks: int
+    characters: int
+    sha256: str
+    metadata: Mapping[str, Any]
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A document in a new version, whole: `vectors` has those of all chunks for each model, as pgvector reads them."""
+
+    org_id: str
+    wanted: DocumentInput
+    content_type: str
+    sha256: str
+    characters: int
+    job_id: str
+    asked_at: datetime
+    chunks: Sequence[PreparedChunk]
+    vectors: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentPage:
+    """Which documents are listed: those of a user alone, or with an empty one those of nobody."""
+
+    org_id: str
+    project_id: str
+    collection: str | None
+    user_id: str
+    limit: int
+    after: str | None
+
+
+class DocumentRows(Protocol):
+    """The documents of all organisations. Every method raises StoreUnavailableError while the store is away."""
+
+    async def replace(self, version: Version) -> Document:
+        """Have this version searched in place of the one before, at once.
+
+        Where the document is of a later request already, nothing changes. Returns what is searched now.
+        """
+
+    async def touch(self, document: Document, wanted: DocumentInput) -> Document:
+        """Note the metadata of a request whose content is what is searched already."""
+
+    async def get(self, org_id: str, document_id: str) -> Document | None:
+        """The document."""
+
+    async def page(self, wanted: DocumentPage) -> Sequence[Document]:
+        """Documents, newest first."""
+
+    async def edit(self, org_id: str, document_id: str, metadata: Mapping[str, Any]) -> Document | None:
+        """Give it other metadata."""
+
+    async def remove(self, org_id: str, document_id: str) -> bool:
+        """Take it away with its chunks; whether it was there."""
+
+    async def forget(self, org_id: str, user_id: str) -> int:
+        """Take away what is a user's own; returns how many documents."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """Where a search looks. `user_id` adds the documents of that user to those of nobody."""
+
+    org_id: str
+    project_id: str
+    user_id: str = ""
+    collections: tuple[str, ...] = ()
+    document_ids: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def scope(self) -> str:
+        """What the numbers of terms are made with."""
+        return f"{self.org_id}/{self.project_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundChunk:
+    """A chunk with what there is to say about it."""
+
+    id: int
+    document_id: str
+    name: str
+    collection: str
+    version: int
+    ordinal: int
+    heading: str
+    page: int | None
+    text: str
+    start_at: int
+    end_at: int
+    metadata: Mapping[str, Any]
+
+
+class PassageRows(Protocol):
+    """The chunks of all documents. Every method raises StoreUnavailableError while the store is away."""
+
+    async def term_counts(self, sought: Sought, terms: Sequence[int]) -> tuple[int, Mapping[int, int]]:
+        """How many chunks the project has, and in how many of them each term stands, as last counted."""
+
+    async def lexical(
+        self, sought: Sought, candidates: Sequence[int], weights: Mapping[int, float], limit: int
+    ) -> dict[int, float]:
+        """The best chunks that have any of the candidate terms, with the products of their weights and these."""
+
+    async def nearest(self, sought: Sought, model: str, vector: str, limit: int) -> dict[int, float]:
+        """The chunks whose vectors are nearest, with their cosines."""
+
+    async def fetch(self, sought: Sought, ids: Sequence[int]) -> dict[int, FoundChunk]:
+        """Those of the chunks that are still there."""
+
+    async def vector_model(self, wanted: str) -> str:
+        """The model whose vectors are searched; `wanted` becomes it where there is none yet."""
+
+
+class Encoder(Protocol):
+    """Makes vectors of texts. Raises Refused, ProviderDown, and `models_missing` where a model is not installed."""
+
+    @property
+    def model(self) -> str:
+        """The model."""
+
+    async def embed(self, share: str, texts: Sequence[str]) -> list[str]:
+        """The vectors of texts to be searched, of length 1, as pgvector reads them."""
+
+    async def question(self, text: str) -> str:
+        """The vector of a question, at once."""
+
+
+class Reranker(Protocol):
+    """Looks at questions and texts together."""
+
+    async def rerank(self, query: str, texts: Sequence[str]) -> list[float]:
+        """How likely each text answers the question, between 0 and 1; raises as an encoder."""
+
+
+def model_missing(message: str) -> Refused:
+    """503: a model is not installed; the message names the command that installs it."""
+    return Refused(503, message, "model_missing", type="api_error")
