@@ -179,9 +179,9 @@ class MediaSettings(CommonSettings):
 
     embedding_model: str = Field(
         default="all-minilm-l6-v2",
-        description="The model that makes the vectors of documents: all-minilm-l6-v2, or bge-small-en-v1.5, which finds "
-        "a little more and takes twice as long. With another one all vectors are made anew in the background, and "
-        "searched from the moment all of them are there.",
+        description="The model that makes the vectors of documents: all-minilm-l6-v2, or bge-small-en-v1.5, which "
+        "finds a little more and takes twice as long. With another one all vectors are made anew in the background, "
+        "and searched from the moment all of them are there.",
     )
     rerank_model: str = Field(
         default="minilm-l4-reranker",
@@ -192,8 +192,8 @@ class MediaSettings(CommonSettings):
         default=1,
         ge=1,
         le=64,
-        description="Processes that make the vectors of documents, behind everything else on the machine. Questions have "
-        "one of their own.",
+        description="Processes that make the vectors of documents, behind everything else on the machine. Questions "
+        "have one of their own.",
     )
     document_jobs: int = Field(
         default=4, ge=1, description="Documents that are taken in at the same time in a process."

@@ -1,5 +1,6 @@
 """The job that takes a document in: fetched, read, cut, embedded, and searched in place of the one before, at once."""
 
+import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator
@@ -91,7 +92,7 @@ def digest(path: Path) -> str:
 async def _fetch(work: IntakeWork, path: Path) -> None:
     wanted = work.input
     if wanted.text is not None:
-        path.write_text(wanted.text)
+        await asyncio.to_thread(path.write_text, wanted.text, encoding="utf-8")
     elif wanted.asset_id is not None:
         asset = await work.deps.assets.get(work.job.org_id, wanted.asset_id)
         if asset.size > work.deps.settings.max_document_bytes:

@@ -1,5 +1,6 @@
 """A text in chunks: along its headings and sentences, with a little overlap, none longer than a model reads."""
 
+import itertools
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ HEADING_TOKENS = 44
 OVERLAP_TOKENS = 32
 HEADING_JOINT = " > "
 # After the end of a sentence, or of a line.
-SENTENCE_END = re.compile(r"""(?<=[.!?…。！？])["'»”’)\]]*\s+|\s*\n\s*""")
+SENTENCE_END = re.compile("""(?<=[.!?\u2026\u3002\uff01\uff1f])["'\u00bb\u201d\u2019)\\]]*\\s+|\\s*\\n\\s*""")
 
 TokenStarts = Callable[[str], Sequence[int]]
 Span = tuple[int, int]
@@ -67,7 +68,7 @@ def _short(span: Span, starts: Sequence[int]) -> Iterator[Span]:
         yield span
         return
     cuts = [span[0], *(starts[at] for at in range(first + CHUNK_TOKENS, behind, CHUNK_TOKENS)), span[1]]
-    yield from zip(cuts, cuts[1:], strict=False)
+    yield from itertools.pairwise(cuts)
 
 
 def _packed(units: Sequence[Span], tokens: Callable[[Span], int]) -> Iterator[Span]:

@@ -5,6 +5,7 @@ named by hash; no package of a stranger is imported, and nothing is fetched.
 """
 
 import functools
+import importlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -131,15 +132,15 @@ _path = functools.cache(model_path)
 
 @functools.cache
 def _session(path: Path, threads: int) -> Any:
-    import onnxruntime
+    runtime: Any = importlib.import_module("onnxruntime")
 
-    options = onnxruntime.SessionOptions()
+    options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Threads that spin while they wait take the processor from a conversation.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 @functools.cache

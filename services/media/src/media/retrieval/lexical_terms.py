@@ -19,130 +19,20 @@ K1 = 1.2
 B = 0.75
 # Terms of a chunk of ordinary prose, without stop words.
 USUAL_TERMS = 80
-WORD = re.compile(r"\w+(?:['’]\w+)*")
+WORD = re.compile("\\w+(?:['\u2019]\\w+)*")
 # A long word counts as several, as models read it.
 TOKEN = re.compile(r"\w{1,6}|[^\w\s]")
 LONGEST_WORD = 64
 # Ids fit an index of pgvector's sparse vectors, which count from 1.
 TERM_IDS = 1_000_000_000
-STOP_WORDS = frozenset(
-    [
-        "a",
-        "about",
-        "after",
-        "all",
-        "also",
-        "am",
-        "an",
-        "and",
-        "any",
-        "are",
-        "as",
-        "at",
-        "be",
-        "because",
-        "been",
-        "before",
-        "being",
-        "between",
-        "both",
-        "but",
-        "by",
-        "can",
-        "could",
-        "did",
-        "do",
-        "does",
-        "doing",
-        "down",
-        "during",
-        "each",
-        "few",
-        "for",
-        "from",
-        "further",
-        "had",
-        "has",
-        "have",
-        "having",
-        "he",
-        "her",
-        "here",
-        "hers",
-        "him",
-        "his",
-        "how",
-        "i",
-        "if",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "itself",
-        "just",
-        "me",
-        "more",
-        "most",
-        "my",
-        "no",
-        "nor",
-        "not",
-        "of",
-        "off",
-        "on",
-        "once",
-        "only",
-        "or",
-        "other",
-        "our",
-        "out",
-        "over",
-        "own",
-        "s",
-        "same",
-        "she",
-        "should",
-        "so",
-        "some",
-        "such",
-        "t",
-        "than",
-        "that",
-        "the",
-        "their",
-        "them",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "those",
-        "through",
-        "to",
-        "too",
-        "under",
-        "until",
-        "up",
-        "very",
-        "was",
-        "we",
-        "were",
-        "what",
-        "when",
-        "where",
-        "which",
-        "while",
-        "who",
-        "whom",
-        "why",
-        "will",
-        "with",
-        "would",
-        "you",
-        "your",
-    ]
-)
+_USUAL_WORDS = """
+a about after all also am an and any are as at be because been before being between both but by can could did do does
+doing down during each few for from further had has have having he her here hers him his how i if in into is it its
+itself just me more most my no nor not of off on once only or other our out over own s same she should so some such t
+than that the their them then there these they this those through to too under until up very was we were what when
+where which while who whom why will with would you your
+"""
+STOP_WORDS = frozenset(_USUAL_WORDS.split())
 
 # The stemmer keeps a buffer of its own.
 _lock = threading.Lock()
@@ -157,7 +47,7 @@ def _stemmer() -> Any:
 
 def terms_of(text: str) -> list[str]:
     """The words of a text without stop words, in lower case and stemmed as English ones are."""
-    plain = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
+    plain = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
     words = [word.removesuffix("'s")[:LONGEST_WORD] for word in WORD.findall(plain)]
     with _lock:
         stems: list[str] = _stemmer().stemWords([word for word in words if word not in STOP_WORDS])

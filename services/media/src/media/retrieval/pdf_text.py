@@ -1,8 +1,10 @@
 """PDF: the text of its pages, as PDFium reads it."""
 
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from media.retrieval.document_text import Block, DocumentUnfit
 from media.retrieval.plain_text import CONTROL
@@ -14,18 +16,17 @@ PARAGRAPH = re.compile(r"\n\s*\n")
 
 def blocks(path: Path, max_pages: int, max_characters: int) -> Iterator[Block]:
     """The text of each page. Raises DocumentUnfit for what is no PDF, needs a password, or holds pictures alone."""
-    import pypdfium2
-
+    pdfium: Any = importlib.import_module("pypdfium2")
     try:
-        document = pypdfium2.PdfDocument(path)
-    except pypdfium2.PdfiumError as error:
+        document = pdfium.PdfDocument(path)
+    except pdfium.PdfiumError as error:
         raise _unreadable(str(error)) from None
     try:
         if len(document) > max_pages:
             raise DocumentUnfit("document_too_long", f"A document has at most {max_pages} pages: divide it.")
         read = 0
         for number in range(len(document)):
-            text = _page(document, number)
+            text = _page(pdfium, document, number)
             read += len(text)
             if read > max_characters:
                 raise DocumentUnfit("document_too_long", f"A document has at most {max_characters} characters.")
@@ -37,13 +38,10 @@ def blocks(path: Path, max_pages: int, max_characters: int) -> Iterator[Block]:
         document.close()
 
 
-def _page(document: "object", number: int) -> str:
-    import pypdfium2
-
+def _page(pdfium: Any, document: Any, number: int) -> str:
     try:
-        page = document[number]  # type: ignore[index]
-        text = page.get_textpage().get_text_bounded()
-    except pypdfium2.PdfiumError:
+        text = document[number].get_textpage().get_text_bounded()
+    except pdfium.PdfiumError:
         # One broken page does not keep the others from being read.
         return ""
     return CONTROL.sub("", DIVIDED.sub(r"\1", text.replace("\r\n", "\n"))).strip()

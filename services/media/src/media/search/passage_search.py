@@ -170,9 +170,7 @@ def _passage(chunk: FoundChunk, search: _Search, mode: SearchMode) -> Passage:
         fused=search.fused.get(chunk.id),
         rerank=search.rerank.get(chunk.id),
     )
-    score = {"lexical": search.lexical, "vector": search.vector, "fused": search.fused}.get(mode, search.mixed)[
-        chunk.id
-    ]
+    stages = {"lexical": search.lexical, "vector": search.vector, "fused": search.fused, "reranked": search.mixed}
     return Passage(
         id=f"chk_{chunk.id}",
         document_id=chunk.document_id,
@@ -186,7 +184,7 @@ def _passage(chunk: FoundChunk, search: _Search, mode: SearchMode) -> Passage:
         start=chunk.start_at,
         end=chunk.end_at,
         metadata=dict(chunk.metadata),
-        score=score,
+        score=stages[mode][chunk.id],
         scores=scores,
     )
 
