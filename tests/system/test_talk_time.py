@@ -1,0 +1,89 @@
+"""What documents say is at hand when somebody talks: from an upload to an answer that names its source."""
+
+import json
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.clients import calls, chat, client
+from tests.support.models import TEXT_MODELS, fetched
+from tests.support.sonant import Sonant, sonant_system
+from tests.support.waiting import eventually
+
+PATH = "/v1/chat/completions"
+# A worker process loads a model before its first text.
+PATIENCE = 120.0
+HANDBOOK = """# Handbook of the shop
+
+## Returns
+
+Shoes may be returned within 30 days, if they were worn indoors only. The refund takes four working days.
+
+## Opening hours
+
+The shop opens at nine in the morning, and closes at six. On Sundays it stays closed.
+"""
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Sonant]:
+    """A system that has the models which read documents."""
+    with sonant_system(env={"SONANT_MODELS_DIR": str(fetched(*TEXT_MODELS))}) as system:
+        yield system
+
+
+@pytest.fixture
+async def http(shop: Sonant) -> AsyncIterator[httpx.AsyncClient]:
+    async with client(shop.url, shop.headers) as opened:
+        yield opened
+
+
+async def taken_in(http: httpx.AsyncClient, project: str, **document: Any) -> str:
+    """The id of a document, once it is found."""
+    body = {"project_id": project, **document}
+    job = (await http.post("/v1/documents", json=body)).raise_for_status().json()
+
+    async def result() -> Any:
+        shown = (await http.get(f"/v1/jobs/{job['id']}")).json()
+        assert shown["state"] not in ("failed", "cancelled"), shown
+        return shown["result"]
+
+    return str((await eventually(result, timeout=PATIENCE))["document_id"])
+
+
+async def project_of(http: httpx.AsyncClient, retrieval: dict[str, Any] | None, **config: Any) -> str:
+    """A project whose config wants documents in this way."""
+    project = f"project-{uuid.uuid4().hex[:8]}"
+    prompt = (await http.post("/api/hume/prompts", json={"name": project, "text": "Serve the customers."})).json()
+    wanted = {"name": project, "evi_version": "3", **({} if retrieval is None else {"retrieval": retrieval}), **config}
+    made = (await http.post("/api/hume/configs", json=wanted)).raise_for_status().json()
+    pins = {"projectId": project, "configId": made["config"]["id"], "promptId": prompt["prompt"]["id"]}
+    (await http.put("/v1/active?layer=project", json=pins)).raise_for_status()
+    return project
+
+
+def asked(shop: Sonant, question: str) -> str:
+    """What the model was asked with: the content of the last message."""
+    (call,) = calls(shop, question)
+    return str(call["body"]["messages"][-1]["content"])
+
+
+async def test_an_answer_is_made_with_what_a_document_says_and_names_it(shop: Sonant, http: httpx.AsyncClient) -> None:
+    project = await project_of(http, {"collections": ["handbook"], "deadline_secs": 10})
+    document = await taken_in(
+        http, project, name="Handbook.md", text=HANDBOOK, content_type="text/markdown", collection="handbook"
+    )
+    headers = {"x-project-id": project}
+    question = "How many days may I return shoes?"
+    answer = await http.post(PATH, json=chat(question), headers=headers)
+    assert answer.status_code == 200
+    sources = json.loads(answer.headers["x-sonant-sources"])
+    assert sources[0]["document"] == document
+    assert sources[0]["name"] == "Handbook.md"
+    assert "Returns" in sources[0]["heading"]
+    assert "within 30 days" in asked(shop, question)
+    foreign = await http.post(PATH, json=chat("Which composer wrote the ninth symphony?"), headers=headers)
+    assert "x-sonant-sources" not in foreign.headers
