@@ -43,5 +43,9 @@ class Shelf:
         async with asyncio.timeout(timeout):
             await asyncio.sleep(self.seconds)
         return SearchResults(
-            object="search.results", mode=wanted.mode, model="m", data=tuple(self.held[: wanted.k]), seconds={}
+            object="search.results",
+            mode=wanted.mode,
+            model="all-minilm-l6-v2",
+            data=tuple(self.held[: wanted.k]),
+            seconds={},
         )

@@ -85,7 +85,7 @@ class TalkSearch:
         except (Refused, BusUnavailableError) as error:
             log.warning("documents are not searched", request_id=self._request.request_id, error=str(error))
             return Found("failed", seconds=time.monotonic() - began)
-        passages = tuple(relevant(results.data))[: self.rules.k]
+        passages = tuple(relevant(results))[: self.rules.k]
         return Found("used" if passages else "nothing", passages, len(results.data), time.monotonic() - began)
 
     def _wanted(self, question: str) -> SearchRequested:
