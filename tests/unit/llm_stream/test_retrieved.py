@@ -15,7 +15,7 @@ from tests.support.one_turn import Live, Model, World
 
 ANSWER = passage("Shoes may be returned within 30 days.")
 OTHER = passage("Jackets may be returned within 14 days.", number=2, score=1.5)
-BEES = passage("Bees dance to tell where flowers are.", number=3, cosine=0.02)
+BEES = passage("Bees dance to tell where flowers are.", number=3, score=0.5, cosine=0.02)
 UPSTREAMS = [{"name": "s", "base_url": "http://s", "model": "s"}]
 QUESTION = [{"role": "user", "content": "How long may I return shoes?"}]
 
