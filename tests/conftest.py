@@ -4,6 +4,7 @@ from hypothesis import settings
 
 pytest_plugins = [
     "tests.support.expected",
+    "tests.support.models",
     "tests.support.sonant",
     "tests.support.engines",
     "tests.support.kafka",

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from sonant_cli.loopback import free_ports
+from tests.support.models import models_dir
 
 ROOT = Path(__file__).parents[2]
 READY_SECONDS = 90.0
@@ -262,6 +263,8 @@ def sonant() -> Iterator[Sonant]:
         "SONANT_WEBHOOK_NETWORKS": "127.0.0.0/8",
         "SONANT_WEBHOOK_DELAYS": "0.3,0.3,0.3",
         "SONANT_WEBHOOK_SECONDS": "2",
+        # Filled by the tests that need models (tests.support.models), and looked at when they are needed.
+        "SONANT_MODELS_DIR": str(models_dir()),
     }
     with sonant_system(env=env) as system:
         yield system

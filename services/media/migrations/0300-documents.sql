@@ -94,7 +94,7 @@ CREATE TABLE media.project_chunks (
 
 -- The model whose vectors are searched; one row.
 CREATE TABLE media.vector_model (
-    only boolean PRIMARY KEY DEFAULT true CHECK (only),
+    single boolean PRIMARY KEY DEFAULT true CHECK (single),
     model text NOT NULL
 );
 

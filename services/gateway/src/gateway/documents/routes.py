@@ -35,8 +35,8 @@ ROUTES: Sequence[Route] = [
         takes=("application/octet-stream", "multipart/form-data"),
         errors=(404, 408, 409, 413, 415, 429, 503, 504),
         tags=("documents",),
-        description=f"JSON with a text, or that names an asset or a URL; or the file itself as the body or as the field "
-        f"`file` of a form, and the rest in the query. {ACCEPTED}",
+        description=f"JSON with a text, or that names an asset or a URL; or the file itself as the body or as the "
+        f"field `file` of a form, and the rest in the query. {ACCEPTED}",
     ),
     _route(
         "GET",

@@ -47,7 +47,7 @@ COUNTS = (
 CHUNKS = "SELECT counted FROM media.project_chunks WHERE org_id = $1 AND project_id = $2"
 FIRST_MODEL = """
 INSERT INTO media.vector_model AS known (model) VALUES ($1)
-ON CONFLICT (only) DO UPDATE SET model = known.model RETURNING model
+ON CONFLICT (single) DO UPDATE SET model = known.model RETURNING model
 """
 
 

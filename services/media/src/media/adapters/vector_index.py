@@ -70,8 +70,7 @@ class VectorIndex:
         """Until cancelled: make what is missing, and count what there is."""
         while True:
             try:
-                await self._build(self._wanted)
-                await self._renew()
+                await self.renew()
                 await self._count()
             except (StoreUnavailableError, ProviderDown) as error:
                 log.info("vectors wait", why=str(error))
@@ -84,8 +83,9 @@ class VectorIndex:
         async with transient():
             await self._pool.execute(statement, timeout=BUILD_SECONDS)
 
-    async def _renew(self) -> None:
-        """Vectors of the wanted model for all chunks, and then the switch."""
+    async def renew(self) -> None:
+        """An index for the wanted model; where another one is searched, vectors for all chunks and then the switch."""
+        await self._build(self._wanted)
         async with transient():
             active = await self._pool.fetchval(ACTIVE)
         if active in (None, self._wanted):
