@@ -1,4 +1,4 @@
-"""Questions with the passages that answer them, out of packages of others: fetched at a pinned version, never committed.
+"""Questions with the passages that answer them, out of packages of others, at pinned versions; never committed.
 
 SQuAD and SQuADShifts: P. Rajpurkar et al. 2016, J. Miller et al. 2020. BoolQ: C. Clark et al. 2019.
 """
@@ -45,7 +45,7 @@ BOOLQ = Carrier(
 
 @dataclass
 class LabelledSet:
-    """Passages, each with its article ("" where that says nothing), and questions with the passages that answer them."""
+    """Passages, each with its article ("" where that says nothing), and questions with those that answer them."""
 
     name: str
     passages: dict[str, str] = field(default_factory=dict)

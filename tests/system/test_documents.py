@@ -1,6 +1,5 @@
 """Documents over HTTP: taken in, found, changed, and taken away."""
 
-import uuid
 from pathlib import Path
 from typing import Any
 

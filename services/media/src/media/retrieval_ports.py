@@ -86,6 +86,9 @@ class DocumentRows(Protocol):
     async def forget(self, org_id: str, user_id: str) -> int:
         """Take away what is a user's own; returns how many documents."""
 
+    async def forget_said(self, org_id: str, session_id: str, turn_id: str | None) -> int:
+        """Take away what was said in a session, or in one turn of it; returns how many documents."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sought:

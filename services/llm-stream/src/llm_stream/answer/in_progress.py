@@ -28,13 +28,17 @@ class FactNotes:
     retrieval: RetrievalUse | None = None
     # What a session is to keep of the turn, which `kept` is made from; None before that is known.
     session: SessionNotes | None = None
+    # Whether the user wants to be remembered in later sessions.
+    remembers: bool = False
 
     def said(self) -> dict[str, Any]:
         """As the payload of the fact takes it."""
         return {name: value for name in NOTED if (value := getattr(self, name)) is not None}
 
 
-NOTED = tuple(field.name for field in fields(FactNotes) if field.name != "session")
+# What is for the turn itself.
+UNTOLD = frozenset({"session", "remembers"})
+NOTED = tuple(field.name for field in fields(FactNotes) if field.name not in UNTOLD)
 
 
 class AnswerInProgress(NamedTuple):

@@ -49,7 +49,7 @@ async def _run(answer: AnswerInProgress, searches: Searches, deps: Deps) -> Fini
         prepared = await prepare(answer.request, model, deps.aliases, sets, sessions, deps.toolbox)
         if prepared.active is not None:
             answer.notes.active = prepared.active.use
-        search = searches.begin(prepared)
+        search = searches.begin(prepared, answer.notes)
         prepared = await with_past(prepared, answer, deps)
         if prepared.greeting is not None and not _goes_on(answer):
             return await send_ready(Ready(prepared.greeting, "greeting", answer.request.model), prepared, answer, {})

@@ -38,11 +38,12 @@ class Searches:
         if self._search is not None:
             self._search.close()
 
-    def begin(self, prepared: PreparedRequest) -> TalkSearch | None:
+    def begin(self, prepared: PreparedRequest, notes: FactNotes) -> TalkSearch | None:
         """The search that the config wants, begun where the request says what for; None where it wants none."""
         if self._search is None and prepared.active is not None and isinstance(prepared.request, ChatReplyRequested):
             rules = TalkRules.of(prepared.active.content["config"])
             if rules is not None:
+                notes.remembers = rules.memory
                 self._search = TalkSearch(self._passages, prepared.request, rules)
                 self._search.begin(prepared.request.body["messages"], whole=False)
         return self._search

@@ -42,6 +42,11 @@ def question_of(messages: Sequence[Message]) -> tuple[str, bool]:
     return _end(f"{said[-2]}\n{last}"), True
 
 
+def said_by_user(messages: Sequence[Message]) -> str:
+    """All that a user says in these messages."""
+    return "\n".join(text for message in messages if message.get("role") == "user" and (text := _text(message)))
+
+
 def stands_alone(text: str) -> bool:
     """Whether a question tells by itself what it is about."""
     words = [word.lower() for word in WORD.findall(text)]

@@ -9,6 +9,7 @@ import structlog
 
 from common.bus.port import BusUnavailableError
 from common.events.chat import ChatReplyRequested
+from common.events.documents import MEMORY
 from common.events.resource_terms import DEFAULT_PROJECT
 from common.events.search import Passage, SearchRequested, SearchResults
 from common.failures import Refused
@@ -18,8 +19,6 @@ from llm_stream.retrieval.talk_rules import TalkRules
 
 log = structlog.get_logger(__name__)
 
-# The collection of what users have said.
-MEMORY = "memory"
 # So many of the best passages are looked at once more: each takes the reranker some milliseconds.
 RERANKED = 10
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from common.events.documents import DocumentInput
+from common.events.documents import MEMORY, SESSION, TURN, DocumentInput
 from common.storage.postgres import Connection, Pool, transient
 from media.retrieval_ports import Document, DocumentPage, Version
 
@@ -73,6 +73,11 @@ RETURNING {COLUMNS}
 """  # noqa: S608
 REMOVE = "DELETE FROM media.documents WHERE org_id = $1 AND id = $2 RETURNING project_id, chunks"
 FORGET = "DELETE FROM media.documents WHERE org_id = $1 AND user_id = $2 RETURNING project_id, chunks"
+FORGET_SAID = f"""
+DELETE FROM media.documents WHERE org_id = $1 AND collection = '{MEMORY}' AND metadata ->> '{SESSION}' = $2
+    AND ($3::text IS NULL OR metadata ->> '{TURN}' = $3)
+RETURNING project_id, chunks
+"""  # noqa: S608
 
 
 class PostgresDocuments:
@@ -113,9 +118,12 @@ class PostgresDocuments:
     async def forget(self, org_id: str, user_id: str) -> int:
         return await self._removed(FORGET, org_id, user_id)
 
-    async def _removed(self, statement: str, org_id: str, of: str) -> int:
+    async def forget_said(self, org_id: str, session_id: str, turn_id: str | None) -> int:
+        return await self._removed(FORGET_SAID, org_id, session_id, turn_id)
+
+    async def _removed(self, statement: str, org_id: str, *of: str | None) -> int:
         async with transient(), self._pool.acquire() as connection, connection.transaction():
-            gone = await connection.fetch(statement, org_id, of)
+            gone = await connection.fetch(statement, org_id, *of)
             # In one order, so that two of them never wait for each other.
             for row in sorted(gone, key=lambda row: str(row["project_id"])):
                 await connection.execute(COUNT, org_id, row["project_id"], -row["chunks"])
