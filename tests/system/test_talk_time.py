@@ -37,7 +37,7 @@ def shop() -> Iterator[Sonant]:
 
 @pytest.fixture
 async def http(shop: Sonant) -> AsyncIterator[httpx.AsyncClient]:
-    async with client(shop.url, shop.headers) as opened:
+    async with client(shop.url, {**shop.headers, "x-user-id": "ada"}) as opened:
         yield opened
 
 
@@ -77,7 +77,7 @@ async def test_an_answer_is_made_with_what_a_document_says_and_names_it(shop: So
         http, project, name="Handbook.md", text=HANDBOOK, content_type="text/markdown", collection="handbook"
     )
     headers = {"x-project-id": project}
-    question = "How many days may I return shoes?"
+    question = f"How many days may I return shoes, {project}?"
     answer = await http.post(PATH, json=chat(question), headers=headers)
     assert answer.status_code == 200
     sources = json.loads(answer.headers["x-sonant-sources"])
@@ -87,3 +87,46 @@ async def test_an_answer_is_made_with_what_a_document_says_and_names_it(shop: So
     assert "within 30 days" in asked(shop, question)
     foreign = await http.post(PATH, json=chat("Which composer wrote the ninth symphony?"), headers=headers)
     assert "x-sonant-sources" not in foreign.headers
+
+
+async def test_a_document_of_others_and_of_other_projects_is_not_found(shop: Sonant, http: httpx.AsyncClient) -> None:
+    project = await project_of(http, {"deadline_secs": 10})
+    await taken_in(http, await project_of(http, None), name="Handbook.md", text=HANDBOOK)
+    await taken_in(http, project, name="Of bob.md", text=HANDBOOK, user_id="bob")
+    answer = await http.post(PATH, json=chat("How many days may I return shoes?"), headers={"x-project-id": project})
+    assert answer.status_code == 200
+    assert "x-sonant-sources" not in answer.headers
+
+
+async def test_what_a_user_said_is_known_in_a_later_session_until_it_is_deleted(
+    shop: Sonant, http: httpx.AsyncClient
+) -> None:
+    project = await project_of(http, {"memory": True, "deadline_secs": 10}, session={"store": True})
+    headers = {"x-project-id": project, "x-session-id": f"monday-{project}"}
+    said = f"My daughter Zoe is allergic to walnuts and peanuts, {project}."
+    (await http.post(PATH, json=chat(said), headers=headers)).raise_for_status()
+    documents = {"project_id": project, "collection": "memory", "user_id": "ada"}
+
+    async def remembered() -> Any:
+        return (await http.get("/v1/documents", params=documents)).json()["data"]
+
+    await eventually(remembered, timeout=PATIENCE)
+    question = f"What is my daughter Zoe allergic to, {project}?"
+    later = {**headers, "x-session-id": f"friday-{project}"}
+    answer = await http.post(PATH, json=chat(question), headers=later)
+    assert "walnuts and peanuts" in asked(shop, question)
+    assert json.loads(answer.headers["x-sonant-sources"])
+    of_others = await http.post(PATH, json=chat(question), headers={**later, "x-user-id": "bob"})
+    assert "x-sonant-sources" not in of_others.headers
+    (await http.delete(f"/v1/sessions/monday-{project}")).raise_for_status()
+
+    async def names() -> bool:
+        return all("monday" not in each["name"] for each in await remembered())
+
+    await eventually(names, timeout=PATIENCE)
+    assert (await http.delete("/v2/users/ada")).status_code == 202
+
+    async def forgotten() -> bool:
+        return not await remembered()
+
+    await eventually(forgotten, timeout=PATIENCE)
