@@ -47,7 +47,7 @@ def test_the_words_of_a_user_are_a_document_of_that_user() -> None:
     document = remembered(ended())
     assert document.text == "The user said on 2026-09-21: My daughter is allergic to peanuts."
     assert (document.collection, document.user_id, document.project_id) == ("memory", "ada", "shop")
-    assert document.metadata == {"session": "monday", "turn": "chatcmpl-1"}
+    assert document.metadata == {"session": "monday", "turn": "chatcmpl-1", "said_at": NOON}
 
 
 def test_a_turn_that_is_told_twice_is_remembered_once() -> None:
@@ -79,6 +79,6 @@ def test_a_long_speech_has_an_end() -> None:
 
 
 def test_a_session_is_forgotten_as_a_whole_or_by_turn() -> None:
-    wanted = orjson.loads(to_forget("o", "monday", "chatcmpl-1").value)
+    wanted = orjson.loads(to_forget("o", "monday", "chatcmpl-1", NOON).value)
     assert (wanted["org_id"], wanted["session_id"], wanted["turn_id"]) == ("o", "monday", "chatcmpl-1")
-    assert orjson.loads(to_forget("o", "monday", None).value).get("turn_id") is None
+    assert orjson.loads(to_forget("o", "monday", None, NOON).value).get("turn_id") is None

@@ -18,9 +18,9 @@ DOCUMENT_KIND = "document"
 DOCUMENT_ID = r"doc_[0-9a-f]{32}"
 COLLECTION_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 DEFAULT_COLLECTION = "default"
-# What users have said in earlier sessions: a document for each turn, whose metadata names both.
+# What users have said in earlier sessions: a document for each turn, whose metadata names both, and when it was said.
 MEMORY = "memory"
-SESSION, TURN = "session", "turn"
+SESSION, TURN, SAID_AT = "session", "turn", "said_at"
 # Longer texts are uploaded, so that no record of the log carries them.
 MAX_TEXT = 200_000
 MAX_DOCUMENT_NAME = 300
@@ -122,6 +122,8 @@ class DocumentsForgetRequested(Payload):
     user_id: str = ""
     session_id: str | None = None
     turn_id: str | None = None
+    # Unix seconds: what was said later stays.
+    at: float = 0.0
 
 
 # -- what is answered --------------------------------------------------------------------------------------------------

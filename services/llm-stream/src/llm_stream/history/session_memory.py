@@ -177,7 +177,7 @@ class SessionMemory:
         gone = SessionDeleted(org_id=org_id, session_id=session_id, request_id=request_id, at=at)
         try:
             await self._facts(Event(CHAT_SESSION_DELETED, gone).record())
-            await self._facts(to_forget(org_id, session_id, request_id))
+            await self._facts(to_forget(org_id, session_id, request_id, at))
             await self._copies.delete(org_id, session_id, request_id, at)
         except BusUnavailableError as error:
             raise HistoryUnavailable(str(error)) from error

@@ -11,6 +11,7 @@ from common.events.documents import (
     DOCUMENTS_FORGET_REQUESTED,
     MAX_DOCUMENT_NAME,
     MEMORY,
+    SAID_AT,
     SESSION,
     TURN,
     DocumentInput,
@@ -45,14 +46,14 @@ def to_remember(end: ChatReplyEnded) -> Record | None:
         name=name,
         text=f"The user said on {day}: {text}",
         content_type="text/plain",
-        metadata={SESSION: end.session_id, TURN: end.request_id},
+        metadata={SESSION: end.session_id, TURN: end.request_id, SAID_AT: end.received_at},
     )
     return _job(end, wanted.model_dump(mode="json", exclude_none=True)).record()
 
 
-def to_forget(org_id: str, session_id: str, turn_id: str | None) -> Record:
-    """The command that takes away what was said in a session, or in one turn of it."""
-    wanted = DocumentsForgetRequested(org_id=org_id, session_id=session_id, turn_id=turn_id)
+def to_forget(org_id: str, session_id: str, turn_id: str | None, at: float) -> Record:
+    """The command that takes away what was said in a session, or in one turn of it, up to `at` (unix seconds)."""
+    wanted = DocumentsForgetRequested(org_id=org_id, session_id=session_id, turn_id=turn_id, at=at)
     return Event(DOCUMENTS_FORGET_REQUESTED, wanted).record()
 
 

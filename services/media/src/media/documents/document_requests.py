@@ -53,9 +53,9 @@ async def forget(event: Event[DocumentsForgetRequested], deps: Deps) -> Reply[Do
     """200, whether there was anything or not."""
     asked, rows = event.payload, deps.documents.rows
     if asked.session_id is not None:
-        gone = await rows.forget_said(asked.org_id, asked.session_id, asked.turn_id)
+        gone = await rows.forget_said(asked.org_id, asked.session_id, asked.turn_id, asked.at)
     else:
-        gone = await rows.forget(asked.org_id, asked.user_id)
+        gone = await rows.forget(asked.org_id, asked.user_id, asked.at)
     return Reply(DocumentsForgotten(deleted=gone))
 
 
