@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from common.storage.model_files import MANIFEST
+from sonant_cli.model_fetch import installed
 
 TEXT_MODELS = ("all-minilm-l6-v2", "minilm-l4-reranker")
 FETCH_SECONDS = 600
@@ -25,8 +25,7 @@ def models_dir() -> Path:
 def fetched(*names: str) -> Path:
     """The folder, with these models in it; skips the test where they cannot be had, and says why."""
     folder = models_dir()
-    files = [file for file in MANIFEST if file.model in names]
-    if all((folder / file.file).is_file() for file in files):
+    if installed(names, folder):
         return folder
     done = subprocess.run(
         [SONANT, "models", "fetch", *names],

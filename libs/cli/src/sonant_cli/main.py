@@ -9,6 +9,7 @@ import typer
 from sonant_cli.chat import chat
 from sonant_cli.check import check
 from sonant_cli.dlq import dlq
+from sonant_cli.document_commands import documents, search
 from sonant_cli.errors import CliError
 from sonant_cli.hume_import import imports
 from sonant_cli.job_commands import jobs
@@ -51,9 +52,11 @@ app.command()(voices)
 app.command()(topics)
 app.command()(export)
 app.command()(ledger)
+app.command()(search)
 imports.command("file")(import_file)
 app.add_typer(keys, name="keys")
 app.add_typer(jobs, name="jobs")
+app.add_typer(documents, name="documents")
 app.add_typer(models, name="models")
 app.add_typer(dlq, name="dlq")
 app.add_typer(sessions, name="sessions")

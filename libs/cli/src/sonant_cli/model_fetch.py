@@ -31,7 +31,7 @@ def folder() -> Path:
     return Path(named) if named else Path(os.environ.get("SONANT_DATA_DIR") or ".sonant") / "models"
 
 
-def installed(model: ModelFile) -> Path:
+def path_of(model: ModelFile) -> Path:
     """Where the file of a model is. Raises CliError where it is not, and says what to do."""
     try:
         return model_path(folder(), model)
@@ -71,6 +71,11 @@ def fetch(names: Names = None) -> None:
             continue
         paths = install(files, folder())
         typer.echo(f"{name} is at {paths[0]}.")
+
+
+def installed(names: Sequence[str], at: Path) -> bool:
+    """Whether all files of these models are in a folder; their hashes are not looked at."""
+    return all((at / file.file).is_file() for file in MANIFEST if file.model in names)
 
 
 def install(files: Sequence[ModelFile], into: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from sonant_cli import engine_check, operator_variables
 from sonant_cli.errors import EnginesError, SettingsError
 from sonant_cli.logfile import follow
 from sonant_cli.loopback import Ports
-from sonant_cli.model_fetch import installed
+from sonant_cli.model_fetch import path_of
 from sonant_cli.state import DataDir
 from sonant_cli.supervisor import StartError, Supervisor
 from sonant_cli.table import Table, build, check_own
@@ -36,7 +36,7 @@ def up(
     check_own(os.environ)
     if refused := operator_variables.refused(os.environ):
         raise SettingsError("; ".join(refused))
-    model = installed(SMOLLM2) if local_model else None
+    model = path_of(SMOLLM2) if local_model else None
     data.create()
     with data.lock(), Ports() as ports:
         table = build(data, os.environ, ports, model)

@@ -47,6 +47,14 @@ from common.events.speech import (
     SpeechVoicesRequested,
     SpokenVoices,
 )
+from common.events.vector_stores import (
+    STORE_DELETE_REQUESTED,
+    STORE_FILE_GET_REQUESTED,
+    STORE_FILE_LIST_REQUESTED,
+    STORE_GET_REQUESTED,
+    STORE_LIST_REQUESTED,
+    STORE_PUT_REQUESTED,
+)
 from common.events.webhook_endpoints import (
     WEBHOOK_DELIVERY_GET_REQUESTED,
     WEBHOOK_DELIVERY_LIST_REQUESTED,
@@ -68,7 +76,7 @@ from common.providers.provider_health import health_of
 from common.storage.unit_of_work import Answer
 from media.assets import asset_requests
 from media.deps import Deps
-from media.documents import document_requests
+from media.documents import document_requests, store_requests
 from media.metrics import MEDIA_REFUSALS
 from media.search import search_requests
 from media.speech import answering
@@ -152,6 +160,12 @@ HANDLERS: Handlers[Deps] = ANSWERS.of(
         answer(DOCUMENT_DELETE_REQUESTED, document_requests.delete),
         answer(DOCUMENT_EDIT_REQUESTED, document_requests.edit),
         answer(DOCUMENTS_FORGET_REQUESTED, document_requests.forget),
+        answer(STORE_PUT_REQUESTED, store_requests.put),
+        answer(STORE_DELETE_REQUESTED, store_requests.delete),
+        answer(STORE_GET_REQUESTED, store_requests.get),
+        answer(STORE_LIST_REQUESTED, store_requests.page),
+        answer(STORE_FILE_GET_REQUESTED, store_requests.get_file),
+        answer(STORE_FILE_LIST_REQUESTED, store_requests.list_files),
         answer(SEARCH_REQUESTED, search_requests.search),
         answer(MEDIA_PROVIDERS_REQUESTED, on_providers_requested),
         answer(WEBHOOK_ENDPOINT_CREATE_REQUESTED, endpoints.create),

@@ -91,6 +91,67 @@ class DocumentRows(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Store:
+    """A collection as a vector store: how many of its files are where, and the characters of its documents."""
+
+    org_id: str
+    id: str
+    name: str
+    metadata: Mapping[str, Any]
+    created_at: datetime
+    used_at: datetime
+    completed: int
+    characters: int
+    in_progress: int
+    failed: int
+    cancelled: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreChange:
+    """What a store is to be; None leaves a part as it is. With `create` it is made where there is none."""
+
+    org_id: str
+    id: str
+    create: bool
+    name: str | None
+    metadata: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreJob:
+    """The last job about a document; `error` has a code and a message where it failed."""
+
+    state: str
+    asset_id: str | None
+    metadata: Mapping[str, Any]
+    error: Mapping[str, Any] | None
+    created_at: datetime
+
+
+class StoreRows(Protocol):
+    """The vector stores of all organisations. Every method raises StoreUnavailableError while the store is away."""
+
+    async def put(self, change: StoreChange) -> Store | None:
+        """Make or change one; None where the one to be changed is not there."""
+
+    async def get(self, org_id: str, store_id: str) -> Store | None:
+        """The store."""
+
+    async def page(self, org_id: str, after: str | None, limit: int) -> Sequence[Store]:
+        """Stores, newest first."""
+
+    async def documents(self, org_id: str, store_id: str, limit: int) -> Sequence[str]:
+        """The ids of documents in it."""
+
+    async def remove(self, org_id: str, store_id: str) -> bool:
+        """Take it away; whether it was there."""
+
+    async def job_of(self, org_id: str, document_id: str) -> StoreJob | None:
+        """The last job about a document."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sought:
     """Where a search looks. `user_id` adds the documents of that user to those of nobody."""
 

@@ -18,6 +18,7 @@ from common.events import (
     session_turns,
     speech,
     telemetry,
+    vector_stores,
     webhook_endpoints,
     webhooks,
 )
@@ -78,6 +79,7 @@ EVENTS: tuple[EventSpec[Any], ...] = (
     assets.ASSET_LIST_REQUESTED,
     *documents.DOCUMENT_REQUESTS,
     search.SEARCH_REQUESTED,
+    *vector_stores.STORE_REQUESTS,
     media.MEDIA_JOB_REQUESTED,
     media.MEDIA_JOB_CANCEL_REQUESTED,
     media.MEDIA_JOB_RETRY_REQUESTED,

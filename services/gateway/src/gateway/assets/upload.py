@@ -21,7 +21,7 @@ from common.events.reply import Reply
 from common.failures import Refused
 from common.storage.content_type import content_type
 from common.storage.objects import ObjectTooLarge, Written, object_key
-from gateway.assets.upload_body import Upload, file_chunks
+from gateway.assets.upload_body import FORM_FIELDS, Upload, file_chunks
 from gateway.deps import DEPS
 from gateway.http import errors
 from gateway.http.context import CALLER
@@ -77,13 +77,15 @@ class Received:
 
 
 @asynccontextmanager
-async def received(request: web.Request, asset_id: str) -> AsyncIterator[Received]:
-    """Take the file of a request into the object store, under this id.
+async def received(
+    request: web.Request, asset_id: str, fields: frozenset[str] = FORM_FIELDS
+) -> AsyncIterator[Received]:
+    """Take the file of a request into the object store, under this id; `fields` may stand in its form beside it.
 
     What is refused inside for sure has no row and gets none: its bytes go. All else is left to the sweep of media.
     """
     deps, org_id = request.app[DEPS], request[CALLER].org_id
-    key, upload = object_key(ASSET_KIND, org_id, asset_id), Upload()
+    key, upload = object_key(ASSET_KIND, org_id, asset_id), Upload(known=fields)
     place = deps.uploads.place(org_id)
     await place.enter()
     try:

@@ -24,10 +24,14 @@ PLAIN = frozenset({"", "binary", "8bit", "7bit"})
 
 @dataclass(slots=True)
 class Upload:
-    """A file on its way: what it is called, and the other fields of its form, once all chunks are read."""
+    """A file on its way: what it is called, and the other fields of its form, once all chunks are read.
+
+    `known` are the fields that a form may have beside its file.
+    """
 
     name: str = ""
     fields: dict[str, str] = field(default_factory=dict)
+    known: frozenset[str] = FORM_FIELDS
 
 
 async def file_chunks(request: web.Request, upload: Upload) -> AsyncIterator[bytes]:
@@ -75,7 +79,7 @@ async def _form_chunks(request: web.Request, upload: Upload) -> AsyncIterator[by
         raise Refused(415, "A form is sent as multipart/form-data.", "unsupported_media_type")
     parts, found = await _form(request), False
     async for part in _parts(parts):
-        if part.name in FORM_FIELDS and part.filename is None:
+        if part.name in upload.known and part.filename is None:
             upload.fields[part.name] = await _field(part)
         elif part.name == FILE and not found:
             found, upload.name = True, part.filename or ""
@@ -83,7 +87,8 @@ async def _form_chunks(request: web.Request, upload: Upload) -> AsyncIterator[by
                 yield bytes(chunk)
         else:
             name = (part.name or "")[:64]
-            raise bad_request(f"Unknown field '{name}': a form has one '{FILE}', and 'name', 'expires_in'.", name)
+            known = ", ".join(f"'{each}'" for each in sorted(upload.known, reverse=True))
+            raise bad_request(f"Unknown field '{name}': a form has one '{FILE}', and {known}.", name)
     if not found:
         raise bad_request(f"Missing '{FILE}'.", FILE, "missing_required_parameter")
 

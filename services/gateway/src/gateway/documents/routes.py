@@ -10,7 +10,7 @@ from common.events.documents import (
     DOCUMENT_LIST_REQUESTED,
 )
 from common.events.search import SEARCH_REQUESTED
-from gateway.documents import document_views, search_views
+from gateway.documents import document_views, search_views, store_routes
 from gateway.documents.document_bodies import DocumentBody, DocumentEditBody, DocumentQuery, DocumentsQuery
 from gateway.http.routing import Handler, Route
 from gateway.media.routes import ACCEPTED, makes_job
@@ -78,4 +78,5 @@ ROUTES: Sequence[Route] = [
         response=SEARCH_REQUESTED,
         errors=(503, 504),
     ),
+    *store_routes.ROUTES,
 ]

@@ -3,7 +3,7 @@
 import re
 import time
 import uuid
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 from aiohttp import web
@@ -26,6 +26,7 @@ from common.events.media import (
 )
 from common.events.reply import content
 from common.events.webhook_endpoints import ENDPOINT_ID
+from common.failures import Refused
 from gateway.deps import DEPS
 from gateway.http.context import CALLER
 from gateway.http.end_user import any_user
@@ -70,23 +71,45 @@ async def accept(request: web.Request, kind: str, wanted: BaseModel) -> web.Resp
         if slot.replay is not None:
             return slot.replay
         if await deps.jobs.full(kind, caller.org_id):
-            message = f"Too many jobs of the kind {kind} wait already."
-            raise rate_limited(message, code="queue_full", retry=QUEUE_RETRY_SECONDS)
+            raise _full(kind)
         await deps.quota.take(caller.org_id, len(fingerprint))
-        requested = JobRequested(
-            org_id=caller.org_id,
-            key_id=caller.key_id,
-            user_id=any_user(request) or "",
-            job_id=_job_id(request, fingerprint),
-            kind=kind,
-            requested_at=time.time(),
-            webhook=webhook,
-            input=given,
-        )
+        requested = _requested(request, kind, given, _job_id(request, fingerprint), webhook)
         await deps.log.publish(Event(MEDIA_JOB_REQUESTED, requested, id=requested.job_id).record())
         response = _accepted(requested)
         await slot.store(response)
         return response
+
+
+async def publish_job(request: web.Request, kind: str, wanted: BaseModel) -> None:
+    """A job that another answer tells of; raises as `accept`, which it is without an idempotency key."""
+    deps, caller = request.app[DEPS], request[CALLER]
+    given = wanted.model_dump(mode="json", exclude_none=True)
+    if await deps.jobs.full(kind, caller.org_id):
+        raise _full(kind)
+    await deps.quota.take(caller.org_id, len(orjson.dumps(given)))
+    requested = _requested(request, kind, given, f"job_{uuid.uuid4().hex}", None)
+    await deps.log.publish(Event(MEDIA_JOB_REQUESTED, requested, id=requested.job_id).record())
+
+
+def _full(kind: str) -> Refused:
+    message = f"Too many jobs of the kind {kind} wait already."
+    return rate_limited(message, code="queue_full", retry=QUEUE_RETRY_SECONDS)
+
+
+def _requested(
+    request: web.Request, kind: str, given: dict[str, Any], job_id: str, webhook: str | None
+) -> JobRequested:
+    caller = request[CALLER]
+    return JobRequested(
+        org_id=caller.org_id,
+        key_id=caller.key_id,
+        user_id=any_user(request) or "",
+        job_id=job_id,
+        kind=kind,
+        requested_at=time.time(),
+        webhook=webhook,
+        input=given,
+    )
 
 
 def named_webhook(request: web.Request) -> str | None:

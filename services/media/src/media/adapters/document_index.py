@@ -11,6 +11,7 @@ from media.adapters.encoder_workers import LocalEncoder, LocalReranker, open_ask
 from media.adapters.expression_lab import GuardedDownloads
 from media.adapters.postgres_documents import PostgresDocuments
 from media.adapters.postgres_passages import PostgresPassages
+from media.adapters.postgres_stores import PostgresStores
 from media.adapters.vector_index import VectorIndex
 from media.documents.document_desk import DocumentDesk
 from media.retrieval.encoders import MODELS
@@ -38,6 +39,7 @@ async def open_documents(
         stack.push_async_callback(end, kernel.tasks.spawn(index.run(), "keep-vectors"))
         yield DocumentDesk(
             rows=PostgresDocuments(pool),
+            stores=PostgresStores(pool),
             search=PassageSearch(rows, encoders, wanted, reranker),
             encoders=index.models,
             downloads=GuardedDownloads(public, settings.max_document_bytes),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from media.ports import Downloads
 from media.retrieval.preparation import TextBounds
-from media.retrieval_ports import DocumentRows, Encoder
+from media.retrieval_ports import DocumentRows, Encoder, StoreRows
 from media.search.passage_search import PassageSearch
 
 
@@ -15,6 +15,7 @@ class DocumentDesk:
     """`encoders` gives those whose vectors a new chunk needs; `tokenizer` names the model that counts tokens."""
 
     rows: DocumentRows
+    stores: StoreRows
     search: PassageSearch
     encoders: Callable[[], Awaitable[Sequence[Encoder]]]
     downloads: Downloads

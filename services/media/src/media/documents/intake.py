@@ -43,7 +43,8 @@ async def take_in(work: IntakeWork) -> DocumentResult:
     path = await work.folder() / "document"
     async with _step(work, "fetch"):
         await _fetch(work, path)
-        sha256 = await work.brief(digest, path)
+        # Hashing leaves the event loop alone: it holds no lock of the interpreter.
+        sha256 = await asyncio.to_thread(digest, path)
     rows, wanted = work.deps.documents.rows, work.input
     there = await rows.get(work.job.org_id, wanted.document_id)
     if there is not None and there.sha256 == sha256:

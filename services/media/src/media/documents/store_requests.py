@@ -1,0 +1,169 @@
+"""What is asked about vector stores over the log: made, changed, found, listed, taken away; and the files in them."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, cast
+
+from common.events.envelope import Event
+from common.events.reply import Reply
+from common.events.resource_terms import DEFAULT_PROJECT
+from common.events.vector_stores import (
+    FileStatus,
+    StoreDeleted,
+    StoreDeleteRequested,
+    StoreFile,
+    StoreFileCounts,
+    StoreFileError,
+    StoreFileGetRequested,
+    StoreFileList,
+    StoreFileListRequested,
+    StoreGetRequested,
+    StoreListRequested,
+    StorePutRequested,
+    VectorStore,
+    VectorStoreList,
+)
+from common.failures import Refused
+from media.deps import Deps
+from media.retrieval.chunking import CHUNK_TOKENS, OVERLAP_TOKENS
+from media.retrieval_ports import Document, DocumentPage, Store, StoreChange, StoreJob
+
+STATUS: Mapping[str, FileStatus] = {
+    "queued": "in_progress",
+    "running": "in_progress",
+    # Its document is gone by now.
+    "completed": "cancelled",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
+UNSUPPORTED = frozenset({"document_type"})
+AT_ONCE = 100
+
+
+async def put(event: Event[StorePutRequested], deps: Deps) -> Reply[VectorStore]:
+    """200 with the store, or Refused 404 where it is to be changed and is not there."""
+    asked = event.payload
+    change = StoreChange(asked.org_id, asked.id, asked.create, asked.name, asked.metadata)
+    return Reply(_shown(await deps.documents.stores.put(change), asked.id))
+
+
+async def get(event: Event[StoreGetRequested], deps: Deps) -> Reply[VectorStore]:
+    """200, or Refused 404."""
+    asked = event.payload
+    return Reply(_shown(await deps.documents.stores.get(asked.org_id, asked.id), asked.id))
+
+
+async def page(event: Event[StoreListRequested], deps: Deps) -> Reply[VectorStoreList]:
+    """200 with a page, newest first."""
+    asked = event.payload
+    found = await deps.documents.stores.page(asked.org_id, asked.after, asked.limit + 1)
+    shown = tuple(_shown(store, store.id) for store in found[: asked.limit])
+    return Reply(VectorStoreList(object="list", data=shown, **_ends(shown, len(found) > asked.limit)))
+
+
+async def delete(event: Event[StoreDeleteRequested], deps: Deps) -> Reply[StoreDeleted]:
+    """200, or Refused 404. Its documents go first, so that a repetition finds what is left of them."""
+    asked, documents = event.payload, deps.documents
+    _shown(await documents.stores.get(asked.org_id, asked.id), asked.id)
+    while ids := await documents.stores.documents(asked.org_id, asked.id, AT_ONCE):
+        for id in ids:
+            await documents.rows.remove(asked.org_id, id)
+    await documents.stores.remove(asked.org_id, asked.id)
+    return Reply(StoreDeleted(id=asked.id, object="vector_store.deleted", deleted=True))
+
+
+async def get_file(event: Event[StoreFileGetRequested], deps: Deps) -> Reply[StoreFile]:
+    """200, or Refused 404: a document, or the job that is to make one."""
+    asked, documents = event.payload, deps.documents
+    document = await documents.rows.get(asked.org_id, asked.document_id)
+    if document is not None:
+        return Reply(_file_of(document))
+    job = await documents.stores.job_of(asked.org_id, asked.document_id)
+    if job is None or job.state == "completed":
+        raise Refused(404, "There is no such file in this vector store.", "file_not_found", "file_id")
+    return Reply(_file_to_be(job, asked.id))
+
+
+async def list_files(event: Event[StoreFileListRequested], deps: Deps) -> Reply[StoreFileList]:
+    """200 with a page of those that are found, newest first, or Refused 404."""
+    asked, documents = event.payload, deps.documents
+    _shown(await documents.stores.get(asked.org_id, asked.id), asked.id)
+    wanted = DocumentPage(asked.org_id, DEFAULT_PROJECT, asked.id, "", limit=asked.limit + 1, after=asked.after)
+    found = await documents.rows.page(wanted)
+    shown = tuple(_file_of(document) for document in found[: asked.limit])
+    return Reply(StoreFileList(object="list", data=shown, **_ends(shown, len(found) > asked.limit)))
+
+
+def _ends(shown: tuple[Any, ...], more: bool) -> dict[str, Any]:
+    first, last = (shown[0].id, shown[-1].id) if shown else (None, None)
+    return {"first_id": first, "last_id": last, "has_more": more}
+
+
+def _shown(store: Store | None, store_id: str) -> VectorStore:
+    if store is None:
+        raise Refused(404, f"There is no vector store {store_id!r}.", "vector_store_not_found", "vector_store_id")
+    counts = StoreFileCounts(
+        in_progress=store.in_progress,
+        completed=store.completed,
+        failed=store.failed,
+        cancelled=store.cancelled,
+        total=store.in_progress + store.completed + store.failed + store.cancelled,
+    )
+    return VectorStore(
+        id=store.id,
+        object="vector_store",
+        name=store.name,
+        status="in_progress" if store.in_progress else "completed",
+        file_counts=counts,
+        usage_bytes=store.characters,
+        created_at=int(store.created_at.timestamp()),
+        last_active_at=int(store.used_at.timestamp()),
+        metadata=dict(store.metadata),
+    )
+
+
+def _file(asset_id: str | None, **fields: Any) -> StoreFile:
+    static = {"max_chunk_size_tokens": CHUNK_TOKENS, "chunk_overlap_tokens": OVERLAP_TOKENS}
+    return StoreFile(
+        id=(asset_id or "").replace("ast_", "file-", 1),
+        object="vector_store.file",
+        chunking_strategy={"type": "static", "static": static},
+        **fields,
+    )
+
+
+def _file_of(document: Document) -> StoreFile:
+    return _file(
+        document.asset_id,
+        vector_store_id=document.collection,
+        status="completed",
+        usage_bytes=document.characters,
+        created_at=int(document.created_at.timestamp()),
+        attributes=document.metadata,
+    )
+
+
+def _file_to_be(job: StoreJob, store_id: str) -> StoreFile:
+    return _file(
+        job.asset_id,
+        vector_store_id=store_id,
+        status=STATUS[job.state],
+        usage_bytes=0,
+        created_at=int(job.created_at.timestamp()),
+        attributes=job.metadata,
+        last_error=_error(job.error) if job.state == "failed" else None,
+    )
+
+
+def _error(error: Mapping[str, Any] | None) -> StoreFileError:
+    code = str((error or {}).get("code") or "")
+    kind = (
+        "unsupported_file"
+        if code in UNSUPPORTED
+        else "invalid_file"
+        if code.startswith("document_")
+        else "server_error"
+    )
+    message = str((error or {}).get("message") or "It could not be taken in.")
+    return StoreFileError(
+        code=cast("Literal['server_error', 'unsupported_file', 'invalid_file']", kind), message=message
+    )
