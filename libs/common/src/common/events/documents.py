@@ -115,11 +115,11 @@ class DocumentListRequested(Payload):
 class DocumentsForgetRequested(Payload):
     """Take away every document that is an end user's own, in all projects.
 
-    With a `session_id` it is what anybody said in that session, or in its turn `turn_id` alone.
+    With a `session_id` it is what anybody said in that session, or in its turn `turn_id` alone, and the user is "".
     """
 
     org_id: str
-    user_id: str = ""
+    user_id: str
     session_id: str | None = None
     turn_id: str | None = None
     # Unix seconds: what was said later stays.

@@ -53,7 +53,7 @@ def to_remember(end: ChatReplyEnded) -> Record | None:
 
 def to_forget(org_id: str, session_id: str, turn_id: str | None, at: float) -> Record:
     """The command that takes away what was said in a session, or in one turn of it, up to `at` (unix seconds)."""
-    wanted = DocumentsForgetRequested(org_id=org_id, session_id=session_id, turn_id=turn_id, at=at)
+    wanted = DocumentsForgetRequested(org_id=org_id, user_id="", session_id=session_id, turn_id=turn_id, at=at)
     return Event(DOCUMENTS_FORGET_REQUESTED, wanted).record()
 
 
