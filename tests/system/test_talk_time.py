@@ -1,15 +1,19 @@
 """What documents say is at hand when somebody talks: from an upload to an answer that names its source."""
 
 import json
+import shutil
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.support.clients import calls, chat, client
+from tests.support.document_files import pdf
 from tests.support.models import TEXT_MODELS, fetched
+from tests.support.page_examples import SHELL, Reader, blocks
 from tests.support.sonant import Sonant, sonant_system
 from tests.support.waiting import eventually
 
@@ -89,6 +93,18 @@ async def test_an_answer_is_made_with_what_a_document_says_and_names_it(shop: So
     assert "x-sonant-sources" not in foreign.headers
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the example speaks curl")
+def test_the_readme_has_a_pdf_answer_with_its_source(shop: Sonant, tmp_path: Path) -> None:
+    (example,) = (block for block in blocks("../README.md", "sh") if "handbook.pdf" in block)
+    pages = [["The shop opens at nine in the morning."], ["Shoes may be returned within 30 days."]]
+    (tmp_path / "handbook.pdf").write_bytes(pdf(pages))
+    told = Reader.at(tmp_path, shop).types(SHELL, example)
+    assert '"error"' not in told, told
+    (header,) = (line for line in told.splitlines() if line.startswith("x-sonant-sources: "))
+    source = json.loads(header.partition(": ")[2])[0]
+    assert (source["name"], source["page"]) == ("handbook.pdf", 2)
+
+
 async def test_a_document_of_others_and_of_other_projects_is_not_found(shop: Sonant, http: httpx.AsyncClient) -> None:
     project = await project_of(http, {"deadline_secs": 10})
     await taken_in(http, await project_of(http, None), name="Handbook.md", text=HANDBOOK)
@@ -120,10 +136,11 @@ async def test_what_a_user_said_is_known_in_a_later_session_until_it_is_deleted(
     assert "x-sonant-sources" not in of_others.headers
     (await http.delete(f"/v1/sessions/monday-{project}")).raise_for_status()
 
-    async def names() -> bool:
+    async def monday_is_gone() -> bool:
         return all("monday" not in each["name"] for each in await remembered())
 
-    await eventually(names, timeout=PATIENCE)
+    await eventually(monday_is_gone, timeout=PATIENCE)
+    # What was said on Friday may still be on its way.
     assert (await http.delete("/v2/users/ada")).status_code == 202
 
     async def forgotten() -> bool:
