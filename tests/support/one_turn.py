@@ -38,8 +38,16 @@ from llm_stream.answer.response_cache import AnswerCache
 from llm_stream.context.token_counter import TokenCounter
 from llm_stream.deps import Deps
 from llm_stream.history.session_variables import SessionVariables
-from llm_stream.ports import AnswerStore, Endpoint, Moderator, Patience, Take, ToolServer, UpstreamError
-from llm_stream.retrieval.talk_search import Passages
+from llm_stream.ports import (
+    AnswerStore,
+    Endpoint,
+    Moderator,
+    Passages,
+    Patience,
+    Take,
+    ToolServer,
+    UpstreamError,
+)
 from llm_stream.tools.execution import Calls
 from llm_stream.tools.toolbox import Toolbox
 from llm_stream.turns import life

@@ -17,8 +17,7 @@ from llm_stream.answer.response_cache import AnswerCache
 from llm_stream.context.token_counter import TokenCounter
 from llm_stream.history.session_memory import SessionMemory
 from llm_stream.history.session_variables import SessionVariables
-from llm_stream.ports import ChatModel
-from llm_stream.retrieval.talk_search import Passages
+from llm_stream.ports import ChatModel, Passages
 from llm_stream.settings import MARK
 from llm_stream.tools.toolbox import Toolbox
 from llm_stream.turns.claim import Claims

@@ -14,9 +14,10 @@ from common.events.search import Passage
 from llm_stream.answer.in_progress import FactNotes
 from llm_stream.answer.prepare import PreparedRequest
 from llm_stream.metrics import RETRIEVAL_SECONDS, RETRIEVAL_WAITS, RETRIEVALS, RETRIEVED_PASSAGES
+from llm_stream.ports import Passages
 from llm_stream.retrieval.quoted_passages import quote, with_quotes
 from llm_stream.retrieval.talk_rules import TalkRules
-from llm_stream.retrieval.talk_search import Found, Passages, TalkSearch
+from llm_stream.retrieval.talk_search import Found, TalkSearch
 
 HEADER = "x-sonant-sources"
 # Proxies take 4 to 8 KiB of headers in all.

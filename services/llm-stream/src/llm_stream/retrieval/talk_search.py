@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -11,8 +11,9 @@ from common.bus.port import BusUnavailableError
 from common.events.chat import ChatReplyRequested
 from common.events.documents import MEMORY
 from common.events.resource_terms import DEFAULT_PROJECT
-from common.events.search import Passage, SearchRequested, SearchResults
+from common.events.search import Passage, SearchRequested
 from common.failures import Refused
+from llm_stream.ports import Passages
 from llm_stream.retrieval.relevance_cut import relevant
 from llm_stream.retrieval.search_question import question_of
 from llm_stream.retrieval.talk_rules import TalkRules
@@ -21,14 +22,6 @@ log = structlog.get_logger(__name__)
 
 # So many of the best passages are looked at once more: each takes the reranker some milliseconds.
 RERANKED = 10
-
-
-class Passages(Protocol):
-    """Who searches."""
-
-    async def search(self, wanted: SearchRequested, *, timeout: float) -> SearchResults:
-        """Raises TimeoutError, Refused and BusUnavailableError."""
-        ...
 
 
 class Found(NamedTuple):
