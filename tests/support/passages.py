@@ -10,11 +10,12 @@ from typing import Any
 
 from common.events.documents import DocumentInput, document_id
 from common.events.search import SearchRequested, SearchResults
+from common.jobs.open_jobs import JOBS_MIGRATIONS
 from common.storage.postgres import Pool, open_postgres
 from media.adapters.encoder_workers import LocalEncoder, LocalReranker, open_asked, open_taken_in
 from media.adapters.postgres_documents import PostgresDocuments
 from media.adapters.postgres_passages import PostgresPassages
-from media.app import JOBS_MIGRATIONS, MIGRATIONS
+from media.app import MIGRATIONS
 from media.retrieval.encoders import MODELS
 from media.retrieval.preparation import Preparation, Prepared, TextBounds, prepare
 from media.retrieval_ports import Document, Version

@@ -1,6 +1,7 @@
 """Documents taken in while media and the database are killed: no chunk is missing, none is there twice."""
 
 import asyncio
+import functools
 import random
 from typing import Any
 
@@ -58,7 +59,7 @@ async def killing(sonant: Sonant, dice: random.Random) -> None:
         name = dice.choice(["media", "media", "postgres"])
         pid = sonant.pid(name)
         sonant.kill(name)
-        await eventually(lambda name=name, pid=pid: _again(sonant, name, pid), timeout=120)
+        await eventually(functools.partial(_again, sonant, name, pid), timeout=120)
 
 
 async def _again(sonant: Sonant, name: str, pid: int) -> bool:

@@ -89,7 +89,7 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
         video = await stack.enter_async_context(open_video_studio(settings, registry, public))
         expressions = await stack.enter_async_context(open_expression_lab(settings, registry, public))
         assets, rows = await _open_assets(stack, settings, kernel, pool)
-        documents = await stack.enter_async_context(open_documents(settings, kernel, pool, public))
+        documents = await stack.enter_async_context(open_documents(settings, kernel, pool, public, registry))
 
         speech, files = await stack.enter_async_context(open_speech(settings, kernel, pool, assets, registry))
 
@@ -128,6 +128,8 @@ def _open_pool(settings: MediaSettings) -> AbstractAsyncContextManager[Pool]:
         schema=SCHEMA,
         unit_of_work=True,
         shared=[JOBS_MIGRATIONS],
+        # pgvector.
+        extensions=["vector"],
     )
 
 

@@ -208,7 +208,10 @@ class PassageRows(Protocol):
 
 
 class Encoder(Protocol):
-    """Makes vectors of texts. Raises Refused, ProviderDown, and `models_missing` where a model is not installed."""
+    """Makes vectors of texts. Raises ProviderDown, and `model_missing` where a model is not installed.
+
+    Work of one `share` goes one after the other, so that nobody keeps the others waiting.
+    """
 
     @property
     def model(self) -> str:
@@ -217,14 +220,14 @@ class Encoder(Protocol):
     async def embed(self, share: str, texts: Sequence[str]) -> list[str]:
         """The vectors of texts to be searched, of length 1, as pgvector reads them."""
 
-    async def question(self, text: str) -> str:
+    async def question(self, share: str, text: str) -> str:
         """The vector of a question, at once."""
 
 
 class Reranker(Protocol):
     """Looks at questions and texts together."""
 
-    async def rerank(self, query: str, texts: Sequence[str]) -> list[float]:
+    async def rerank(self, share: str, query: str, texts: Sequence[str]) -> list[float]:
         """How likely each text answers the question, between 0 and 1; raises as an encoder."""
 
 

@@ -1,9 +1,10 @@
 """Settings of media, beside those every service shares."""
 
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from common.kernel.settings import CommonSettings
 from common.providers.addresses import networks
@@ -13,6 +14,8 @@ EXPRESSION_PROVIDERS = frozenset({"hume", "hume-batch", "local"})
 
 
 EMBEDDING_MODELS = frozenset({"all-minilm-l6-v2", "bge-small-en-v1.5"})
+# It becomes part of the name of an index.
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+@-]{0,99}")
 RERANK_MODELS = frozenset({"minilm-l4-reranker"})
 
 
@@ -183,6 +186,17 @@ class MediaSettings(CommonSettings):
         "finds a little more and takes twice as long. With another one all vectors are made anew in the background, "
         "and searched from the moment all of them are there.",
     )
+    embedding_url: str | None = Field(
+        default=None,
+        description="Base address of a server with OpenAI's embeddings endpoint, with /v1, that makes the vectors in "
+        "place of this machine; `embedding_model` is then a model there, or an alias of Sonant.",
+    )
+    embedding_key_env: str = Field(
+        default="OPENAI_API_KEY", description="Which variable holds the key of that embeddings endpoint."
+    )
+    embedding_dimensions: int = Field(
+        default=384, ge=8, le=4000, description="How many numbers the vectors of that endpoint are asked to have."
+    )
     rerank_model: str = Field(
         default="minilm-l4-reranker",
         description="The model that looks at the best passages once more. Empty for none: searches that ask for it get "
@@ -264,10 +278,13 @@ class MediaSettings(CommonSettings):
             raise ValueError("name at least one")
         return value
 
-    @field_validator("embedding_model")
-    @classmethod
-    def _embeds(cls, value: str) -> str:
-        return _one_of(value, EMBEDDING_MODELS)
+    @model_validator(mode="after")
+    def _embeds(self) -> Self:
+        if self.embedding_url is None:
+            _one_of(self.embedding_model, EMBEDDING_MODELS)
+        elif not MODEL_NAME.fullmatch(self.embedding_model) or self.embedding_model in EMBEDDING_MODELS:
+            raise ValueError(f"embedding_model: {self.embedding_model!r} cannot be a model at embedding_url")
+        return self
 
     @field_validator("rerank_model")
     @classmethod

@@ -52,6 +52,13 @@ BOOT_RETRY_SECONDS = 0.2
 CLOSE_SECONDS = 5.0
 
 
+class ExtensionMissing(Exception):
+    """The server lacks an extension that the tables need; the message says which, and what to do."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"PostgreSQL has no extension {name!r}: install it on the server, then start this again.")
+
+
 @asynccontextmanager
 async def open_postgres(
     url: str,
@@ -61,15 +68,18 @@ async def open_postgres(
     schema: str,
     unit_of_work: bool = False,
     shared: Sequence[Path] = (),
+    extensions: Sequence[str] = (),
 ) -> AsyncIterator[Pool]:
     """A pool of up to `size` connections on a migrated schema.
 
     Waits for a server that is not there yet or takes no writes; the process is not ready meanwhile.
 
     With `unit_of_work` the schema also has the tables of `storage.unit_of_work`. `shared` are folders of further
-    migrations that name no schema. Raises `pogo_core.error.BadMigrationError` when a migration cannot be applied.
+    migrations that name no schema. Raises `pogo_core.error.BadMigrationError` when a migration cannot be applied, and
+    ExtensionMissing where the server has not all `extensions`.
     """
-    await _await_migrated(url, migrations, schema, [*([UNIT_OF_WORK] if unit_of_work else []), *shared])
+    folders = [*([UNIT_OF_WORK] if unit_of_work else []), *shared]
+    await _await_migrated(url, migrations, schema, folders, extensions)
     pool = asyncpg.create_pool(url, min_size=1, max_size=size, command_timeout=COMMAND_SECONDS, timeout=CONNECT_SECONDS)
     await pool
     try:
@@ -87,16 +97,30 @@ async def _close(pool: Pool) -> None:
         pool.terminate()
 
 
-async def _await_migrated(url: str, migrations: Path, schema: str, shared: Sequence[Path]) -> None:
+async def _await_migrated(
+    url: str, migrations: Path, schema: str, shared: Sequence[Path], extensions: Sequence[str]
+) -> None:
     warned = False
     while True:
         try:
+            for name in extensions:
+                await require_extension(url, name)
             return await migrate_schema(url, migrations, schema, shared=shared)
         except UNAVAILABLE as error:
             if not warned:
                 log.warning("waiting for the database", error=str(error))
             warned = True
             await asyncio.sleep(BOOT_RETRY_SECONDS)
+
+
+async def require_extension(url: str, name: str) -> None:
+    """Raises ExtensionMissing, and those of `UNAVAILABLE` while the server is away."""
+    connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
+    try:
+        if not await connection.fetchval("SELECT count(*) FROM pg_available_extensions WHERE name = $1", name):
+            raise ExtensionMissing(name)
+    finally:
+        await connection.close()
 
 
 async def migrate_schema(

@@ -13,11 +13,12 @@ INSTEAD = {
     "/v1/images": "Images are not served: call the image provider itself.",
     "/v1/videos": "Videos are not served: call the video provider itself.",
     "/v1/moderations": "Moderations are not served: call the moderation provider itself.",
-    "/v1/files": "Files are not served: put what the model needs into the messages of POST /v1/chat/completions.",
-    "/v1/uploads": "Files are not served: put what the model needs into the messages of POST /v1/chat/completions.",
+    "/v1/files": "This of files is not served: their bytes are at GET /v1/assets/{id}, with ast_ in place of file-.",
+    "/v1/uploads": "Uploads in parts are not served: send the file to POST /v1/files as a whole.",
     "/v1/batches": "Batches are not served: send each request to POST /v1/chat/completions.",
     "/v1/fine_tuning": "Fine-tuning is not served: train at the upstream and name the model in the models file.",
-    "/v1/vector_stores": "Vector stores are not served: put what was found into the messages of the request.",
+    "/v1/vector_stores": "This of vector stores is not served: put each file in by itself, with "
+    "POST /v1/vector_stores/{id}/files.",
     "/completions": "Legacy completions are not served: send messages to POST /v1/chat/completions.",
 }
 

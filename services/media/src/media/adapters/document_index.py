@@ -6,12 +6,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from common.kernel.service import Kernel
 from common.kernel.tasks import end
 from common.providers.guarded_http import GuardedHttp
+from common.providers.provider_registry import ProviderRegistry
 from common.storage.postgres import Pool
 from media.adapters.encoder_workers import LocalEncoder, LocalReranker, open_asked, open_taken_in
 from media.adapters.expression_lab import GuardedDownloads
 from media.adapters.postgres_documents import PostgresDocuments
 from media.adapters.postgres_passages import PostgresPassages
 from media.adapters.postgres_stores import PostgresStores
+from media.adapters.upstream_encoder import open_upstream_encoder
 from media.adapters.vector_index import VectorIndex
 from media.documents.document_desk import DocumentDesk
 from media.retrieval.encoders import MODELS
@@ -23,7 +25,7 @@ from media.settings import MediaSettings
 
 @asynccontextmanager
 async def open_documents(
-    settings: MediaSettings, kernel: Kernel, pool: Pool, public: GuardedHttp
+    settings: MediaSettings, kernel: Kernel, pool: Pool, public: GuardedHttp, registry: ProviderRegistry
 ) -> AsyncIterator[DocumentDesk]:
     """Documents and search, with the vectors kept those of the model that is wanted."""
     folder = settings.models_dir or settings.data_dir / "models"
@@ -33,6 +35,9 @@ async def open_documents(
         encoders: dict[str, Encoder] = {name: LocalEncoder(folder, name, asked, taken_in) for name in MODELS}
         dimensions = {name: model.dimensions for name, model in MODELS.items()}
         wanted = settings.embedding_model
+        if settings.embedding_url is not None:
+            encoders[wanted] = await stack.enter_async_context(open_upstream_encoder(settings, registry))
+            dimensions[wanted] = settings.embedding_dimensions
         reranker = LocalReranker(folder, settings.rerank_model, asked) if settings.rerank_model else None
         rows = PostgresPassages(pool, dimensions)
         index = VectorIndex(pool, encoders, dimensions, wanted)

@@ -17,7 +17,7 @@ from media.retrieval_ports import model_missing
 GIGABYTE = 1024 * 1024 * 1024
 # Several batches, so that a conversation elsewhere finds the processor free again soon.
 TEXTS_AT_ONCE = 64
-ASKED = WorkerLimits(seconds=20.0, memory_bytes=GIGABYTE, niceness=0, wait_seconds=2.0, idle_seconds=900.0)
+ASKED = WorkerLimits(seconds=20.0, memory_bytes=GIGABYTE, niceness=0, wait_seconds=5.0, idle_seconds=3600.0)
 TAKEN_IN = WorkerLimits(seconds=120.0, memory_bytes=GIGABYTE, niceness=10, wait_seconds=None)
 
 
@@ -38,9 +38,9 @@ class LocalEncoder:
                 vectors += await self._taken_in.run(share, encoders.embed, self._folder, self.model, some, 1)
         return vectors
 
-    async def question(self, text: str) -> str:
+    async def question(self, share: str, text: str) -> str:
         async with _told():
-            [vector] = await self._asked.run(text, encoders.embed, self._folder, self.model, [text], 2, True)
+            [vector] = await self._asked.run(share, encoders.embed, self._folder, self.model, [text], 2, True)
         return vector
 
 
@@ -52,9 +52,9 @@ class LocalReranker:
         self._model = model
         self._asked = asked
 
-    async def rerank(self, query: str, texts: Sequence[str]) -> list[float]:
+    async def rerank(self, share: str, query: str, texts: Sequence[str]) -> list[float]:
         async with _told():
-            return await self._asked.run(query, encoders.rerank, self._folder, self._model, query, list(texts), 2)
+            return await self._asked.run(share, encoders.rerank, self._folder, self._model, query, list(texts), 2)
 
 
 @asynccontextmanager

@@ -61,6 +61,8 @@ WHERE org_id = $1 AND project_id = $2 GROUP BY term
 """
 COUNTED = "UPDATE media.project_chunks SET counted = $3 WHERE org_id = $1 AND project_id = $2"
 COUNT_SECONDS = 300.0
+# For what a document of many chunks writes or takes away at once.
+WRITE_SECONDS = 120.0
 PAGE = f"""
 SELECT {COLUMNS} FROM media.documents
 WHERE org_id = $1 AND project_id = $2 AND user_id = $3 AND ($4::text IS NULL OR collection = $4)
@@ -130,7 +132,7 @@ class PostgresDocuments:
 
 
 async def _removed(connection: Connection, statement: str, org_id: str, *of: str | None) -> int:
-    gone = await connection.fetch(statement, org_id, *of)
+    gone = await connection.fetch(statement, org_id, *of, timeout=WRITE_SECONDS)
     # In one order, so that two of them never wait for each other.
     for row in sorted(gone, key=lambda row: str(row["project_id"])):
         await connection.execute(COUNT, org_id, row["project_id"], -row["chunks"])
@@ -148,7 +150,7 @@ async def _replaced(connection: Connection, version: Version) -> Document:
         return _known(document)
     document = _known(row)
     await connection.execute(USE_COLLECTION, version.org_id, wanted.project_id, wanted.collection)
-    await connection.execute("DELETE FROM media.chunks WHERE document_id = $1", document.id)
+    await connection.execute("DELETE FROM media.chunks WHERE document_id = $1", document.id, timeout=WRITE_SECONDS)
     for at in range(0, len(version.chunks), ROWS_AT_ONCE):
         await _add_chunks(connection, document, version, at)
     more = len(version.chunks) - (0 if old is None else old["chunks"])
@@ -179,11 +181,13 @@ async def _add_chunks(connection: Connection, document: Document, version: Versi
         [chunk.end for chunk in chunks],
         [each.terms for each in prepared],
         [each.weights for each in prepared],
+        timeout=WRITE_SECONDS,
     )
     ids = {row["ordinal"]: row["id"] for row in rows}
     for model, vectors in version.vectors.items():
         of = [ids[at + place] for place in range(len(chunks))]
-        await connection.execute(ADD_VECTORS, model, *where, of, vectors[at : at + ROWS_AT_ONCE])
+        some = vectors[at : at + ROWS_AT_ONCE]
+        await connection.execute(ADD_VECTORS, model, *where, of, some, timeout=WRITE_SECONDS)
 
 
 async def _count_terms(connection: Connection, org_id: str, project_id: str) -> None:

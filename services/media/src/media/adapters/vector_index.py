@@ -63,7 +63,8 @@ class VectorIndex:
         """Those whose vectors a new chunk needs: the one that is searched, and the one that is wanted."""
         async with transient():
             active = await self._pool.fetchval(ACTIVE)
-        names = dict.fromkeys(name for name in (active, self._wanted) if name is not None)
+        # One that is configured no more makes no vectors: what is new is found once the switch is done.
+        names = dict.fromkeys(name for name in (active, self._wanted) if name in self._encoders)
         return [self._encoders[name] for name in names]
 
     async def run(self) -> None:

@@ -47,7 +47,7 @@ async def take_in(work: IntakeWork) -> DocumentResult:
         sha256 = await asyncio.to_thread(digest, path)
     rows, wanted = work.deps.documents.rows, work.input
     there = await rows.get(work.job.org_id, wanted.document_id)
-    if there is not None and there.sha256 == sha256:
+    if there is not None and there.sha256 == sha256 and wanted.content_type in (None, there.content_type):
         return result_of(await rows.touch(there, wanted), unchanged=True)
     async with _step(work, "read"):
         prepared = await _read(work, path)

@@ -10,7 +10,7 @@ from common.events.search import Passage, SearchMode, SearchRequested, SearchRes
 from media.metrics import SEARCH_SECONDS, SEARCHES
 from media.retrieval.lexical_terms import rarity, term_id, terms_of
 from media.retrieval.score_fusion import fused, logit, reranked
-from media.retrieval_ports import Encoder, FoundChunk, PassageRows, Reranker, Sought
+from media.retrieval_ports import Encoder, FoundChunk, PassageRows, Reranker, Sought, model_missing
 
 # Of each stage; a passage that is in neither is nobody's best.
 STAGE_LIMIT = 100
@@ -110,7 +110,11 @@ class PassageSearch:
     async def _vector(self, search: _Search) -> str:
         since = time.perf_counter()
         model = await self._rows.vector_model(self._wanted)
-        vector = await self._encoders[model].question(search.wanted.query)
+        if model not in self._encoders:
+            raise model_missing(
+                f"The vectors are still those of {model}, which is configured no more: they are remade."
+            )
+        vector = await self._encoders[model].question(search.wanted.org_id, search.wanted.query)
         search.took("embed", since)
         since = time.perf_counter()
         search.vector = await self._rows.nearest(search.sought, model, vector, STAGE_LIMIT)
@@ -122,7 +126,8 @@ class PassageSearch:
         if self._reranker is None or not order:
             return list(order)
         since = time.perf_counter()
-        likely = await self._reranker.rerank(search.wanted.query, [_read(found[id]) for id in order])
+        texts = [_read(found[id]) for id in order]
+        likely = await self._reranker.rerank(search.wanted.org_id, search.wanted.query, texts)
         search.took("rerank", since)
         search.rerank = dict(zip(order, likely, strict=True))
         search.mixed = reranked(search.fused, {id: logit(value) for id, value in search.rerank.items()})
