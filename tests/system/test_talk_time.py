@@ -96,13 +96,13 @@ async def test_an_answer_is_made_with_what_a_document_says_and_names_it(shop: So
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the example speaks curl")
 def test_the_readme_has_a_pdf_answer_with_its_source(shop: Sonant, tmp_path: Path) -> None:
     (example,) = (block for block in blocks("../README.md", "sh") if "handbook.pdf" in block)
-    pages = [["The shop opens at nine in the morning."], ["Shoes may be returned within 30 days."]]
+    pages = [["Shoes may be returned within 30 days."], ["The shop opens at nine in the morning."]]
     (tmp_path / "handbook.pdf").write_bytes(pdf(pages))
     told = Reader.at(tmp_path, shop).types(SHELL, example)
     assert '"error"' not in told, told
     (header,) = (line for line in told.splitlines() if line.startswith("x-sonant-sources: "))
     source = json.loads(header.partition(": ")[2])[0]
-    assert (source["name"], source["page"]) == ("handbook.pdf", 2)
+    assert (source["name"], source["page"]) == ("handbook.pdf", 1)
 
 
 async def test_a_document_of_others_and_of_other_projects_is_not_found(shop: Sonant, http: httpx.AsyncClient) -> None:
