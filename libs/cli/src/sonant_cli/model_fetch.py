@@ -31,6 +31,14 @@ def folder() -> Path:
     return Path(named) if named else Path(os.environ.get("SONANT_DATA_DIR") or ".sonant") / "models"
 
 
+def path_of(model: ModelFile) -> Path:
+    """Where the file of a model is. Raises CliError where it is not, and says what to do."""
+    try:
+        return model_path(folder(), model)
+    except ModelMissing as error:
+        raise CliError(str(error)) from None
+
+
 @models.command("list")
 def list_models() -> None:
     """Show which models are known, and which are installed."""

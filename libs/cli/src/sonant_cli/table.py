@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from sonant_cli.engines import VALKEY_BYTES, Engine, FsyncPolicy, postgres, valkey
 from sonant_cli.errors import SettingsError
@@ -17,6 +18,8 @@ DEFAULT_PORT = 8080
 # kills, because committing and closing come after.
 DRAIN_SECONDS = 7.0
 CLOSING_SECONDS = 3.0
+# Where providers on this machine are, for the services.
+ADDRESSES = ("SONANT_LOCAL_MODEL_URL", "SONANT_SANDBOX_URL")
 # What `build` gives the services where the environment has nothing, or an empty text.
 FILLED = frozenset(
     {
@@ -40,6 +43,7 @@ class Service:
 
 
 SANDBOX = Service("sandbox", "sandbox")
+LOCAL_MODEL = "local-model"
 # Ended from the last to the first: the gateway stops taking work while the others still finish it.
 SERVICES = (
     Service("telemetry", "telemetry"),
@@ -64,10 +68,11 @@ class Table:
     sandboxed: Mapping[str, str]
 
 
-def build(data: DataDir, environ: Mapping[str, str], ports: Ports) -> Table:
+def build(data: DataDir, environ: Mapping[str, str], ports: Ports, local_model: Path | None = None) -> Table:
     """The table for this environment: engines named by URL and providers with a key are not started here.
 
-    `ports` keeps what the processes listen on, the gateway's port included.
+    `ports` keeps what the processes listen on, the gateway's port included. `local_model` is the file of the chat model
+    that answers on this machine, in the place of the sandbox.
 
     Raises:
         SettingsError: a setting makes no sense, or the gateway's port cannot be had.
@@ -77,15 +82,16 @@ def build(data: DataDir, environ: Mapping[str, str], ports: Ports) -> Table:
     engines = _engines(data, environ, ports)
     urls = _urls(engines, environ)
     shared = _shared_environment(data, environ, urls, port)
-    sandbox = [_sandbox(shared, ports.free(), data)] if wants_sandbox(environ) else []
-    for process in sandbox:
-        shared = shared | {"SONANT_SANDBOX_URL": process.env["SONANT_SANDBOX_URL"]}
+    local = [_local_model(local_model, ports.free(), shared)] if local_model else []
+    sandbox = [_sandbox(shared, ports.free(), data)] if not local and wants_sandbox(environ) else []
+    for process in (*local, *sandbox):
+        shared = shared | {name: process.env[name] for name in ADDRESSES if name in process.env}
     if shared.get("SONANT_SANDBOX_URL") and not environ.get("SONANT_RUNWARE_API_KEY"):
         # The sandbox calls back here; a real provider could not.
         shared = {"SONANT_PUBLIC_URL": f"http://{HOST}:{port}"} | shared
     services = [_service(service, ports.free(), shared) for service in SERVICES]
     return Table(
-        stages=[[*(engine.process for engine in engines.values()), *sandbox], services],
+        stages=[[*(engine.process for engine in engines.values()), *local, *sandbox], services],
         urls=urls,
         url=f"http://{HOST}:{port}",
         drain_budget=_drain_seconds(environ) + CLOSING_SECONDS,
@@ -256,6 +262,18 @@ def _sandbox(shared: Mapping[str, str], port: int, data: DataDir) -> Process:
     }
     # It plays a provider, which has no ops port; it answers for its health on the port it serves.
     return _python(SANDBOX, {**shared, **own}, None, f"{url}/healthz")
+
+
+def _local_model(model: Path, port: int, shared: Mapping[str, str]) -> Process:
+    url = f"http://{HOST}:{port}"
+    return Process(
+        name=LOCAL_MODEL,
+        command=[sys.executable, "-m", "sonant_cli.local_chat_server", str(model), str(port)],
+        env={**shared, "SONANT_LOCAL_MODEL_URL": url},
+        # It answers 503 until the model is loaded.
+        probe=partial(http_ready, f"{url}/health"),
+        ready_url=f"{url}/health",
+    )
 
 
 def _python(service: Service, env: Mapping[str, str], ops_url: str | None, ready_url: str) -> Process:

@@ -10,10 +10,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from common.storage.model_files import SMOLLM2
 from sonant_cli import engine_check, operator_variables
 from sonant_cli.errors import EnginesError, SettingsError
 from sonant_cli.logfile import follow
 from sonant_cli.loopback import Ports
+from sonant_cli.model_fetch import path_of
 from sonant_cli.state import DataDir
 from sonant_cli.supervisor import StartError, Supervisor
 from sonant_cli.table import Table, build, check_own
@@ -23,6 +25,9 @@ FALSE_WORDS = {"", "0", "false", "no", "off"}
 
 def up(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the logs of all processes.")] = False,
+    local_model: Annotated[
+        bool, typer.Option("--local-model", help="Answer with a small model on this machine, without any key.")
+    ] = False,
 ) -> None:
     """Start the engines and every service on this machine, and keep them running until Ctrl-C."""
     data = DataDir.from_environment()
@@ -31,9 +36,10 @@ def up(
     check_own(os.environ)
     if refused := operator_variables.refused(os.environ):
         raise SettingsError("; ".join(refused))
+    model = path_of(SMOLLM2) if local_model else None
     data.create()
     with data.lock(), Ports() as ports:
-        table = build(data, os.environ, ports)
+        table = build(data, os.environ, ports, model)
         show_logs = verbose or os.environ.get("SONANT_LOG_STDOUT", "").lower() not in FALSE_WORDS
         asyncio.run(_await_engines_of_others())
         try:

@@ -221,10 +221,24 @@ class AliasTable(_Section):
         return self
 
 
-def load(file: Path | None, sandbox_url: str | None, environment: Mapping[str, str] = os.environ) -> AliasTable:
-    """The table of `file`, or the built-in one. Raises ModelsFileError."""
-    if file is None:
-        return _built_in(sandbox_url, environment)
+def load(
+    file: Path | None,
+    sandbox_url: str | None,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    local_model_url: str | None = None,
+) -> AliasTable:
+    """The table of `file`, or the built-in one; the model on this machine is in both. Raises ModelsFileError."""
+    table = _built_in(sandbox_url, environment) if file is None else _of_file(file)
+    if not local_model_url:
+        return table
+    local = _local(local_model_url)
+    named = {"local": local} if file else {"local": local, "default": local}
+    # What a file says of an alias of this name stands.
+    return table.model_copy(update={"aliases": {**table.aliases, **named, **(table.aliases if file else {})}})
+
+
+def _of_file(file: Path) -> AliasTable:
     try:
         table = AliasTable.model_validate(tomllib.loads(file.read_text()))
     except OSError as error:
@@ -283,6 +297,18 @@ def _unknown_key(key: str) -> str:
     keys = {name for section in (AliasTable, Alias, Upstream, Price, ToolFiller) for name in section.model_fields}
     near = difflib.get_close_matches(key, sorted(keys), n=1)
     return f"no such key; is {near[0]} meant?" if near else "no such key"
+
+
+def _local(url: str) -> Alias:
+    """The alias of the model on this machine: its window is that of one of two slots, and it calls no tools."""
+    upstream = Upstream(
+        name="local",
+        base_url=f"{url.rstrip('/')}/v1",
+        model="local",
+        provider="local",
+        capabilities=frozenset({"stream_usage", "done"}),
+    )
+    return Alias(upstreams=(upstream,), context_tokens=4_096, answer_reserve=512, tokenizer="estimate")
 
 
 def _built_in(sandbox_url: str | None, environment: Mapping[str, str]) -> AliasTable:

@@ -16,6 +16,7 @@ from common.bus.live.signals import on_signal
 from common.bus.port import Log
 from common.bus.request_reply import Requester
 from common.clients.resources.client import open_resource_client
+from common.clients.retrieval.search_client import SearchClient
 from common.events.chat import ANSWER_ATTACH, ANSWER_READ, ANSWER_STOP, SESSION_INTERRUPT
 from common.events.record import Record
 from common.kernel.service import Kernel, Service
@@ -78,7 +79,7 @@ async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterato
         on_signal(ANSWER_ATTACH, turns.on_attach),
         on_signal(ANSWER_READ, turns.on_read),
     ]
-    table = aliases.load(settings.models_file, settings.sandbox_url)
+    table = _aliases(settings)
     async with open_chat_model(settings.max_answer_bytes, settings.max_embeddings_bytes) as chat_model:
         async with (
             _open_toolbox(settings) as toolbox,
@@ -115,6 +116,7 @@ async def open_deps(settings: LlmStreamSettings, kernel: Kernel) -> AsyncIterato
                 answer_cache=AnswerCache(kept, max_entry_bytes=settings.response_cache_entry_bytes),
                 session_variables=SessionVariables(kept, kept=settings.chat_store != "off"),
                 sessions=_session_memory(settings, kernel, sessions, TelemetryArchive(requester), facts, early_stops),
+                passages=SearchClient(requester),
                 session_mark=settings.session_mark,
             )
             await load_tokenizers(table.aliases.values(), token_counter)
@@ -214,10 +216,15 @@ async def _publish(log: Log, facts: Sequence[Record]) -> None:
     await log.publish(*facts)
 
 
+def _aliases(settings: LlmStreamSettings) -> aliases.AliasTable:
+    """Raises ModelsFileError."""
+    return aliases.load(settings.models_file, settings.sandbox_url, local_model_url=settings.local_model_url)
+
+
 def _reload(settings: LlmStreamSettings, deps: Deps) -> None:
     """Swap the table between two turns; a file that is wrong changes nothing."""
     try:
-        deps.aliases = aliases.load(settings.models_file, settings.sandbox_url)
+        deps.aliases = _aliases(settings)
     except aliases.ModelsFileError as error:
         MODELS_RELOADS.labels("refused").inc()
         log.error("models file refused, the former one stays", error=str(error))
@@ -229,7 +236,7 @@ def _reload(settings: LlmStreamSettings, deps: Deps) -> None:
 def wrong_in_what_is_named(settings: LlmStreamSettings) -> Iterator[str]:
     """A line `SONANT_NAME: why` for each thing that the settings name and that cannot be used: models file, tools."""
     try:
-        aliases.load(settings.models_file, settings.sandbox_url)
+        _aliases(settings)
     except aliases.ModelsFileError as error:
         yield from (f"SONANT_MODELS_FILE: {error.file}: {problem}" for problem in error.problems)
     try:

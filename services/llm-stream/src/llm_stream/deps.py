@@ -17,7 +17,7 @@ from llm_stream.answer.response_cache import AnswerCache
 from llm_stream.context.token_counter import TokenCounter
 from llm_stream.history.session_memory import SessionMemory
 from llm_stream.history.session_variables import SessionVariables
-from llm_stream.ports import ChatModel
+from llm_stream.ports import ChatModel, Passages
 from llm_stream.settings import MARK
 from llm_stream.tools.toolbox import Toolbox
 from llm_stream.turns.claim import Claims
@@ -48,5 +48,7 @@ class Deps:
     answer_cache: AnswerCache
     session_variables: SessionVariables
     sessions: SessionMemory
+    # Who searches documents for turns whose config wants that.
+    passages: Passages
     # What a model is told where the user has cut it off, unless a config says otherwise.
     session_mark: str = MARK

@@ -96,4 +96,18 @@ SESSION_SUMMARIES = Counter(
     "Rolling summaries of sessions (asked, made, failed, no_alias: the config names none that answers).",
     ["outcome"],
 )
+RETRIEVALS = Counter(
+    "sonant_chat_retrievals_total",
+    "Turns whose config wants documents, by what came of the search (used, nothing, late: left out, failed).",
+    ["outcome"],
+)
+RETRIEVAL_SECONDS = Histogram(
+    "sonant_chat_retrieval_seconds", "How long searches of turns took, those that were left out too.", buckets=SECONDS
+)
+RETRIEVAL_WAITS = Histogram(
+    "sonant_chat_retrieval_wait_seconds",
+    "How long turns waited for their search behind all that ran beside it.",
+    buckets=SECONDS,
+)
+RETRIEVED_PASSAGES = Counter("sonant_chat_retrieved_passages_total", "Passages that stood in what a model was asked.")
 MODELS_RELOADS = Counter("sonant_models_reloads_total", "Reloads of the models file, by outcome.", ["outcome"])

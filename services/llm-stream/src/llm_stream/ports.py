@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, Protocol
 
+from common.events.search import SearchRequested, SearchResults
 from common.events.session_summary import RollingSummary
 from common.events.session_turns import SessionHistory, SessionTurn
 from llm_stream.aliases import Upstream
@@ -242,6 +243,14 @@ class AnswerStore(Protocol):
 
     async def release(self, key: str, owner: str) -> None:
         """It is made, or given up."""
+        ...
+
+
+class Passages(Protocol):
+    """Who searches the documents of an organisation."""
+
+    async def search(self, wanted: SearchRequested, *, timeout: float) -> SearchResults:
+        """What fits, within `timeout` seconds. Raises TimeoutError, Refused and BusUnavailableError."""
         ...
 
 

@@ -23,6 +23,11 @@ class LlmStreamSettings(CommonSettings):
     sandbox_url: str | None = Field(
         default=None, description="Where the provider sandbox listens; the default models use it without a key."
     )
+    local_model_url: str | None = Field(
+        default=None,
+        description="Where a llama.cpp server on this machine listens, without /v1; `sonant up --local-model` sets it. "
+        "It is the alias `local`, and `default` where no models file says otherwise.",
+    )
     resume_seconds: int = Field(
         default=120, ge=1, description="How long after its end an answer can still be read again by its id."
     )

@@ -83,8 +83,11 @@ class DocumentRows(Protocol):
     async def remove(self, org_id: str, document_id: str) -> bool:
         """Take it away with its chunks; whether it was there."""
 
-    async def forget(self, org_id: str, user_id: str) -> int:
-        """Take away what is a user's own; returns how many documents."""
+    async def forget(self, org_id: str, user_id: str, at: float) -> int:
+        """Take away what is a user's own; returns how many documents. What was said until `at` is not kept later."""
+
+    async def forget_said(self, org_id: str, session_id: str, turn_id: str | None, at: float) -> int:
+        """The same of what was said in a session, or in one turn of it."""
 
 
 @dataclass(frozen=True, slots=True)

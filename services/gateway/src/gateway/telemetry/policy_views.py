@@ -1,11 +1,14 @@
 """What is to be kept: policies, prices, and users who are to be deleted."""
 
+import time
 import uuid
 from typing import Annotated, Any
 
 from aiohttp import web
 from pydantic import Field
 
+from common.events.documents import DOCUMENTS_FORGET_REQUESTED, DocumentsForgetRequested
+from common.events.envelope import Event
 from common.events.interaction_items import Moment
 from common.events.interaction_queries import (
     POLICY_CHANGE_REQUESTED,
@@ -97,6 +100,8 @@ async def delete_user(request: web.Request) -> web.Response:
     if len(user_id) > MAX_USER_ID or "\0" in user_id:
         raise bad_request("Invalid 'user_id'.", "user_id", "invalid_value")
     deps = request.app[DEPS]
+    own = DocumentsForgetRequested(org_id=request[CALLER].org_id, user_id=user_id, at=time.time())
+    await deps.log.publish(Event(DOCUMENTS_FORGET_REQUESTED, own).record())
     sealed = deps.secrets.seal_name(user_id, request[CALLER].org_id)
     wanted = UserDeletionRequested(**_caller(request), deletion_id=str(uuid.uuid4()), user_id=sealed)
     return await deps.request_reply.query(USER_DELETION_REQUESTED, wanted)

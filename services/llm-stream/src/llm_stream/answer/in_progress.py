@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from common.events.chat import ActiveSetUse, AnswerRequested, ContextUse, KeptTexts, ModerationUse
+from common.events.retrieval_use import RetrievalUse
 from common.events.session_summary import RollingSummary
 from llm_stream.answer.attempt import Attempts
 from llm_stream.answer.outlet import Outlet
@@ -25,17 +26,22 @@ class FactNotes:
     ended_by: str | None = None
     moderation: ModerationUse | None = None
     kept: KeptTexts | None = None
+    retrieval: RetrievalUse | None = None
     # Where the answer was to be the summary of a session.
     summary: RollingSummary | None = None
     # What a session is to keep of the turn, which `kept` is made from; None before that is known.
     session: SessionNotes | None = None
+    # Whether the user wants to be remembered in later sessions.
+    remembers: bool = False
 
     def said(self) -> dict[str, Any]:
         """As the payload of the fact takes it."""
         return {name: value for name in NOTED if (value := getattr(self, name)) is not None}
 
 
-NOTED = tuple(field.name for field in fields(FactNotes) if field.name != "session")
+# What is for the turn itself.
+UNTOLD = frozenset({"session", "remembers"})
+NOTED = tuple(field.name for field in fields(FactNotes) if field.name not in UNTOLD)
 
 
 class AnswerInProgress(NamedTuple):

@@ -1,4 +1,4 @@
-"""The answer to one request, stage by stage: prepare → past → guards → fit → ask → relay → tools → finish."""
+"""The answer to one request, by stages: prepare → past → guards → retrieve → fit → ask → relay → tools → finish."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from llm_stream.answer.past import note_said, with_past
 from llm_stream.answer.prepare import PreparedRequest, prepare
 from llm_stream.answer.relay import Relay, relay
 from llm_stream.answer.resumed_speech import take_up
+from llm_stream.answer.retrieved import Searches, with_found, with_sources
 from llm_stream.answer.tool_rounds import go_on, next_round
 from llm_stream.answer.whole import Completion, read_whole
 from llm_stream.answer.window import fit_window
@@ -37,15 +38,24 @@ class TooLong:
 
 async def run(answer: AnswerInProgress, deps: Deps) -> FinishedAnswer | None:
     """Answer a request; None where another instance answers it. Raises AnswerFailed."""
+    with Searches(deps.passages) as searches:
+        return await _run(answer, searches, deps)
+
+
+async def _run(answer: AnswerInProgress, searches: Searches, deps: Deps) -> FinishedAnswer | None:
     model: str | None = None
     while True:
         sets, sessions = deps.active_sets, deps.session_variables
         prepared = await prepare(answer.request, model, deps.aliases, sets, sessions, deps.toolbox)
         if prepared.active is not None:
             answer.notes.active = prepared.active.use
+        search = searches.begin(prepared, answer.notes)
         prepared = await with_past(prepared, answer, deps)
         if prepared.greeting is not None and not _goes_on(answer):
             return await send_ready(Ready(prepared.greeting, "greeting", answer.request.model), prepared, answer, {})
+        if search is not None:
+            search.begin(prepared.body["messages"], whole=True)
+            prepared = prepared._replace(search=search)
         if answer.rounds.count:
             prepared = next_round(prepared, answer.rounds, deps.toolbox.max_rounds)
         elif (finished := await take_up(prepared, answer)) is not None:
@@ -66,7 +76,7 @@ def _goes_on(answer: AnswerInProgress) -> bool:
 
 async def _made(deps: Deps, prepared: PreparedRequest, answer: AnswerInProgress) -> FinishedAnswer | TooLong | None:
     """The whole answer of one alias, or that another one has to give it; None as in `run`."""
-    # Retrieval is to stand here: it takes a PreparedRequest and returns one.
+    prepared = await with_found(prepared, answer.notes)
     async with deps.large_embeddings.one(answer.request):
         heard = await _fit_and_hear(prepared, answer, deps)
         if isinstance(heard, HeardEmbeddings):
@@ -103,6 +113,8 @@ async def _fit_and_hear(
         if fitted is None:
             return TooLong(prepared.alias.larger or answer.request.model)
         prepared = fitted
+    elif prepared.passages:
+        prepared = with_sources(prepared, prepared.passages, answer.notes)
     if answer.spending is not None:
         # A lease belongs to whoever answers.
         if not await answer.is_ours():

@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 from common.clients.resources.client import ActiveSets
 from common.dialects.greeting import asks_for_greeting
 from common.events.chat import AnswerRequested, ChatReplyRequested, ContextUse
+from common.events.search import Passage
 from llm_stream.aliases import Alias, AliasTable
 from llm_stream.answer.active_set import Activated, activated, merged, model_of, patient
 from llm_stream.answer.context_header import context_header
 from llm_stream.answer.failure import bad_request
 from llm_stream.history.session_variables import SessionVariables
+from llm_stream.retrieval.talk_search import TalkSearch
 from llm_stream.tools.pairs import closed
 from llm_stream.tools.tool import Filler
 from llm_stream.tools.toolbox import Offered, Toolbox, ToolSources, ToolsRefused
@@ -39,6 +41,11 @@ class PreparedRequest(NamedTuple):
     cache: str | None = None
     # What an answer that is not streamed may say, where its key has a budget.
     most_tokens: int | None = None
+    # What is looked up in documents, where the config wants that; the relevant passages once it is over.
+    search: TalkSearch | None = None
+    passages: tuple[Passage, ...] = ()
+    # The header that names the passages which stand in the body.
+    sources: Mapping[str, str] = NO_RULES
 
     @property
     def needs_tools(self) -> bool:
@@ -53,7 +60,7 @@ class PreparedRequest(NamedTuple):
     @property
     def headers(self) -> dict[str, str]:
         """What the HTTP response says of how the request was prepared."""
-        headers = {} if self.active is None else self.active.headers
+        headers = ({} if self.active is None else self.active.headers) | dict(self.sources)
         if self.cache is not None:
             headers["x-sonant-cache"] = self.cache
         return headers if self.context is None else headers | context_header(self.context)

@@ -86,7 +86,8 @@ Make: TypeAlias = Callable[[PreparedRequest], Awaitable[FinishedAnswer | R | Non
 def cache_mode(prepared: PreparedRequest) -> Mode | None:
     """Whether the cache is asked, or only filled; None where it is off, or the answer is none that could be kept."""
     request = prepared.request
-    if not isinstance(request, ChatReplyRequested) or request.cache == "off":
+    # Documents change, and with them the answer to an exact repeat.
+    if not isinstance(request, ChatReplyRequested) or request.cache == "off" or prepared.search is not None:
         return None
     flag = prepared.flags.get(FLAG)
     enabled = flag is True or (flag is not False and prepared.alias.cache_seconds is not None)

@@ -4,19 +4,22 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from common.events.chat import ContextUse
+from common.events.search import Passage
 from common.events.session_summary import RollingSummary
 from llm_stream.aliases import Alias
 from llm_stream.answer.failure import AnswerFailed, bad_request
 from llm_stream.answer.in_progress import FactNotes
 from llm_stream.answer.prepare import LENGTHS, PreparedRequest
+from llm_stream.answer.retrieved import with_sources
 from llm_stream.context.exchanges import INSTRUCTING
-from llm_stream.context.fit import Counted, DoesNotFit, Fitted, fit
+from llm_stream.context.fit import RETRIEVED_SHARE, Counted, DoesNotFit, Fitted, fit
 from llm_stream.context.image_tokens import prices_of
 from llm_stream.context.outline import ANSWER_TOKENS, Message, Outline, outline
 from llm_stream.context.token_counter import TokenCounter
 from llm_stream.history.rolling_summary import DEFAULT_TOKENS, ToSumUp, end_of, in_front, next_stretch
 from llm_stream.history.session_context import marked
 from llm_stream.metrics import CONTEXT_CUTS
+from llm_stream.retrieval.quoted_passages import BEFORE, BEHIND, quote
 
 
 class _Counts(NamedTuple):
@@ -46,24 +49,39 @@ async def fit_window(prepared: PreparedRequest, notes: FactNotes, counter: Token
     """
     counts, budget = await _count(prepared, counter), _budget(prepared)
     _note_stretch(prepared, notes, counts, budget)
-    if counts.total <= budget:
-        notes.context = context = _use(prepared, counts, budget, _whole(prepared, counts))
-        return prepared._replace(context=context)
-    if prepared.alias.larger is not None:
+    if counts.total > budget and prepared.alias.larger is not None:
         CONTEXT_CUTS.labels("larger").inc()
         return None
+    whole = _whole(prepared, counts)
     # What is refused is told as it came.
-    notes.context = _use(prepared, counts, budget, _whole(prepared, counts))
-    front = await _summary_of(prepared, notes, counts, counter)
-    fitted = _cut(prepared, counts, budget, front)
-    cut = _use(prepared, counts, budget, fitted)
-    messages = fitted.messages
-    if front is not None and fitted.tokens + front.tokens <= budget:
-        messages = _with_front(messages, front.text)
-        summed_up = front.end - sum(1 for at in fitted.kept if at < front.end)
-        cut = cut.model_copy(update={"tokens": cut.tokens + front.tokens, "messages_summed_up": summed_up})
-    notes.context = cut
-    return prepared._replace(body={**prepared.body, "messages": messages}, context=cut)
+    notes.context = _use(prepared, counts, budget, whole)
+    front = await _summary_of(prepared, notes, counts, counter) if counts.total > budget else None
+    shown: list[Passage] = []
+    fitted = whole if counts.total <= budget else None
+    if prepared.passages:
+        beside = budget - (0 if front is None else front.tokens)
+        shown, fitted = await _with_passages(prepared, counts, beside, counter, fitted)
+    if fitted is None:
+        fitted = _cut(prepared, counts, budget, front)
+    messages, notes.context = _kept(prepared, _use(prepared, counts, budget, fitted), fitted, front)
+    prepared = prepared._replace(body={**prepared.body, "messages": messages}, context=notes.context)
+    return with_sources(prepared, shown, notes) if prepared.passages else prepared
+
+
+def _kept(
+    prepared: PreparedRequest, use: ContextUse, fitted: Fitted, front: "_Front | None"
+) -> tuple[list[Message], ContextUse]:
+    """The messages that stay, behind the summary of what went where there is room for it."""
+    messages: list[Message] = prepared.body["messages"]
+    if not use.messages_cut:
+        return messages, use
+    CONTEXT_CUTS.labels("cut").inc()
+    messages = [messages[at] for at in fitted.kept]
+    if front is None or use.tokens + front.tokens > use.budget_tokens:
+        return messages, use
+    summed_up = front.end - sum(1 for at in fitted.kept if at < front.end)
+    told = {"tokens": use.tokens + front.tokens, "messages_summed_up": summed_up}
+    return _with_front(messages, front.text), use.model_copy(update=told)
 
 
 def _whole(prepared: PreparedRequest, counts: _Counts) -> Fitted:
@@ -76,12 +94,10 @@ def _cut(prepared: PreparedRequest, counts: _Counts, budget: int, front: "_Front
     conversation = Counted(prepared.body["messages"], counts.tokens)
     try:
         fitted = None if front is None else _fit_or_none(conversation, counts.beside, budget - front.tokens)
-        fitted = fitted or fit(conversation, counts.beside, budget)
+        return fitted or fit(conversation, counts.beside, budget)
     except DoesNotFit as error:
         CONTEXT_CUTS.labels("refused").inc()
         raise _too_long(prepared, error.needed, budget) from None
-    CONTEXT_CUTS.labels("cut").inc()
-    return fitted
 
 
 def _fit_or_none(conversation: Counted, beside: int, budget: int) -> Fitted | None:
@@ -158,6 +174,31 @@ def _with_front(messages: list[Message], text: str) -> list[Message]:
     if rest == messages[at:]:
         rest = [{"role": "user", "content": text}, *rest]
     return [*messages[:at], *rest]
+
+
+# -- passages of documents ---------------------------------------------------------------------------------------------
+
+
+async def _with_passages(
+    prepared: PreparedRequest, counts: _Counts, budget: int, counter: TokenCounter, without: Fitted | None
+) -> tuple[list[Passage], Fitted | None]:
+    """The passages that there is room for, and what of the conversation stays beside them: old exchanges give way.
+
+    Where there is room for none it is no passage, and what is kept `without` them.
+    """
+    found, search = prepared.passages, prepared.search
+    texts = [quote(passage) for passage in found]
+    tokens = await counter.counts(prepared.request.org_id, counts.tokenizer, [BEFORE + BEHIND, *texts])
+    conversation = Counted(prepared.body["messages"], counts.tokens)
+    share = RETRIEVED_SHARE if search is None else search.rules.share
+    passages = Counted([{"role": "user", "content": text} for text in texts], tokens[1:])
+    try:
+        fitted = fit(conversation, counts.beside + tokens[0], budget, passages, share)
+    except DoesNotFit:
+        # Not even the fence fits beside what must stay.
+        return [], without
+    kept = [found[at] for at in fitted.kept_passages]
+    return kept, fitted if kept else without
 
 
 async def load_tokenizers(aliases: Iterable[Alias], counter: TokenCounter) -> None:

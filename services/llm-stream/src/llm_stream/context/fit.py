@@ -39,11 +39,13 @@ class DoesNotFit(Exception):
         self.needed = needed
 
 
-def fit(conversation: Counted, beside: int, budget: int, passages: Counted = NOTHING) -> Fitted:
+def fit(
+    conversation: Counted, beside: int, budget: int, passages: Counted = NOTHING, share: float = RETRIEVED_SHARE
+) -> Fitted:
     """The conversation within `budget` tokens, of which `beside` are taken already. Raises DoesNotFit.
 
     System messages stay wherever they stand. `passages` are messages with retrieved text, the best first. They stand
-    before the last exchange and have their share of what need not stay; history has the rest.
+    before the last exchange and have `share` of what need not stay; history has the rest.
     """
     messages, tokens = conversation
     starts = exchange_starts(messages)
@@ -54,7 +56,7 @@ def fit(conversation: Counted, beside: int, budget: int, passages: Counted = NOT
     left -= sum(said[last:])
     if left < 0:
         raise DoesNotFit(budget - left)
-    found = _within(passages.tokens, int(left * RETRIEVED_SHARE))
+    found = _within(passages.tokens, int(left * share))
     left -= sum(passages.tokens[at] for at in found)
     begin = last
     for start in reversed(starts[:-1]):

@@ -30,6 +30,7 @@ from common.kernel.single_flight import SingleFlight
 from llm_stream.history.session_notes import Mode, is_named
 from llm_stream.metrics import SESSION_READS, SESSION_TURNS
 from llm_stream.ports import HotSession, SessionArchive, SessionCopies
+from llm_stream.retrieval.spoken_memory import to_forget
 
 log = structlog.get_logger(__name__)
 
@@ -205,6 +206,7 @@ class SessionMemory:
         gone = SessionDeleted(org_id=org_id, session_id=session_id, request_id=request_id, at=at)
         try:
             await self._facts(Event(CHAT_SESSION_DELETED, gone).record())
+            await self._facts(to_forget(org_id, session_id, request_id, at))
             await self._copies.delete(org_id, session_id, request_id, at)
         except BusUnavailableError as error:
             raise HistoryUnavailable(str(error)) from error

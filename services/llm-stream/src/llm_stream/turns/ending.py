@@ -38,6 +38,7 @@ from llm_stream.answer.finish import FinishedAnswer
 from llm_stream.answer.usage import estimated
 from llm_stream.deps import Deps
 from llm_stream.metrics import TOKENS, TURNS
+from llm_stream.retrieval.spoken_memory import to_remember
 from llm_stream.turns.claim import Ended, RequestEvent
 from llm_stream.turns.kept_turn import kept_texts
 from llm_stream.turns.summing_up import ask_for_summary, summary_made
@@ -131,6 +132,8 @@ async def _publish_settled(turn: Turn, fact: Fact, record: Record, deps: Deps) -
     labelled(TURNS, turn.request.model, fact.spec.type.rpartition(".")[2]).inc()
     tell(turn, fact)
     await _publish(record, deps)
+    if turn.notes.remembers and (memory := to_remember(fact.payload)) is not None:
+        await _publish(memory, deps)
 
 
 async def _publish(record: Record, deps: Deps) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from common.events.documents import DocumentInput
+from common.events.documents import MEMORY, SESSION, TURN, DocumentInput
 from common.storage.postgres import Connection, Pool, transient
+from media.adapters.forgotten_words import note_forgotten, owner_of, refuse_forgotten
 from media.retrieval_ports import Document, DocumentPage, Version
 
 COLUMNS = ", ".join(field.name for field in fields(Document))
@@ -75,6 +76,11 @@ RETURNING {COLUMNS}
 """  # noqa: S608
 REMOVE = "DELETE FROM media.documents WHERE org_id = $1 AND id = $2 RETURNING project_id, chunks"
 FORGET = "DELETE FROM media.documents WHERE org_id = $1 AND user_id = $2 RETURNING project_id, chunks"
+FORGET_SAID = f"""
+DELETE FROM media.documents WHERE org_id = $1 AND collection = '{MEMORY}' AND metadata ->> '{SESSION}' = $2
+    AND ($3::text IS NULL OR metadata ->> '{TURN}' = $3)
+RETURNING project_id, chunks
+"""  # noqa: S608
 
 
 class PostgresDocuments:
@@ -110,22 +116,32 @@ class PostgresDocuments:
             return _document(await self._pool.fetchrow(EDIT, org_id, document_id, json.dumps(dict(metadata))))
 
     async def remove(self, org_id: str, document_id: str) -> bool:
-        return await self._removed(REMOVE, org_id, document_id) > 0
-
-    async def forget(self, org_id: str, user_id: str) -> int:
-        return await self._removed(FORGET, org_id, user_id)
-
-    async def _removed(self, statement: str, org_id: str, of: str) -> int:
         async with transient(), self._pool.acquire() as connection, connection.transaction():
-            gone = await connection.fetch(statement, org_id, of, timeout=WRITE_SECONDS)
-            # In one order, so that two of them never wait for each other.
-            for row in sorted(gone, key=lambda row: str(row["project_id"])):
-                await connection.execute(COUNT, org_id, row["project_id"], -row["chunks"])
-        return len(gone)
+            return await _removed(connection, REMOVE, org_id, document_id) > 0
+
+    async def forget(self, org_id: str, user_id: str, at: float) -> int:
+        async with transient(), self._pool.acquire() as connection, connection.transaction():
+            await note_forgotten(connection, org_id, owner_of(user_id=user_id), at)
+            return await _removed(connection, FORGET, org_id, user_id)
+
+    async def forget_said(self, org_id: str, session_id: str, turn_id: str | None, at: float) -> int:
+        whose = owner_of(session_id=session_id) if turn_id is None else owner_of(turn_id=turn_id)
+        async with transient(), self._pool.acquire() as connection, connection.transaction():
+            await note_forgotten(connection, org_id, whose, at)
+            return await _removed(connection, FORGET_SAID, org_id, session_id, turn_id)
+
+
+async def _removed(connection: Connection, statement: str, org_id: str, *of: str | None) -> int:
+    gone = await connection.fetch(statement, org_id, *of, timeout=WRITE_SECONDS)
+    # In one order, so that two of them never wait for each other.
+    for row in sorted(gone, key=lambda row: str(row["project_id"])):
+        await connection.execute(COUNT, org_id, row["project_id"], -row["chunks"])
+    return len(gone)
 
 
 async def _replaced(connection: Connection, version: Version) -> Document:
     wanted = version.wanted
+    await refuse_forgotten(connection, version.org_id, wanted)
     old = await connection.fetchrow(LOCK, version.org_id, wanted.document_id)
     row = await connection.fetchrow(PUT, *_values(version))
     if row is None:

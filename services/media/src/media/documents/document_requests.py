@@ -51,8 +51,12 @@ async def delete(event: Event[DocumentDeleteRequested], deps: Deps) -> Reply[Doc
 
 async def forget(event: Event[DocumentsForgetRequested], deps: Deps) -> Reply[DocumentsForgotten]:
     """200, whether there was anything or not."""
-    asked = event.payload
-    return Reply(DocumentsForgotten(deleted=await deps.documents.rows.forget(asked.org_id, asked.user_id)))
+    asked, rows = event.payload, deps.documents.rows
+    if asked.session_id is not None:
+        gone = await rows.forget_said(asked.org_id, asked.session_id, asked.turn_id, asked.at)
+    else:
+        gone = await rows.forget(asked.org_id, asked.user_id, asked.at)
+    return Reply(DocumentsForgotten(deleted=gone))
 
 
 def document_info(document: Document) -> DocumentInfo:

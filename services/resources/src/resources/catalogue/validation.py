@@ -20,6 +20,7 @@ from common.events.first_error import FewUnknown
 from common.events.resource_terms import MAX_TOOLS, Kind
 from common.failures import Refused
 from common.secret_box import PREFIX
+from resources.catalogue.retrieval_rules import RetrievalRules
 from resources.catalogue.tool_parameters import parameters
 from resources.resource_ids import MAX_VERSION, is_id
 
@@ -403,6 +404,7 @@ class ConfigVersion(_Body):
     variables: Variables | None = None
     flags: Flags | None = None
     session: SessionRules | None = None
+    retrieval: RetrievalRules | None = None
     webhooks: Annotated[list[Webhook], Field(max_length=10, fail_fast=True)] | None = None
 
     @model_validator(mode="after")
@@ -410,6 +412,12 @@ class ConfigVersion(_Body):
         for named in ([tool.id for tool in self.tools or ()], [tool.name for tool in self.builtin_tools or ()]):
             if len(set(named)) < len(named):
                 raise ValueError("must not name a tool twice")
+        return self
+
+    @model_validator(mode="after")
+    def _remembers_what_is_kept(self) -> "ConfigVersion":
+        if self.retrieval is not None and self.retrieval.memory and not (self.session and self.session.store):
+            raise ValueError("must have 'session': {'store': true} where 'retrieval' has a memory")
         return self
 
 

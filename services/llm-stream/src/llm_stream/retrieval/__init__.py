@@ -1,0 +1,1 @@
+"""Retrieval: what is looked up in documents for a turn, and how a model is shown what was found."""
