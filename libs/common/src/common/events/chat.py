@@ -267,7 +267,6 @@ class ChatReplyEnded(AnswerEnded):
     first_token_at: float | None = None
     finish_reason: str | None = None
     project_id: str | None = None
-    # None where no set was found, or nobody was named who has one.
     context: ContextUse | None = None
     tools: Annotated[tuple[ToolStep, ...], Field(fail_fast=True)] | None = None
     # How the user sounded in this turn, in order; over a session this is a series.
@@ -280,10 +279,8 @@ class ChatReplyEnded(AnswerEnded):
     cache: Literal["hit", "miss", "refresh"] | None = None
     # What cut the answer short.
     ended_by: Literal["budget", "moderation"] | None = None
-    # What a moderator said of question or answer.
-    moderation: ModerationUse | None = None
-    # None where the config wants no documents.
-    retrieval: RetrievalUse | None = None
+    moderation: ModerationUse | None = None  # what a moderator said of question or answer
+    retrieval: RetrievalUse | None = None  # where the config wants documents
     # None where no session keeps anything of the turn.
     kept: KeptTexts | None = None
     summary: RollingSummary | None = None  # where the answer was to be one
