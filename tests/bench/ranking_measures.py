@@ -25,10 +25,13 @@ def measures(rankings: Sequence[Sequence[Id]], answers: Sequence[Collection[Id]]
     count = len(rankings) or 1
     ranks = [rank_of(ranking, right) for ranking, right in zip(rankings, answers, strict=True)]
     gains = [_ndcg(ranking, right) for ranking, right in zip(rankings, answers, strict=True)]
+    recalls = [sum(rank <= depth for rank in ranks) / count for depth in (1, 5, DEPTH)]
     return Measures(
-        *(sum(rank <= depth for rank in ranks) / count for depth in (1, 5, DEPTH)),
-        sum(1 / rank for rank in ranks if rank <= DEPTH) / count,
-        sum(gains) / count,
+        recall_1=recalls[0],
+        recall_5=recalls[1],
+        recall_10=recalls[2],
+        mrr_10=sum(1 / rank for rank in ranks if rank <= DEPTH) / count,
+        ndcg_10=sum(gains) / count,
     )
 
 
