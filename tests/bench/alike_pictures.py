@@ -22,7 +22,7 @@ PARTS, LEAST_FRAMES = (0.2, 0.5, 0.8), 20
 
 def show_alike() -> None:
     """For each model, from its threshold on: the share of pairs of one shot, and of pairs of different ones."""
-    install(MOBILENET, FOLDER)
+    install([MOBILENET], FOLDER)
     pictures = [each for file in CLIPS for each in _of_clip(file)]
     pictures += [each for file in PHOTOGRAPHS for each in _of_photograph(file)]
     for name, model in ((MODEL, FOLDER / MOBILENET.file), (PLAIN, None)):

@@ -148,7 +148,7 @@ def show(name: str, own: Tally, other: Tally) -> bool:
 
 def faces() -> None:
     """Recall and false positives of the face step."""
-    install(YUNET, FOLDER)
+    install([YUNET], FOLDER)
     model, there, found, wrong, empty = FOLDER / YUNET.file, 0, 0, 0, 0
     for file in (*PHOTOGRAPHS, *(clip for clip in CLIPS if clip.faces is not None)):
         for count in _counted(file, model):

@@ -65,6 +65,7 @@ def example(schema: dict[str, Any], definitions: dict[str, Any], *, every: bool)
 def current(spec: EventSpec[Any]) -> list[dict[str, Any]]:
     """What today's code publishes: the barest payload and the fullest."""
     envelope: dict[str, Any] = {"deadline": 2.5, "traceparent": "00-ab-cd-01", "reply_to": "sonant:live:gateway-0:1"}
+    envelope["correlation_id"] = "req-0"
     return [
         as_stored(Event(spec, payload, id=f"event-{number}", time=1.5, request_id="req-1", **envelope))
         for number, payload in enumerate(payloads(spec.payload))

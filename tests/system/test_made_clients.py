@@ -62,10 +62,24 @@ def workshop(sonant: Sonant, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_openapi_python_client(sonant: Sonant, workshop: Path) -> None:
     generator = python_tool(SOURCE / "generator.lock")
-    command = [generator / "openapi-python-client", "generate", "--path", "openapi.json", "--output-path", "python"]
+    command: list[str | Path] = [
+        generator / "openapi-python-client",
+        "generate",
+        "--path",
+        "openapi.json",
+        "--output-path",
+        "python",
+    ]
     told = run([*command, "--fail-on-warning"], workshop)
     assert "arning" not in told, told
-    check = [BIN / "mypy", "--strict", "--follow-imports", "silent", "--python-executable", generator / "python"]
+    check: list[str | Path] = [
+        BIN / "mypy",
+        "--strict",
+        "--follow-imports",
+        "silent",
+        "--python-executable",
+        generator / "python",
+    ]
     run([*check, "ten_calls.py"], workshop, MYPYPATH="python")
     expect(found(sonant, [generator / "python", "ten_calls.py"], workshop, PYTHONPATH="python"), "Renamed")
 

@@ -48,7 +48,8 @@ async def token_endpoint() -> AsyncIterator[TestServer]:
 
     app = web.Application()
     app.router.add_post("/token", token)
-    async with TestServer(app) as server:
+    server = TestServer(app)
+    async with server:
         yield server
 
 

@@ -39,9 +39,9 @@ async def front(valkey_url: str, tmp_path: Path) -> AsyncIterator[Front]:
 async def account(valkey_url: str) -> AsyncIterator[str]:
     """`user:password` of an account that may do what Sonant does."""
     async with open_redis(valkey_url) as admin:
-        await admin.execute_command("ACL", "SETUSER", USER, *RULES)
+        await admin.execute_command("ACL", "SETUSER", USER, *RULES)  # type: ignore[no-untyped-call]
         yield f"{USER}:{ESCAPED}"
-        await admin.execute_command("ACL", "DELUSER", USER)
+        await admin.execute_command("ACL", "DELUSER", USER)  # type: ignore[no-untyped-call]
 
 
 async def test_everything_goes_by_tls_with_an_account_of_its_own(front: Front, account: str) -> None:

@@ -132,7 +132,7 @@ async def download_export_by_link(request: web.Request) -> web.StreamResponse:
     job_id = request.match_info["id"]
     if not JOB_ID.fullmatch(job_id):
         raise _no_file()
-    link = Link(query.organization, job_id, query.expires, query.download == "true")
+    link = Link(query.organization, job_id, query.expires, query.download)
     request.app[DEPS].links.check(link, query.signature, time.time())
     return await _send(request, JobGetRequested(org_id=query.organization, key_id="", job_id=job_id))
 

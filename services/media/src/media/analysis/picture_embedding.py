@@ -56,7 +56,8 @@ class _Network:
         self._names = [] if names is None else _names(json.loads(names.read_bytes()))
 
     def look(self, image: Image.Image) -> tuple[Floats, list[tuple[str, float]]]:
-        scores, pooled = self._session.run(None, {"data": _prepared(image)})
+        # Both outputs of this graph are tensors.
+        scores, pooled = map(np.asarray, self._session.run(None, {"data": _prepared(image)}))
         return _of_length_one(pooled.reshape(-1)), self._said(scores[0]) if self._names else []
 
     def _said(self, scores: Floats) -> list[tuple[str, float]]:

@@ -16,10 +16,13 @@ from media.content.steps import (
     shots_step,
     sound_step,
 )
-from media.measurement.findings import MediaFacts
+from media.measurement.findings import Kind, MediaFacts
 from media.metrics import ANALYSIS_STEP_SECONDS
 
-VIDEO, PICTURES, SOUND = frozenset({"video"}), frozenset({"video", "image"}), frozenset({"video", "audio"})
+VIDEO: frozenset[Kind] = frozenset({"video"})
+PICTURES: frozenset[Kind] = frozenset({"video", "image"})
+SOUND: frozenset[Kind] = frozenset({"video", "audio"})
+MUSIC: frozenset[Kind] = frozenset({"audio"})
 STEPS: Sequence[AnalysisStep] = (
     AnalysisStep("shots", shots_step.VERSION, VIDEO, shots_step.run, weight=8.0),
     AnalysisStep("keyframes", keyframes_step.VERSION, PICTURES, keyframes_step.run, ("shots",), weight=3.0),
@@ -27,7 +30,7 @@ STEPS: Sequence[AnalysisStep] = (
     AnalysisStep("quality", quality_step.VERSION, PICTURES, quality_step.run, ("keyframes",), weight=0.1),
     AnalysisStep("embeddings", embeddings_step.VERSION, PICTURES, embeddings_step.run, ("keyframes",), weight=3.0),
     AnalysisStep("sound", sound_step.VERSION, SOUND, sound_step.run, weight=2.0),
-    AnalysisStep("music", music_step.VERSION, frozenset({"audio"}), music_step.run, weight=2.0),
+    AnalysisStep("music", music_step.VERSION, MUSIC, music_step.run, weight=2.0),
     AnalysisStep("clusters", clusters_step.VERSION, PICTURES, clusters_step.run, ("embeddings",)),
 )
 NAMES = tuple(step.name for step in STEPS)
