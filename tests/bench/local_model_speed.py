@@ -2,26 +2,19 @@
 
 import argparse
 import asyncio
-import os
 import statistics
-import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import openai
 import psutil
 
-from sonant_cli.loopback import free_ports
 from tests.bench.measure import MEBIBYTE
-from tests.bench.system import OWN, BenchError, read_pids, running, scratch_directory
+from tests.bench.system import read_pids, scratch_directory
 from tests.bench.tables import table
-from tests.support.models import fetched
+from tests.support.local_model import local_system
 
-MODEL = "smollm2-135m"
-READY_SECONDS = 180.0
 QUESTIONS = (
     "What is the capital of France?",
     "Explain in three sentences why the sky is blue.",
@@ -37,30 +30,6 @@ class Speed:
     first: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     memory: float = 0.0
-
-
-@contextmanager
-def local_system(data_dir: Path) -> Iterator[tuple[str, str]]:
-    """`sonant up --local-model` without any key: its URL and admin key. Raises BenchError."""
-    [port] = free_ports(1)
-    kept = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
-    own = {
-        "SONANT_DATA_DIR": str(data_dir),
-        "SONANT_PORT": str(port),
-        "SONANT_MODELS_DIR": str(fetched(MODEL)),
-        "PYTHONUNBUFFERED": "1",
-    }
-    output = data_dir.with_name("up.out")
-    with output.open("w") as file:
-        command = [str(OWN.sonant), "up", "--local-model"]
-        process = subprocess.Popen(command, env={**kept, **own}, stdout=file, stderr=subprocess.STDOUT, text=True)
-    with running(process, 30.0):
-        deadline = time.monotonic() + READY_SECONDS
-        while "sonant ready on" not in (said := output.read_text(errors="replace")):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise BenchError(f"sonant up --local-model is not ready: {said[-500:]}")
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}", (data_dir / "admin-key").read_text().strip()
 
 
 async def ask(url: str, key: str, rounds: int) -> Speed:

@@ -20,6 +20,7 @@ OURS = ("gateway.chat.completion_answer", "gateway.chat.model_views", "gateway.c
 ANSWERS = frozenset(
     {
         *("ActiveTools", "AssetLink", "CreatedKey", "Embedding", "EmbeddingList", "Interrupted", "Key", "KeyList"),
+        *("FileList", "FoundPiece", "FoundPieces", "ItemList", "JobEvent"),
         *("SessionPage", "VideoModelList", "VideoModelView"),
     }
 )

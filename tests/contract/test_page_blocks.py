@@ -31,11 +31,20 @@ OPERATOR = (
     "operator: shows what the reader's own apps have reported; tests/system/test_ingest.py reads the same over HTTP"
 )
 EXPORT = "operator: months that the reader has; tests/system/test_interaction_exports.py types the command"
+LOCAL = "fetch: gets 93 MB once and starts a system of its own, as tests/system/test_local_model.py does"
 COVERED = "covered: the same request, with other values, is in "
 
 # For each page its blocks in order: the test that runs it, or the reason.
 BLOCKS: dict[str, list[str]] = {
-    "README.md": [PICTURE, STARTS, FIRST, FIRST, "start: the suite itself"],
+    "README.md": [
+        PICTURE,
+        STARTS,
+        FIRST,
+        FIRST,
+        LOCAL,
+        "start: the suite itself",
+        "tests/system/test_talk_time.py",
+    ],
     "deploy/README.md": [DOCKER, HERE, HERE, DOCKER],
     "docs/architecture.md": [PICTURE, PICTURE],
     "docs/assets.md": [FIRST, SHAPE, OUTSIDE],
@@ -58,7 +67,7 @@ BLOCKS: dict[str, list[str]] = {
     "docs/kafka.md": [JAVA, JAVA],
     "docs/keys.md": [FIRST, "sql: lets a key be made again; tests/integration/gateway/test_keys_set_up.py does it"],
     "docs/media.md": ["tests/system/test_docs_media.py", SHAPE, OUTSIDE, SHAPE],
-    "docs/models.md": [HERE, HERE],
+    "docs/models.md": [HERE, HERE, LOCAL],
     "docs/observe.md": [FIRST],
     "docs/recipes.md": [FIRST, FIRST, FIRST],
     "docs/resources.md": [

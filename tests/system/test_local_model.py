@@ -10,7 +10,7 @@ import httpx
 import pytest
 from openai import AsyncOpenAI
 
-from tests.bench.local_model_speed import MODEL, local_system
+from tests.support.local_model import MODEL, local_system
 from tests.support.models import fetched
 
 # Two slow cores of which others have most.

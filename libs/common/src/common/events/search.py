@@ -1,7 +1,7 @@
 """Search: a question to the documents of an organisation, and the passages that fit."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -30,8 +30,8 @@ class SearchRequested(Payload):
     project_id: str = DEFAULT_PROJECT
     user_id: str = ""
     query: str
-    collections: tuple[str, ...] = ()
-    document_ids: tuple[str, ...] = ()
+    collections: Annotated[tuple[str, ...], Field(fail_fast=True)] = ()
+    document_ids: Annotated[tuple[str, ...], Field(fail_fast=True)] = ()
     metadata: Metadata = Field(default_factory=dict)
     k: int = 10
     mode: SearchMode = "reranked"

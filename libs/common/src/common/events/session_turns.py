@@ -308,7 +308,7 @@ class SessionExtendRequested(SessionQuery):
     """
 
     request_id: str
-    messages: tuple[dict[str, Any], ...] = ()
+    messages: Annotated[tuple[dict[str, Any], ...], Field(fail_fast=True)] = ()
     metadata: dict[str, Any] | None = None
     at: float
     fresh: bool = False

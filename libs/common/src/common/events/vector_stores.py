@@ -172,22 +172,25 @@ def _command(type: str, payload: Any, reply: Any, summary: str) -> RequestSpec[A
 
 
 STORE_PUT_REQUESTED = _command(
-    "vector-store.put.requested", StorePutRequested, VectorStore, "Make or change a vector store."
+    "documents.store.put.requested", StorePutRequested, VectorStore, "Make or change a vector store."
 )
 STORE_DELETE_REQUESTED = _command(
-    "vector-store.delete.requested", StoreDeleteRequested, StoreDeleted, "Take a vector store away with its documents."
+    "documents.store.delete.requested",
+    StoreDeleteRequested,
+    StoreDeleted,
+    "Take a vector store away with its documents.",
 )
 STORE_GET_REQUESTED = _query(
-    "vector-store.get.requested", StoreGetRequested, VectorStore, "Answer what a vector store is."
+    "documents.store.get.requested", StoreGetRequested, VectorStore, "Answer what a vector store is."
 )
 STORE_LIST_REQUESTED = _query(
-    "vector-store.list.requested", StoreListRequested, VectorStoreList, "Answer which vector stores there are."
+    "documents.store.list.requested", StoreListRequested, VectorStoreList, "Answer which vector stores there are."
 )
 STORE_FILE_GET_REQUESTED = _query(
-    "vector-store.file.get.requested", StoreFileGetRequested, StoreFile, "Answer how a file of a vector store is."
+    "documents.store_file.get.requested", StoreFileGetRequested, StoreFile, "Answer how a file of a vector store is."
 )
 STORE_FILE_LIST_REQUESTED = _query(
-    "vector-store.file.list.requested",
+    "documents.store_file.list.requested",
     StoreFileListRequested,
     StoreFileList,
     "Answer which files of a vector store are found.",

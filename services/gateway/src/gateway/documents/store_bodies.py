@@ -80,7 +80,7 @@ class CompoundFilter(Strict):
     """All of these hold."""
 
     type: Literal["and"]
-    filters: Annotated[list[ComparisonFilter], Field(min_length=1, max_length=16)]
+    filters: Annotated[list[ComparisonFilter], Field(min_length=1, max_length=16, fail_fast=True)]
 
 
 class RankingOptions(Strict):
@@ -93,7 +93,7 @@ class RankingOptions(Strict):
 class StoreSearchBody(Strict):
     """A question to a store."""
 
-    query: Annotated[str, Field(min_length=1, max_length=MAX_QUERY)] | list[str]
+    query: Annotated[str, Field(min_length=1, max_length=MAX_QUERY)] | Annotated[list[str], Field(fail_fast=True)]
     max_num_results: Annotated[int, Field(ge=1, le=MAX_PASSAGES), Whole] = 10
     filters: ComparisonFilter | CompoundFilter | None = None
     ranking_options: RankingOptions | None = None

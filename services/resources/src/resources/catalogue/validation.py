@@ -24,22 +24,10 @@ from resources.catalogue.retrieval_rules import RetrievalRules
 from resources.catalogue.tool_parameters import parameters
 from resources.resource_ids import MAX_VERSION, is_id
 
-MAX_PAGE_SIZE = 100
-# OFFSET is a 64-bit number; far below that a page is empty anyway.
-MAX_PAGE_NUMBER = 1_000_000
 # What steers one conversation; a flag that nobody looks at any more should go.
 MAX_FLAGS = 50
 # Where something comes from takes a few sentences and a prompt.
 MAX_PROVENANCE_BYTES = 64 * 1024
-
-
-def page_size(number: int, size: int) -> int:
-    """The size; raises `Refused` (400) for a page that cannot be."""
-    if not 0 <= number <= MAX_PAGE_NUMBER:
-        raise Refused(400, f"'page_number' must be between 0 and {MAX_PAGE_NUMBER}.", "invalid_value", "page_number")
-    if not 1 <= size <= MAX_PAGE_SIZE:
-        raise Refused(400, f"'page_size' must be between 1 and {MAX_PAGE_SIZE}.", "invalid_value", "page_size")
-    return size
 
 
 # -- texts -----------------------------------------------------------------------------------------------------

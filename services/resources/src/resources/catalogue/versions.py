@@ -28,6 +28,7 @@ from resources.active.set_variables import check_followers
 from resources.catalogue import validation
 from resources.catalogue.changes import changed, deleted
 from resources.catalogue.config_references import references
+from resources.catalogue.page_bounds import page_size
 from resources.dear_work import checked
 from resources.deps import Deps
 from resources.ports import Catalogue, Item, Page, Work, not_found
@@ -39,7 +40,7 @@ from resources.resource_ids import MAX_VERSION, is_id
 async def list_latest(event: Event[ResourceListRequested], deps: Deps) -> Reply[ResourcePage]:
     """200 with a page of the latest versions, newest resource first."""
     query = event.payload
-    size = validation.page_size(query.page_number, query.page_size)
+    size = page_size(query.page_number, query.page_size)
     name = None if query.name is None else validation.text(query.name, "name")
     catalogue = deps.catalogues.of(query.org_id)
     page = await catalogue.list(query.org_id, query.kind, name=name, page=query.page_number, size=size)
@@ -49,7 +50,7 @@ async def list_latest(event: Event[ResourceListRequested], deps: Deps) -> Reply[
 async def list_versions(event: Event[ResourceVersionsRequested], deps: Deps) -> Reply[ResourcePage]:
     """200 with a page of the versions of one resource, newest first; 404."""
     query = event.payload
-    size = validation.page_size(query.page_number, query.page_size)
+    size = page_size(query.page_number, query.page_size)
     id = _id(query.kind, query.id)
     catalogue = deps.catalogues.of(query.org_id)
     page = await catalogue.versions(query.org_id, query.kind, id, page=query.page_number, size=size)
