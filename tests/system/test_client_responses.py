@@ -169,7 +169,6 @@ async def test_the_model_gets_chat_messages(ai: AsyncOpenAI, sonant: Sonant) -> 
     ("asked", "param"),
     [
         ({"previous_response_id": "resp_1"}, "previous_response_id"),
-        ({"conversation": "conv_1"}, "conversation"),
         ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
         ({"metadata": {"a": "b" * 513}}, "metadata"),

@@ -33,7 +33,7 @@ def surrounded(sonant: Sonant, block: str, **given: str) -> str:
 
 
 def test_the_first_request_of_the_readme(reader: Reader) -> None:
-    (_, curl, _) = blocks("../README.md", "sh")
+    curl = blocks("../README.md", "sh")[1]
     assert "[DONE]" in reader.types(SHELL, curl)
 
 

@@ -27,16 +27,22 @@ SIGNED = {
 OPEN = {"/v1/webhooks/endpoints/{id}/jwks.json"}
 # These two end keys. Schemathesis learns ids from answers: beside the operation that lists keys they would end the
 # key of the run itself. On their own they run in full.
-KEY_ENDING = ("delete_v1_admin_keys_key_id", "post_v1_admin_keys_key_id_rotate")
+KEY_ENDING = ("revoke_key", "rotate_key")
 # These answer for as long as a job runs, of which they would learn ids too.
-LASTING = ("get_v1_jobs_id_events", "get_v2_exports_id_events")
+LASTING = ("watch_job", "watch_export")
 ON_THEIR_OWN = (*KEY_ENDING, *LASTING)
 # The others in parts, by their tags: all together take minutes.
 PARTS = (
-    ("chat", "responses", "embeddings", "sessions", "admin"),
-    ("active", "prompts", "configs", "tools", "voices", "auth", "audit"),
-    ("media", "jobs", "assets", "providers"),
-    ("webhooks", "telemetry", "ingestion"),
+    ("chat", "responses", "embeddings"),
+    ("sessions", "conversations", "admin"),
+    ("active", "prompts", "auth", "audit"),
+    ("configs", "tools"),
+    ("voices", "jobs", "providers"),
+    ("media", "analyses"),
+    ("assets", "songs"),
+    ("documents", "vector stores"),
+    ("webhooks",),
+    ("telemetry", "ingestion"),
 )
 # Left out: positive_data_acceptance, because some rules are beyond a schema (the span between two days, which
 # characters an id may hold, what a number in a header may be) and requests that break them are refused with 400.

@@ -27,8 +27,8 @@ const gone = await client.GET("/v1/prompts/{id}", { params: { path } });
 
 console.log(
   JSON.stringify({
-    // The other answers of this path are chunks of a stream.
-    answer: completion.object === "chat.completion" ? completion.choices[0].message.content : undefined,
+    // Another request of this path is answered with events.
+    answer: "choices" in completion ? completion.choices[0].message.content : undefined,
     version: second.prompt.version - made.prompt.version,
     versions: versions.prompts.length,
     listed: listed.prompts.map((prompt) => prompt.name),

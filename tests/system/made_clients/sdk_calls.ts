@@ -21,8 +21,8 @@ const gone = await sonant.getPrompt({ path });
 
 console.log(
   JSON.stringify({
-    // The other answers of this path are chunks of a stream.
-    answer: completion.data.object === "chat.completion" ? completion.data.choices[0].message.content : undefined,
+    // Another request of this path is answered with events.
+    answer: "choices" in completion.data ? completion.data.choices[0].message.content : undefined,
     version: second.data.prompt.version - made.data.prompt.version,
     versions: versions.data.prompts.length,
     listed: listed.data.prompts.map((prompt) => prompt.name),

@@ -18,6 +18,7 @@ from gateway.chat.whole_answer import whole_answer, write_whole
 from gateway.deps import DEPS, Deps
 from gateway.http.context import CALLER, COMPLETION
 from gateway.http.errors import timed_out
+from gateway.http.idempotency import idempotency_key
 from gateway.http.large_bodies import step
 
 
@@ -50,6 +51,8 @@ async def _create(request: web.Request, read: Read | None) -> web.StreamResponse
     try:
         accepted = await accept(request, place, read)
         if accepted.streamed:
+            # Nothing is kept of a stream, but a key that is none is one nowhere.
+            idempotency_key(request)
             return await admit_and_answer(request, deps, accepted)
         return await _answer_once(request, deps, accepted)
     finally:

@@ -32,6 +32,15 @@ _RUNNING, _DONE = b"R", b"D"
 _DIGEST_BYTES = 32
 
 
+def idempotency_key(request: web.Request) -> str | None:
+    """The key of a request, if it has one; raises Refused (400) for what cannot be one."""
+    given = request.headers.get(IDEMPOTENCY_HEADER)
+    if given is not None and not SANE_KEY.fullmatch(given):
+        message = f"Invalid '{IDEMPOTENCY_HEADER}': 1 to 255 printable ASCII characters."
+        raise errors.bad_request(message, IDEMPOTENCY_HEADER)
+    return given
+
+
 @dataclass(slots=True)
 class Slot:
     """What a guarded request holds: the answer to replay, or the right to store its own."""
@@ -95,14 +104,10 @@ class Idempotency:
                 await slot.store(response)
                 return response
         """
-        given = request.headers.get(IDEMPOTENCY_HEADER)
+        given = idempotency_key(request)
         if given is None:
             yield Slot()
             return
-        if not SANE_KEY.fullmatch(given):
-            raise errors.bad_request(
-                f"Invalid '{IDEMPOTENCY_HEADER}': 1 to 255 printable ASCII characters.", IDEMPOTENCY_HEADER
-            )
         name = _name(caller, request.method, request.path, given)
         slot = await self._take(
             name, f"{caller.org_id}/{caller.key_id}", hashlib.sha256(body).digest(), lease=lease, reused=reused

@@ -231,8 +231,18 @@ def _success(route: Route, references: Mapping[tuple[type[BaseModel], JsonSchema
     elif route.method != "HEAD" and (route.request or not route.streaming):
         content = {"application/octet-stream": _BYTES, route.content_type: _BYTES}
     if route.streaming:
-        content["text/event-stream"] = {"schema": references[route.events, "serialization"] if route.events else {}}
+        content["text/event-stream"] = {"schema": _event(references, route.events) if route.events else {}}
     return {"description": "Success.", "headers": _refer("headers", headers), "content": content}
+
+
+def _event(references: Mapping[tuple[type[BaseModel], JsonSchemaMode], Json], data: type[BaseModel]) -> Json:
+    """An event of a stream, whose data is JSON; the last of a chat completion is `[DONE]`."""
+    told = {"contentMediaType": "application/json", "contentSchema": references[data, "serialization"]}
+    return {
+        "type": "object",
+        "required": ["data"],
+        "properties": {"id": {"type": "string"}, "event": {"type": "string"}, "data": {"type": "string", **told}},
+    }
 
 
 def _parameters(route: Route) -> Iterator[Json]:

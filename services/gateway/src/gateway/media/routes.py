@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import RootModel
+
 from common.events.analyses import (
     ANALYSIS_DELETE_REQUESTED,
     ANALYSIS_GET_REQUESTED,
@@ -17,7 +19,7 @@ from common.events.media import (
     MEDIA_JOB_RETRY_REQUESTED,
     Job,
 )
-from common.events.speech import SPEECH_FILE_REQUESTED, SPEECH_VOICES_REQUESTED
+from common.events.speech import SPEECH_VOICES_REQUESTED, SpeechFile
 from gateway.http.end_user import USER_HEADER
 from gateway.http.routing import Handler, Route
 from gateway.media import analysis_views, job_stream, jobs
@@ -35,6 +37,10 @@ USER = {
     USER_HEADER: "The end user inside the organisation; noted with the job.",
     jobs.WEBHOOK_HEADER: "The id of a webhook endpoint that gets the end of this job, beside those that get all.",
 }
+
+
+class SpokenOrQueued(RootModel[SpeechFile | Job]):
+    """The file of a short text, or the job that makes that of a long one."""
 
 
 def makes_job(path: str, handler: Handler, summary: str, **fields: Any) -> Route:
@@ -110,7 +116,7 @@ SPEECH_ROUTES: Sequence[Route] = [
         sends=SPEECH_SENDS,
         errors=(404, 413, 429, 502, 503, 504),
         streaming=True,
-        content_type="application/octet-stream",
+        content_type="*/*",
         work=Work.ANSWER,
         tags=("media",),
     ),
@@ -122,7 +128,8 @@ SPEECH_ROUTES: Sequence[Route] = [
         name="create_speech_file",
         scope=Scope.MEDIA,
         request=SpeechBody,
-        response=SPEECH_FILE_REQUESTED,
+        response=SpokenOrQueued,
+        also=(202,),
         headers=USER,
         sends=SPEECH_SENDS,
         errors=(404, 409, 413, 422, 429, 502, 503, 504),

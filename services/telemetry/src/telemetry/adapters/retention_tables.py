@@ -38,7 +38,6 @@ ALONE = (
     "DELETE FROM telemetry.scores WHERE org_id = $1 AND user_id = ANY($2::text[])",
     "UPDATE telemetry.sessions SET user_id = NULL WHERE org_id = $1 AND user_id = ANY($2::text[])",
     # What was used stays counted; nobody tells by whom.
-    "UPDATE telemetry.turns SET user_id = NULL WHERE org_id = $1 AND user_id = ANY($2::text[])",
 )
 GONE_SESSIONS = """
 DELETE FROM telemetry.sessions WHERE org_id = $1
