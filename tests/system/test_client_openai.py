@@ -363,7 +363,8 @@ async def test_a_failed_request_is_found_in_every_log_by_its_ids(sonant: Sonant,
     (answered,) = logged("gateway")
     assert (answered["request_id"], answered["trace_id"], answered["level"]) == (request_id, trace_id, "warning")
     assert answered["completion_id"] == failed.value.response.headers["x-sonant-completion-id"]
-    assert {line["event"] for line in logged("llm-stream")} == {"attempt failed", "event handled"}
+    told = {"attempt failed", "event handled"}
+    await eventually(lambda: {line["event"] for line in logged("llm-stream")} == told)
 
 
 async def test_the_headers_tell_what_is_left_of_the_limits(sonant: Sonant) -> None:

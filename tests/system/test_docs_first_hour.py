@@ -1,8 +1,10 @@
 """What a newcomer types from the pages in the first hour, as it stands there."""
 
 import shutil
+import uuid
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support.clients import new_key
@@ -94,7 +96,14 @@ def test_an_interaction_is_reported(reader: Reader, sonant: Sonant) -> None:
 
 def test_an_answer_is_interrupted(reader: Reader, sonant: Sonant) -> None:
     (block,) = blocks("sessions.md", "sh")
-    assert '"error"' not in reader.types(SHELL, surrounded(sonant, block, SESSION="call-1"))
+    session, long = f"call-{uuid.uuid4().hex}", f"Say: {' '.join(map(str, range(500)))}"
+    body = {"model": "slow", "stream": True, "messages": [{"role": "user", "content": long}]}
+    headers = {**sonant.headers, "x-session-id": session}
+    with httpx.stream("POST", f"{sonant.url}/v1/chat/completions", headers=headers, json=body, timeout=30) as answer:
+        # Kept: a generator that is let go of closes the connection.
+        lines = answer.iter_lines()
+        assert next(lines).startswith("id:"), answer.status_code
+        assert '"receipts"' in reader.types(SHELL, surrounded(sonant, block, SESSION=session))
 
 
 def test_the_log_of_make_run_is_found(reader: Reader) -> None:
