@@ -28,7 +28,8 @@ def _await_ready(process: subprocess.Popen[str], output: Path) -> None:
 def local_system(data_dir: Path) -> Iterator[tuple[str, str]]:
     """`sonant up --local-model` without any key: its URL and admin key. Raises AssertionError."""
     [port] = free_ports(1)
-    kept = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+    ours = ("SONANT_REQUIRE_KAFKA",)
+    kept = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY") and name not in ours}
     own = {
         "SONANT_DATA_DIR": str(data_dir),
         "SONANT_PORT": str(port),

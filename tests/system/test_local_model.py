@@ -36,7 +36,8 @@ async def test_a_model_on_this_machine_streams_an_answer(alone: tuple[str, str])
             stream=True,
             stream_options={"include_usage": True},
         )
-        chunks = [chunk async for chunk in stream]
+        async with stream:
+            chunks = [chunk async for chunk in stream]
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     assert "Paris" in text
     assert len([chunk for chunk in chunks if chunk.choices]) > 3
@@ -57,9 +58,10 @@ async def test_an_answer_in_one_piece_names_neither_the_sandbox_nor_a_path(alone
 
 
 def test_without_its_file_nothing_starts_and_one_line_says_what_to_do(tmp_path: Path) -> None:
+    others = {name: value for name, value in os.environ.items() if not name.startswith("SONANT_")}
     done = subprocess.run(
         [Path(sys.executable).parent / "sonant", "up", "--local-model"],
-        env={**os.environ, "SONANT_MODELS_DIR": str(tmp_path), "SONANT_DATA_DIR": str(tmp_path / "data")},
+        env={**others, "SONANT_MODELS_DIR": str(tmp_path), "SONANT_DATA_DIR": str(tmp_path / "data")},
         capture_output=True,
         text=True,
         timeout=PATIENCE,

@@ -75,7 +75,7 @@ async def right_after_the_start(team: Team, system: Sonant) -> None:
 
 
 def prompts(team: Team) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = team.api.get("/api/hume/prompts").json()["prompts_page"]
+    found: list[dict[str, Any]] = team.api.get("/api/hume/prompts").json()["prompts"]
     return found
 
 

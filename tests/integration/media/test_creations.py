@@ -86,10 +86,10 @@ async def test_what_was_made_is_kept_and_a_retry_pays_nothing_again(
         assert failed["error"]["message"].endswith("Kept: scene-1.mp4."), failed["error"]
         paid = await runware.charges()
         assert paid == [1]
-        await studio.hume_does()
+        # The process dies as well, while a sentence is being spoken: the next one goes on.
+        await studio.hume_does({"do": "delay-3000", "times": 1, "path": "/v0/tts"})
         await owner.retry(job_id)
-        # The process dies as well: the next one goes on.
-        await owner.reaches(job_id, "narrate")
+        await owner.reaches(job_id, "film")
         await first.kill()
         await stack.enter_async_context(media_on(media_world, settings))
         job = await owner.ended(job_id, timeout=CREATION_SECONDS)

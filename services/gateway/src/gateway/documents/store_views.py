@@ -1,5 +1,6 @@
 """Vector stores as OpenAI has them: collections of documents, and search in one of them."""
 
+import asyncio
 import re
 import time
 import uuid
@@ -34,6 +35,7 @@ from common.events.vector_stores import (
     StoreListRequested,
     StorePutRequested,
 )
+from common.failures import Refused
 from gateway.deps import DEPS
 from gateway.documents.file_views import asset_of, shown
 from gateway.documents.search_views import SEARCH_SECONDS
@@ -68,6 +70,10 @@ def _store_id(request: web.Request) -> str:
 
 def _document_id(request: web.Request, store_id: str, file_id: str) -> str:
     return document_id(request[CALLER].org_id, DEFAULT_PROJECT, store_id, "", asset_of(file_id))
+
+
+KNOWN_SECONDS = 5.0
+KNOWN_RETRY_SECONDS = 0.05
 
 
 async def create_store(request: web.Request) -> web.Response:
@@ -151,6 +157,24 @@ async def _take_in(request: web.Request, store_id: str, body: StoreFileBody) -> 
         metadata=body.attributes or {},
     )
     await publish_job(request, DOCUMENT_KIND, wanted)
+    await _known(request, StoreFileGetRequested(org_id=org_id, id=store_id, document_id=wanted.document_id))
+
+
+async def _known(request: web.Request, wanted: StoreFileGetRequested) -> None:
+    """Wait until the job has begun with the file: clients ask for it at once, and take a 404 for the end.
+
+    A job that waits behind others longer than `KNOWN_SECONDS` is not waited for.
+    """
+    ends = time.monotonic() + KNOWN_SECONDS
+    while time.monotonic() < ends:
+        try:
+            await request.app[DEPS].request_reply.ask(STORE_FILE_GET_REQUESTED, wanted)
+        except Refused as refused:
+            if refused.status != 404:
+                raise
+            await asyncio.sleep(KNOWN_RETRY_SECONDS)
+        else:
+            return
 
 
 async def read_store_file(request: web.Request) -> web.Response:
