@@ -85,4 +85,5 @@ async def test_no_route_of_stores_leads_to_another_organisation(sonant: Sonant, 
             await asked
     assert [each.id async for each in stranger.vector_stores.list()] == [own.id]
     assert [each.id async for each in stranger.files.list()] == []
+    await stranger.close()
     assert (await api.vector_stores.retrieve(store.id)).name == "mine"

@@ -8,7 +8,14 @@ import orjson
 # By method and path as the document has them.
 BODIES: dict[str, Any] = orjson.loads(files("gateway.http").joinpath("request_examples.json").read_bytes())
 # Of path variables and headers that have a meaning without something that was made before.
-PARAMETERS = {"dialect": "vapi", "session_id": "call-1", "model": "default", "x-user-id": "user-123"}
+PARAMETERS = {
+    "dialect": "vapi",
+    "session_id": "call-1",
+    "model": "default",
+    "version": "0",
+    "interaction_id": "01990000-0000-7000-8000-000000000000",
+    "x-user-id": "user-123",
+}
 
 
 def body_example(method: str, path: str) -> dict[str, Any]:
