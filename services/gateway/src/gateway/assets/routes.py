@@ -91,6 +91,7 @@ ROUTES: Sequence[Route] = [
         f"{ONE}/link",
         asset_views.link_asset,
         "Make a link that works without an API key",
+        bodiless=True,
         request=asset_views.LinkBody,
         response=asset_views.AssetLink,
         errors=(404, 503, 504),

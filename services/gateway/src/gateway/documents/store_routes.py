@@ -44,7 +44,7 @@ ROUTES: Sequence[Route] = [
         work=Work.UPLOAD,
         takes=("multipart/form-data",),
         response=file_views.FileObject,
-        errors=UPLOAD_ERRORS,
+        errors=(400, *UPLOAD_ERRORS),
     ),
     _route(
         "GET",

@@ -187,7 +187,7 @@ def _operation(route: Route, references: Mapping[tuple[type[BaseModel], JsonSche
     if route.scope:
         operation["x-scope"] = str(route.scope)
     if content := _taken(route, references):
-        operation["requestBody"] = {"required": True, "content": content}
+        operation["requestBody"] = {"required": not route.bodiless, "content": content}
     return operation
 
 
@@ -238,10 +238,11 @@ def _success(route: Route, references: Mapping[tuple[type[BaseModel], JsonSchema
 def _event(references: Mapping[tuple[type[BaseModel], JsonSchemaMode], Json], data: type[BaseModel]) -> Json:
     """An event of a stream, whose data is JSON; the last of a chat completion is `[DONE]`."""
     told = {"contentMediaType": "application/json", "contentSchema": references[data, "serialization"]}
+    line = {"anyOf": [{"type": "string", **told}, {"const": "[DONE]"}]}
     return {
         "type": "object",
         "required": ["data"],
-        "properties": {"id": {"type": "string"}, "event": {"type": "string"}, "data": {"type": "string", **told}},
+        "properties": {"id": {"type": "string"}, "event": {"type": "string"}, "data": line},
     }
 
 

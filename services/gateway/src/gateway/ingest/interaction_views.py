@@ -65,7 +65,9 @@ class ScoreBody(BaseModel):
 async def store_generated_response(request: web.Request) -> web.Response:
     """`POST /v2/chatgpt/store_generated_response`."""
     body = await _read_object(request, MAX_ITEM_BYTES)
-    id, batch_id = await _accept_one(request, {**body, "kind": "interaction"})
+    if body.setdefault("kind", "interaction") != "interaction":
+        raise errors.bad_request("Invalid 'kind': this is the path of interactions.", "kind", "invalid_value")
+    id, batch_id = await _accept_one(request, body)
     return _json(InteractionAccepted(id=id, batch_id=batch_id))
 
 

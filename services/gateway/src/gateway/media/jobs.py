@@ -50,7 +50,7 @@ JOBS = uuid.UUID("8e3f6b8d-8d55-4f0b-9a0e-3f1b8c2d7a61")
 class JobsQuery(Query):
     """Query of `GET /v1/jobs`; times are unix seconds, `after` is the id of the last job of the page before."""
 
-    kind: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    kind: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")] | None = None
     state: JobState | None = None
     created_since: Annotated[float, Field(ge=0, le=1e11)] | None = None
     created_until: Annotated[float, Field(ge=0, le=1e11)] | None = None

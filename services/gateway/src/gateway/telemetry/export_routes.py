@@ -95,6 +95,7 @@ EXPORT_ROUTES: Sequence[Route] = [
         f"{ONE}/link",
         export_views.link_export,
         "Make a link to the file that works without an API key",
+        bodiless=True,
         request=LinkBody,
         response=AssetLink,
         description="The link works for this file alone, until its time is over or the file is gone.",
