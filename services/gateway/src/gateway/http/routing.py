@@ -29,8 +29,8 @@ class Route:
     the statuses the handler itself can answer beyond what every route of its kind can (see `gateway.http.openapi`).
     A `streaming` route answers with server-sent events: always, or where it has a `request`, when that asks for it;
     `events` is the data of one. `name` is what clients call the operation, where that is not the name of the handler.
-    `bodiless`: the body may be left out. `takes` are the kinds of a body that is no JSON and is passed on as it comes. `idempotent` and `limited` routes
-    honour `Idempotency-Key` and all limits of the key. `work` is what the route has others do, for the bounds of an
+    `bodiless`: the body may be left out. `takes` are the kinds of a body that is no JSON and is passed on as it comes.
+    `idempotent` and `limited` routes honour `Idempotency-Key` and all limits of the key. `work` is what the route has others do, for the bounds of an
     organisation and the requests per minute of the key; one that must get through whatever else is under way has none.
     """
 
