@@ -72,6 +72,7 @@ async def right_after_the_start(team: Team, system: Sonant) -> None:
     assert "the database was restored" in system.log("resources")
     # What is kept of the turn comes from the log, which went on.
     await eventually(lambda: team.api.get("/v1/usage").json()["data"] != [], timeout=60)
+    team.api.close()
 
 
 def prompts(team: Team) -> list[dict[str, Any]]:

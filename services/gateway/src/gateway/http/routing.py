@@ -30,8 +30,9 @@ class Route:
     A `streaming` route answers with server-sent events: always, or where it has a `request`, when that asks for it;
     `events` is the data of one. `name` is what clients call the operation, where that is not the name of the handler.
     `bodiless`: the body may be left out. `takes` are the kinds of a body that is no JSON and is passed on as it comes.
-    `idempotent` and `limited` routes honour `Idempotency-Key` and all limits of the key. `work` is what the route has others do, for the bounds of an
-    organisation and the requests per minute of the key; one that must get through whatever else is under way has none.
+    `idempotent` and `limited` routes honour `Idempotency-Key` and all limits of the key. `work` is what the route has
+    others do, for the bounds of an organisation and the requests per minute of the key; one that must get through
+    whatever else is under way has none.
     """
 
     method: str
