@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from common.events.assets import ASSET_ID
-from common.events.backoff import A_FEW_TIMES, NEVER
+from common.events.backoff import A_FEW_TIMES
 from common.events.media_topics import MEDIA_COMMANDS, MEDIA_QUERIES
 from common.events.reply import ReplyBody
-from common.events.spec import Payload, RequestSpec
+from common.events.spec import Payload, RequestSpec, query
 
 ANALYSIS_KIND = "analysis"
 ANALYSIS_ID = r"anl_[0-9a-f]{32}"
@@ -203,34 +203,22 @@ class ClusterList(ReplyBody):
     data: tuple[Cluster, ...]
 
 
-ANALYSIS_GET_REQUESTED = RequestSpec(
+ANALYSIS_GET_REQUESTED = query(
     type="analysis.get.requested",
-    version=1,
     payload=AnalysisGetRequested,
     reply=AnalysisInfo,
     topic=MEDIA_QUERIES,
     key=lambda query: query.org_id,
     summary="Answer with an analysis.",
-    retry=NEVER,
-    park=False,
-    ordered=False,
-    expires=True,
-    question=True,
 )
 
-ANALYSIS_LIST_REQUESTED = RequestSpec(
+ANALYSIS_LIST_REQUESTED = query(
     type="analysis.list.requested",
-    version=1,
     payload=AnalysisListRequested,
     reply=AnalysisList,
     topic=MEDIA_QUERIES,
     key=lambda query: query.org_id,
     summary="Answer with a page of analyses.",
-    retry=NEVER,
-    park=False,
-    ordered=False,
-    expires=True,
-    question=True,
 )
 
 ANALYSIS_DELETE_REQUESTED = RequestSpec(
@@ -245,32 +233,20 @@ ANALYSIS_DELETE_REQUESTED = RequestSpec(
     expires=True,
 )
 
-SIMILAR_ITEMS_REQUESTED = RequestSpec(
+SIMILAR_ITEMS_REQUESTED = query(
     type="analysis.similar.requested",
-    version=1,
     payload=SimilarItemsRequested,
     reply=SimilarItems,
     topic=MEDIA_QUERIES,
     key=lambda query: query.org_id,
     summary="Answer with the items that look like one of them.",
-    retry=NEVER,
-    park=False,
-    ordered=False,
-    expires=True,
-    question=True,
 )
 
-CLUSTER_LIST_REQUESTED = RequestSpec(
+CLUSTER_LIST_REQUESTED = query(
     type="analysis.clusters.requested",
-    version=1,
     payload=ClusterListRequested,
     reply=ClusterList,
     topic=MEDIA_QUERIES,
     key=lambda query: query.org_id,
     summary="Answer with the clusters of a project.",
-    retry=NEVER,
-    park=False,
-    ordered=False,
-    expires=True,
-    question=True,
 )

@@ -3,10 +3,10 @@
 import secrets
 from typing import Literal
 
-from common.events.backoff import A_FEW_TIMES, NEVER
+from common.events.backoff import A_FEW_TIMES
 from common.events.media_topics import MEDIA_COMMANDS, MEDIA_QUERIES
 from common.events.reply import ReplyBody
-from common.events.spec import Payload, RequestSpec
+from common.events.spec import Payload, RequestSpec, query
 
 ASSET_ID = r"ast_[0-9a-f]{32}"
 # In the object store: `assets/<organisation>/<id>`.
@@ -136,32 +136,20 @@ ASSET_DELETE_REQUESTED = RequestSpec(
     expires=True,
 )
 
-ASSET_GET_REQUESTED = RequestSpec(
+ASSET_GET_REQUESTED = query(
     type="asset.get.requested",
-    version=1,
     payload=AssetGetRequested,
     reply=AssetInfo,
     topic=MEDIA_QUERIES,
     key=lambda query: query.org_id,
     summary="Answer what an asset is.",
-    retry=NEVER,
-    park=False,
-    ordered=False,
-    expires=True,
-    question=True,
 )
 
-ASSET_LIST_REQUESTED = RequestSpec(
+ASSET_LIST_REQUESTED = query(
     type="asset.list.requested",
-    version=1,
     payload=AssetListRequested,
     reply=AssetList,
     topic=MEDIA_QUERIES,
     key=lambda query: query.org_id,
     summary="Answer which assets an organisation has.",
-    retry=NEVER,
-    park=False,
-    ordered=False,
-    expires=True,
-    question=True,
 )

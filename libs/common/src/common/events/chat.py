@@ -12,7 +12,7 @@ from common.events.reply import ReplyBody
 from common.events.resource_terms import Layer
 from common.events.retrieval_use import RetrievalUse
 from common.events.session_summary import RollingSummary
-from common.events.spec import EventSpec, Payload, RequestSpec, SignalSpec, Topic
+from common.events.spec import EventSpec, Payload, SignalSpec, Topic, query
 
 CHAT_REQUESTS = Topic("chat-requests")
 CHAT_EVENTS = Topic("chat-events")
@@ -321,19 +321,13 @@ CHAT_REPLY_REQUESTED = EventSpec(
     ordered=False,
     bulk="body",
 )
-CHAT_MODELS_REQUESTED = RequestSpec(
+CHAT_MODELS_REQUESTED = query(
     type="chat.models.requested",
-    version=1,
     payload=ChatModelsRequested,
     reply=ModelNames,
     topic=CHAT_REQUESTS,
     key=lambda _: "models",
     summary="List the model aliases; the reply goes to the gateway named in reply-to.",
-    retry=NEVER,
-    park=False,
-    ordered=False,
-    expires=True,
-    question=True,
 )
 
 

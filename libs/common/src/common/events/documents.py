@@ -7,12 +7,12 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 
 from common.events.assets import ASSET_ID
-from common.events.backoff import A_FEW_TIMES, NEVER
+from common.events.backoff import A_FEW_TIMES
 from common.events.expressions import MAX_URL
 from common.events.media_topics import MEDIA_COMMANDS, MEDIA_QUERIES
 from common.events.reply import ReplyBody
 from common.events.resource_terms import DEFAULT_PROJECT
-from common.events.spec import Payload, RequestSpec
+from common.events.spec import Payload, RequestSpec, query
 
 DOCUMENT_KIND = "document"
 DOCUMENT_ID = r"doc_[0-9a-f]{32}"
@@ -172,34 +172,22 @@ class DocumentsForgotten(ReplyBody):
     deleted: int
 
 
-DOCUMENT_GET_REQUESTED = RequestSpec(
+DOCUMENT_GET_REQUESTED = query(
     type="document.get.requested",
-    version=1,
     payload=DocumentGetRequested,
     reply=DocumentInfo,
     topic=MEDIA_QUERIES,
     key=lambda query: query.org_id,
     summary="Answer what a document is.",
-    retry=NEVER,
-    park=False,
-    ordered=False,
-    expires=True,
-    question=True,
 )
 
-DOCUMENT_LIST_REQUESTED = RequestSpec(
+DOCUMENT_LIST_REQUESTED = query(
     type="document.list.requested",
-    version=1,
     payload=DocumentListRequested,
     reply=DocumentList,
     topic=MEDIA_QUERIES,
     key=lambda query: query.org_id,
     summary="Answer which documents a project has.",
-    retry=NEVER,
-    park=False,
-    ordered=False,
-    expires=True,
-    question=True,
 )
 
 DOCUMENT_DELETE_REQUESTED = RequestSpec(

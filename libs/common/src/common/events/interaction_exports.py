@@ -14,7 +14,7 @@ from common.events.media import (
     JobRequested,
     JobRetryRequested,
 )
-from common.events.spec import EventSpec, Payload, RequestSpec
+from common.events.spec import EventSpec, Payload, RequestSpec, query
 from common.events.telemetry import TELEMETRY_QUERIES
 
 EXPORT_KIND = "interaction-export"
@@ -98,19 +98,13 @@ EXPORT_GET_REQUESTED = RequestSpec(
     expires=True,
     question=True,
 )
-EXPORT_LIST_REQUESTED = RequestSpec(
+EXPORT_LIST_REQUESTED = query(
     type="telemetry.export.list.requested",
-    version=1,
     payload=JobListRequested,
     reply=JobList,
     topic=TELEMETRY_QUERIES,
     key=lambda query: query.org_id,
     summary="Answer with a page of exports.",
-    retry=NEVER,
-    park=False,
-    ordered=False,
-    expires=True,
-    question=True,
 )
 EXPORT_REQUESTS: tuple[EventSpec[Any], ...] = (
     EXPORT_REQUESTED,

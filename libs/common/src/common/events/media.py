@@ -7,7 +7,7 @@ from pydantic import Field
 from common.events.backoff import NEVER, PATIENTLY
 from common.events.media_topics import MEDIA_COMMANDS, MEDIA_EVENTS, MEDIA_QUERIES
 from common.events.reply import ReplyBody
-from common.events.spec import EventSpec, Payload, RequestSpec, SignalSpec
+from common.events.spec import EventSpec, Payload, RequestSpec, SignalSpec, query
 
 JobState = Literal["queued", "running", "completed", "failed", "cancelled"]
 # Of a job's history this many milestones are shown, the newest; a job has a dozen, and a few more with each retry.
@@ -194,19 +194,13 @@ MEDIA_JOB_GET_REQUESTED = RequestSpec(
     expires=True,
     question=True,
 )
-MEDIA_JOB_LIST_REQUESTED = RequestSpec(
+MEDIA_JOB_LIST_REQUESTED = query(
     type="media.job.list.requested",
-    version=1,
     payload=JobListRequested,
     reply=JobList,
     topic=MEDIA_QUERIES,
     key=lambda query: query.org_id,
     summary="Answer with a page of jobs.",
-    retry=NEVER,
-    park=False,
-    ordered=False,
-    expires=True,
-    question=True,
 )
 
 

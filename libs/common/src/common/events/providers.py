@@ -3,11 +3,10 @@
 from datetime import date
 from typing import Literal
 
-from common.events.backoff import NEVER
 from common.events.media_topics import MEDIA_QUERIES
 from common.events.reply import ReplyBody
 from common.events.resources import RESOURCE_QUERIES
-from common.events.spec import Payload, RequestSpec, Topic
+from common.events.spec import Payload, RequestSpec, Topic, query
 
 
 class ProvidersRequested(Payload):
@@ -53,19 +52,13 @@ class ProviderList(ReplyBody):
 
 
 def _asked(service: str, topic: Topic) -> RequestSpec[ProvidersRequested, ProviderList]:
-    return RequestSpec(
+    return query(
         type=f"{service}.providers.requested",
-        version=1,
         payload=ProvidersRequested,
         reply=ProviderList,
         topic=topic,
         key=lambda query: query.org_id,
         summary=f"Answer with how the providers of {service} are doing.",
-        retry=NEVER,
-        park=False,
-        ordered=False,
-        expires=True,
-        question=True,
     )
 
 

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field
 
 from common.events import resource_replies as replies
-from common.events.backoff import A_FEW_TIMES, NEVER, PATIENTLY
+from common.events.backoff import A_FEW_TIMES, PATIENTLY
 from common.events.resource_terms import Kind, Pin, Pins, SetScope
-from common.events.spec import EventSpec, Payload, R, RequestSpec, Topic
+from common.events.spec import EventSpec, Payload, R, RequestSpec, Topic, query
 
 RESOURCE_COMMANDS = Topic("resource-commands")
 RESOURCE_QUERIES = Topic("resource-queries")
@@ -275,20 +275,14 @@ def _command(type: str, payload: type[Q], reply: type[R], summary: str, *, order
 
 
 def _query(type: str, payload: type[Q], reply: type[R], summary: str) -> RequestSpec[Q, R]:
-    return RequestSpec(
+    return query(
         type=type,
-        version=1,
         payload=payload,
         reply=reply,
         topic=RESOURCE_QUERIES,
         # A stampede of one reader's kind lands on one instance, which can answer it with one look.
         key=_by_org,
         summary=summary,
-        retry=NEVER,
-        park=False,
-        ordered=False,
-        expires=True,
-        question=True,
     )
 
 

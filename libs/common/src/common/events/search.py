@@ -5,12 +5,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from common.events.backoff import NEVER
 from common.events.documents import Metadata
 from common.events.media_topics import MEDIA_QUERIES
 from common.events.reply import ReplyBody
 from common.events.resource_terms import DEFAULT_PROJECT
-from common.events.spec import Payload, RequestSpec
+from common.events.spec import Payload, query
 
 SearchMode = Literal["lexical", "vector", "fused", "reranked"]
 MAX_QUERY = 4000
@@ -84,17 +83,11 @@ class SearchResults(ReplyBody):
     explanation: Mapping[str, Any] | None = None
 
 
-SEARCH_REQUESTED = RequestSpec(
+SEARCH_REQUESTED = query(
     type="search.requested",
-    version=1,
     payload=SearchRequested,
     reply=SearchResults,
     topic=MEDIA_QUERIES,
     key=lambda query: query.org_id,
     summary="Answer with the passages of documents that fit a question.",
-    retry=NEVER,
-    park=False,
-    ordered=False,
-    expires=True,
-    question=True,
 )

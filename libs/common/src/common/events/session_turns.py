@@ -23,7 +23,7 @@ from common.events.chat import (
 )
 from common.events.reply import ReplyBody
 from common.events.session_summary import RollingSummary
-from common.events.spec import EventSpec, Payload, R, RequestSpec, Topic
+from common.events.spec import EventSpec, Payload, R, RequestSpec, Topic, query
 from common.events.telemetry import TELEMETRY_QUERIES
 
 TurnOutcome = Literal["completed", "interrupted", "failed"]
@@ -406,19 +406,13 @@ def _question(
     type: str, payload: builtins.type[Q], reply: builtins.type[R], topic: Topic, summary: str
 ) -> RequestSpec[Q, R]:
     """A question about sessions: over in a moment, and worth nothing once its asker has left."""
-    return RequestSpec(
+    return query(
         type=type,
-        version=1,
         payload=payload,
         reply=reply,
         topic=topic,
         key=_organization,
         summary=summary,
-        retry=NEVER,
-        park=False,
-        ordered=False,
-        expires=True,
-        question=True,
     )
 
 

@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from common.events.assets import ASSET_ID
-from common.events.backoff import A_FEW_TIMES, NEVER
+from common.events.backoff import A_FEW_TIMES
 from common.events.flows import SONG_EMBEDDING
 from common.events.media_topics import MEDIA_COMMANDS, MEDIA_QUERIES
 from common.events.reply import ReplyBody
-from common.events.spec import Payload, RequestSpec
+from common.events.spec import Payload, RequestSpec, query
 
 SONG_KIND = SONG_EMBEDDING.kind
 SONG_IMPORT_KIND = "song-import"
@@ -233,47 +233,29 @@ class SongDeleteRequested(Payload):
     song_id: str
 
 
-SONG_SEARCH_REQUESTED = RequestSpec(
+SONG_SEARCH_REQUESTED = query(
     type="song.search.requested",
-    version=1,
     payload=SongSearchRequested,
     reply=SongMatches,
     topic=MEDIA_QUERIES,
     key=lambda query: query.org_id,
     summary="Find the songs that are nearest to a song, a text or a sound.",
-    retry=NEVER,
-    park=False,
-    ordered=False,
-    expires=True,
-    question=True,
 )
-SONG_GET_REQUESTED = RequestSpec(
+SONG_GET_REQUESTED = query(
     type="song.get.requested",
-    version=1,
     payload=SongGetRequested,
     reply=Song,
     topic=MEDIA_QUERIES,
     key=lambda query: query.org_id,
     summary="Answer what a song is.",
-    retry=NEVER,
-    park=False,
-    ordered=False,
-    expires=True,
-    question=True,
 )
-SONG_LIST_REQUESTED = RequestSpec(
+SONG_LIST_REQUESTED = query(
     type="song.list.requested",
-    version=1,
     payload=SongListRequested,
     reply=SongList,
     topic=MEDIA_QUERIES,
     key=lambda query: query.org_id,
     summary="Answer which songs an organisation has.",
-    retry=NEVER,
-    park=False,
-    ordered=False,
-    expires=True,
-    question=True,
 )
 SONG_DELETE_REQUESTED = RequestSpec(
     type="song.delete.requested",

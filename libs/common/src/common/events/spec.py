@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from common.events.backoff import Backoff
+from common.events.backoff import NEVER, Backoff
 
 DEAD_LETTER_SUFFIX = "-dlq"
 
@@ -94,6 +94,32 @@ class RequestSpec(EventSpec[P], Generic[P, R]):
     """A command or query: an event that somebody waits for, who gets a `reply` over LIVE."""
 
     reply: builtins.type[R]
+
+
+def query(
+    *,
+    type: str,
+    payload: builtins.type[P],
+    reply: builtins.type[R],
+    topic: Topic,
+    key: Callable[[P], str],
+    summary: str,
+) -> RequestSpec[P, R]:
+    """A question that changes nothing: over in a moment, in no order, and worthless once nobody waits for it."""
+    return RequestSpec(
+        type=type,
+        version=1,
+        payload=payload,
+        reply=reply,
+        topic=topic,
+        key=key,
+        summary=summary,
+        retry=NEVER,
+        park=False,
+        ordered=False,
+        expires=True,
+        question=True,
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,7 +11,7 @@ from common.events.backoff import NEVER, PATIENTLY
 from common.events.chat import ReplyError
 from common.events.media_topics import MEDIA_COMMANDS, MEDIA_EVENTS, MEDIA_QUERIES
 from common.events.reply import ReplyBody
-from common.events.spec import EventSpec, Payload, RequestSpec
+from common.events.spec import EventSpec, Payload, RequestSpec, query
 
 # The kind of jobs that speak.
 SPEECH_KIND = "speech"
@@ -195,19 +195,13 @@ SPEECH_FILE_REQUESTED = RequestSpec(
     ordered=False,
     expires=True,
 )
-SPEECH_VOICES_REQUESTED = RequestSpec(
+SPEECH_VOICES_REQUESTED = query(
     type="speech.voices.requested",
-    version=1,
     payload=SpeechVoicesRequested,
     reply=SpokenVoices,
     topic=MEDIA_QUERIES,
     key=lambda request: request.org_id,
     summary="List the voices that can speak.",
-    retry=NEVER,
-    park=False,
-    ordered=False,
-    expires=True,
-    question=True,
 )
 SPEECH_COMPLETED = EventSpec(
     type="speech.completed",

@@ -3,9 +3,8 @@
 from datetime import date
 from typing import Literal
 
-from common.events.backoff import NEVER
 from common.events.reply import ReplyBody
-from common.events.spec import Payload, RequestSpec, Topic
+from common.events.spec import Payload, Topic, query
 
 TELEMETRY_QUERIES = Topic("telemetry-queries")
 
@@ -44,17 +43,11 @@ class UsageList(ReplyBody):
     has_more: bool
 
 
-USAGE_REQUESTED = RequestSpec(
+USAGE_REQUESTED = query(
     type="telemetry.usage.requested",
-    version=1,
     payload=UsageRequested,
     reply=UsageList,
     topic=TELEMETRY_QUERIES,
     key=lambda query: query.org_id,
     summary="Answer how much an organisation used; the reply goes to the gateway named in reply-to.",
-    retry=NEVER,
-    park=False,
-    ordered=False,
-    expires=True,
-    question=True,
 )

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from common.events.backoff import A_FEW_TIMES, NEVER
+from common.events.backoff import A_FEW_TIMES
 from common.events.documents import Metadata
 from common.events.media_topics import MEDIA_COMMANDS, MEDIA_QUERIES
 from common.events.reply import ReplyBody
-from common.events.spec import Payload, RequestSpec
+from common.events.spec import Payload, RequestSpec, query
 
 STORE_ID = r"vs_[0-9a-f]{32}"
 
@@ -141,19 +141,13 @@ class StoreDeleted(ReplyBody):
 
 
 def _query(type: str, payload: Any, reply: Any, summary: str) -> RequestSpec[Any, Any]:
-    return RequestSpec(
+    return query(
         type=type,
-        version=1,
         payload=payload,
         reply=reply,
         topic=MEDIA_QUERIES,
         key=lambda query: query.org_id,
         summary=summary,
-        retry=NEVER,
-        park=False,
-        ordered=False,
-        expires=True,
-        question=True,
     )
 
 

@@ -4,10 +4,10 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
-from common.events.backoff import NEVER, PATIENTLY
+from common.events.backoff import PATIENTLY
 from common.events.media_topics import MEDIA_COMMANDS, MEDIA_QUERIES
 from common.events.reply import ReplyBody
-from common.events.spec import Payload, RequestSpec
+from common.events.spec import Payload, RequestSpec, query
 
 Signing = Literal["hmac-sha256", "ed25519"]
 EndpointState = Literal["enabled", "disabled"]
@@ -216,19 +216,13 @@ def _command(type: str, payload: type[Any], reply: type[Any], summary: str) -> R
 def _query(
     type: str, payload: type[Any], reply: type[Any], summary: str, *, of_all: bool = False
 ) -> RequestSpec[Any, Any]:
-    return RequestSpec(
+    return query(
         type=type,
-        version=1,
         payload=payload,
         reply=reply,
         topic=MEDIA_QUERIES,
         key=(lambda query: query.endpoint_id) if of_all else (lambda query: query.org_id),
         summary=summary,
-        retry=NEVER,
-        park=False,
-        ordered=False,
-        expires=True,
-        question=True,
     )
 
 

@@ -1,7 +1,7 @@
 """The vectors of one organisation's songs in FAISS: looked at one by one while they are few, by a graph past that.
 
 Small is `FLAT_MOST`: there a look at all of them takes about a millisecond, and misses nothing
-(`python -m tests.bench songs` measures both). The graph is HNSW (Malkov and Yashunin, "Efficient and robust approximate
+(`python -m tests.bench.songs` measures both). The graph is HNSW (Malkov and Yashunin, "Efficient and robust approximate
 nearest neighbor search using hierarchical navigable small world graphs", 2016); it grows by adding. What is removed
 stays in it unseen, until there is so much of it that it is built again. Runs in the process of the index.
 """
