@@ -89,7 +89,9 @@ async def new_database(postgres_url: str, prefix: str) -> AsyncIterator[str]:
     admin = await asyncpg.connect(postgres_url)
     try:
         await admin.execute(f"CREATE DATABASE {name}")
-        yield urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
-        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        try:
+            yield urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
+        finally:
+            await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
         await admin.close()

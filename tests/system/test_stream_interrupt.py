@@ -143,8 +143,9 @@ async def test_an_answer_is_stopped_before_it_was_even_begun(sonant: Sonant, htt
     """The request waits in the log: the interruption overtakes it and is answered all the same."""
     # A machine that sleeps for a second misses the time in which receipts are awaited.
     session, (receipt,) = await eventually(lambda: overtake(sonant, http), timeout=30)
-    assert (receipt["generated_tokens"], receipt["delivered_tokens"]) == (0, 0)
+    assert receipt["delivered_tokens"] == 0
     # llm-stream finds both at once; where it sees the request first, what it has begun by then is ended.
+    assert receipt["generated_tokens"] == 0 or calls(sonant, session)
     await eventually(lambda: all(call["end"] == "client_closed" for call in calls(sonant, session)))
 
 

@@ -108,6 +108,7 @@ _ERROR: Json = {
 }
 
 
+ANY_TYPE = "*/*"
 _BYTES: Json = {"schema": {"type": "string", "format": "binary"}}
 _FORM: Json = {"schema": {"type": "object", "required": ["file"], "properties": {"file": _BYTES["schema"]}}}
 _NOT_MODIFIED: Json = {"description": "The caller has it already; there is no body."}
@@ -229,7 +230,8 @@ def _success(route: Route, references: Mapping[tuple[type[BaseModel], JsonSchema
     if route.reply:
         content[route.content_type] = {"schema": references[route.reply, "serialization"]}
     elif route.method != "HEAD" and (route.request or not route.streaming):
-        content = {"application/octet-stream": _BYTES, route.content_type: _BYTES}
+        # A file of any type may be JSON, which is no string for whoever reads it by its type.
+        content = {"application/octet-stream": _BYTES, route.content_type: {} if route.content_type == ANY_TYPE else _BYTES}
     if route.streaming:
         content["text/event-stream"] = {"schema": _event(references, route.events) if route.events else {}}
     return {"description": "Success.", "headers": _refer("headers", headers), "content": content}
