@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -11,7 +12,7 @@ class Batcher(Generic[T]):
     """Gathers items into writes: an idle batcher writes at once, a busy one writes more at a time.
 
     `write` gets up to `limit` items in order. All waiters of a write share its outcome. A write that is not urgent
-    waits `linger` seconds for more items.
+    waits `linger` seconds for more items, or until it has `limit`.
     """
 
     def __init__(
@@ -23,11 +24,14 @@ class Batcher(Generic[T]):
         self._linger = linger
         self._items: list[tuple[T, asyncio.Future[None]]] = []
         self._task: asyncio.Task[None] | None = None
+        self._is_full = asyncio.Event()
 
     def put(self, item: T) -> "asyncio.Future[None]":
         """Queue one item; the future ends with its write, or carries the write's exception."""
         future = asyncio.get_running_loop().create_future()
         self._items.append((item, future))
+        if len(self._items) >= self._limit:
+            self._is_full.set()
         if self._task is None:
             self._task = asyncio.create_task(self._drain(), name=self._name)
         return future
@@ -36,11 +40,17 @@ class Batcher(Generic[T]):
         try:
             while self._items:
                 if self._linger:
-                    await asyncio.sleep(self._linger)
+                    await self._await_company()
                 batch, self._items = self._items[: self._limit], self._items[self._limit :]
                 await self._write_one([(item, future) for item, future in batch if not future.cancelled()])
         finally:
             self._task = None
+
+    async def _await_company(self) -> None:
+        if len(self._items) < self._limit:
+            self._is_full.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._is_full.wait(), self._linger)
 
     async def _write_one(self, batch: list[tuple[T, "asyncio.Future[None]"]]) -> None:
         error: BaseException | None = None

@@ -31,8 +31,9 @@ from telemetry.row_shapes import COLUMNS, BatchRows, ItemRows, Session, utc
 # Batches that arrive meanwhile go with the next write, and of them at most so many items.
 BATCHES_PER_WRITE = 500
 ITEMS_PER_WRITE = 2_000
-# While the write before it lasts more would come anyway; a single interaction waits this long for company.
-LINGER_SECONDS = 0.01
+# An interaction waits this long for company: a transaction of many costs little more than one of few, and what it costs
+# is taken from the answers that are under way on the same machine.
+LINGER_SECONDS = 0.1
 # A retention that an organisation has no rows of any more is forgotten by a sweep, which comes less often.
 KNOWN_SECONDS = 60.0
 OUTCOMES = ("stored", "sampled_out", "parked", "repeated")
