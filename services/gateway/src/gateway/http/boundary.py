@@ -47,22 +47,23 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
     started = time.perf_counter()
     status: int | str = CUT
     request[REQUEST_ID] = choose_request_id(request.headers.get("x-request-id"))
-    span = _follow(request)
+    named = route_and_method(request)
+    span = _follow(request, named)
     try:
         response = await _answer(request, handler)
         status = response.status
         return response
     finally:
         seconds = time.perf_counter() - started
-        labelled(HTTP_SECONDS, *route_and_method(request), str(status)).observe(seconds)
-        request_log.write(request, status, seconds)
-        request_log.end(span, request, status)
+        labelled(HTTP_SECONDS, *named, str(status)).observe(seconds)
+        request_log.write(request, named, status, seconds)
+        request_log.end(span, request, named, status)
 
 
-def _follow(request: web.Request) -> tracing.OpenSpan:
+def _follow(request: web.Request, named: tuple[str, str]) -> tracing.OpenSpan:
     """Have the id and the trace of a request go with all that is done for it."""
     given = request.headers.get("traceparent")
-    route, method = route_and_method(request)
+    route, method = named
     span = tracing.begin(f"{method} {route}", tracing.SpanKind.SERVER, given)
     trace.enter(span.traceparent or trace.continued(given), request[REQUEST_ID])
     return span

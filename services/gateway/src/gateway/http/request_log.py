@@ -20,9 +20,9 @@ def route_and_method(request: web.Request) -> tuple[str, str]:
     return (resource.canonical, request.method) if resource else ("none", "none")
 
 
-def write(request: web.Request, status: int | str, seconds: float) -> None:
+def write(request: web.Request, named: tuple[str, str], status: int | str, seconds: float) -> None:
     """The line: who asked for what, how it ended, how long it took and how much came and went."""
-    route, method = route_and_method(request)
+    route, method = named
     fields = {
         "method": method,
         "route": route,
@@ -51,12 +51,12 @@ def _level(route: str, status: int | str) -> int:
     return logging.DEBUG if route in PROBES else logging.INFO
 
 
-def end(span: tracing.OpenSpan, request: web.Request, status: int | str) -> None:
+def end(span: tracing.OpenSpan, request: web.Request, named: tuple[str, str], status: int | str) -> None:
     """The span, which tells the same in the words of OpenTelemetry's conventions for HTTP."""
     if not span.recorded:
         span.end()
         return
-    route, method = route_and_method(request)
+    route, method = named
     caller = request.get(CALLER)
     span.set(
         {
