@@ -1,6 +1,7 @@
 """OpenAI's vector stores through OpenAI's own client."""
 
 import io
+from collections.abc import AsyncIterator
 
 import openai
 import pytest
@@ -12,9 +13,21 @@ KETTLE = b"# Kettle\n\nThe kettle holds two litres of water.\n\n# Toaster\n\nThe
 POLL_MS = 300
 
 
-@pytest.fixture
-def api(sonant: Sonant, text_models: object) -> openai.AsyncOpenAI:
+def client_of(sonant: Sonant) -> openai.AsyncOpenAI:
+    """A client of an organisation of its own."""
     return openai.AsyncOpenAI(base_url=f"{sonant.url}/v1", api_key=new_key(sonant, scopes=["media"]).text)
+
+
+@pytest.fixture
+async def api(sonant: Sonant, text_models: object) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with client_of(sonant) as client:
+        yield client
+
+
+@pytest.fixture
+async def stranger(sonant: Sonant) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with client_of(sonant) as client:
+        yield client
 
 
 async def test_a_file_goes_into_a_store_and_is_found(api: openai.AsyncOpenAI) -> None:
@@ -65,8 +78,9 @@ async def test_a_file_that_is_no_document_has_failed(api: openai.AsyncOpenAI) ->
     assert (counts.failed, counts.total) == (1, 1)
 
 
-async def test_no_route_of_stores_leads_to_another_organisation(sonant: Sonant, api: openai.AsyncOpenAI) -> None:
-    stranger = openai.AsyncOpenAI(base_url=f"{sonant.url}/v1", api_key=new_key(sonant, scopes=["media"]).text)
+async def test_no_route_of_stores_leads_to_another_organisation(
+    api: openai.AsyncOpenAI, stranger: openai.AsyncOpenAI
+) -> None:
     file = await api.files.create(file=("kettle.md", io.BytesIO(KETTLE)), purpose="assistants")
     store = await api.vector_stores.create(name="mine")
     own = await stranger.vector_stores.create(name="theirs")
@@ -85,5 +99,4 @@ async def test_no_route_of_stores_leads_to_another_organisation(sonant: Sonant, 
             await asked
     assert [each.id async for each in stranger.vector_stores.list()] == [own.id]
     assert [each.id async for each in stranger.files.list()] == []
-    await stranger.close()
     assert (await api.vector_stores.retrieve(store.id)).name == "mine"
