@@ -40,7 +40,7 @@ def models() -> Iterator[type[BaseModel]]:
 
 
 def is_answer(model: type[BaseModel]) -> bool:
-    """Models of our own answers, which nobody sends; one that only gives its parameters to a generic is met as its heirs."""
+    """Models of our own answers, which nobody sends. A generic with its parameters is met as whoever inherits it."""
     return model.__name__ in ANSWERS or model.__pydantic_generic_metadata__["origin"] is not None
 
 

@@ -45,7 +45,7 @@ async def test_a_model_that_fails_is_away_and_one_that_refuses_says_so(sandbox_u
     async with encoder(sandbox_url, f"{MODEL}+status-401") as opened:
         with pytest.raises(Refused) as refused:
             await opened.question("org", "text")
-    assert refused.value.code == "embedding_refused"
+    assert refused.value.code == "model_refused"
 
 
 def test_a_model_is_known_here_or_at_an_address() -> None:

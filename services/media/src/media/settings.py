@@ -228,6 +228,12 @@ class MediaSettings(CommonSettings):
         description="The model that looks at the best passages once more. Empty for none: searches that ask for it get "
         "the fused order.",
     )
+    rerank_url: str | None = Field(
+        default=None,
+        description="Base address, with /v1, of a server that reranks with `POST /rerank`, as Cohere, Jina and vLLM "
+        "have it, in place of this machine; `rerank_model` is then a model there.",
+    )
+    rerank_key_env: str = Field(default="OPENAI_API_KEY", description="Which variable holds the key of that server.")
     embedding_processes: int = Field(
         default=1,
         ge=1,
@@ -312,10 +318,14 @@ class MediaSettings(CommonSettings):
             raise ValueError(f"embedding_model: {self.embedding_model!r} cannot be a model at embedding_url")
         return self
 
-    @field_validator("rerank_model")
-    @classmethod
-    def _reranks(cls, value: str) -> str:
-        return value and _one_of(value, RERANK_MODELS)
+    @model_validator(mode="after")
+    def _reranks(self) -> Self:
+        if self.rerank_url is None:
+            if self.rerank_model:
+                _one_of(self.rerank_model, RERANK_MODELS)
+        elif not MODEL_NAME.fullmatch(self.rerank_model) or self.rerank_model in RERANK_MODELS:
+            raise ValueError(f"rerank_model: {self.rerank_model!r} cannot be a model at rerank_url")
+        return self
 
     @field_validator("media_networks", "webhook_networks")
     @classmethod

@@ -14,10 +14,11 @@ LISTED = (
     "gpt-4o-mini",
     "text-embedding-3-small",
     "text-embedding-3-large",
+    "rerank-sandbox",
     "omni-moderation-latest",
 )
 # Any name under these prefixes answers, so that one server can stand in for several upstreams.
-PREFIXES = ("sandbox", "gpt-", "text-embedding-", "tts-", "omni-moderation-")
+PREFIXES = ("sandbox", "gpt-", "text-embedding-", "rerank-", "tts-", "omni-moderation-")
 
 
 def exists(base: str) -> bool:

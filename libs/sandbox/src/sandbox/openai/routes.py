@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from sandbox.openai import chat, embeddings, models, moderations, speech
+from sandbox.openai import chat, embeddings, models, moderations, rerank, speech
 from sandbox.openai.calls import answer_headers, check_key, observed
 from sandbox.openai.errors import ApiError, error_response
 
@@ -18,6 +18,7 @@ def routes() -> list[web.RouteDef]:
     return [
         web.post("/v1/chat/completions", observed(chat.answer)),
         web.post("/v1/embeddings", observed(embeddings.answer)),
+        web.post("/v1/rerank", observed(rerank.answer)),
         web.post("/v1/audio/speech", observed(speech.answer)),
         web.post("/v1/moderations", observed(moderations.answer)),
         web.get("/v1/models", _guarded(models.list_models)),

@@ -231,7 +231,10 @@ def _success(route: Route, references: Mapping[tuple[type[BaseModel], JsonSchema
         content[route.content_type] = {"schema": references[route.reply, "serialization"]}
     elif route.method != "HEAD" and (route.request or not route.streaming):
         # A file of any type may be JSON, which is no string for whoever reads it by its type.
-        content = {"application/octet-stream": _BYTES, route.content_type: {} if route.content_type == ANY_TYPE else _BYTES}
+        content = {
+            "application/octet-stream": _BYTES,
+            route.content_type: {} if route.content_type == ANY_TYPE else _BYTES,
+        }
     if route.streaming:
         content["text/event-stream"] = {"schema": _event(references, route.events) if route.events else {}}
     return {"description": "Success.", "headers": _refer("headers", headers), "content": content}

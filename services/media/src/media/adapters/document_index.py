@@ -14,11 +14,12 @@ from media.adapters.postgres_documents import PostgresDocuments
 from media.adapters.postgres_passages import PostgresPassages
 from media.adapters.postgres_stores import PostgresStores
 from media.adapters.upstream_encoder import open_upstream_encoder
+from media.adapters.upstream_reranker import open_upstream_reranker
 from media.adapters.vector_index import VectorIndex
 from media.documents.document_desk import DocumentDesk
 from media.retrieval.encoders import MODELS
 from media.retrieval.preparation import TextBounds
-from media.retrieval_ports import Encoder
+from media.retrieval_ports import Encoder, Reranker
 from media.search.passage_search import PassageSearch
 from media.settings import MediaSettings
 
@@ -38,7 +39,11 @@ async def open_documents(
         if settings.embedding_url is not None:
             encoders[wanted] = await stack.enter_async_context(open_upstream_encoder(settings, registry))
             dimensions[wanted] = settings.embedding_dimensions
-        reranker = LocalReranker(folder, settings.rerank_model, asked) if settings.rerank_model else None
+        reranker: Reranker | None = None
+        if settings.rerank_url is not None:
+            reranker = await stack.enter_async_context(open_upstream_reranker(settings, registry))
+        elif settings.rerank_model:
+            reranker = LocalReranker(folder, settings.rerank_model, asked)
         rows = PostgresPassages(pool, dimensions)
         index = VectorIndex(pool, encoders, dimensions, wanted)
         stack.push_async_callback(end, kernel.tasks.spawn(index.run(), "keep-vectors"))

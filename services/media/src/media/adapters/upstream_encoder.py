@@ -1,17 +1,15 @@
 """The port `Encoder` on OpenAI's embeddings endpoint, and on what answers as it does: an alias of Sonant too."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-import httpx2
 import openai
 
-from common.failures import ProviderDown, Refused
+from common.failures import ProviderDown
 from common.providers.policy import CallLimits, Policy
 from common.providers.provider_registry import ProviderRegistry
-from common.providers.retry_after import retry_after
+from media.adapters.model_server import open_client, verdict_on
 from media.retrieval.encoders import written
 from media.settings import MediaSettings
 
@@ -61,25 +59,6 @@ class UpstreamEncoder:
 @asynccontextmanager
 async def open_upstream_encoder(settings: MediaSettings, registry: ProviderRegistry) -> AsyncIterator[UpstreamEncoder]:
     """The encoder at `settings.embedding_url`."""
-    policy = Policy(PROVIDER, verdict, limits=LIMITS, registry=registry)
-    # The package insists on a key, and many local servers take any.
-    key = os.environ.get(settings.embedding_key_env, "").strip() or "none"
-    timeout = openai.Timeout(LIMITS.first_byte_seconds, connect=LIMITS.connect_seconds)
-    # The policy tries again, within the time that its caller has.
-    async with openai.AsyncOpenAI(
-        api_key=key, base_url=settings.embedding_url, timeout=timeout, max_retries=0
-    ) as client:
+    policy = Policy(PROVIDER, verdict_on("embedding"), limits=LIMITS, registry=registry)
+    async with open_client(settings.embedding_url, settings.embedding_key_env, LIMITS) as client:
         yield UpstreamEncoder(client, policy, settings.embedding_model, settings.embedding_dimensions)
-
-
-def verdict(error: Exception) -> Refused | ProviderDown | None:
-    """What an error of the package means; None for one that is ours."""
-    if isinstance(error, openai.APIStatusError):
-        message = str(error.message)[:300]
-        if error.status_code in (400, 401, 403, 404, 413, 422):
-            return Refused(502, f"The embedding model refused: {message}", "embedding_refused", type="api_error")
-        after = retry_after(error.response.headers)
-        return ProviderDown(f"The embedding model failed: {message}", status=error.status_code, retry_after=after)
-    if isinstance(error, openai.OpenAIError | httpx2.HTTPError | OSError):
-        return ProviderDown(f"The embedding model did not answer properly: {type(error).__name__}.")
-    return None
