@@ -6,6 +6,9 @@ PACKAGES := libs/common libs/sandbox libs/huggingplace libs/cli services/gateway
 EDITABLE := $(foreach p,$(PACKAGES),-e $(p))
 PYPROJECTS := $(foreach p,$(PACKAGES),$(p)/pyproject.toml)
 
+# Every process would compile all of its modules anew: a second for each start.
+unexport PYTHONDONTWRITEBYTECODE
+
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 
 .PHONY: run test bench check generate lock clean help venv

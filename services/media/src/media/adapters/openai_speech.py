@@ -1,14 +1,16 @@
 """The port `SpeechProvider` on OpenAI's speech endpoint, and on what answers as it does."""
 
 from dataclasses import dataclass
-
-import httpx2
-import openai
+from typing import TYPE_CHECKING
 
 from common.failures import ProviderDown, Refused
+from common.providers.openai_client import OpenAiClient, is_no_answer, status_error
 from common.providers.policy import Policy
 from common.providers.retry_after import retry_after
 from media.speech_ports import Sound, Utterance, Voice
+
+if TYPE_CHECKING:
+    import openai
 
 PROVIDER = "openai"
 OPERATION = "audio.speech"
@@ -37,7 +39,7 @@ class OpenAiSpeech:
     name = PROVIDER
     speeds = SPEEDS
 
-    def __init__(self, client: openai.AsyncOpenAI, policy: Policy, model: SpeechModel) -> None:
+    def __init__(self, client: OpenAiClient, policy: Policy, model: SpeechModel) -> None:
         self._client = client
         self._policy = policy
         self._model = model
@@ -57,16 +59,18 @@ class OpenAiSpeech:
         """Raises Refused and ProviderDown."""
         budget = self._policy.begin(deadline=utterance.until)
         told = bool(utterance.description) and not self._model.name.startswith(PLAIN_MODELS)
+        client = await self._client.ready()
 
         async def send() -> Sound:
             samples = bytearray()
-            async with self._client.audio.speech.with_streaming_response.create(
+            async with client.audio.speech.with_streaming_response.create(
                 model=self._model.name,
                 input=utterance.text,
                 voice=utterance.voice.names[PROVIDER],
                 response_format="pcm",
                 speed=utterance.speed,
-                instructions=utterance.description if told else openai.omit,
+                # Left out where there are none: empty ones are refused.
+                extra_body={"instructions": utterance.description} if told else None,
             ) as answer:
                 _check_type(answer.headers.get("content-type", ""))
                 async for data in answer.iter_bytes():
@@ -91,14 +95,14 @@ def _check_type(content_type: str) -> None:
 
 def verdict(error: Exception) -> Refused | ProviderDown | None:
     """What an error of the package means; None for one that is ours."""
-    if isinstance(error, openai.APIStatusError):
-        return _of_status(error)
-    if isinstance(error, openai.OpenAIError | httpx2.HTTPError | OSError):
+    if (failed := status_error(error)) is not None:
+        return _of_status(failed)
+    if is_no_answer(error):
         return ProviderDown(f"OpenAI did not answer properly: {type(error).__name__}.")
     return None
 
 
-def _of_status(error: openai.APIStatusError) -> Refused | ProviderDown:
+def _of_status(error: "openai.APIStatusError") -> Refused | ProviderDown:
     status, message = error.status_code, str(error.message)[:300]
     if status in (400, 413, 422):
         return Refused(400, f"The provider refused the text: {message}", "refused_by_provider", "input")

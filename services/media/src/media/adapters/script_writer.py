@@ -3,22 +3,22 @@
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
-
-import httpx2
-import openai
-from openai.types.shared_params import ResponseFormatJSONObject
+from typing import TYPE_CHECKING, Any
 
 from common.failures import ProviderDown, Refused
+from common.providers.openai_client import OpenAiClient, is_no_answer, open_openai, status_error
 from common.providers.policy import CallLimits, Policy
 from common.providers.provider_registry import ProviderRegistry
 from common.providers.retry_after import retry_after
 from media.creator_ports import ScriptWriter
 from media.settings import MediaSettings
 
+if TYPE_CHECKING:
+    from openai.types.shared_params import ResponseFormatJSONObject
+
 PROVIDER = "script"
 OPENAI_URL = "https://api.openai.com/v1"
-JSON: ResponseFormatJSONObject = {"type": "json_object"}
+JSON: "ResponseFormatJSONObject" = {"type": "json_object"}
 # Six scenes have some thousand characters.
 MAX_TOKENS = 2_000
 LIMITS = CallLimits(connect_seconds=3.0, first_byte_seconds=45.0, total_seconds=60.0, concurrency=8)
@@ -27,7 +27,7 @@ LIMITS = CallLimits(connect_seconds=3.0, first_byte_seconds=45.0, total_seconds=
 class ChatScriptWriter:
     """One model of one server."""
 
-    def __init__(self, client: openai.AsyncOpenAI, policy: Policy, model: str) -> None:
+    def __init__(self, client: OpenAiClient, policy: Policy, model: str) -> None:
         self._client = client
         self._policy = policy
         self.name = model
@@ -35,9 +35,10 @@ class ChatScriptWriter:
     async def write(self, conversation: Sequence[dict[str, str]]) -> str:
         """As the port says."""
         messages: list[Any] = list(conversation)
+        client = await self._client.ready()
 
         async def send() -> str:
-            answer = await self._client.chat.completions.create(
+            answer = await client.chat.completions.create(
                 model=self.name, messages=messages, response_format=JSON, max_completion_tokens=MAX_TOKENS
             )
             return (answer.choices[0].message.content or "") if answer.choices else ""
@@ -47,10 +48,10 @@ class ChatScriptWriter:
 
 def verdict(error: Exception) -> Refused | ProviderDown | None:
     """What an error of the package means; None for one that is ours."""
-    if isinstance(error, openai.APIStatusError):
-        message = f"The model that writes scripts failed with status {error.status_code}."
-        return ProviderDown(message, status=error.status_code, retry_after=retry_after(error.response.headers))
-    if isinstance(error, openai.OpenAIError | httpx2.HTTPError | OSError | ValueError):
+    if (failed := status_error(error)) is not None:
+        message = f"The model that writes scripts failed with status {failed.status_code}."
+        return ProviderDown(message, status=failed.status_code, retry_after=retry_after(failed.response.headers))
+    if is_no_answer(error) or isinstance(error, ValueError):
         return ProviderDown(f"The model that writes scripts did not answer properly: {type(error).__name__}.")
     return None
 
@@ -66,8 +67,8 @@ async def open_script_writer(
     if url is None:
         yield None
         return
-    # Many local servers take any key, and the package insists on one. Tries are the policy's.
-    async with openai.AsyncOpenAI(
-        api_key=key or "none", base_url=url, timeout=LIMITS.first_byte_seconds, max_retries=0
+    # Tries are the policy's.
+    async with open_openai(
+        url, key, first_byte_seconds=LIMITS.first_byte_seconds, connect_seconds=LIMITS.connect_seconds
     ) as client:
         yield ChatScriptWriter(client, policy, settings.script_model)

@@ -6,9 +6,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 import aiohttp
-import openai
 
 from common.kernel.worker_processes import WorkerProcesses
+from common.providers.openai_client import open_openai
 from common.providers.policy import CallLimits, Policy
 from common.providers.provider_registry import ProviderRegistry
 from media.adapters import hume_speech, local_voice, openai_speech
@@ -124,15 +124,13 @@ async def _openai(
         limits=LIMITS,
         registry=registry,
     )
-    timeout = openai.Timeout(LIMITS.first_byte_seconds, connect=LIMITS.connect_seconds)
+    # The policy tries again, within the time that its caller has.
     client = await stack.enter_async_context(
-        openai.AsyncOpenAI(
-            # The package insists on one, and many local servers take any.
-            api_key=key or SANDBOX_KEY,
-            base_url=f"{sandbox}/v1" if stands_in else settings.speech_url or OPENAI_URL,
-            timeout=timeout,
-            # The policy tries again, within the time that its caller has.
-            max_retries=0,
+        open_openai(
+            f"{sandbox}/v1" if stands_in else settings.speech_url or OPENAI_URL,
+            key or SANDBOX_KEY,
+            first_byte_seconds=LIMITS.first_byte_seconds,
+            connect_seconds=LIMITS.connect_seconds,
         )
     )
     model = SpeechModel(settings.speech_model, settings.speech_usd, sandbox=stands_in)

@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-import openai
-
 from common.failures import ProviderDown
+from common.providers.openai_client import OpenAiClient
 from common.providers.policy import CallLimits, Policy
 from common.providers.provider_registry import ProviderRegistry
 from media.adapters.model_server import open_client, verdict_on
@@ -24,7 +23,7 @@ TEXTS_AT_ONCE = 64
 class UpstreamEncoder:
     """One model at one address, whose vectors have so many numbers."""
 
-    def __init__(self, client: openai.AsyncOpenAI, policy: Policy, model: str, dimensions: int) -> None:
+    def __init__(self, client: OpenAiClient, policy: Policy, model: str, dimensions: int) -> None:
         self.model = model
         self._client = client
         self._policy = policy
@@ -43,8 +42,10 @@ class UpstreamEncoder:
         return vector
 
     async def _made(self, texts: list[str], seconds: float) -> list[str]:
+        client = await self._client.ready()
+
         async def send() -> list[list[float]]:
-            answer = await self._client.embeddings.create(
+            answer = await client.embeddings.create(
                 model=self.model, input=texts, dimensions=self._dimensions, encoding_format="float"
             )
             return [each.embedding for each in sorted(answer.data, key=lambda each: each.index)]
@@ -60,5 +61,5 @@ class UpstreamEncoder:
 async def open_upstream_encoder(settings: MediaSettings, registry: ProviderRegistry) -> AsyncIterator[UpstreamEncoder]:
     """The encoder at `settings.embedding_url`."""
     policy = Policy(PROVIDER, verdict_on("embedding"), limits=LIMITS, registry=registry)
-    async with open_client(settings.embedding_url, settings.embedding_key_env, LIMITS) as client:
+    async with open_client(settings.embedding_url or "", settings.embedding_key_env, LIMITS) as client:
         yield UpstreamEncoder(client, policy, settings.embedding_model, settings.embedding_dimensions)

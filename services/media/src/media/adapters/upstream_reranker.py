@@ -4,9 +4,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-import openai
-
 from common.failures import ProviderDown
+from common.providers.openai_client import OpenAiClient
 from common.providers.policy import CallLimits, Policy
 from common.providers.provider_registry import ProviderRegistry
 from media.adapters.model_server import open_client, verdict_on
@@ -21,7 +20,7 @@ LIMITS = CallLimits(connect_seconds=2.0, first_byte_seconds=10.0, total_seconds=
 class UpstreamReranker:
     """One model at one address."""
 
-    def __init__(self, client: openai.AsyncOpenAI, policy: Policy, model: str) -> None:
+    def __init__(self, client: OpenAiClient, policy: Policy, model: str) -> None:
         self._client = client
         self._policy = policy
         self._model = model
@@ -29,9 +28,10 @@ class UpstreamReranker:
     async def rerank(self, share: str, query: str, texts: Sequence[str]) -> list[float]:
         del share  # the policy bounds the calls of all
         body = {"model": self._model, "query": query, "documents": list(texts), "top_n": len(texts)}
+        client = await self._client.ready()
 
         async def send() -> object:
-            return await self._client.post("/rerank", body=body, cast_to=object)
+            return await client.post("/rerank", body=body, cast_to=object)
 
         answer = await self._policy.read(self._policy.begin(LIMITS.total_seconds), OPERATION, send)
         scores = _scores(answer)
@@ -54,5 +54,5 @@ async def open_upstream_reranker(
 ) -> AsyncIterator[UpstreamReranker]:
     """The reranker at `settings.rerank_url`."""
     policy = Policy(PROVIDER, verdict_on("rerank"), limits=LIMITS, registry=registry)
-    async with open_client(settings.rerank_url, settings.rerank_key_env, LIMITS) as client:
+    async with open_client(settings.rerank_url or "", settings.rerank_key_env, LIMITS) as client:
         yield UpstreamReranker(client, policy, settings.rerank_model)

@@ -3,16 +3,17 @@
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
-
-import openai
-from openai.types.shared_params import ResponseFormatJSONObject
+from typing import TYPE_CHECKING, Any
 
 from common.failures import ProviderDown
 from common.providers.metrics import API_CALLS, API_ERRORS, API_SECONDS
+from common.providers.openai_client import OpenAiClient, is_no_answer, open_openai, status_error
 from common.providers.retry_after import retry_after
 from resources.ports import DraftingModel, Message
 from resources.settings import ResourcesSettings
+
+if TYPE_CHECKING:
+    from openai.types.shared_params import ResponseFormatJSONObject
 
 PROVIDER = "drafting"
 OPENAI_URL = "https://api.openai.com/v1"
@@ -20,7 +21,7 @@ OPENAI_MODEL = "gpt-4o-mini"
 SANDBOX_MODEL = "sandbox"
 # The largest draft that is allowed has about 16 KiB.
 MAX_TOKENS = 4_000
-JSON: ResponseFormatJSONObject = {"type": "json_object"}
+JSON: "ResponseFormatJSONObject" = {"type": "json_object"}
 CALL_SECONDS = 30.0
 RETRIES = 1
 
@@ -28,23 +29,26 @@ RETRIES = 1
 class OpenAiModel:
     """The port `DraftingModel` on chat completions in JSON mode."""
 
-    def __init__(self, client: openai.AsyncOpenAI, name: str) -> None:
+    def __init__(self, client: OpenAiClient, name: str) -> None:
         self._client = client
         self.name = name
 
     async def complete(self, messages: Sequence[Message]) -> str:
         conversation: list[Any] = [*messages]
+        client = await self._client.ready()
         API_CALLS.labels(PROVIDER, "draft").inc()
         with API_SECONDS.labels(PROVIDER, "draft").time():
             try:
-                answer = await self._client.chat.completions.create(
+                answer = await client.chat.completions.create(
                     model=self.name,
                     messages=conversation,
                     response_format=JSON,
                     max_completion_tokens=MAX_TOKENS,
                 )
             # The package lets the errors of a body that is no JSON through as they are.
-            except (openai.OpenAIError, ValueError) as error:
+            except Exception as error:
+                if not is_no_answer(error) and not isinstance(error, ValueError):
+                    raise
                 raise _down(error) from None
         return (answer.choices[0].message.content or "") if answer.choices else ""
 
@@ -52,8 +56,8 @@ class OpenAiModel:
 def _down(error: Exception) -> ProviderDown:
     API_ERRORS.labels(PROVIDER, "draft", type(error).__name__).inc()
     message = "The drafting model did not answer."
-    if isinstance(error, openai.APIStatusError):
-        return ProviderDown(message, status=error.status_code, retry_after=retry_after(error.response.headers))
+    if (failed := status_error(error)) is not None:
+        return ProviderDown(message, status=failed.status_code, retry_after=retry_after(failed.response.headers))
     return ProviderDown(message)
 
 
@@ -67,9 +71,8 @@ async def open_drafting_model(
     if url is None:
         yield None
         return
-    # The sandbox and many local servers take any key, and the package insists on one.
-    async with openai.AsyncOpenAI(
-        api_key=key or "none", base_url=url, timeout=CALL_SECONDS, max_retries=RETRIES
+    async with open_openai(
+        url, key, first_byte_seconds=CALL_SECONDS, connect_seconds=CALL_SECONDS, retries=RETRIES
     ) as client:
         yield OpenAiModel(client, settings.draft_model or model)
 
