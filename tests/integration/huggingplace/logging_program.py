@@ -53,7 +53,8 @@ def log_in_forks(client: HuggingPlace) -> None:
                 say(session.log(user_prompt="thread"))
             time.sleep(0.001)
 
-    threads = [threading.Thread(target=log_until_told) for _ in range(4)]
+    # Of the kind that does not keep a program from ending that has failed.
+    threads = [threading.Thread(target=log_until_told, daemon=True) for _ in range(4)]
     for thread in threads:
         thread.start()
     children = [fork(client, deeper=number % 2 == 0) for number in range(4)]
@@ -73,8 +74,9 @@ def fork(client: HuggingPlace, *, deeper: bool) -> int:
     if deeper:
         _, status = os.waitpid(fork(client, deeper=False), 0)
         assert status == 0, status
-    # A fork that ends as servers' workers do: without `atexit`, and without a word to us.
-    os._exit(0 if client.flush(10) else 1)
+    # A fork that ends as servers' workers do: without `atexit`, and without a word to us. What threads of the parent
+    # log meanwhile can be all that a busy machine gets done for some seconds.
+    os._exit(0 if client.flush(40) else 1)
 
 
 def log_in_a_pool(client: HuggingPlace) -> None:

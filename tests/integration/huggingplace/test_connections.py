@@ -3,6 +3,7 @@
 import base64
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -119,6 +120,41 @@ def test_a_proxy_of_the_environment(
     assert direct.flush(5)
     assert len(asked) == 1
     assert len(server.items) == 2
+
+
+@pytest.mark.parametrize("head", ["HTTP/1.0 200 OK\r\n", "HTTP/1.1 200 OK\r\nConnection: close\r\n"])
+def test_an_answer_whose_connection_ends_is_read_whole(
+    make_client: MakeClient, told: list[HuggingPlaceError], head: str
+) -> None:
+    """Its body comes in a packet of its own, behind the word that the connection ends with it."""
+    requests = 0
+
+    class Parting(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            nonlocal requests
+            requests += 1
+            self.rfile.read(int(self.headers["Content-Length"]))
+            body = b'{"results":[{"index":0,"status":202}]}'
+            self.wfile.write(f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+            time.sleep(0.05)
+            self.wfile.write(body)
+            self.close_connection = True
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """It is silent."""
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Parting)
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        client = make_client(base_url=f"http://127.0.0.1:{http.server_address[1]}")
+        client.log(user_prompt="x")
+        assert client.flush(10)
+    finally:
+        http.shutdown()
+        http.server_close()
+        thread.join()
+    assert (requests, told) == (1, [])
 
 
 def test_a_tunnel_for_tls_names_the_server_and_keeps_the_key_from_the_proxy(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
 import http.client
 import io
@@ -20,6 +21,10 @@ CONNECT_SECONDS = 5.0
 # Of an answer: results of 1,000 items take some 200 KB.
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 _PORTS = {"http": 80, "https": 443}
+# What `socket` and `http.client` load with the first request. In a process that forks meanwhile the lock of a module
+# that is being loaded would stay taken for ever, and nothing would be sent again.
+for _codec in ("ascii", "idna", "iso-8859-1", "latin-1", "utf-8"):
+    codecs.lookup(_codec)
 
 
 class Answer(NamedTuple):
@@ -74,13 +79,17 @@ class HttpConnection:
         if self._open is None:
             self._open = self._connect(deadline)
         connection = self._open
-        connection.response_class = functools.partial(_timed_response, deadline)  # type: ignore[assignment]
+        connection.response_class = functools.partial(_timed_response, deadline, True)  # type: ignore[assignment]
         connection.sock.settimeout(_left(deadline))
         connection.request("POST", self._prefix + path, body=body, headers={**headers, **self._proxy_headers})
-        response = connection.getresponse()
-        answer = response.read(MAX_ANSWER_BYTES + 1)
+        with connection.getresponse() as response:
+            answer = response.read(MAX_ANSWER_BYTES + 1)
+            # What its length has announced; a part that is asked for is not looked at by the library.
+            missing = response.length
         if len(answer) > MAX_ANSWER_BYTES:
             raise http.client.HTTPException(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
+        if missing:
+            raise http.client.IncompleteRead(answer, missing)
         if response.will_close:
             self.close()
         return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, answer)
@@ -101,7 +110,8 @@ class HttpConnection:
             if proxy:
                 self._prefix = f"http://{self._url.netloc}{self._url.path.rstrip('/')}"
                 self._proxy_headers = _credentials(proxy)
-        connection.response_class = functools.partial(_timed_response, deadline)  # type: ignore[assignment]
+        # The answer of a proxy that is asked for a tunnel is never closed, and may not keep the socket open.
+        connection.response_class = functools.partial(_timed_response, deadline, False)  # type: ignore[assignment]
         try:
             connection.connect()
         except BaseException:
@@ -111,10 +121,15 @@ class HttpConnection:
 
 
 class _TimedReader(io.RawIOBase):
-    """Reads a socket up to a deadline: one that sends a byte now and then does not hold us for ever."""
+    """Reads a socket up to a deadline: one that sends a byte now and then does not hold us for ever.
 
-    def __init__(self, sock: socket.socket, deadline: float) -> None:
+    With `keeps` the socket stays open until the reader is closed: `http.client` closes its own side as soon as it has
+    read that the server will, and the body may be still to come.
+    """
+
+    def __init__(self, sock: socket.socket, deadline: float, keeps: bool) -> None:
         self._sock = sock
+        self._keeping = sock.makefile("rb", buffering=0) if keeps else None
         self._deadline = deadline
 
     def readable(self) -> bool:
@@ -124,19 +139,24 @@ class _TimedReader(io.RawIOBase):
         self._sock.settimeout(_left(self._deadline))
         return self._sock.recv_into(buffer)
 
+    def close(self) -> None:
+        if self._keeping is not None:
+            self._keeping.close()
+        super().close()
+
 
 class _TimedSocket:
     """What a response asks of a socket."""
 
-    def __init__(self, sock: socket.socket, deadline: float) -> None:
-        self._reader = _TimedReader(sock, deadline)
+    def __init__(self, sock: socket.socket, deadline: float, keeps: bool) -> None:
+        self._reader = _TimedReader(sock, deadline, keeps)
 
     def makefile(self, _mode: str) -> io.BufferedReader:
         return io.BufferedReader(self._reader)
 
 
-def _timed_response(deadline: float, sock: socket.socket, **options: Any) -> http.client.HTTPResponse:
-    return http.client.HTTPResponse(_TimedSocket(sock, deadline), **options)  # type: ignore[arg-type]
+def _timed_response(deadline: float, keeps: bool, sock: socket.socket, **options: Any) -> http.client.HTTPResponse:
+    return http.client.HTTPResponse(_TimedSocket(sock, deadline, keeps), **options)  # type: ignore[arg-type]
 
 
 def _left(deadline: float) -> float:
