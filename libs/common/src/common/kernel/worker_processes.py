@@ -30,6 +30,8 @@ T = TypeVar("T")
 LENGTH = struct.Struct("!I")
 # Beyond any start on a busy machine.
 START_SECONDS = 60.0
+# Between the end of what a process writes and its own.
+LEAVING_SECONDS = 5.0
 # A worker that nobody needs gives its memory (about 30 MB) back.
 IDLE_SECONDS = 60.0
 # On a busy machine the processor's time takes longer to come by.
@@ -108,8 +110,8 @@ class WorkerProcesses:
                     succeeded, value = await worker.call(call, told)
                 outcome = "done"
             except (TimeoutError, asyncio.IncompleteReadError, ConnectionError) as error:
+                timed_out = isinstance(error, TimeoutError) or await worker.left() == -signal.SIGPROF
                 worker.kill()
-                timed_out = await worker.ended() == -signal.SIGPROF or isinstance(error, TimeoutError)
                 outcome = "too_dear" if timed_out else "lost"
                 why = f"it takes more than {self._seconds:g} s" if timed_out else "its worker process was ended"
                 raise TooDear(why) from None
@@ -239,6 +241,17 @@ class _Worker:
         if self._timer is not None:
             self._timer.cancel()
         return self.runs
+
+    async def left(self) -> int | None:
+        """Its exit status, where it ends by itself in a moment.
+
+        Asked for before it is killed: `subprocess` looks first whether a process runs that it is to kill, and so takes
+        the status of one that has just ended away from asyncio.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEAVING_SECONDS):
+                return await self.ended()
+        return None
 
     async def ended(self) -> int:
         """Its exit status, once it has one; a negative one is the signal that ended it."""
