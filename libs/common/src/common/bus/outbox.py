@@ -31,6 +31,8 @@ POLL_SECONDS = 1.0
 # Few enough that one publication stays far below its time limit, many enough to catch up quickly.
 FACTS_PER_PUBLICATION = 200
 RETRY_SECONDS = 0.5
+# A backup is restored under a service that runs: for a moment there is no table.
+RESTORED = (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError)
 
 
 class OutboxPublisher:
@@ -60,7 +62,7 @@ class OutboxPublisher:
         while True:
             try:
                 await self._empty()
-            except (BusUnavailableError, *UNAVAILABLE) as error:
+            except (BusUnavailableError, *RESTORED, *UNAVAILABLE) as error:
                 OUTBOX_FAILURES.labels("log" if isinstance(error, BusUnavailableError) else "database").inc()
                 if not away:
                     log.warning("facts wait in the outbox", error=str(error) or type(error).__name__)
