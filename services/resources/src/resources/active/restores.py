@@ -110,11 +110,12 @@ class Restores:
 
     async def _start_over(self, why: str) -> None:
         log.warning("the database was restored: what was read of it is dropped", reason=why)
-        RESTORES.inc()
         # A reader may remember more than the cache does. No organisation writes a thousand times a second for good.
         await self._table.begin_anew(max([round(time.time() * 1000), *(await self._heads()).values()]))
         for prefix in DERIVED:
             await self._drop(prefix)
+        # Done, where it is counted: whoever reads from now on reads what was restored.
+        RESTORES.inc()
 
     async def _drop(self, prefix: str) -> None:
         keys: list[bytes] = []
