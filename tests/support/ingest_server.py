@@ -56,9 +56,6 @@ class IngestServer:
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
-            # Many connect in the same moment, to a thread that may not run for a while: without room the kernel has
-            # each try again after 1, 3 and 7 seconds.
-            request_queue_size = 128
 
             def handle_error(self, request: Any, client_address: Any) -> None:
                 """Clients that leave are what some tests are about."""

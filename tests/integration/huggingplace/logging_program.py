@@ -74,9 +74,8 @@ def fork(client: HuggingPlace, *, deeper: bool) -> int:
     if deeper:
         _, status = os.waitpid(fork(client, deeper=False), 0)
         assert status == 0, status
-    # A fork that ends as servers' workers do: without `atexit`, and without a word to us. What threads of the parent
-    # log meanwhile can be all that a busy machine gets done for some seconds.
-    os._exit(0 if client.flush(40) else 1)
+    # A fork that ends as servers' workers do: without `atexit`, and without a word to us.
+    os._exit(0 if client.flush(10) else 1)
 
 
 def log_in_a_pool(client: HuggingPlace) -> None:

@@ -77,7 +77,7 @@ def test_other_pythons_log_in_forks_and_threads(server: IngestServer, tmp_path: 
     if python is None:
         pytest.skip(f"there is no Python {version} here")
     with program("log_in_forks", server, tmp_path, python) as process:
-        output, _ = process.communicate(timeout=150)
+        output, _ = process.communicate(timeout=60)
         assert process.returncode == 0
     assert said(output) <= set(server.items)
 

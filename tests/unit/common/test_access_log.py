@@ -1,8 +1,11 @@
 """The access log: one line for each piece of work, by whom it was asked for, and nothing that was said."""
 
+import asyncio
 import json
+import logging
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from common.events.record import Partition, Received, text
 from common.events.telemetry import USAGE_REQUESTED
 from common.kernel import access_log, tracing
 from common.kernel.record_account import RecordAccount
+from tests.support.waiting import eventually
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -75,6 +79,29 @@ def test_whatever_a_stranger_wrote_is_a_line(capsys: pytest.CaptureFixture[str],
         pass
     (line,) = written(capsys)
     assert len(line["request_id"]) <= 128
+
+
+async def test_lines_of_what_went_well_leave_together_and_a_bad_end_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(3):
+        access_log.write("request answered", {"number": number})
+    assert written(capsys) == []
+    found = await eventually(partial(written, capsys))
+    assert [line["number"] for line in found] == [0, 1, 2]
+    access_log.write("request answered", {"number": 3})
+    access_log.write("request answered", {"number": 4}, logging.WARNING)
+    assert [line["number"] for line in written(capsys)] == [3, 4]
+
+
+def test_a_loop_that_has_ended_keeps_no_line_of_the_next(capsys: pytest.CaptureFixture[str]) -> None:
+    async def one(number: int, seconds: float) -> None:
+        access_log.write("request answered", {"number": number})
+        await asyncio.sleep(seconds)
+
+    for number, seconds in ((0, 0.0), (1, 2 * access_log.GATHER_SECONDS)):
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(one(number, seconds))
+        loop.close()
+    assert [line["number"] for line in written(capsys)] == [0, 1]
 
 
 def test_an_event_carries_the_request_that_led_to_it() -> None:

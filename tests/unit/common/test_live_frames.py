@@ -132,6 +132,20 @@ async def test_a_failed_write_is_told_to_each_of_its_items_and_the_next_goes_on(
     await batcher.close()
 
 
+async def test_who_waits_for_company_goes_as_soon_as_there_is_no_more_room() -> None:
+    writes: list[list[int]] = []
+
+    async def write(items: Sequence[int]) -> None:
+        writes.append(list(items))
+
+    batcher: Batcher[int] = Batcher(write, name="test", limit=3, linger=60.0)
+    first = batcher.put(0)
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await asyncio.gather(first, *(batcher.put(number) for number in range(1, 6)))
+    assert writes == [[0, 1, 2], [3, 4, 5]]
+
+
 async def test_a_waiter_that_left_costs_no_write() -> None:
     writes: list[list[int]] = []
 

@@ -50,7 +50,8 @@ class Batcher(Generic[T]):
         if len(self._items) < self._limit:
             self._is_full.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._is_full.wait(), self._linger)
+                async with asyncio.timeout(self._linger):
+                    await self._is_full.wait()
 
     async def _write_one(self, batch: list[tuple[T, "asyncio.Future[None]"]]) -> None:
         error: BaseException | None = None

@@ -31,7 +31,8 @@ _fields: ContextVar[dict[str, Any] | None] = ContextVar("access_line", default=N
 _names: dict[str, str] = {}
 _least = logging.INFO
 _waiting = bytearray()
-_is_due = False
+# The loop that is about to write them; one that has ended does so no more.
+_due_in: asyncio.AbstractEventLoop | None = None
 
 
 def configure(service: str, instance: str, level: str) -> None:
@@ -73,25 +74,26 @@ def write(event: str, fields: Mapping[str, Any], level: int = logging.INFO) -> N
     # A bad end is told at once: more may follow from it than lines.
     if level > logging.INFO or len(_waiting) >= GATHER_BYTES:
         flush()
-    elif not _is_due:
+    else:
         _flush_soon()
 
 
 def _flush_soon() -> None:
-    global _is_due
+    global _due_in
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         flush()
-    else:
+        return
+    if _due_in is not loop:
         loop.call_later(GATHER_SECONDS, flush)
-        _is_due = True
+        _due_in = loop
 
 
 def flush() -> None:
     """Write the lines that wait. Not through the logging library, which takes twenty times as long."""
-    global _is_due
-    _is_due = False
+    global _due_in
+    _due_in = None
     lines = bytes(_waiting)
     _waiting.clear()
     # Whoever takes the lines may be gone.

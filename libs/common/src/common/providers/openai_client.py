@@ -7,21 +7,15 @@ import asyncio
 import importlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import openai
 
 
-class OpenAiClient(Protocol):
-    """A client of one server."""
+class OpenAiClient:
+    """A client of one server, made by `open_openai`."""
 
-    async def ready(self) -> "openai.AsyncOpenAI":
-        """The client itself; the first call loads the package, beside the event loop."""
-        ...
-
-
-class _Client:
     def __init__(self, base_url: str, key: str, seconds: tuple[float, float], retries: int) -> None:
         self._base_url = base_url
         self._key = key
@@ -31,6 +25,7 @@ class _Client:
         self._loading = asyncio.Lock()
 
     async def ready(self) -> "openai.AsyncOpenAI":
+        """The client itself; the first call loads the package, beside the event loop."""
         async with self._loading:
             if self._client is None:
                 await asyncio.to_thread(importlib.import_module, "openai")
@@ -50,6 +45,7 @@ class _Client:
         )
 
     async def close(self) -> None:
+        """Close its connections."""
         if self._client is not None:
             await self._client.close()
 
@@ -59,7 +55,7 @@ async def open_openai(
     base_url: str, key: str, *, first_byte_seconds: float, connect_seconds: float, retries: int = 0
 ) -> AsyncIterator[OpenAiClient]:
     """A client of the server at this address; an empty `key` is for servers that take any."""
-    client = _Client(base_url, key, (first_byte_seconds, connect_seconds), retries)
+    client = OpenAiClient(base_url, key, (first_byte_seconds, connect_seconds), retries)
     try:
         yield client
     finally:
