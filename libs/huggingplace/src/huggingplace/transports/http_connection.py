@@ -6,6 +6,7 @@ import codecs
 import functools
 import http.client
 import io
+import os
 import socket
 import ssl
 import time
@@ -25,6 +26,11 @@ _PORTS = {"http": 80, "https": 443}
 # that is being loaded would stay taken for ever, and nothing would be sent again.
 for _codec in ("ascii", "idna", "iso-8859-1", "latin-1", "utf-8"):
     codecs.lookup(_codec)
+
+
+# Connections of a parent process. To close or destroy one in a fork waits for the lock of its answer's buffer, which a
+# thread that is not there may hold.
+_of_parents: list[http.client.HTTPConnection] = []
 
 
 class Answer(NamedTuple):
@@ -74,6 +80,15 @@ class HttpConnection:
         connection, self._open = self._open, None
         if connection is not None:
             connection.close()
+
+    def forget(self) -> None:
+        """In a forked process: let go of the socket, and touch nothing else of the parent's connection."""
+        connection, self._open = self._open, None
+        if connection is not None:
+            _of_parents.append(connection)
+            sock = connection.sock
+            if sock is not None and (descriptor := sock.detach()) >= 0:
+                os.close(descriptor)
 
     def _exchange(self, path: str, body: bytes, headers: Mapping[str, str], deadline: float) -> Answer:
         if self._open is None:

@@ -71,6 +71,9 @@ class HttpTransport(Transport):
     def close(self) -> None:
         self._connection.close()
 
+    def forget(self) -> None:
+        self._connection.forget()
+
     def _part(self, batch: Batch) -> Verdicts:
         try:
             return self.send(batch) or [None] * len(batch)
