@@ -105,7 +105,7 @@ def announce(table: Table, data: DataDir) -> None:
     """Say that all is ready, what answers from the sandbox and where the first key is."""
     typer.echo(f"sonant ready on {table.url}")
     if table.sandboxed:
-        variables = ", ".join(table.sandboxed.values())
+        variables = ", ".join(dict.fromkeys(table.sandboxed.values()))
         typer.echo(f"on the sandbox: {', '.join(table.sandboxed)} (for the real ones set {variables})")
     typer.echo(f"admin key: {_short(data.admin_key)}   logs: {_short(data.logs)}   end with Ctrl-C")
 
