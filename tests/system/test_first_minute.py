@@ -1,9 +1,11 @@
 """A newcomer's first minute: one command, an unmodified client, a streamed answer that went all the way."""
 
+import os
 import re
 from urllib.parse import urljoin
 
 import httpx
+import psutil
 from openai import AsyncOpenAI
 
 from tests.support.sonant import Sonant
@@ -81,3 +83,12 @@ async def test_health_readiness_and_metrics_answer(sonant: Sonant) -> None:
         assert sonant.ops(name, "/readyz").json()["status"] == "ready"
         assert "sonant_live_frames_total" in sonant.ops(name, "/metrics").text
     assert httpx.get(f"{sonant.url}/readyz").status_code == 200
+
+
+def test_conversations_go_before_what_stores_them_and_ctrl_c_reaches_the_supervisor_alone(sonant: Sonant) -> None:
+    """Niceness counts within a session of the kernel only, so all are in one; each leads a process group of its own."""
+    pids = {name: sonant.pid(name) for name in ("gateway", "llm-stream", "telemetry")}
+    niceness = {name: psutil.Process(pid).nice() for name, pid in pids.items()}
+    assert niceness["gateway"] == niceness["llm-stream"] == os.getpriority(os.PRIO_PROCESS, 0) < niceness["telemetry"]
+    assert {os.getsid(pid) for pid in pids.values()} == {os.getsid(sonant.run()["pid"])}
+    assert {name: os.getpgid(pid) for name, pid in pids.items()} == pids

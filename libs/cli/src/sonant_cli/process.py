@@ -49,6 +49,8 @@ class Process:
     stop_signal: signal.Signals = signal.SIGTERM
     # What the kernel sends when the supervisor itself was killed.
     orphan_signal: signal.Signals = signal.SIGKILL
+    # How far it steps back, from 0 to 19, where all cores are busy.
+    niceness: int = 0
 
 
 def next_backoff(delay: float, lived: float) -> float:
@@ -67,14 +69,17 @@ async def spawn(
     account: Account | None = None,
     orphan_signal: signal.Signals = signal.SIGKILL,
     directory: Path | None = None,
+    niceness: int = 0,
 ) -> asyncio.subprocess.Process:
-    """Start `command` in a session of its own, so that Ctrl-C reaches the supervisor alone.
+    """Start `command` in a process group of its own, so that Ctrl-C reaches the supervisor alone.
 
+    It is no session of its own: Linux shares the cores out among sessions first, and niceness counts only within one.
     It begins in `directory`, which is entered before the account changes.
     """
     parent = os.getpid()
 
     def follow_parent() -> None:
+        os.nice(niceness)
         # The parent may be gone before the request to hear of its death takes effect.
         if _LIBC is not None:
             _LIBC.prctl(_PR_SET_PDEATHSIG, int(orphan_signal), 0, 0, 0)
@@ -88,7 +93,7 @@ async def spawn(
         stdin=stdin,
         stdout=output,
         stderr=asyncio.subprocess.STDOUT if output is not None else None,
-        start_new_session=True,
+        process_group=0,
         preexec_fn=follow_parent,
         user=account.uid if account else None,
         group=account.gid if account else None,
@@ -137,7 +142,7 @@ class Child:
         return not pending
 
     def kill(self) -> None:
-        """End what runs now at once, and all it started: the process leads its session."""
+        """End what runs now at once, and all it started: the process leads its group."""
         if self._running:
             with suppress(ProcessLookupError):
                 os.killpg(self._running.pid, signal.SIGKILL)
@@ -175,6 +180,7 @@ class Child:
             account=self.spec.account,
             orphan_signal=self.spec.orphan_signal,
             directory=self.spec.directory,
+            niceness=self.spec.niceness,
         )
         if self._stopping.is_set():
             self._ask()

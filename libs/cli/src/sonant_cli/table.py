@@ -36,17 +36,19 @@ FILLED = frozenset(
 
 @dataclass(frozen=True)
 class Service:
-    """One of our services: its name for operators and the module that runs it."""
+    """One of our services: its name for operators, the module that runs it, how far it steps back for others."""
 
     name: str
     module: str
+    niceness: int = 0
 
 
 SANDBOX = Service("sandbox", "sandbox")
 LOCAL_MODEL = "local-model"
 # Ended from the last to the first: the gateway stops taking work while the others still finish it.
 SERVICES = (
-    Service("telemetry", "telemetry"),
+    # Conversations on the same cores go before what it stores and tells.
+    Service("telemetry", "telemetry", niceness=10),
     Service("resources", "resources"),
     Service("media", "media"),
     Service("llm-stream", "llm_stream"),
@@ -284,4 +286,5 @@ def _python(service: Service, env: Mapping[str, str], ops_url: str | None, ready
         probe=partial(http_ready, ready_url),
         ops_url=ops_url,
         ready_url=ready_url,
+        niceness=service.niceness,
     )
