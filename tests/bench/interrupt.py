@@ -30,6 +30,7 @@ from tests.bench.upstream import CONTENT_LENGTH, INTERVAL, word
 STEP_DEADLINE = 10.0  # seconds for each step of a repetition; far beyond any good one
 # Long enough that a stop which takes a second is still seen as a close and not as the end of the answer.
 LONG_ANSWER = 400
+SHORT_ANSWER = 10
 STOP_AFTER = word(6).strip().encode()
 # What a platform that measures prosody sends with each message: 48 scores.
 SCORES = {f"Emotion {number}": (number * 37 % 48) / 48 for number in range(48)}
@@ -178,24 +179,33 @@ class StopBench:
 
     @asynccontextmanager
     async def company(self, streams: int) -> AsyncIterator[None]:
-        """So many other turns go on for as long as the block runs."""
-        going = [asyncio.create_task(self._talk()) for _ in range(streams)]
+        """So many other turns go on for as long as the block runs.
+
+        They end and begin at different times, as conversations do: the first turn of each is of any length.
+        """
+        begun = [asyncio.Event() for _ in range(streams)]
+        going = [asyncio.create_task(self._talk(each)) for each in begun]
         try:
+            async with asyncio.timeout(STEP_DEADLINE):
+                await asyncio.gather(*(each.wait() for each in begun))
             yield
         finally:
             for task in going:
                 task.cancel()
             await asyncio.gather(*going, return_exceptions=True)
 
-    async def _talk(self) -> None:
+    async def _talk(self, begun: asyncio.Event) -> None:
+        words = random.randint(SHORT_ANSWER, LONG_ANSWER)
         while True:
-            listener = await self._listen(uuid.uuid4().hex)
+            listener = await self._listen(uuid.uuid4().hex, words)
             try:
                 with suppress(ConnectionResetError):
                     await listener.heard
+                begun.set()
                 await listener.ended
             finally:
                 listener.transport.abort()
+            words = LONG_ANSWER
 
     async def disconnects(self, name: str, repetitions: int) -> StopReport:
         """Stop each stream by closing its client's socket."""
@@ -230,9 +240,9 @@ class StopBench:
             finally:
                 listener.transport.abort()
 
-    async def _listen(self, marker: str) -> Listener:
+    async def _listen(self, marker: str, words: int = LONG_ANSWER) -> Listener:
         path = f"/chat/completions?custom_session_id={marker}"
-        content = f"Tell me a long story. words:{LONG_ANSWER} marker:{marker}"
+        content = f"Tell me a long story. words:{words} marker:{marker}"
         if self._voice:
             request = voice_request(self._host, marker, self._target, content)
         else:
