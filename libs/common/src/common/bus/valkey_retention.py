@@ -7,6 +7,7 @@ What a group has not read is dropped only where nobody has been a member of that
 import asyncio
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, cast
 
 import structlog
@@ -111,6 +112,16 @@ def member_seen(topic: str, group: str) -> str:
     return f"{KEY_PREFIX}{topic}:seen:{group}"
 
 
+@dataclass(slots=True)
+class _Stream:
+    """What a topic holds: bytes in the engine's memory, records, and the groups that read it."""
+
+    topic: Topic
+    bytes: int
+    length: int
+    groups: list[str]
+
+
 class Retention:
     """Keeps the streams of the declared topics within their bounds; one process at a time does, once a second."""
 
@@ -161,19 +172,33 @@ class Retention:
 
     async def trim(self) -> None:
         """Bring the topics within their bounds, the largest first; raises `UNAVAILABLE`."""
-        sizes = sorted(
-            [(await self._bytes(topic), topic) for topic in self._topics.values()], key=lambda sized: -sized[0]
-        )
-        held = sum(size for size, _ in sizes)
+        streams = await self._streams()
+        held = sum(each.bytes for each in streams)
         over = max(held - self._max_bytes, await self._memory_over())
         for forsaken in (False, True):
-            for _, topic in sizes:
-                freed = await self._cut(topic, max(0, over), forsaken=forsaken)
+            for each in streams:
+                freed = await self._cut(each, max(0, over), forsaken=forsaken)
                 over, held = over - freed, held - freed
             if over <= 0:
                 break
         metrics.LOG_BYTES.set(max(0, held))
         await self._tell(full=over > 0)
+
+    async def _streams(self) -> list[_Stream]:
+        """What there is of the topics, the largest first; asked for at once, since it is each second."""
+        asked = self._redis.pipeline(transaction=False)
+        topics = list(self._topics.values())
+        for topic in topics:
+            asked.memory_usage(stream(topic.name), samples=0)
+            asked.xlen(stream(topic.name))
+            asked.hkeys(positions(topic.name))
+        told = await asked.execute()
+        found = [
+            _Stream(topic, size, length, [group.decode() for group in groups])
+            for topic, size, length, groups in zip(topics, told[::3], told[1::3], told[2::3], strict=True)
+            if size
+        ]
+        return sorted(found, key=lambda each: -each.bytes)
 
     async def _memory_over(self) -> int:
         """Bytes that the store as a whole has too many: what is under way is to find room until it has ended."""
@@ -190,23 +215,20 @@ class Retention:
         metrics.LOG_FULL.set(full)
         await cast("Any", self._redis.eval(TELL, 1, f"{KEY_PREFIX}full", str(FULL_MS if full else 0)))
 
-    async def _bytes(self, topic: Topic) -> int:
-        return await cast("Any", self._redis.memory_usage(stream(topic.name), samples=0)) or 0
-
-    async def _cut(self, topic: Topic, over: int, *, forsaken: bool) -> int:
+    async def _cut(self, held: _Stream, over: int, *, forsaken: bool) -> int:
         """Bytes dropped of a topic: what is too old or too many, and up to `over` bytes of what else is finished."""
-        groups = [name.decode() for name in await cast("Any", self._redis.hkeys(positions(topic.name)))]
-        seen = [member_seen(topic.name, group) for group in groups]
+        topic = held.topic
+        keys = [stream(topic.name), positions(topic.name), *(member_seen(topic.name, group) for group in held.groups)]
         freed = 0
         for _ in range(MAX_STEPS):
             oldest = int((time.time() - topic.retention.total_seconds()) * 1000)
-            beyond = max(0, await self._redis.xlen(stream(topic.name)) - topic.embedded_max_records)
+            beyond = max(0, held.length - topic.embedded_max_records)
             bounds = [oldest, 0 if forsaken else beyond, over - freed, STEP_RECORDS, STEP_BYTES, int(forsaken)]
-            keys = [stream(topic.name), positions(topic.name), *seen]
             dropped, bytes_, unread, more = await cast(
-                "Any", self._redis.eval(TRIM, len(keys), *keys, *map(str, bounds), *groups)
+                "Any", self._redis.eval(TRIM, len(keys), *keys, *map(str, bounds), *held.groups)
             )
             freed += bytes_
+            held.length -= dropped
             metrics.LOG_TRIMMED.labels(topic.name).inc(dropped)
             if unread:
                 metrics.LOG_LOST.labels(topic.name).inc(unread)
