@@ -22,6 +22,7 @@ from sonant_cli.errors import CliError
 from sonant_cli.gateway import describe_error, locate
 from sonant_cli.keys import describe_limits, describe_moment, describe_state
 from sonant_cli.state import DataDir
+from sonant_cli.status import provider_state
 from sonant_cli.topics import describe_lag
 
 
@@ -161,3 +162,10 @@ def test_dead_letters_are_counted_by_reason() -> None:
     depth = depth_of("chat-events-dlq", [one, replace(one, timestamp=5.0), parked()])
     assert (depth.records, depth.oldest) == (3, 5.0)
     assert depth.reasons == {("chat.reply.completed/1", "Park"): (2, 5.0), ("-", "-"): (1, 60.0)}
+
+
+@pytest.mark.parametrize(("sunset", "told"), [(None, "healthy"), ("2020-01-31", "healthy, ended 2020-01-31")])
+def test_a_provider_that_ended_is_not_said_to_end(sunset: str | None, told: str) -> None:
+    provider = {"configured": True, "breaker": "closed", "healthy": True, "sunset": sunset}
+    assert provider_state(provider) == told
+    assert provider_state({**provider, "sunset": "2999-01-31"}) == "healthy, ends 2999-01-31"

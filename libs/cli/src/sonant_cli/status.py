@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import psutil
@@ -72,7 +73,10 @@ def provider_state(provider: Mapping[str, Any]) -> str:
         state = f"resting, {provider['retry_in_seconds']:.0f} s"
     else:
         state = {None: "not called yet", True: "healthy", False: "failing"}[provider["healthy"]]
-    return f"{state}, ends {provider['sunset']}" if provider["sunset"] else state
+    if not provider["sunset"]:
+        return state
+    over = datetime.now(UTC).date().isoformat() > provider["sunset"]
+    return f"{state}, {'ended' if over else 'ends'} {provider['sunset']}"
 
 
 async def _states(processes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -48,7 +48,7 @@ LOCAL_MODEL = "local-model"
 # Ended from the last to the first: the gateway stops taking work while the others still finish it.
 SERVICES = (
     # Conversations on the same cores go before what it stores and tells.
-    Service("telemetry", "telemetry", niceness=10),
+    Service("telemetry", "telemetry", niceness=5),
     Service("resources", "resources"),
     Service("media", "media"),
     Service("llm-stream", "llm_stream"),
