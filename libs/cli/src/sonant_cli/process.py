@@ -49,8 +49,6 @@ class Process:
     stop_signal: signal.Signals = signal.SIGTERM
     # What the kernel sends when the supervisor itself was killed.
     orphan_signal: signal.Signals = signal.SIGKILL
-    # How far it steps back, from 0 to 19, where all cores are busy.
-    niceness: int = 0
 
 
 def next_backoff(delay: float, lived: float) -> float:
@@ -69,17 +67,15 @@ async def spawn(
     account: Account | None = None,
     orphan_signal: signal.Signals = signal.SIGKILL,
     directory: Path | None = None,
-    niceness: int = 0,
 ) -> asyncio.subprocess.Process:
     """Start `command` in a process group of its own, so that Ctrl-C reaches the supervisor alone.
 
-    It is no session of its own: Linux shares the cores out among sessions first, and niceness counts only within one.
-    It begins in `directory`, which is entered before the account changes.
+    It is no session of its own: Linux shares the cores out among sessions first, and the low priority of a worker process
+    counts only within one. It begins in `directory`, which is entered before the account changes.
     """
     parent = os.getpid()
 
     def follow_parent() -> None:
-        os.nice(niceness)
         # The parent may be gone before the request to hear of its death takes effect.
         if _LIBC is not None:
             _LIBC.prctl(_PR_SET_PDEATHSIG, int(orphan_signal), 0, 0, 0)
@@ -180,7 +176,6 @@ class Child:
             account=self.spec.account,
             orphan_signal=self.spec.orphan_signal,
             directory=self.spec.directory,
-            niceness=self.spec.niceness,
         )
         if self._stopping.is_set():
             self._ask()

@@ -36,19 +36,17 @@ FILLED = frozenset(
 
 @dataclass(frozen=True)
 class Service:
-    """One of our services: its name for operators, the module that runs it, how far it steps back for others."""
+    """One of our services: its name for operators and the module that runs it."""
 
     name: str
     module: str
-    niceness: int = 0
 
 
 SANDBOX = Service("sandbox", "sandbox")
 LOCAL_MODEL = "local-model"
 # Ended from the last to the first: the gateway stops taking work while the others still finish it.
 SERVICES = (
-    # Conversations on the same cores go before what it stores and tells.
-    Service("telemetry", "telemetry", niceness=5),
+    Service("telemetry", "telemetry"),
     Service("resources", "resources"),
     Service("media", "media"),
     Service("llm-stream", "llm_stream"),
@@ -286,5 +284,4 @@ def _python(service: Service, env: Mapping[str, str], ops_url: str | None, ready
         probe=partial(http_ready, ready_url),
         ops_url=ops_url,
         ready_url=ready_url,
-        niceness=service.niceness,
     )
