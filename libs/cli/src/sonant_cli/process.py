@@ -70,8 +70,8 @@ async def spawn(
 ) -> asyncio.subprocess.Process:
     """Start `command` in a process group of its own, so that Ctrl-C reaches the supervisor alone.
 
-    It is no session of its own: Linux shares the cores out among sessions first, and the low priority of a worker process
-    counts only within one. It begins in `directory`, which is entered before the account changes.
+    It is no session of its own: Linux shares the cores out among sessions first, and the low priority of a worker
+    process counts only within one. It begins in `directory`, which is entered before the account changes.
     """
     parent = os.getpid()
 
