@@ -101,6 +101,7 @@ BLOCKS: dict[str, list[str]] = {
         EXPORT,
         SHAPE,
     ],
+    "docs/talk-time.md": ["tests/unit/resources/test_validation.py"],
     "docs/tools.md": [
         "tests/system/test_docs_tools.py",
         "tests/system/test_docs_tools.py",

@@ -307,6 +307,17 @@ class World:
         assert len(events) == 1
         return events[0].payload
 
+    async def fact_within(self, request_id: str) -> Any:
+        """The payload of the one fact about what was asked within a turn."""
+
+        async def told() -> list[Any]:
+            await self.facts(request_id)
+            payloads = [event.payload for events in self._facts.values() for event in events]
+            return [each for each in payloads if getattr(each, "within_turn", None) == request_id]
+
+        [payload] = await eventually(told)
+        return payload
+
     async def calls(self, model: str) -> list[dict[str, Any]]:
         """What the sandbox saw of one of its models."""
         async with self.http.get(

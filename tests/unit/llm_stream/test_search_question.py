@@ -2,7 +2,7 @@
 
 import pytest
 
-from llm_stream.retrieval.search_question import MAX_QUESTION, question_of
+from llm_stream.retrieval.search_question import MAX_QUESTION, leans_back, question_of
 
 
 def said(*texts: str) -> list[dict[str, object]]:
@@ -46,3 +46,18 @@ def test_of_a_long_speech_the_end_is_searched_for() -> None:
 
 def test_what_the_assistant_and_the_operator_say_is_not_searched_for() -> None:
     assert question_of([{"role": "system", "content": "Lisbon"}, {"role": "assistant", "content": "Hi"}]) == ("", True)
+
+
+@pytest.mark.parametrize(
+    ("last", "leans"),
+    [
+        ("And for shoes?", True),
+        ("Und was kostet das?", True),
+        ("¿Y cuánto tiempo tarda eso?", True),
+        ("那个多少钱?", True),
+        ("How long does it take until they are here?", True),
+        ("Which warranty has the blue kettle in Portugal?", False),
+    ],
+)
+def test_few_words_and_those_that_point_back_lean_on_what_was_said(last: str, leans: bool) -> None:
+    assert leans_back(said("How do I return a jacket?", last)) is leans

@@ -1,6 +1,8 @@
 """What may be stored is decided by the body alone, with the field named, and whatever it is."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -14,6 +16,7 @@ from resources.catalogue import validation
 from resources.catalogue.config_references import references
 from resources.catalogue.tool_parameters import MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH
 
+DOCS = Path(__file__).parents[3] / "docs"
 KINDS: tuple[Kind, ...] = ("prompt", "config", "tool", "voice")
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 FIELDS = sorted({name for model in validation.NEW.values() for name in model.model_fields})
@@ -153,6 +156,16 @@ def test_a_summary_of_prosody_has_defaults_and_bounds() -> None:
         with pytest.raises(Refused) as refused:
             validation.new_resource("config", {**bare, "prosody": {field: value}})
         assert refused.value.param == f"prosody.{field}"
+
+
+def test_the_model_for_questions_is_named_as_an_alias_is() -> None:
+    [block] = re.findall(r"```json\n(.*?)```", (DOCS / "talk-time.md").read_text(), flags=re.DOTALL)
+    kept = validation.new_resource("config", orjson.loads(block))
+    assert kept["retrieval"] == {"question_model": "cheap", "deadline_secs": 1}
+    for named in ("", "a name", "x" * 201, 3, ["cheap"], "cheap\0"):
+        with pytest.raises(Refused) as refused:
+            validation.new_resource("config", {**kept, "retrieval": {"question_model": named}})
+        assert refused.value.param == "retrieval.question_model"
 
 
 @pytest.mark.parametrize(

@@ -109,5 +109,10 @@ RETRIEVAL_WAITS = Histogram(
     "How long turns waited for their search behind all that ran beside it.",
     buckets=SECONDS,
 )
+QUESTION_MODELS = Counter(
+    "sonant_chat_question_models_total",
+    "Questions of searches that a model was to write (used; late, failed, unusable, no_alias: rules made them).",
+    ["outcome"],
+)
 RETRIEVED_PASSAGES = Counter("sonant_chat_retrieved_passages_total", "Passages that stood in what a model was asked.")
 MODELS_RELOADS = Counter("sonant_models_reloads_total", "Reloads of the models file, by outcome.", ["outcome"])

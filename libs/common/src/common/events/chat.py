@@ -284,6 +284,7 @@ class ChatReplyEnded(AnswerEnded):
     # None where no session keeps anything of the turn.
     kept: KeptTexts | None = None
     summary: RollingSummary | None = None  # where the answer was to be one
+    within_turn: str | None = None  # where the answer was to be what that turn searches for
 
 
 class ChatReplyCompleted(ChatReplyEnded):

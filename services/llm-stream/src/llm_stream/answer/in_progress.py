@@ -9,6 +9,7 @@ from common.events.retrieval_use import RetrievalUse
 from common.events.session_summary import RollingSummary
 from llm_stream.answer.attempt import Attempts
 from llm_stream.answer.outlet import Outlet
+from llm_stream.answer.question_turn import QuestionTurn
 from llm_stream.answer.rounds import Rounds
 from llm_stream.answer.spending import Spending
 from llm_stream.answer.whole_answers import WholeAnswers
@@ -33,6 +34,8 @@ class FactNotes:
     session: SessionNotes | None = None
     # Whether the user wants to be remembered in later sessions.
     remembers: bool = False
+    # What was asked beside, of the model that writes the question of a search.
+    question: QuestionTurn | None = None
 
     def said(self) -> dict[str, Any]:
         """As the payload of the fact takes it."""
@@ -40,7 +43,7 @@ class FactNotes:
 
 
 # What is for the turn itself.
-UNTOLD = frozenset({"session", "remembers"})
+UNTOLD = frozenset({"session", "remembers", "question"})
 NOTED = tuple(field.name for field in fields(FactNotes) if field.name not in UNTOLD)
 
 

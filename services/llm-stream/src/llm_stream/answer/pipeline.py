@@ -19,7 +19,7 @@ from llm_stream.answer.past import note_said, with_past
 from llm_stream.answer.prepare import PreparedRequest, prepare
 from llm_stream.answer.relay import Relay, relay
 from llm_stream.answer.resumed_speech import take_up
-from llm_stream.answer.retrieved import Searches, with_found, with_sources
+from llm_stream.answer.retrieved import Searches, is_checked, with_found, with_sources
 from llm_stream.answer.tool_rounds import go_on, next_round
 from llm_stream.answer.whole import Completion, read_whole
 from llm_stream.answer.window import fit_window
@@ -38,7 +38,7 @@ class TooLong:
 
 async def run(answer: AnswerInProgress, deps: Deps) -> FinishedAnswer | None:
     """Answer a request; None where another instance answers it. Raises AnswerFailed."""
-    with Searches(deps.passages) as searches:
+    async with Searches(answer, deps) as searches:
         return await _run(answer, searches, deps)
 
 
@@ -49,12 +49,12 @@ async def _run(answer: AnswerInProgress, searches: Searches, deps: Deps) -> Fini
         prepared = await prepare(answer.request, model, deps.aliases, sets, sessions, deps.toolbox)
         if prepared.active is not None:
             answer.notes.active = prepared.active.use
-        search = searches.begin(prepared, answer.notes)
+        search = searches.begin(prepared)
         prepared = await with_past(prepared, answer, deps)
         if prepared.greeting is not None and not _goes_on(answer):
             return await send_ready(Ready(prepared.greeting, "greeting", answer.request.model), prepared, answer, {})
         if search is not None:
-            search.begin(prepared.body["messages"], whole=True)
+            search.begin(prepared.body["messages"], whole=True, checked=is_checked(prepared))
             prepared = prepared._replace(search=search)
         if answer.rounds.count:
             prepared = next_round(prepared, answer.rounds, deps.toolbox.max_rounds)

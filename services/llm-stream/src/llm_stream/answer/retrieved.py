@@ -11,10 +11,12 @@ from typing import Self
 from common.events.chat import ChatReplyRequested
 from common.events.retrieval_use import PassageSource, RetrievalUse
 from common.events.search import Passage
-from llm_stream.answer.in_progress import FactNotes
+from llm_stream.answer.guards import moderates
+from llm_stream.answer.in_progress import AnswerInProgress, FactNotes
 from llm_stream.answer.prepare import PreparedRequest
+from llm_stream.answer.question_model import QuestionModel
+from llm_stream.deps import Deps
 from llm_stream.metrics import RETRIEVAL_SECONDS, RETRIEVAL_WAITS, RETRIEVALS, RETRIEVED_PASSAGES
-from llm_stream.ports import Passages
 from llm_stream.retrieval.quoted_passages import quote, with_quotes
 from llm_stream.retrieval.talk_rules import TalkRules
 from llm_stream.retrieval.talk_search import Found, TalkSearch
@@ -28,26 +30,34 @@ HEADING_CHARACTERS = 120
 class Searches:
     """The one search of a turn, whichever alias answers it; with the turn it is over."""
 
-    def __init__(self, passages: Passages) -> None:
-        self._passages = passages
+    def __init__(self, answer: AnswerInProgress, deps: Deps) -> None:
+        self._answer = answer
+        self._deps = deps
         self._search: TalkSearch | None = None
 
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    async def __aexit__(self, *error: object) -> None:
         if self._search is not None:
-            self._search.close()
+            await self._search.close()
 
-    def begin(self, prepared: PreparedRequest, notes: FactNotes) -> TalkSearch | None:
+    def begin(self, prepared: PreparedRequest) -> TalkSearch | None:
         """The search that the config wants, begun where the request says what for; None where it wants none."""
         if self._search is None and prepared.active is not None and isinstance(prepared.request, ChatReplyRequested):
             rules = TalkRules.of(prepared.active.content["config"])
             if rules is not None:
-                notes.remembers = rules.memory
-                self._search = TalkSearch(self._passages, prepared.request, rules)
-                self._search.begin(prepared.request.body["messages"], whole=False)
+                self._answer.notes.remembers = rules.memory
+                named = rules.question_model
+                rewrite = None if named is None else QuestionModel(named, prepared.request, self._answer, self._deps)
+                self._search = TalkSearch(self._deps.passages, prepared.request, rules, rewrite)
+                self._search.begin(prepared.request.body["messages"], whole=False, checked=is_checked(prepared))
         return self._search
+
+
+def is_checked(prepared: PreparedRequest) -> bool:
+    """Whether a model may be asked before the guards have looked at what the user says."""
+    return not moderates(prepared, "input")
 
 
 async def with_found(prepared: PreparedRequest, notes: FactNotes) -> PreparedRequest:
@@ -55,6 +65,8 @@ async def with_found(prepared: PreparedRequest, notes: FactNotes) -> PreparedReq
     if prepared.search is None:
         return prepared
     began = time.monotonic()
+    # Behind the guards: what waited for them begins here.
+    prepared.search.begin(prepared.body["messages"], whole=True)
     found = await prepared.search.found()
     RETRIEVAL_WAITS.observe(time.monotonic() - began)
     RETRIEVALS.labels(found.outcome).inc()
@@ -99,7 +111,12 @@ def sources_header(passages: Sequence[Passage]) -> str:
 
 def _use(found: Found) -> RetrievalUse:
     return RetrievalUse.model_validate(
-        {"outcome": found.outcome, "found": found.found, "seconds": round(found.seconds, 4)}
+        {
+            "outcome": found.outcome,
+            "found": found.found,
+            "seconds": round(found.seconds, 4),
+            "question_model": found.question_model,
+        }
     )
 
 

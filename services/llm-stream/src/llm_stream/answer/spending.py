@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from common.events.chat import AnswerRequested, ReplyError, Usage
+from common.events.chat import AnswerRequested, ChatReplyRequested, ReplyError, Usage
 from common.events.keys import KeyBudget
 from common.events.token_estimate import answer_tokens, content_tokens, input_tokens
 from common.failures import StoreUnavailableError
@@ -88,7 +88,7 @@ class Spending:
             return 0, 0
         if prepared.request.stream:
             return BATCH_TOKENS + SENTENCE_TOKENS, 1
-        return (prepared.named_tokens or WHOLE_TOKENS) * prepared.choices, 1
+        return (prepared.named_tokens or _told_tokens(prepared) or WHOLE_TOKENS) * prepared.choices, 1
 
     def _refusal(self, prompt: int) -> AnswerFailed:
         message = (
@@ -188,6 +188,11 @@ class Spending:
                 await asyncio.sleep(SETTLE_PAUSE)
             else:
                 return
+
+
+def _told_tokens(prepared: PreparedRequest) -> int | None:
+    """What its upstream is told that a choice may say, where the request leaves that open."""
+    return prepared.request.answer_tokens if isinstance(prepared.request, ChatReplyRequested) else None
 
 
 def _prompt_tokens(body: dict[str, Any]) -> int:

@@ -25,26 +25,35 @@ POINTING = _words("he her him his it its one she that their them there these the
 OWN_WORDS = 3
 # What points back points at something near: a long question brings along what it is about.
 OWN_WORDS_POINTING = 6
+# The words above are English. In any language so few words seldom say all.
+FEW_WORDS = 5
 # The end of what somebody says at length is what they ask.
 MAX_QUESTION = 600
 
 
 def question_of(messages: Sequence[Message]) -> tuple[str, bool]:
     """The question, "" for none, and whether it is whole: else it wants what the user said before these messages."""
-    said = [text for message in messages if message.get("role") == "user" and (text := _text(message))]
+    said = _said(messages)
     if not said:
         return "", True
     last = said[-1]
     if stands_alone(last):
-        return _end(last), True
+        return end_of_speech(last), True
     if len(said) == 1:
-        return _end(last), False
-    return _end(f"{said[-2]}\n{last}"), True
+        return end_of_speech(last), False
+    return end_of_speech(f"{said[-2]}\n{last}"), True
 
 
 def said_by_user(messages: Sequence[Message]) -> str:
     """All that a user says in these messages."""
-    return "\n".join(text for message in messages if message.get("role") == "user" and (text := _text(message)))
+    return "\n".join(_said(messages))
+
+
+def leans_back(messages: Sequence[Message]) -> bool:
+    """Whether what the user said last may want what was said before: it points back, or is a few words in whatever
+    language."""
+    said = _said(messages)
+    return bool(said) and (len(WORD.findall(said[-1])) <= FEW_WORDS or not stands_alone(said[-1]))
 
 
 def stands_alone(text: str) -> bool:
@@ -54,15 +63,21 @@ def stands_alone(text: str) -> bool:
     return own >= (OWN_WORDS if POINTING.isdisjoint(words) else OWN_WORDS_POINTING)
 
 
-def _text(message: Message) -> str:
+def words_of(message: Message) -> str:
+    """What a message says in words, "" for nothing."""
     content = message.get("content")
     parts = content if isinstance(content, list) else [content]
     texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
     return " ".join(text for text in texts if isinstance(text, str)).strip()
 
 
-def _end(text: str) -> str:
+def end_of_speech(text: str) -> str:
+    """The text, or its end where it is long."""
     if len(text) <= MAX_QUESTION:
         return text
     cut = text[-MAX_QUESTION:]
     return cut[cut.find(" ") + 1 :]
+
+
+def _said(messages: Sequence[Message]) -> list[str]:
+    return [text for message in messages if message.get("role") == "user" and (text := words_of(message))]

@@ -12,7 +12,10 @@ DEADLINE_SECONDS = 0.4
 
 
 class TalkRules(NamedTuple):
-    """No collection named is all of them. `share` is of what the context has left, `deadline` in seconds."""
+    """No collection named is all of them. `share` is of what the context has left, `deadline` in seconds.
+
+    `question_model` is the alias that writes questions which lean on what was said before; None leaves that to rules.
+    """
 
     collections: tuple[str, ...] = ()
     k: int = PASSAGES
@@ -20,6 +23,7 @@ class TalkRules(NamedTuple):
     deadline: float = DEADLINE_SECONDS
     rerank: bool = True
     memory: bool = False
+    question_model: str | None = None
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "TalkRules | None":
@@ -34,4 +38,5 @@ class TalkRules(NamedTuple):
             given.get("deadline_secs") or DEADLINE_SECONDS,
             given.get("rerank") is not False,
             given.get("memory") is True,
+            given.get("question_model"),
         )

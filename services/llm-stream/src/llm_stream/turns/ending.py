@@ -35,12 +35,14 @@ from common.failures import Refused
 from common.metrics import labelled
 from llm_stream.answer.failure import AnswerFailed, server_error
 from llm_stream.answer.finish import FinishedAnswer
+from llm_stream.answer.question_turn import QuestionTurn
 from llm_stream.answer.usage import estimated
 from llm_stream.deps import Deps
 from llm_stream.metrics import TOKENS, TURNS
 from llm_stream.retrieval.spoken_memory import to_remember
 from llm_stream.turns.claim import Ended, RequestEvent
 from llm_stream.turns.kept_turn import kept_texts
+from llm_stream.turns.question_fact import question_fact
 from llm_stream.turns.summing_up import ask_for_summary, summary_made
 from llm_stream.turns.turn import Turn
 from llm_stream.turns.turn_account import tell
@@ -134,6 +136,17 @@ async def _publish_settled(turn: Turn, fact: Fact, record: Record, deps: Deps) -
     await _publish(record, deps)
     if turn.notes.remembers and (memory := to_remember(fact.payload)) is not None:
         await _publish(memory, deps)
+    if (asked := turn.notes.question) is not None:
+        await _settle_question(asked, turn, deps)
+
+
+async def _settle_question(asked: QuestionTurn, turn: Turn, deps: Deps) -> None:
+    """Tell what the model cost that wrote the question of the turn's search, where one was asked."""
+    if asked.spending is not None:
+        cost = asked.cost()
+        await asked.spending.settle(cost.usage, cost.cost_usd)
+    if (fact := question_fact(asked, turn)) is not None:
+        await _publish(fact.record(), deps)
 
 
 async def _publish(record: Record, deps: Deps) -> None:

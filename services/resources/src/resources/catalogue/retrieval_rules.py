@@ -9,6 +9,7 @@ from common.events.first_error import FewUnknown
 
 CollectionName = Annotated[str, Field(pattern=rf"^{COLLECTION_ID}$")]
 Strictly = Annotated[bool, Field(strict=True)]
+AliasName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:/+-]{1,200}$")]
 Amount = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
@@ -17,7 +18,8 @@ class RetrievalRules(FewUnknown):
 
     There are `k` at most, in `share` of what the context has left. They are left out where the search takes longer than
     `deadline_secs`. `rerank`: a model looks at them once more. `memory`: what the user has said in earlier sessions is
-    looked up too.
+    looked up too. `question_model`: the alias that writes the question where the user's own leans on what was said
+    before.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -28,3 +30,4 @@ class RetrievalRules(FewUnknown):
     deadline_secs: Annotated[Amount, Field(ge=0.02, le=10)] | None = None
     rerank: Strictly | None = None
     memory: Strictly | None = None
+    question_model: AliasName | None = None

@@ -35,7 +35,7 @@ SECONDS_MS = 1000.0
 # Under which the ids are known of turns whose own day is past, or far ahead. It never ends.
 NO_DAY = date(9998, 12, 31)
 # What of a fact has no column of its own.
-TOLD_BESIDE = ("stream", "upstream_model", "served_by", "cache", "ended_by")
+TOLD_BESIDE = ("stream", "upstream_model", "served_by", "cache", "ended_by", "within_turn")
 
 
 async def keep(end: AnswerEnded, outcome: Outcome, terms: TermsOf, interactions: Interactions) -> None:
