@@ -80,7 +80,12 @@ BLOCKS: dict[str, list[str]] = {
         "outside: copies an account at Hume; tests/system/test_resources_provider_gone.py does it from the sandbox",
         "tests/system/test_docs_resources.py",
     ],
-    "docs/retrieval.md": ["tests/system/test_docs_retrieval.py", "tests/system/test_docs_retrieval.py", SHAPE],
+    "docs/retrieval.md": [
+        "tests/system/test_docs_retrieval.py",
+        "tests/system/test_docs_retrieval.py",
+        SHAPE,
+        f"{COVERED}tests/system/test_vector_stores.py",
+    ],
     "docs/sessions.md": [
         "tests/system/test_docs_sessions.py",
         SHAPE,

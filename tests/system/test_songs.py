@@ -51,6 +51,16 @@ async def test_a_catalogue_is_imported_searched_and_drawn(sonant: Sonant, key: K
         assert gone.json() == {"id": own, "object": "song", "deleted": True}
         assert (await caller.get(f"{PATH}/{own}")).status_code == 404
         assert own not in [match["song"]["id"] for match in await found(caller, text="harbour by oona vale")]
+    told = sonant.ops("media", "/metrics").text
+    for name in (
+        'sonant_song_rows_total{outcome="refused"}',
+        'sonant_song_searches_total{by="song",outcome="hit"}',
+        'sonant_song_searches_total{by="text",outcome="miss"}',
+        'sonant_song_search_seconds_count{by="text"}',
+        'sonant_song_vectors_total{change="added"}',
+        "sonant_song_index_seconds_count",
+    ):
+        assert f"\n{name} " in told, name
 
 
 async def test_a_song_is_heard_and_its_cover_and_excerpt_find_it(sonant: Sonant, key: Key) -> None:

@@ -1,6 +1,8 @@
 """OpenAI's vector stores through OpenAI's own client."""
 
+import asyncio
 import io
+import uuid
 from collections.abc import AsyncIterator
 
 import openai
@@ -11,11 +13,20 @@ from tests.support.sonant import Sonant
 
 KETTLE = b"# Kettle\n\nThe kettle holds two litres of water.\n\n# Toaster\n\nThe toaster has three slots.\n"
 POLL_MS = 300
+NO_FILE = "file-" + "0" * 32
+TOO_MANY = [f"file-{number:032x}" for number in range(2_001)]
+# Some of them wait for a place while the first ones are taken in.
+MANY = 24
 
 
 def client_of(sonant: Sonant) -> openai.AsyncOpenAI:
     """A client of an organisation of its own."""
     return openai.AsyncOpenAI(base_url=f"{sonant.url}/v1", api_key=new_key(sonant, scopes=["media"]).text)
+
+
+async def uploaded(client: openai.AsyncOpenAI, name: str = "kettle.md", text: bytes = KETTLE) -> str:
+    """The id of a file that is there now."""
+    return (await client.files.create(file=(name, io.BytesIO(text)), purpose="assistants")).id
 
 
 @pytest.fixture
@@ -100,3 +111,136 @@ async def test_no_route_of_stores_leads_to_another_organisation(
     assert [each.id async for each in stranger.vector_stores.list()] == [own.id]
     assert [each.id async for each in stranger.files.list()] == []
     assert (await api.vector_stores.retrieve(store.id)).name == "mine"
+
+
+async def test_files_go_into_a_store_together(api: openai.AsyncOpenAI) -> None:
+    store, broken = await api.vector_stores.create(), await uploaded(api, "x.bin", b"\x7fELF\0\0\0\0")
+    streams = [(f"{name}.md", io.BytesIO(f"The {name} is red.".encode())) for name in ("lamp", "chair")]
+    batch = await api.vector_stores.file_batches.upload_and_poll(
+        store.id, files=streams, file_ids=[broken], poll_interval_ms=POLL_MS
+    )
+    assert (batch.object, batch.vector_store_id, batch.status) == ("vector_store.files_batch", store.id, "completed")
+    counts = batch.file_counts
+    assert (counts.completed, counts.failed, counts.in_progress, counts.total) == (2, 1, 0, 3)
+    assert (await api.vector_stores.file_batches.retrieve(batch.id, vector_store_id=store.id)) == batch
+    files = api.vector_stores.file_batches
+    [failed] = [each async for each in files.list_files(batch.id, vector_store_id=store.id, filter="failed")]
+    assert (failed.id, failed.last_error and failed.last_error.code) == (broken, "unsupported_file")
+    # Page after page, in both directions.
+    up = [each.id async for each in files.list_files(batch.id, vector_store_id=store.id, order="asc", limit=1)]
+    down = [each.id async for each in files.list_files(batch.id, vector_store_id=store.id, limit=2)]
+    assert up == down[::-1]
+    assert len(set(up)) == 3
+    before = await files.list_files(batch.id, vector_store_id=store.id, order="asc", before=up[2], limit=1)
+    assert [each.id for each in before.data] == [up[1]]
+    assert before.has_more
+    found = await api.vector_stores.search(store.id, query="Which colour has the chair?", max_num_results=1)
+    assert found.data[0].content[0].text == "The chair is red."
+    assert (await api.vector_stores.retrieve(store.id)).file_counts.completed == 2
+
+
+async def test_each_file_of_a_batch_may_have_attributes_of_its_own(api: openai.AsyncOpenAI) -> None:
+    store = await api.vector_stores.create()
+    kitchen, office = await uploaded(api), await uploaded(api, "desk.md", b"The desk is made of oak.")
+    batch = await api.vector_stores.file_batches.create_and_poll(
+        store.id,
+        files=[{"file_id": kitchen, "attributes": {"room": "kitchen"}}, {"file_id": office}],
+        # As with OpenAI, for `file_ids` alone.
+        attributes={"room": "attic"},
+        poll_interval_ms=POLL_MS,
+    )
+    assert (batch.status, batch.file_counts.completed) == ("completed", 2)
+    listed = api.vector_stores.file_batches.list_files(batch.id, vector_store_id=store.id, order="asc")
+    assert [(each.id, each.attributes) async for each in listed] == [(kitchen, {"room": "kitchen"}), (office, {})]
+    # The same files again: what is there changes its attributes.
+    again = await api.vector_stores.file_batches.create_and_poll(
+        store.id, file_ids=[kitchen, office], attributes={"room": "attic"}, poll_interval_ms=POLL_MS
+    )
+    assert again.id != batch.id
+    assert (await api.vector_stores.files.retrieve(office, vector_store_id=store.id)).attributes == {"room": "attic"}
+
+
+async def test_a_batch_that_is_ended_leaves_what_was_taken_in(api: openai.AsyncOpenAI) -> None:
+    store, batches = await api.vector_stores.create(), api.vector_stores.file_batches
+    texts = [f"# Room {number}\n\nIn room {number} stands a chair.\n".encode() for number in range(MANY)]
+    names = [f"room-{number}.md" for number in range(MANY)]
+    ids = await asyncio.gather(*(uploaded(api, *each) for each in zip(names, texts, strict=True)))
+    begun = await batches.create(store.id, file_ids=ids)
+    ended = await batches.cancel(begun.id, vector_store_id=store.id)
+    assert ended.id == begun.id
+    batch = await batches.poll(begun.id, vector_store_id=store.id, poll_interval_ms=POLL_MS)
+    counts = batch.file_counts
+    assert (batch.status, counts.completed + counts.cancelled, counts.total) == ("cancelled", MANY, MANY)
+    assert counts.cancelled > 0
+    taken = {each.id async for each in batches.list_files(batch.id, vector_store_id=store.id, filter="completed")}
+    assert taken == {each.id async for each in api.vector_stores.files.list(store.id)}
+    assert await batches.cancel(begun.id, vector_store_id=store.id) == batch
+
+
+async def test_a_batch_is_made_once_for_an_idempotency_key(api: openai.AsyncOpenAI) -> None:
+    store, file_id, key = await api.vector_stores.create(), await uploaded(api), {"Idempotency-Key": uuid.uuid4().hex}
+    first = await api.vector_stores.file_batches.create(store.id, file_ids=[file_id], extra_headers=key)
+    again = await api.vector_stores.file_batches.create(store.id, file_ids=[file_id], extra_headers=key)
+    assert again == first
+    other = await api.vector_stores.file_batches.create(store.id, file_ids=[file_id])
+    assert other.id != first.id
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"file_ids": []},
+        {"file_ids": [NO_FILE], "files": [{"file_id": NO_FILE}]},
+        {"file_ids": [NO_FILE, NO_FILE]},
+        {"files": [{"file_id": NO_FILE}, {"file_id": NO_FILE, "attributes": {"a": 1}}]},
+        {"file_ids": TOO_MANY},
+        {"files": [{"file_id": file_id} for file_id in TOO_MANY]},
+        {"file_ids": ["../x"]},
+        {"file_ids": [NO_FILE], "attributes": {str(number): 1 for number in range(17)}},
+        {"file_ids": [NO_FILE], "attributes": {"a": "x" * 513}},
+        # More than all files together may have.
+        {"file_ids": TOO_MANY[:2_000], "attributes": dict.fromkeys("abcdefghi", "x" * 512)},
+        {"file_ids": [NO_FILE], "chunking_strategy": {"type": "static", "static": {"max_chunk_size_tokens": 200}}},
+    ],
+    ids=lambda body: str(body)[:60],
+)
+async def test_a_batch_beyond_its_bounds_is_refused(api: openai.AsyncOpenAI, body: dict[str, object]) -> None:
+    store = await api.vector_stores.create()
+    with pytest.raises(openai.BadRequestError):
+        await api.post(f"/vector_stores/{store.id}/file_batches", body=body, cast_to=object)
+
+
+async def test_a_batch_takes_as_many_files_as_openai_does(api: openai.AsyncOpenAI) -> None:
+    """Their number is in order: what is wrong is that they are not there, and nothing is begun."""
+    store = await api.vector_stores.create()
+    ids = [await uploaded(api), *TOO_MANY[:1_999]]
+    with pytest.raises(openai.NotFoundError):
+        await api.vector_stores.file_batches.create(store.id, file_ids=ids)
+    assert (await api.vector_stores.retrieve(store.id)).file_counts.total == 0
+
+
+async def test_no_route_of_batches_leads_to_another_organisation(
+    api: openai.AsyncOpenAI, stranger: openai.AsyncOpenAI
+) -> None:
+    file_id, store = await uploaded(api), await api.vector_stores.create()
+    batch = await api.vector_stores.file_batches.create_and_poll(store.id, file_ids=[file_id], poll_interval_ms=POLL_MS)
+    own_file, own = await uploaded(stranger), await stranger.vector_stores.create()
+    theirs = stranger.vector_stores.file_batches
+    for asked in (
+        theirs.create(own.id, file_ids=[own_file, file_id]),
+        theirs.create(store.id, file_ids=[own_file]),
+        theirs.retrieve(batch.id, vector_store_id=store.id),
+        theirs.retrieve(batch.id, vector_store_id=own.id),
+        theirs.cancel(batch.id, vector_store_id=own.id),
+        theirs.list_files(batch.id, vector_store_id=own.id),
+        # Nor is a batch found in another store of its own organisation.
+        api.vector_stores.file_batches.retrieve(batch.id, vector_store_id=(await api.vector_stores.create()).id),
+        api.vector_stores.file_batches.retrieve("vsfb_1", vector_store_id=store.id),
+    ):
+        with pytest.raises(openai.NotFoundError):
+            await asked
+    assert (await stranger.vector_stores.retrieve(own.id)).file_counts.total == 0
+    assert (await api.vector_stores.delete(store.id)).deleted
+    with pytest.raises(openai.NotFoundError):
+        await api.vector_stores.file_batches.retrieve(batch.id, vector_store_id=store.id)

@@ -100,6 +100,26 @@ async def test_a_queue_without_room_fails_what_comes_too_much(store: PostgresJob
     assert await facts(pool) == ["media.job.failed/1"] * 2
 
 
+async def test_many_jobs_are_ended_at_once_and_those_of_others_are_not(store: PostgresJobs, pool: Pool) -> None:
+    mine = await accepted(store, *[wanted() for _ in range(3)])
+    [other] = await accepted(store, wanted("org-2"))
+    done = await the_one(store)
+    await store.finish(done.lease, JobEnd("completed", KEEP, result={}))
+    running = await the_one(store)
+    if running.org_id == "org-2":
+        running = await the_one(store)
+    assert await store.cancel_all("org-1", "toast", [*mine, other]) == [running.id]
+    states = {id: job.state for id in mine if (job := await store.get("org-1", id))}
+    assert [states[id] for id in mine if id not in (done.id, running.id)] == ["cancelled"]
+    assert (states[done.id], states[running.id]) == ("completed", "running")
+    untouched = await store.get("org-2", other)
+    assert untouched is not None
+    assert not untouched.cancel_requested
+    # Whoever has the running one learns it with its lease.
+    assert await store.renew({running.lease: 0.0}, LEASE) == {running.id: True}
+    assert (await facts(pool)).count("media.job.cancelled/1") == 1
+
+
 async def test_who_has_less_at_work_goes_first(store: PostgresJobs) -> None:
     await accepted(store, *[wanted(ago=30) for _ in range(4)], *[wanted("org-2") for _ in range(2)])
     first = [head.org_id for head in await claimed(store, 4)]

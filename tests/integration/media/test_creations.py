@@ -7,6 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from common.events.flows import CONTENT_CREATION
 from sandbox.app import serve
 from tests.support.media import Owner, left_behind, media_on, owner_of
 from tests.support.runware import RunwareSandbox
@@ -41,13 +42,14 @@ def makers(job: Mapping[str, Any]) -> dict[str, tuple[str, bool]]:
 
 async def test_a_dead_voice_is_replaced_and_named(media_world: World, stand_ins: tuple[RunwareSandbox, Studio]) -> None:
     runware, studio = stand_ins
-    async with media_on(media_world, studio.settings), owner_of(media_world) as owner:
+    async with media_on(media_world, studio.settings) as media, owner_of(media_world) as owner:
         await runware.arrange(task_seconds=0.1)
         await studio.hume_does({"do": "status-503", "times": None, "path": "/v0/tts"})
         job = await film(owner)
         assert makers(job) == {"narration": ("openai", True), "film": ("sandbox", False)}
         assert job["result"]["fallbacks"] == ["The narration is by openai: hume failed."]
         assert job["result"]["cost_usd"] > 0
+        assert await media.total("sonant_creation_fallbacks_total") == 1
         assert left_behind(media_world) == []
 
 
@@ -63,8 +65,10 @@ async def test_a_dead_maker_of_videos_is_replaced_and_named(
 
 
 async def test_a_film_needs_no_network_and_no_key(media_world: World) -> None:
-    async with media_on(media_world, LOCAL_ALONE), owner_of(media_world) as owner:
+    async with media_on(media_world, LOCAL_ALONE) as media, owner_of(media_world) as owner:
         job = await film(owner)
+        assert await media.total("sonant_creation_step_seconds_count") == len(CONTENT_CREATION.names)
+        assert await media.total("sonant_creation_fallbacks_total") == 0
     assert job["state"] == "completed", job
     assert makers(job) == {"narration": ("local", False), "film": ("local", False)}
     assert job["result"]["cost_usd"] == 0

@@ -102,7 +102,7 @@ async def open_deps(settings: MediaSettings, kernel: Kernel) -> AsyncIterator[De
             await analyses.rows.drop_drafts(org_id, job_id)
             await assets.delete_of_job(org_id, job_id)
 
-        songs = await stack.enter_async_context(open_song_library(settings, pool, brief, registry))
+        songs = await stack.enter_async_context(open_song_library(settings, kernel, pool, brief, registry))
         script_writer = await stack.enter_async_context(open_script_writer(settings, registry))
         webhooks = await stack.enter_async_context(_open_webhooks(settings, kernel, pool, outbox))
         jobs = JobsOf(kinds=_kinds(settings), schema=SCHEMA, workers=workers, brief=brief, discard=discard)

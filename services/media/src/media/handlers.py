@@ -23,6 +23,12 @@ from common.events.documents import (
     DOCUMENTS_FORGET_REQUESTED,
 )
 from common.events.envelope import Event
+from common.events.file_batches import (
+    FILE_BATCH_CANCEL_REQUESTED,
+    FILE_BATCH_CREATE_REQUESTED,
+    FILE_BATCH_FILES_REQUESTED,
+    FILE_BATCH_GET_REQUESTED,
+)
 from common.events.media import (
     MEDIA_JOB_CANCEL_REQUESTED,
     MEDIA_JOB_CANCELLED,
@@ -90,7 +96,7 @@ from common.storage.unit_of_work import Answer
 from media.assets import asset_requests
 from media.content import analysis_requests
 from media.deps import Deps
-from media.documents import document_requests, store_requests
+from media.documents import document_requests, file_batch_requests, store_requests
 from media.metrics import MEDIA_REFUSALS
 from media.search import search_requests
 from media.songs import song_requests
@@ -190,6 +196,10 @@ HANDLERS: Handlers[Deps] = ANSWERS.of(
         answer(STORE_LIST_REQUESTED, store_requests.page),
         answer(STORE_FILE_GET_REQUESTED, store_requests.get_file),
         answer(STORE_FILE_LIST_REQUESTED, store_requests.list_files),
+        answer(FILE_BATCH_CREATE_REQUESTED, file_batch_requests.create),
+        answer(FILE_BATCH_CANCEL_REQUESTED, file_batch_requests.cancel),
+        answer(FILE_BATCH_GET_REQUESTED, file_batch_requests.get),
+        answer(FILE_BATCH_FILES_REQUESTED, file_batch_requests.list_files),
         answer(SEARCH_REQUESTED, search_requests.search),
         answer(MEDIA_PROVIDERS_REQUESTED, on_providers_requested),
         answer(WEBHOOK_ENDPOINT_CREATE_REQUESTED, endpoints.create),

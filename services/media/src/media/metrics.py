@@ -66,3 +66,37 @@ DOCUMENT_SECONDS = Histogram(
     buckets=SECONDS,
 )
 INDEX_CHUNKS = Gauge("sonant_index_chunks", "Chunks that are searched.", ["model"])
+SONGS = Gauge("sonant_songs", "Songs of all organisations.")
+SONG_ROWS = Counter(
+    "sonant_song_rows_total",
+    "Rows of catalogues that imports read, by what became of them: imported, refused.",
+    ["outcome"],
+)
+SONG_SEARCHES = Counter(
+    "sonant_song_searches_total",
+    "Searches for songs by what was asked with (song, sound, text), and whether they found anything (hit, miss).",
+    ["by", "outcome"],
+)
+SONG_SEARCH_SECONDS = Histogram(
+    "sonant_song_search_seconds",
+    "What a search for songs took, by what was asked with: song, sound, text.",
+    ["by"],
+    buckets=SECONDS,
+)
+SONG_INDEX_SECONDS = Histogram(
+    "sonant_song_index_seconds", "What it took to bring the index of an organisation up to date.", buckets=SECONDS
+)
+SONG_VECTORS = Counter(
+    "sonant_song_vectors_total", "Vectors that indexes of songs took in or dropped: added, removed.", ["change"]
+)
+CREATION_STEP_SECONDS = Histogram(
+    "sonant_creation_step_seconds",
+    "What a step of a creation took in one try, by how that ended: done, or failed.",
+    ["step", "outcome"],
+    buckets=(0.05, 0.2, 1.0, 5.0, 20.0, 60.0, 300.0, 1200.0),
+)
+CREATION_FALLBACKS = Counter(
+    "sonant_creation_fallbacks_total",
+    "Parts of creations (script, narration, film) that another made than who was asked first, by who made them.",
+    ["part", "provider"],
+)

@@ -152,6 +152,72 @@ class StoreRows(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """Files that were put into a store together, by how their jobs are."""
+
+    id: str
+    store_id: str
+    created_at: datetime
+    in_progress: int
+    completed: int
+    failed: int
+    cancelled: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewBatch:
+    """A batch whose jobs are accepted: `jobs` has that of each asset, in the order of the files."""
+
+    org_id: str
+    store_id: str
+    id: str
+    jobs: Mapping[str, str]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchPage:
+    """Which files of a batch are listed: those in one of the `states`, between the assets `after` and `before`."""
+
+    org_id: str
+    batch_id: str
+    states: Sequence[str]
+    ascending: bool
+    after: str | None
+    before: str | None
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchedFile:
+    """A file of a batch as its job is; `characters` is 0 until its document is there."""
+
+    asset_id: str
+    state: str
+    metadata: Mapping[str, Any]
+    error: Mapping[str, Any] | None
+    characters: int
+    created_at: datetime
+
+
+class BatchRows(Protocol):
+    """The batches of all organisations. Every method raises StoreUnavailableError while the store is away."""
+
+    async def add(self, batch: NewBatch) -> None:
+        """Keep it, unless it is known or its store is gone."""
+
+    async def get(self, org_id: str, store_id: str, batch_id: str) -> Batch | None:
+        """The batch; None too where a job of it is not kept any more."""
+
+    async def page(self, wanted: BatchPage) -> tuple[Sequence[BatchedFile], bool]:
+        """Files of a batch in their order, and whether there are more."""
+
+    async def jobs(self, org_id: str, batch_id: str) -> Sequence[str]:
+        """The ids of its jobs."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sought:
     """Where a search looks. `user_id` adds the documents of that user to those of nobody."""
 

@@ -81,6 +81,9 @@ class SongRows(Protocol):
     async def totals(self, org_id: str) -> tuple[int, int]:
         """The clock of the organisation's songs, and how many there are."""
 
+    async def count(self) -> int:
+        """How many songs all organisations have."""
+
     async def changes(self, org_id: str, since: int, most: int) -> SongChanges:
         """What changed behind `since`, in the order of the changes: at most about so many vectors at once."""
 

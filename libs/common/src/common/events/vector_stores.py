@@ -140,7 +140,8 @@ class StoreDeleted(ReplyBody):
     deleted: bool
 
 
-def _query(type: str, payload: Any, reply: Any, summary: str) -> RequestSpec[Any, Any]:
+def store_query(type: str, payload: Any, reply: Any, summary: str) -> RequestSpec[Any, Any]:
+    """A question about stores, or what is in them."""
     return query(
         type=type,
         payload=payload,
@@ -151,7 +152,8 @@ def _query(type: str, payload: Any, reply: Any, summary: str) -> RequestSpec[Any
     )
 
 
-def _command(type: str, payload: Any, reply: Any, summary: str) -> RequestSpec[Any, Any]:
+def store_command(type: str, payload: Any, reply: Any, summary: str) -> RequestSpec[Any, Any]:
+    """A change of one store; those of the same store are done in their order."""
     return RequestSpec(
         type=type,
         version=1,
@@ -165,25 +167,25 @@ def _command(type: str, payload: Any, reply: Any, summary: str) -> RequestSpec[A
     )
 
 
-STORE_PUT_REQUESTED = _command(
+STORE_PUT_REQUESTED = store_command(
     "documents.store.put.requested", StorePutRequested, VectorStore, "Make or change a vector store."
 )
-STORE_DELETE_REQUESTED = _command(
+STORE_DELETE_REQUESTED = store_command(
     "documents.store.delete.requested",
     StoreDeleteRequested,
     StoreDeleted,
     "Take a vector store away with its documents.",
 )
-STORE_GET_REQUESTED = _query(
+STORE_GET_REQUESTED = store_query(
     "documents.store.get.requested", StoreGetRequested, VectorStore, "Answer what a vector store is."
 )
-STORE_LIST_REQUESTED = _query(
+STORE_LIST_REQUESTED = store_query(
     "documents.store.list.requested", StoreListRequested, VectorStoreList, "Answer which vector stores there are."
 )
-STORE_FILE_GET_REQUESTED = _query(
+STORE_FILE_GET_REQUESTED = store_query(
     "documents.store_file.get.requested", StoreFileGetRequested, StoreFile, "Answer how a file of a vector store is."
 )
-STORE_FILE_LIST_REQUESTED = _query(
+STORE_FILE_LIST_REQUESTED = store_query(
     "documents.store_file.list.requested",
     StoreFileListRequested,
     StoreFileList,

@@ -1,6 +1,6 @@
 """Where jobs are taken in and asked about: the use cases behind the commands and queries."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from common.bus.batching import Batcher
 from common.events.envelope import Event
@@ -53,6 +53,19 @@ class JobDesk:
         await self._new.put(checked(request))
         metrics.JOBS_ACCEPTED.labels(request.kind).inc()
         self._wake()
+
+    async def accept_all(self, kind: str, requests: Sequence[JobRequested]) -> None:
+        """Keep many jobs of one kind; those that are known change nothing. Raises as `accept`."""
+        for start in range(0, len(requests), JOBS_PER_WRITE):
+            some = [checked(request) for request in requests[start : start + JOBS_PER_WRITE]]
+            await self._store.accept(some)
+            metrics.JOBS_ACCEPTED.labels(kind).inc(len(some))
+        self._wake()
+
+    async def cancel_all(self, org_id: str, kind: str, job_ids: Sequence[str]) -> None:
+        """End many jobs of one kind; those that run end in a moment, and those that have ended stay as they are."""
+        for job_id in await self._store.cancel_all(org_id, kind, job_ids):
+            self._hint(JobHint(job_id=job_id))
 
     async def get(self, request: JobGetRequested) -> Reply[Job]:
         """Raises Refused 404."""

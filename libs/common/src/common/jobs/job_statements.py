@@ -83,11 +83,18 @@ WHERE org_id = $1
 ORDER BY created_at DESC, id DESC LIMIT $7
 """
 
-ASK_END = "UPDATE JOBS.jobs SET cancel = true WHERE org_id = $1 AND id = $2 AND state IN ('queued', 'running')"
+# In one order everywhere, or two who hold some of the same would wait for each other.
+ASK_END = """
+WITH held AS (
+    SELECT id FROM JOBS.jobs WHERE org_id = $1 AND id = ANY($2::text[]) AND state IN ('queued', 'running')
+    ORDER BY id FOR UPDATE
+)
+UPDATE JOBS.jobs j SET cancel = true FROM held WHERE j.id = held.id RETURNING j.id, j.state
+"""
 CANCEL_WAITING = f"""
 WITH moved AS (
     UPDATE JOBS.jobs SET {END.format(state="'cancelled'", keep="$3::float8")}, milestones = milestones + 1
-    WHERE org_id = $1 AND id = $2 AND state = 'queued' RETURNING *, 'cancelled' AS event
+    WHERE org_id = $1 AND id = ANY($2::text[]) AND state = 'queued' RETURNING *, 'cancelled' AS event
 ),
 {MILESTONE},
 {ENDED}

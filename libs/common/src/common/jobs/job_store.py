@@ -108,6 +108,9 @@ class JobStore(Protocol):
     async def cancel(self, org_id: str, job_id: str) -> JobState | None:
         """End a waiting job, ask for the end of a running one; the state it is in now, None where there is none."""
 
+    async def cancel_all(self, org_id: str, kind: str, job_ids: Sequence[str]) -> Sequence[str]:
+        """The same for many jobs of one kind, all or none of them; the ids of those that are running."""
+
     async def retry(self, org_id: str, job_id: str, command_id: str) -> bool:
         """Begin anew a job that failed or was cancelled; False for any other. The same command does it once."""
 

@@ -88,15 +88,22 @@ class PostgresJobs:
 
     async def cancel(self, org_id: str, job_id: str) -> JobState | None:
         async with transient(), self._pool.acquire() as connection, connection.transaction():
-            await connection.execute(self._sql(sql.ASK_END), org_id, job_id)
+            await connection.execute(self._sql(sql.ASK_END), org_id, [job_id])
             row = await connection.fetchrow(self._sql(sql.JOB), org_id, job_id)
             if row is None:
                 return None
             keep = self._bounds[row["kind"]].keep_seconds
-            if await connection.fetchval(self._sql(sql.CANCEL_WAITING), org_id, job_id, keep):
+            if await connection.fetchval(self._sql(sql.CANCEL_WAITING), org_id, [job_id], keep):
                 return "cancelled"
             state: JobState = row["state"]
             return state
+
+    async def cancel_all(self, org_id: str, kind: str, job_ids: Sequence[str]) -> Sequence[str]:
+        keep = self._bounds[kind].keep_seconds
+        async with transient(), self._pool.acquire() as connection, connection.transaction():
+            asked = await connection.fetch(self._sql(sql.ASK_END), org_id, list(job_ids))
+            await connection.execute(self._sql(sql.CANCEL_WAITING), org_id, list(job_ids), keep)
+        return [row["id"] for row in asked if row["state"] == "running"]
 
     async def retry(self, org_id: str, job_id: str, command_id: str) -> bool:
         async with transient():

@@ -3,6 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+from common.events.file_batches import (
+    FILE_BATCH_CANCEL_REQUESTED,
+    FILE_BATCH_CREATE_REQUESTED,
+    FILE_BATCH_FILES_REQUESTED,
+    FILE_BATCH_GET_REQUESTED,
+)
 from common.events.vector_stores import (
     STORE_DELETE_REQUESTED,
     STORE_FILE_GET_REQUESTED,
@@ -14,7 +20,8 @@ from common.events.vector_stores import (
     StoreFile,
     VectorStore,
 )
-from gateway.documents import file_views, store_bodies, store_views
+from gateway.documents import file_batch_views, file_views, store_bodies, store_views
+from gateway.documents.file_batch_bodies import FileBatchBody, FileBatchFilesQuery
 from gateway.http.routing import Handler, Route
 from gateway.ports import Scope, Work
 
@@ -22,6 +29,8 @@ STORES = "/v1/vector_stores"
 STORE = f"{STORES}/{{id}}"
 STORE_FILES = f"{STORE}/files"
 STORE_FILE = f"{STORE_FILES}/{{file_id}}"
+BATCHES = f"{STORE}/file_batches"
+BATCH = f"{BATCHES}/{{batch_id}}"
 UPLOAD_ERRORS = (408, 413, 415, 503, 504)
 
 
@@ -145,6 +154,43 @@ ROUTES: Sequence[Route] = [
         "Take a file out of a vector store",
         name="remove_vector_store_file",
         response=StoreDeleted,
+    ),
+    _change(
+        "POST",
+        BATCHES,
+        file_batch_views.create_batch,
+        "Put many files into a vector store",
+        name="create_vector_store_file_batch",
+        request=FileBatchBody,
+        response=FILE_BATCH_CREATE_REQUESTED,
+        errors=(404, 409, 429, 503, 504),
+        idempotent=True,
+    ),
+    _route(
+        "GET",
+        BATCH,
+        file_batch_views.read_batch,
+        "Read how far a batch of files is",
+        name="get_vector_store_file_batch",
+        response=FILE_BATCH_GET_REQUESTED,
+    ),
+    _change(
+        "POST",
+        f"{BATCH}/cancel",
+        file_batch_views.cancel_batch,
+        "End what of a batch of files has not ended",
+        name="cancel_vector_store_file_batch",
+        response=FILE_BATCH_CANCEL_REQUESTED,
+        idempotent=True,
+    ),
+    _route(
+        "GET",
+        f"{BATCH}/files",
+        file_batch_views.list_batch_files,
+        "List the files of a batch with their status",
+        name="list_vector_store_file_batch_files",
+        query=FileBatchFilesQuery,
+        response=FILE_BATCH_FILES_REQUESTED,
     ),
     _route(
         "POST",

@@ -61,7 +61,8 @@ ID = re.compile(STORE_ID)
 MAX_BODY_BYTES = 256 * 1024
 
 
-def _store_id(request: web.Request) -> str:
+def store_id_of(request: web.Request) -> str:
+    """The id in the path; raises Refused 404 for what is none, like for one that is not there."""
     store_id = request.match_info["id"]
     if not ID.fullmatch(store_id):
         raise not_found("There is no such vector store.", "vector_store_id", "vector_store_not_found")
@@ -99,13 +100,15 @@ async def edit_store(request: web.Request) -> web.Response:
     """`POST /v1/vector_stores/{id}`."""
     body = validate(StoreEditBody, await read_json(request, max_bytes=MAX_BODY_BYTES))
     caller, given = request[CALLER], {"name": body.name, "metadata": body.metadata}
-    wanted = StorePutRequested(org_id=caller.org_id, key_id=caller.key_id, id=_store_id(request), create=False, **given)
+    wanted = StorePutRequested(
+        org_id=caller.org_id, key_id=caller.key_id, id=store_id_of(request), create=False, **given
+    )
     return await request.app[DEPS].request_reply.command(request, STORE_PUT_REQUESTED, wanted)
 
 
 async def read_store(request: web.Request) -> web.Response:
     """`GET /v1/vector_stores/{id}`."""
-    wanted = StoreGetRequested(org_id=request[CALLER].org_id, id=_store_id(request))
+    wanted = StoreGetRequested(org_id=request[CALLER].org_id, id=store_id_of(request))
     return await request.app[DEPS].request_reply.query(STORE_GET_REQUESTED, wanted)
 
 
@@ -119,13 +122,13 @@ async def list_stores(request: web.Request) -> web.Response:
 async def delete_store(request: web.Request) -> web.Response:
     """`DELETE /v1/vector_stores/{id}`; the files stay."""
     caller = request[CALLER]
-    wanted = StoreDeleteRequested(org_id=caller.org_id, key_id=caller.key_id, id=_store_id(request))
+    wanted = StoreDeleteRequested(org_id=caller.org_id, key_id=caller.key_id, id=store_id_of(request))
     return await request.app[DEPS].request_reply.command(request, STORE_DELETE_REQUESTED, wanted)
 
 
 async def add_file(request: web.Request) -> web.Response:
     """`POST /v1/vector_stores/{id}/files`."""
-    store_id = _store_id(request)
+    store_id = store_id_of(request)
     body = validate(StoreFileBody, await read_json(request, max_bytes=MAX_BODY_BYTES))
     org_id, ask = request[CALLER].org_id, request.app[DEPS].request_reply.ask
     await ask(STORE_GET_REQUESTED, StoreGetRequested(org_id=org_id, id=store_id))
@@ -179,7 +182,7 @@ async def _known(request: web.Request, wanted: StoreFileGetRequested) -> None:
 
 async def read_store_file(request: web.Request) -> web.Response:
     """`GET /v1/vector_stores/{id}/files/{file_id}`."""
-    store_id = _store_id(request)
+    store_id = store_id_of(request)
     id = _document_id(request, store_id, request.match_info["file_id"])
     wanted = StoreFileGetRequested(org_id=request[CALLER].org_id, id=store_id, document_id=id)
     return await request.app[DEPS].request_reply.query(STORE_FILE_GET_REQUESTED, wanted)
@@ -187,7 +190,7 @@ async def read_store_file(request: web.Request) -> web.Response:
 
 async def list_store_files(request: web.Request) -> web.Response:
     """`GET /v1/vector_stores/{id}/files`."""
-    query, store_id = read_query(request, StoreFilesQuery), _store_id(request)
+    query, store_id = read_query(request, StoreFilesQuery), store_id_of(request)
     after = None if query.after is None else _document_id(request, store_id, query.after)
     wanted = StoreFileListRequested(org_id=request[CALLER].org_id, id=store_id, after=after, limit=query.limit)
     return await request.app[DEPS].request_reply.query(STORE_FILE_LIST_REQUESTED, wanted)
@@ -196,7 +199,7 @@ async def list_store_files(request: web.Request) -> web.Response:
 async def remove_store_file(request: web.Request) -> web.Response:
     """`DELETE /v1/vector_stores/{id}/files/{file_id}`; the file itself stays."""
     caller, file_id = request[CALLER], request.match_info["file_id"]
-    id = _document_id(request, _store_id(request), file_id)
+    id = _document_id(request, store_id_of(request), file_id)
     wanted = DocumentDeleteRequested(org_id=caller.org_id, key_id=caller.key_id, id=id)
     await request.app[DEPS].request_reply.ask(DOCUMENT_DELETE_REQUESTED, wanted, timeout=COMMAND_SECONDS)
     return shown(StoreDeleted(id=file_id, object="vector_store.deleted", deleted=True))
@@ -204,7 +207,7 @@ async def remove_store_file(request: web.Request) -> web.Response:
 
 async def search_store(request: web.Request) -> web.Response:
     """`POST /v1/vector_stores/{id}/search`."""
-    store_id = _store_id(request)
+    store_id = store_id_of(request)
     body = validate(StoreSearchBody, await read_json(request, max_bytes=MAX_BODY_BYTES))
     options = body.ranking_options
     once = options is not None and options.ranker == "none"

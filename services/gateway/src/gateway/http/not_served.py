@@ -16,8 +16,8 @@ INSTEAD = {
     "/v1/uploads": "Uploads in parts are not served: send the file to POST /v1/files as a whole.",
     "/v1/batches": "Batches are not served: send each request to POST /v1/chat/completions.",
     "/v1/fine_tuning": "Fine-tuning is not served: train at the upstream and name the model in the models file.",
-    "/v1/vector_stores": "This of vector stores is not served: put each file in by itself, with "
-    "POST /v1/vector_stores/{id}/files.",
+    "/v1/vector_stores": "This of vector stores is not served: the bytes of a file are at GET /v1/assets/{id}, "
+    "with ast_ in place of file-.",
     "/completions": "Legacy completions are not served: send messages to POST /v1/chat/completions.",
 }
 

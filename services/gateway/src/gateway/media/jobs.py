@@ -27,7 +27,6 @@ from common.events.media import (
 from common.events.reply import content
 from common.events.spec import EventSpec
 from common.events.webhook_endpoints import ENDPOINT_ID
-from common.failures import Refused
 from gateway.deps import DEPS
 from gateway.http.context import CALLER
 from gateway.http.end_user import any_user
@@ -79,8 +78,7 @@ async def accept(
     async with deps.idempotency.guard(request, caller, fingerprint, lease=ACCEPT_SECONDS, reused=REUSED) as slot:
         if slot.replay is not None:
             return slot.replay
-        if await deps.jobs.full(kind, caller.org_id):
-            raise _full(kind)
+        await require_room(request, kind)
         await deps.quota.take(caller.org_id, len(fingerprint))
         requested = _requested(request, kind, given, _job_id(request, fingerprint), webhook)
         await deps.log.publish(Event(spec, requested, id=requested.job_id).record())
@@ -93,16 +91,17 @@ async def publish_job(request: web.Request, kind: str, wanted: BaseModel) -> Non
     """A job that another answer tells of; raises as `accept`, which it is without an idempotency key."""
     deps, caller = request.app[DEPS], request[CALLER]
     given = wanted.model_dump(mode="json", exclude_none=True)
-    if await deps.jobs.full(kind, caller.org_id):
-        raise _full(kind)
+    await require_room(request, kind)
     await deps.quota.take(caller.org_id, len(orjson.dumps(given)))
     requested = _requested(request, kind, given, f"job_{uuid.uuid4().hex}", None)
     await deps.log.publish(Event(MEDIA_JOB_REQUESTED, requested, id=requested.job_id).record())
 
 
-def _full(kind: str) -> Refused:
-    message = f"Too many jobs of the kind {kind} wait already."
-    return rate_limited(message, code="queue_full", retry=QUEUE_RETRY_SECONDS)
+async def require_room(request: web.Request, kind: str) -> None:
+    """Raise Refused 429 where too many jobs of a kind wait already."""
+    if await request.app[DEPS].jobs.full(kind, request[CALLER].org_id):
+        message = f"Too many jobs of the kind {kind} wait already."
+        raise rate_limited(message, code="queue_full", retry=QUEUE_RETRY_SECONDS)
 
 
 def _requested(

@@ -11,6 +11,7 @@ from common.storage.postgres import Pool
 from media.adapters.encoder_workers import LocalEncoder, LocalReranker, open_asked, open_taken_in
 from media.adapters.expression_lab import GuardedDownloads
 from media.adapters.postgres_documents import PostgresDocuments
+from media.adapters.postgres_file_batches import PostgresFileBatches
 from media.adapters.postgres_passages import PostgresPassages
 from media.adapters.postgres_stores import PostgresStores
 from media.adapters.upstream_encoder import open_upstream_encoder
@@ -50,6 +51,7 @@ async def open_documents(
         yield DocumentDesk(
             rows=PostgresDocuments(pool),
             stores=PostgresStores(pool),
+            batches=PostgresFileBatches(pool),
             search=PassageSearch(rows, encoders, wanted, reranker),
             encoders=index.models,
             downloads=GuardedDownloads(public, settings.max_document_bytes),

@@ -98,6 +98,10 @@ class PostgresSongs:
             row = await self._pool.fetchrow("SELECT clock, songs FROM media.song_clocks WHERE org_id = $1", org_id)
         return (0, 0) if row is None else (row["clock"], row["songs"])
 
+    async def count(self) -> int:
+        async with transient():
+            return int(await self._pool.fetchval("SELECT coalesce(sum(songs), 0) FROM media.song_clocks"))
+
     async def changes(self, org_id: str, since: int, most: int) -> SongChanges:
         async with transient(), self._pool.acquire() as connection:
             async with connection.transaction(isolation="repeatable_read", readonly=True):

@@ -1,6 +1,7 @@
 """The port `SongVectors`: indexes in a process of their own, which begins when it is first asked."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,6 +9,7 @@ from typing import Any, TypeVar
 from common.failures import Refused
 from common.kernel.worker_processes import TooDear, WorkerLimits, WorkerProcesses, WorkersBusy
 from common.storage.objects import object_key
+from media.metrics import SONG_INDEX_SECONDS, SONG_VECTORS
 from media.song_ports import Nearest, SongRows
 from media.song_vectors import index_calls
 
@@ -61,13 +63,13 @@ class SongIndex:
         await asyncio.gather(*self._refreshing.values(), return_exceptions=True)
 
     async def _brought_up(self, org_id: str) -> None:
-        path = self._path(org_id)
+        since, path = time.perf_counter(), self._path(org_id)
         clock = await self._run(org_id, index_calls.clock_of, path)
-        while True:
-            changes = await self._rows.changes(org_id, clock, AT_ONCE)
-            if changes.clock <= clock:
-                return
+        while (changes := await self._rows.changes(org_id, clock, AT_ONCE)).clock > clock:
             clock = await self._run(org_id, index_calls.apply, path, changes.clock, changes.added, changes.removed)
+            SONG_VECTORS.labels("added").inc(len(changes.added))
+            SONG_VECTORS.labels("removed").inc(len(changes.removed))
+        SONG_INDEX_SECONDS.observe(time.perf_counter() - since)
 
     def _path(self, org_id: str) -> Path:
         return self._folder / f"{object_key('songs', org_id, 'vectors')}.npz"

@@ -1,6 +1,9 @@
 """The job that makes a film of a prompt: the flow of content creation, step by step."""
 
 import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +23,7 @@ from media.creator.narration import Narration, narrated
 from media.creator.script_plan import Plan, planned
 from media.creator.together import together
 from media.deps import Deps
-from media.metrics import CONTENT_PROCESSED
+from media.metrics import CONTENT_PROCESSED, CREATION_FALLBACKS, CREATION_STEP_SECONDS
 
 CREATION = JobSpec(
     kind=CONTENT_CREATION.kind,
@@ -68,25 +71,48 @@ async def _kept(work: CreationWork) -> str:
 
 
 async def _created(work: CreationWork) -> CreationResult:
-    async with work.step("plan"):
+    async with _step(work, "plan"):
         plan = await planned(work)
     work.percent(PLANNED)
     async with work.step("narrate"), work.step("film"):
         parts = await _made(work, plan)
     work.percent(MADE)
-    async with work.step("analyse"):
+    async with _step(work, "analyse"):
         analyses = await _analysed(work, parts.footage.paths)
     work.percent(ANALYSED)
     film = await work.folder() / "film.mp4"
-    async with work.step("enhance"):
+    async with _step(work, "enhance"):
         made = await _mixed(work, parts, film)
-    async with work.step("cluster"):
+    async with _step(work, "cluster"):
         whole = await _clustered(work, film, plan.script.title)
     work.percent(CLUSTERED)
-    async with work.step("package"):
+    async with _step(work, "package"):
         result = await packed(work, _package(plan, parts, made, [*analyses, *([whole] if whole else [])], film))
     CONTENT_PROCESSED.labels(CREATION.kind, parts.footage.providers[0]).inc()
+    for each in result.made_by:
+        if each.fallback:
+            CREATION_FALLBACKS.labels(each.part, each.provider).inc()
     return result
+
+
+@asynccontextmanager
+async def _step(work: CreationWork, name: str) -> AsyncIterator[None]:
+    """A step of the job, and how long it took."""
+    async with work.step(name):
+        with _timed(name):
+            yield
+
+
+@contextmanager
+def _timed(step: str) -> Iterator[None]:
+    """Note what a try of a step took; one that goes on elsewhere has not ended."""
+    since = time.perf_counter()
+    try:
+        yield
+    except Exception:
+        CREATION_STEP_SECONDS.labels(step, "failed").observe(time.perf_counter() - since)
+        raise
+    CREATION_STEP_SECONDS.labels(step, "done").observe(time.perf_counter() - since)
 
 
 async def _made(work: CreationWork, plan: Plan) -> _Parts:
@@ -97,8 +123,15 @@ async def _made(work: CreationWork, plan: Plan) -> _Parts:
         shares[name] = share
         work.percent(PLANNED + (MADE - PLANNED) * sum(shares.values()) / len(shares))
 
-    narrating = asyncio.ensure_future(narrated(work, plan.script, lambda share: note("narration", share)))
-    filming = asyncio.ensure_future(filmed(work, plan.script, lambda share: note("film", share)))
+    async def narrate() -> Narration:
+        with _timed("narrate"):
+            return await narrated(work, plan.script, lambda share: note("narration", share))
+
+    async def film() -> Footage:
+        with _timed("film"):
+            return await filmed(work, plan.script, lambda share: note("film", share))
+
+    narrating, filming = asyncio.ensure_future(narrate()), asyncio.ensure_future(film())
     await together(narrating, filming)
     return _Parts(plan, narrating.result(), filming.result())
 

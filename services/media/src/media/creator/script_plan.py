@@ -12,6 +12,7 @@ from common.events.creations import MAX_SAID, CreationInput, Scene, Script
 from common.failures import ProviderDown, Refused
 from common.jobs.work import Work
 from media.deps import Deps
+from media.metrics import CREATION_FALLBACKS
 from media.speech.segments import sentences
 
 # What a model is shown of its mistake; more would not help it.
@@ -51,6 +52,7 @@ async def _planned(work: Work[CreationInput, Deps]) -> Plan:
                 return Plan(script=await _written(work))
         except (ProviderDown, Refused) as error:
             why = error.message
+    CREATION_FALLBACKS.labels("script", "template").inc()
     return Plan(script=of_template(wanted), warnings=[f"The script is the template's: {why}"])
 
 

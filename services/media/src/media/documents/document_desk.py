@@ -6,7 +6,7 @@ from pathlib import Path
 
 from media.ports import Downloads
 from media.retrieval.preparation import TextBounds
-from media.retrieval_ports import DocumentRows, Encoder, StoreRows
+from media.retrieval_ports import BatchRows, DocumentRows, Encoder, StoreRows
 from media.search.passage_search import PassageSearch
 
 
@@ -16,6 +16,7 @@ class DocumentDesk:
 
     rows: DocumentRows
     stores: StoreRows
+    batches: BatchRows
     search: PassageSearch
     encoders: Callable[[], Awaitable[Sequence[Encoder]]]
     downloads: Downloads

@@ -30,8 +30,7 @@ from media.retrieval_ports import Document, DocumentPage, Store, StoreChange, St
 STATUS: Mapping[str, FileStatus] = {
     "queued": "in_progress",
     "running": "in_progress",
-    # Its document is gone by now.
-    "completed": "cancelled",
+    "completed": "completed",
     "failed": "failed",
     "cancelled": "cancelled",
 }
@@ -43,27 +42,27 @@ async def put(event: Event[StorePutRequested], deps: Deps) -> Reply[VectorStore]
     """200 with the store, or Refused 404 where it is to be changed and is not there."""
     asked = event.payload
     change = StoreChange(asked.org_id, asked.id, asked.create, asked.name, asked.metadata)
-    return Reply(_shown(await deps.documents.stores.put(change), asked.id))
+    return Reply(store_shown(await deps.documents.stores.put(change), asked.id))
 
 
 async def get(event: Event[StoreGetRequested], deps: Deps) -> Reply[VectorStore]:
     """200, or Refused 404."""
     asked = event.payload
-    return Reply(_shown(await deps.documents.stores.get(asked.org_id, asked.id), asked.id))
+    return Reply(store_shown(await deps.documents.stores.get(asked.org_id, asked.id), asked.id))
 
 
 async def page(event: Event[StoreListRequested], deps: Deps) -> Reply[VectorStoreList]:
     """200 with a page, newest first."""
     asked = event.payload
     found = await deps.documents.stores.page(asked.org_id, asked.after, asked.limit + 1)
-    shown = tuple(_shown(store, store.id) for store in found[: asked.limit])
-    return Reply(VectorStoreList(object="list", data=shown, **_ends(shown, len(found) > asked.limit)))
+    shown = tuple(store_shown(store, store.id) for store in found[: asked.limit])
+    return Reply(VectorStoreList(object="list", data=shown, **page_ends(shown, len(found) > asked.limit)))
 
 
 async def delete(event: Event[StoreDeleteRequested], deps: Deps) -> Reply[StoreDeleted]:
     """200, or Refused 404. Its documents go first, so that a repetition finds what is left of them."""
     asked, documents = event.payload, deps.documents
-    _shown(await documents.stores.get(asked.org_id, asked.id), asked.id)
+    store_shown(await documents.stores.get(asked.org_id, asked.id), asked.id)
     while ids := await documents.stores.documents(asked.org_id, asked.id, AT_ONCE):
         for id in ids:
             await documents.rows.remove(asked.org_id, id)
@@ -86,19 +85,21 @@ async def get_file(event: Event[StoreFileGetRequested], deps: Deps) -> Reply[Sto
 async def list_files(event: Event[StoreFileListRequested], deps: Deps) -> Reply[StoreFileList]:
     """200 with a page of those that are found, newest first, or Refused 404."""
     asked, documents = event.payload, deps.documents
-    _shown(await documents.stores.get(asked.org_id, asked.id), asked.id)
+    store_shown(await documents.stores.get(asked.org_id, asked.id), asked.id)
     wanted = DocumentPage(asked.org_id, DEFAULT_PROJECT, asked.id, "", limit=asked.limit + 1, after=asked.after)
     found = await documents.rows.page(wanted)
     shown = tuple(_file_of(document) for document in found[: asked.limit])
-    return Reply(StoreFileList(object="list", data=shown, **_ends(shown, len(found) > asked.limit)))
+    return Reply(StoreFileList(object="list", data=shown, **page_ends(shown, len(found) > asked.limit)))
 
 
-def _ends(shown: tuple[Any, ...], more: bool) -> dict[str, Any]:
+def page_ends(shown: tuple[Any, ...], more: bool) -> dict[str, Any]:
+    """What stands beside a page: its first, its last, and whether there are more."""
     first, last = (shown[0].id, shown[-1].id) if shown else (None, None)
     return {"first_id": first, "last_id": last, "has_more": more}
 
 
-def _shown(store: Store | None, store_id: str) -> VectorStore:
+def store_shown(store: Store | None, store_id: str) -> VectorStore:
+    """A store as callers see it; raises Refused 404 where there is none."""
     if store is None:
         raise Refused(404, f"There is no vector store {store_id!r}.", "vector_store_not_found", "vector_store_id")
     counts = StoreFileCounts(
@@ -121,7 +122,8 @@ def _shown(store: Store | None, store_id: str) -> VectorStore:
     )
 
 
-def _file(asset_id: str | None, **fields: Any) -> StoreFile:
+def store_file(asset_id: str | None, **fields: Any) -> StoreFile:
+    """A file in a store as callers see it."""
     static = {"max_chunk_size_tokens": CHUNK_TOKENS, "chunk_overlap_tokens": OVERLAP_TOKENS}
     return StoreFile(
         id=(asset_id or "").replace("ast_", "file-", 1),
@@ -132,7 +134,7 @@ def _file(asset_id: str | None, **fields: Any) -> StoreFile:
 
 
 def _file_of(document: Document) -> StoreFile:
-    return _file(
+    return store_file(
         document.asset_id,
         vector_store_id=document.collection,
         status="completed",
@@ -143,18 +145,19 @@ def _file_of(document: Document) -> StoreFile:
 
 
 def _file_to_be(job: StoreJob, store_id: str) -> StoreFile:
-    return _file(
+    return store_file(
         job.asset_id,
         vector_store_id=store_id,
         status=STATUS[job.state],
         usage_bytes=0,
         created_at=int(job.created_at.timestamp()),
         attributes=job.metadata,
-        last_error=_error(job.error) if job.state == "failed" else None,
+        last_error=file_error(job.error) if job.state == "failed" else None,
     )
 
 
-def _error(error: Mapping[str, Any] | None) -> StoreFileError:
+def file_error(error: Mapping[str, Any] | None) -> StoreFileError:
+    """Why a job failed, as OpenAI has it of a file."""
     code = str((error or {}).get("code") or "")
     kind = (
         "unsupported_file"

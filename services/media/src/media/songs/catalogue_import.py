@@ -16,7 +16,7 @@ from common.jobs.work import Work
 from common.kernel.worker_processes import TooDear
 from media.deps import Deps
 from media.measurement.media_error import MediaError
-from media.metrics import CONTENT_PROCESSED
+from media.metrics import CONTENT_PROCESSED, SONG_ROWS
 from media.song_ports import SongRow
 from media.song_vectors.song_embedding import embedding
 from media.songs.catalogue_rows import CataloguePart, format_of, read_part
@@ -66,6 +66,8 @@ async def make(work: ImportWork) -> SongImportResult:
             await _take_in(work, part)
             _count(done, part)
             await work.remember("progress", done.model_dump(mode="json"))
+            SONG_ROWS.labels("imported").inc(len(part.rows))
+            SONG_ROWS.labels("refused").inc(len(part.refused))
             work.percent(IMPORTED_PERCENT * _share(done.rows, asset.size))
             more = part.more
     async with work.step("index"):

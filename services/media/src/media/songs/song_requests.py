@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+import time
 from pathlib import Path
 
 from common.events.envelope import Event
@@ -22,6 +23,7 @@ from common.failures import Refused
 from common.kernel.worker_processes import TooDear, WorkersBusy
 from media.deps import Deps
 from media.measurement.media_error import MediaError
+from media.metrics import SONG_SEARCH_SECONDS, SONG_SEARCHES
 from media.song_ports import SongRow
 from media.song_vectors.song_embedding import embedding
 from media.songs.song_calls import listen
@@ -35,7 +37,21 @@ ASKED_SECONDS = 60.0
 
 async def search(event: Event[SongSearchRequested], deps: Deps) -> Reply[SongMatches]:
     """200 with the nearest songs; the one that was asked with is not among them."""
-    wanted, songs = event.payload, deps.songs
+    since, by = time.perf_counter(), _asked_with(event.payload)
+    matches = await _matches(event.payload, deps)
+    SONG_SEARCH_SECONDS.labels(by).observe(time.perf_counter() - since)
+    SONG_SEARCHES.labels(by, "hit" if matches.data else "miss").inc()
+    return Reply(matches)
+
+
+def _asked_with(wanted: SongSearchRequested) -> str:
+    if wanted.song_id is not None:
+        return "song"
+    return "text" if wanted.asset_id is None else "sound"
+
+
+async def _matches(wanted: SongSearchRequested, deps: Deps) -> SongMatches:
+    songs = deps.songs
     vector, own = await _asked(wanted, deps)
     among = None
     if wanted.filter != SongFilter():
@@ -50,9 +66,7 @@ async def search(event: Event[SongSearchRequested], deps: Deps) -> Reply[SongMat
         if near.number in rows and rows[near.number].id != own
     ]
     _, count = await songs.rows.totals(wanted.org_id)
-    return Reply(
-        SongMatches(object="song.matches", data=tuple(matches[: wanted.limit]), songs=count, exact=found.exact)
-    )
+    return SongMatches(object="song.matches", data=tuple(matches[: wanted.limit]), songs=count, exact=found.exact)
 
 
 async def get(event: Event[SongGetRequested], deps: Deps) -> Reply[Song]:
