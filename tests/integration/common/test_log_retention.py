@@ -103,6 +103,21 @@ async def test_finished_records_go_once_all_topics_together_take_too_many_bytes(
         await log.publish(request(120))
 
 
+async def test_nothing_goes_while_the_store_has_room_whatever_the_first_records_suggest(
+    engine: Running, redis: Redis
+) -> None:
+    """Sizes are told from a few records then, here from the largest."""
+    async with opened(engine, redis, 20 * MIB) as log:
+        await log.publish(*(fact(number, 256 * 1024) for number in range(10)))
+        for _ in range(40):
+            await log.publish(*(fact(number) for number in range(100)))
+        told = await cast("Any", redis.memory_usage(stream(FACTS.name), samples=5))
+        assert await kept(redis, FACTS) < (await redis.info("memory"))["used_memory"] < 20 * MIB < told
+        await read_on(log, FACTS, "readers", 4010, commit=True)
+        await log.trim(FACTS)
+        assert await redis.xlen(stream(FACTS.name)) == 4010
+
+
 async def test_requests_are_refused_where_unfinished_ones_fill_the_log_and_facts_are_not(
     engine: Running, redis: Redis
 ) -> None:
