@@ -12,6 +12,7 @@ from common.events.keys import KeyBudget
 from common.events.token_estimate import answer_tokens
 from common.storage.key_budgets import BudgetedTurn, KeyBudgets, Spent, Wanted, nanos_of, period_of
 from common.storage.resp import Resp, open_resp
+from llm_stream.answer.gate import MAX_WAITING
 from tests.support.llm_stream import (
     PATIENCE,
     VALKEY_DATABASE,
@@ -140,6 +141,9 @@ async def test_a_burst_that_outruns_its_lease_waits_for_the_next_one(llm_world: 
         assert fact.ended_by == "budget"
         assert ends_a_sentence(heard.text())
         assert len(heard.text().split()) <= 500 + SENTENCE_TOKENS
+        said = answer_tokens(len(heard.text().split()), len(heard.text()))
+        # Of what came behind the lease no more is taken, and counted, than may wait.
+        assert said <= fact.usage.completion_tokens <= said + 2 * MAX_WAITING
 
 
 async def test_two_processes_on_one_key_exceed_it_by_a_sentence_at_most(

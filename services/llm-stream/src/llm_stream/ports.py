@@ -135,7 +135,7 @@ class UpstreamAnswer(Protocol):
         ...
 
     def pause(self) -> None:
-        """Read nothing until `resume`: the upstream has to wait, and its silence means nothing."""
+        """Read and hand over nothing until `resume`: the upstream has to wait, and its silence means nothing."""
         ...
 
     def resume(self) -> None:

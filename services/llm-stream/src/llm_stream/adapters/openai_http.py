@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -79,6 +80,11 @@ class _Watch:
         self._timer = self._loop.call_later(self._step, self._look)
 
 
+def _say_nothing(payload: bytes) -> Said:
+    """What payloads are taken by before anybody relays."""
+    return Said.NOTHING
+
+
 class HttpAnswer:
     """The port `UpstreamAnswer` on one exchange."""
 
@@ -91,10 +97,16 @@ class HttpAnswer:
         self._total = 0
         self._paused = False
         self._lines = EventLines()
+        self._take: Take = _say_nothing
+        # Of the last read before a pause: one read may bring hundreds.
+        self._waiting: deque[bytes] = deque()
+        self._drained: asyncio.Future[None] | None = None
+        self._left = False
 
     async def relay(self, take: Take) -> None:
         heard = False
         raw: list[bytes] = []
+        self._take = take
 
         def arrived(data: bytes) -> None:
             nonlocal heard
@@ -102,13 +114,11 @@ class HttpAnswer:
             payloads = self._lines.feed(data)
             if payloads:
                 heard = True
-                said = take(payloads[0]) if len(payloads) == 1 else max(map(take, payloads))
-                if said:
-                    self._watch.alive()
-                    if said == LAST:
-                        self._watch.limit(LAST_WORDS_SECONDS)
-                    elif said == ALL:
-                        self._connection.finish()
+                if len(payloads) == 1 and not self._waiting:
+                    self._hear(take(payloads[0]))
+                else:
+                    self._waiting += payloads
+                    self._take_waiting()
             elif not heard:
                 raw.append(data)
 
@@ -117,8 +127,30 @@ class HttpAnswer:
         if not heard and not rest and (body := b"".join(raw).strip()).startswith((b"{", b"[", b"<")):
             # No event stream: an error, or an answer that is not streamed.
             rest = [body]
-        for payload in rest:
-            take(payload)
+        self._waiting += rest
+        await self._drain()
+
+    def _take_waiting(self) -> None:
+        """Hand over what waits, until somebody pauses."""
+        said = Said.NOTHING
+        while self._waiting and not self._paused:
+            said = max(said, self._take(self._waiting.popleft()))
+        self._hear(said)
+
+    def _hear(self, said: Said) -> None:
+        if said:
+            self._watch.alive()
+            if said == LAST:
+                self._watch.limit(LAST_WORDS_SECONDS)
+            elif said == ALL:
+                self._connection.finish()
+
+    async def _drain(self) -> None:
+        """Hand over what still waits once the body has ended."""
+        self._take_waiting()
+        if self._waiting:
+            self._drained = asyncio.get_running_loop().create_future()
+            await self._drained
 
     async def whole(self, grew: Callable[[int], None] | None = None) -> bytes:
         # The limit on the whole is the first watch's, which hears of nothing. White space before an answer is none;
@@ -164,15 +196,50 @@ class HttpAnswer:
     def resume(self) -> None:
         if self._paused:
             self._paused = False
-            self._connection.resume()
-            for watch in self._watches():
-                watch.go_on()
+            # Later: whoever resumes may stand within what a payload led to.
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """Hand over what waited through a pause, and read on behind it."""
+        if self._left:
+            return
+        try:
+            if self._waiting:
+                self._take_waiting()
+        except Exception as error:  # noqa: BLE001 - raised by `relay`, so nothing is swallowed
+            self._fail(error)
+            return
+        if self._paused:
+            return
+        self._connection.resume()
+        if self._drained is not None:
+            if not self._drained.done():
+                self._drained.set_result(None)
+            return
+        for watch in self._watches():
+            watch.go_on()
+
+    def _fail(self, error: Exception) -> None:
+        self._waiting.clear()
+        if self._drained is None:
+            self._connection.fail(error)
+        elif not self._drained.done():
+            self._drained.set_exception(error)
 
     def _watches(self) -> list[_Watch]:
         return [self._watch] if self._silence is None else [self._watch, self._silence]
 
     def close(self) -> None:
+        self._waiting.clear()
         self._connection.abort()
+        if self._drained is not None:
+            self._fail(UpstreamBroken("closed"))
+
+    def leave(self) -> None:
+        """Done with this exchange, whatever happened."""
+        self._left = True
+        self._watch.stop()
+        self._connection.leave()
 
 
 class OpenAIHttp:
@@ -190,11 +257,11 @@ class OpenAIHttp:
         content = orjson.dumps(body)
         head = _head(target, _key(upstream), len(content))
         connection, watch = await self._accepted(target, head, content, patience)
+        answer = HttpAnswer(connection, watch, self._max_bytes[endpoint])
         try:
-            yield HttpAnswer(connection, watch, self._max_bytes[endpoint])
+            yield answer
         finally:
-            watch.stop()
-            connection.leave()
+            answer.leave()
 
     async def _accepted(
         self, target: Target, head: bytes, content: bytes, patience: Patience
