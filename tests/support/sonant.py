@@ -282,8 +282,8 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.fixture(scope="session")
-def sonant() -> Iterator[Sonant]:
-    """The system that tests share; those that break it start their own."""
+def sonant(request: pytest.FixtureRequest) -> Iterator[Sonant]:
+    """The system that tests share, with `SONANT_TEST_LOG=kafka` on Kafka; those that break it start their own."""
     env = {
         "SONANT_HUME_WEBHOOK_KEYS": ",".join(WEBHOOK_KEYS),
         "SONANT_HUME_ORGANIZATIONS": ",".join(HUME_ORGANIZATIONS),
@@ -294,5 +294,7 @@ def sonant() -> Iterator[Sonant]:
         # Filled by the tests that need models (tests.support.models), and looked at when they are needed.
         "SONANT_MODELS_DIR": str(models_dir()),
     }
+    if os.environ.get("SONANT_TEST_LOG") == "kafka":
+        env["SONANT_LOG_URL"] = request.getfixturevalue("kafka_url")
     with sonant_system(env=env) as system:
         yield system
