@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from common.events.songs import DIMENSIONS
-from media.song_ports import Numbered
+from media.song_ports import Nearest, Numbered
 from media.song_vectors import faiss_index, index_process
 from media.song_vectors.faiss_index import VectorIndex
 
@@ -97,8 +97,7 @@ def test_a_file_holds_all_of_it_and_a_damaged_one_is_made_anew(tmp_path: Path) -
     with pytest.raises(ValueError, match="damaged"):
         VectorIndex.load(path)
     assert index_process.clock_of(path) == 0
-    assert index_process.nearest(path, 1, data[0].tobytes(), 3, None) is None
+    assert index_process.nearest(path, data[0].tobytes(), 3, None) == (0, Nearest((), exact=True))
     assert index_process.apply(path, 1, numbered(data), []) == 1
-    found = index_process.nearest(path, 1, data[0].tobytes(), 1, None)
-    assert found is not None
-    assert found.found[0].number == 1
+    clock, nearest = index_process.nearest(path, data[0].tobytes(), 1, None)
+    assert (clock, nearest.found[0].number) == (1, 1)

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from common.events.songs import SongFacts, SongFilter
 from common.kernel.worker_processes import WorkerProcesses
@@ -91,8 +91,7 @@ class SongRows(Protocol):
         """All songs of an organisation, by number, so many at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Near:
+class Near(NamedTuple):
     """A vector that was found: the number it has, and its inner product with the one that was asked for."""
 
     number: int

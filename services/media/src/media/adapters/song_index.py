@@ -1,8 +1,9 @@
 """The port `SongVectors`: indexes in a process of their own, which begins when it is first asked."""
 
 import asyncio
+import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ LIMITS = WorkerLimits(seconds=120.0, memory_bytes=2 * 1024**3, niceness=5, wait_
 AT_ONCE = 2_000
 # How long a question waits for an index that is far behind; it is brought up meanwhile.
 PATIENCE_SECONDS = 8.0
+NONE = Nearest((), exact=True)
 
 
 class SongIndex:
@@ -30,21 +32,35 @@ class SongIndex:
         self._rows = rows
         self._folder = folder
         self._refreshing: dict[str, asyncio.Task[None]] = {}
+        # Those with songs that were asked for: the process of the index is not begun for others.
+        self._asked: set[str] = set()
 
     async def nearest(self, org_id: str, vector: bytes, limit: int, among: Sequence[int] | None = None) -> Nearest:
         """As the port says."""
-        clock, songs = await self._rows.totals(org_id)
-        if not songs or limit < 1:
-            return Nearest((), exact=True)
-        path = self._path(org_id)
+        if limit < 1:
+            return NONE
+        ask = functools.partial(self._run, org_id, index_calls.nearest, self._path(org_id), vector, limit, among)
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                while (
-                    found := await self._run(org_id, index_calls.nearest, path, clock, vector, limit, among)
-                ) is None:
-                    await self.refresh(org_id)
+                return await self._up_to_date(org_id, ask)
         except TimeoutError:
             raise _not_ready() from None
+
+    async def _up_to_date(self, org_id: str, ask: Callable[[], Awaitable[tuple[int, Nearest]]]) -> Nearest:
+        """What the index finds once it knows every change before the call."""
+        if org_id in self._asked:
+            # It mostly knows them: it looks while their clock is read.
+            (clock, songs), (known, found) = await asyncio.gather(self._rows.totals(org_id), ask())
+        else:
+            clock, songs = await self._rows.totals(org_id)
+            known, found = await ask() if songs else (clock, NONE)
+        if not songs:
+            self._asked.discard(org_id)
+            return NONE
+        self._asked.add(org_id)
+        while known < clock:
+            await self.refresh(org_id)
+            known, found = await ask()
         return found
 
     async def refresh(self, org_id: str) -> None:

@@ -20,11 +20,11 @@ def apply(path: Path, clock: int, added: Sequence[Numbered], removed: Sequence[i
     return index_process.apply(path, clock, added, removed)
 
 
-def nearest(path: Path, clock: int, vector: bytes, limit: int, among: Sequence[int] | None) -> Nearest | None:
-    """The nearest vectors; None where the index is behind `clock`."""
+def nearest(path: Path, vector: bytes, limit: int, among: Sequence[int] | None) -> tuple[int, Nearest]:
+    """The nearest vectors, behind the change up to which the index knows them."""
     from media.song_vectors import index_process
 
-    return index_process.nearest(path, clock, vector, limit, among)
+    return index_process.nearest(path, vector, limit, among)
 
 
 def save(path: Path) -> None:

@@ -35,10 +35,10 @@ def apply(path: Path, clock: int, added: Sequence[Numbered], removed: Sequence[i
     return index.clock
 
 
-def nearest(path: Path, clock: int, vector: bytes, limit: int, among: Sequence[int] | None) -> Nearest | None:
-    """The nearest vectors; None where the index does not know every change up to `clock`."""
+def nearest(path: Path, vector: bytes, limit: int, among: Sequence[int] | None) -> tuple[int, Nearest]:
+    """The nearest vectors, behind the change up to which the index knows them."""
     index = _index(path)
-    return None if index.clock < clock else index.nearest(vector, limit, among)
+    return index.clock, index.nearest(vector, limit, among)
 
 
 def save(path: Path) -> None:
