@@ -44,6 +44,7 @@ PARTS = {
     "retrieval": "retrieval_quality",
     "local-model": "local_model_speed",
     "talk-beside-documents": "talk_beside_documents",
+    "talk-beside-content": "talk_beside_content",
 }
 INTERPRETER = Path(interpreter.__file__)
 
