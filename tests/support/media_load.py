@@ -145,6 +145,8 @@ async def killing(sonant: Sonant, parts: Sequence[str], seconds: float, dice: ra
     """Kill each of these processes at a random moment within so many seconds, and wait until it is back."""
     for part in parts:
         await asyncio.sleep(dice.uniform(0.2, 1.0) * seconds / len(parts))
+        # One that ended by itself, since another was killed, is not there for a moment.
+        await eventually(functools.partial(_back, sonant, part, 0), timeout=PATIENCE_SECONDS)
         killed = sonant.kill(part)
         await eventually(functools.partial(_back, sonant, part, killed), timeout=PATIENCE_SECONDS)
 
