@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from deploy.kafka.broker import Broker
 from tests.support.sonant import Sonant
 from tests.support.waiting import eventually
 
@@ -25,6 +26,8 @@ PAUSE = 0.2
 TINY = {"duration": 0.5, "width": 160, "height": 128}
 # Engines and services that may die, as `sonant status` names them.
 PARTS = ("media", "postgres", "valkey", "sandbox")
+# And a broker beside them.
+KAFKA = "kafka"
 
 
 def bodies(count: int, dice: random.Random) -> list[dict[str, Any]]:
@@ -141,10 +144,20 @@ def temporary(data_dir: Path) -> list[str]:
     return [str(path) for path in files if "-scratch" in str(path) or "#" in path.name or path.suffix == ".part"]
 
 
-async def killing(sonant: Sonant, parts: Sequence[str], seconds: float, dice: random.Random) -> None:
-    """Kill each of these processes at a random moment within so many seconds, and wait until it is back."""
+async def killing(
+    sonant: Sonant, parts: Sequence[str], seconds: float, dice: random.Random, broker: Broker | None = None
+) -> None:
+    """Kill each of these processes at a random moment within so many seconds, and wait until it is back.
+
+    `KAFKA` is the broker, which is started again here.
+    """
     for part in parts:
         await asyncio.sleep(dice.uniform(0.2, 1.0) * seconds / len(parts))
+        if part == KAFKA and broker is not None:
+            broker.kill()
+            broker.start()
+            await broker.ready()
+            continue
         # One that ended by itself, since another was killed, is not there for a moment.
         await eventually(functools.partial(_back, sonant, part, 0), timeout=PATIENCE_SECONDS)
         killed = sonant.kill(part)
