@@ -98,7 +98,7 @@ async def open_postgres(
         await _close(pool)
 
 
-async def _leave_as_it_is(connection: Connection) -> None:
+async def _leave_as_it_is(connection: "asyncpg.Connection[Any]") -> None:
     """Whatever is set here is set within a transaction, which is rolled back if it is open.
 
     The pool would otherwise send a statement that resets the session behind every use: a round trip for nothing.
