@@ -129,6 +129,31 @@ class StoreJob:
     created_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListPage:
+    """At most `limit` entries of a list between the ids `after` and `before`, the oldest first or the newest.
+
+    Without `after` it is the entries next to `before`.
+    """
+
+    ascending: bool
+    after: str | None
+    before: str | None
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFile:
+    """A file in a store as its document or its job is; `characters` is 0 until its document is there."""
+
+    asset_id: str
+    state: str
+    metadata: Mapping[str, Any]
+    error: Mapping[str, Any] | None
+    characters: int
+    created_at: datetime
+
+
 class StoreRows(Protocol):
     """The vector stores of all organisations. Every method raises StoreUnavailableError while the store is away."""
 
@@ -177,28 +202,12 @@ class NewBatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchPage:
-    """Which files of a batch are listed: those in one of the `states`, between the assets `after` and `before`."""
+class BatchPage(ListPage):
+    """Which files of a batch are listed: those in one of the `states`; `after` and `before` are assets."""
 
     org_id: str
     batch_id: str
     states: Sequence[str]
-    ascending: bool
-    after: str | None
-    before: str | None
-    limit: int
-
-
-@dataclass(frozen=True, slots=True)
-class BatchedFile:
-    """A file of a batch as its job is; `characters` is 0 until its document is there."""
-
-    asset_id: str
-    state: str
-    metadata: Mapping[str, Any]
-    error: Mapping[str, Any] | None
-    characters: int
-    created_at: datetime
 
 
 class BatchRows(Protocol):
@@ -210,7 +219,7 @@ class BatchRows(Protocol):
     async def get(self, org_id: str, store_id: str, batch_id: str) -> Batch | None:
         """The batch; None too where a job of it is not kept any more."""
 
-    async def page(self, wanted: BatchPage) -> tuple[Sequence[BatchedFile], bool]:
+    async def page(self, wanted: BatchPage) -> tuple[Sequence[ListedFile], bool]:
         """Files of a batch in their order, and whether there are more."""
 
     async def jobs(self, org_id: str, batch_id: str) -> Sequence[str]:

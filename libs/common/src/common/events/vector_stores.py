@@ -12,6 +12,7 @@ from common.events.spec import Payload, RequestSpec, query
 STORE_ID = r"vs_[0-9a-f]{32}"
 
 FileStatus = Literal["in_progress", "completed", "cancelled", "failed"]
+Order = Literal["asc", "desc"]
 
 
 # -- what is asked -----------------------------------------------------------------------------------------------------
@@ -22,6 +23,15 @@ class StoreRequest(Payload):
 
     org_id: str
     id: str
+
+
+class PageRequest(Payload):
+    """A part of a list: what stands between `after` and `before`, the newest first unless `order` says otherwise."""
+
+    order: Order = "desc"
+    after: str | None = None
+    before: str | None = None
+    limit: int = 20
 
 
 class StorePutRequested(StoreRequest):

@@ -1,6 +1,6 @@
 """What is asked about vector stores over the log: made, changed, found, listed, taken away; and the files in them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 from common.events.envelope import Event
@@ -8,6 +8,7 @@ from common.events.reply import Reply
 from common.events.resource_terms import DEFAULT_PROJECT
 from common.events.vector_stores import (
     FileStatus,
+    PageRequest,
     StoreDeleted,
     StoreDeleteRequested,
     StoreFile,
@@ -25,7 +26,7 @@ from common.events.vector_stores import (
 from common.failures import Refused
 from media.deps import Deps
 from media.retrieval.chunking import CHUNK_TOKENS, OVERLAP_TOKENS
-from media.retrieval_ports import Document, DocumentPage, Store, StoreChange, StoreJob
+from media.retrieval_ports import Document, DocumentPage, ListedFile, Store, StoreChange, StoreJob
 
 STATUS: Mapping[str, FileStatus] = {
     "queued": "in_progress",
@@ -92,6 +93,21 @@ async def list_files(event: Event[StoreFileListRequested], deps: Deps) -> Reply[
     return Reply(StoreFileList(object="list", data=shown, **page_ends(shown, len(found) > asked.limit)))
 
 
+def states_of(status: FileStatus | None) -> Sequence[str]:
+    """The states of jobs whose files have this status; all of them without one."""
+    return [state for state, of in STATUS.items() if status in (None, of)]
+
+
+def page_asked(asked: PageRequest) -> dict[str, Any]:
+    """Which part of a list is asked for, as a `ListPage` has it."""
+    return {
+        "ascending": asked.order == "asc",
+        "after": asked.after,
+        "before": asked.before,
+        "limit": asked.limit,
+    }
+
+
 def page_ends(shown: tuple[Any, ...], more: bool) -> dict[str, Any]:
     """What stands beside a page: its first, its last, and whether there are more."""
     first, last = (shown[0].id, shown[-1].id) if shown else (None, None)
@@ -119,6 +135,19 @@ def store_shown(store: Store | None, store_id: str) -> VectorStore:
         created_at=int(store.created_at.timestamp()),
         last_active_at=int(store.used_at.timestamp()),
         metadata=dict(store.metadata),
+    )
+
+
+def shown_file(file: ListedFile, store_id: str) -> StoreFile:
+    """A file in a store as callers see it."""
+    return store_file(
+        file.asset_id,
+        vector_store_id=store_id,
+        status=STATUS[file.state],
+        usage_bytes=file.characters,
+        created_at=int(file.created_at.timestamp()),
+        attributes=file.metadata,
+        last_error=file_error(file.error) if file.state == "failed" else None,
     )
 
 
