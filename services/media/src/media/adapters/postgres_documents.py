@@ -16,10 +16,11 @@ ROWS_AT_ONCE = 200
 
 # Whoever has the row goes first; the id of a document is made of all that stands in this statement before its content.
 LOCK = f"SELECT {COLUMNS}, job_id, asked_at FROM media.documents WHERE org_id = $1 AND id = $2 FOR UPDATE"  # noqa: S608
+# As old as the job that made it: in a list of files it stays where the job was.
 PUT = f"""
 INSERT INTO media.documents AS old (id, org_id, project_id, collection, user_id, name, content_type, asset_id, url,
-    version, chunks, characters, sha256, metadata, job_id, asked_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $10, $11, $12, $13::jsonb, $14, $15)
+    version, chunks, characters, sha256, metadata, job_id, asked_at, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $10, $11, $12, $13::jsonb, $14, $15, $15)
 ON CONFLICT (id) DO UPDATE SET content_type = excluded.content_type, asset_id = excluded.asset_id, url = excluded.url,
     version = old.version + 1, chunks = excluded.chunks, characters = excluded.characters, sha256 = excluded.sha256,
     metadata = excluded.metadata, job_id = excluded.job_id, asked_at = excluded.asked_at, updated_at = now()
