@@ -118,17 +118,6 @@ class StoreChange:
     metadata: Mapping[str, Any] | None
 
 
-@dataclass(frozen=True, slots=True)
-class StoreJob:
-    """The last job about a document; `error` has a code and a message where it failed."""
-
-    state: str
-    asset_id: str | None
-    metadata: Mapping[str, Any]
-    error: Mapping[str, Any] | None
-    created_at: datetime
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListPage:
     """At most `limit` entries of a list between the ids `after` and `before`, the oldest first or the newest.
@@ -140,6 +129,15 @@ class ListPage:
     after: str | None
     before: str | None
     limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreFilePage(ListPage):
+    """Which files of a store are listed: those in one of the `states`; `after` and `before` are documents."""
+
+    org_id: str
+    store_id: str
+    states: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +164,19 @@ class StoreRows(Protocol):
     async def page(self, org_id: str, after: str | None, limit: int) -> Sequence[Store]:
         """Stores, newest first."""
 
+    async def files(self, wanted: StoreFilePage) -> tuple[Sequence[ListedFile], bool]:
+        """Files by when they were put in, and whether there are more.
+
+        A file is as its document is, and as the last job about it is until there is one.
+        """
+
     async def documents(self, org_id: str, store_id: str, limit: int) -> Sequence[str]:
         """The ids of documents in it."""
 
     async def remove(self, org_id: str, store_id: str) -> bool:
         """Take it away; whether it was there."""
 
-    async def job_of(self, org_id: str, document_id: str) -> StoreJob | None:
+    async def job_of(self, org_id: str, document_id: str) -> ListedFile | None:
         """The last job about a document."""
 
 

@@ -67,11 +67,10 @@ class StoreFileGetRequested(StoreRequest):
     document_id: str
 
 
-class StoreFileListRequested(StoreRequest):
-    """Files of the store that are found, newest first, behind the document `after`."""
+class StoreFileListRequested(PageRequest, StoreRequest):
+    """Files of the store by when they were put in; `after` and `before` are their documents."""
 
-    after: str | None = None
-    limit: int = 20
+    status: FileStatus | None = None
 
 
 # -- what is answered --------------------------------------------------------------------------------------------------
@@ -199,7 +198,7 @@ STORE_FILE_LIST_REQUESTED = store_query(
     "documents.store_file.list.requested",
     StoreFileListRequested,
     StoreFileList,
-    "Answer which files of a vector store are found.",
+    "Answer how the files of a vector store are.",
 )
 
 STORE_REQUESTS = (

@@ -191,8 +191,15 @@ async def read_store_file(request: web.Request) -> web.Response:
 async def list_store_files(request: web.Request) -> web.Response:
     """`GET /v1/vector_stores/{id}/files`."""
     query, store_id = read_query(request, StoreFilesQuery), store_id_of(request)
-    after = None if query.after is None else _document_id(request, store_id, query.after)
-    wanted = StoreFileListRequested(org_id=request[CALLER].org_id, id=store_id, after=after, limit=query.limit)
+    wanted = StoreFileListRequested(
+        org_id=request[CALLER].org_id,
+        id=store_id,
+        status=query.filter,
+        order=query.order,
+        after=None if query.after is None else _document_id(request, store_id, query.after),
+        before=None if query.before is None else _document_id(request, store_id, query.before),
+        limit=query.limit,
+    )
     return await request.app[DEPS].request_reply.query(STORE_FILE_LIST_REQUESTED, wanted)
 
 

@@ -5,7 +5,6 @@ from typing import Any, Literal, cast
 
 from common.events.envelope import Event
 from common.events.reply import Reply
-from common.events.resource_terms import DEFAULT_PROJECT
 from common.events.vector_stores import (
     FileStatus,
     PageRequest,
@@ -26,7 +25,7 @@ from common.events.vector_stores import (
 from common.failures import Refused
 from media.deps import Deps
 from media.retrieval.chunking import CHUNK_TOKENS, OVERLAP_TOKENS
-from media.retrieval_ports import Document, DocumentPage, ListedFile, Store, StoreChange, StoreJob
+from media.retrieval_ports import Document, ListedFile, Store, StoreChange, StoreFilePage
 
 STATUS: Mapping[str, FileStatus] = {
     "queued": "in_progress",
@@ -80,17 +79,18 @@ async def get_file(event: Event[StoreFileGetRequested], deps: Deps) -> Reply[Sto
     job = await documents.stores.job_of(asked.org_id, asked.document_id)
     if job is None or job.state == "completed":
         raise Refused(404, "There is no such file in this vector store.", "file_not_found", "file_id")
-    return Reply(_file_to_be(job, asked.id))
+    return Reply(shown_file(job, asked.id))
 
 
 async def list_files(event: Event[StoreFileListRequested], deps: Deps) -> Reply[StoreFileList]:
-    """200 with a page of those that are found, newest first, or Refused 404."""
-    asked, documents = event.payload, deps.documents
-    store_shown(await documents.stores.get(asked.org_id, asked.id), asked.id)
-    wanted = DocumentPage(asked.org_id, DEFAULT_PROJECT, asked.id, "", limit=asked.limit + 1, after=asked.after)
-    found = await documents.rows.page(wanted)
-    shown = tuple(_file_of(document) for document in found[: asked.limit])
-    return Reply(StoreFileList(object="list", data=shown, **page_ends(shown, len(found) > asked.limit)))
+    """200 with a page, or Refused 404."""
+    asked, stores = event.payload, deps.documents.stores
+    store_shown(await stores.get(asked.org_id, asked.id), asked.id)
+    states = states_of(asked.status)
+    wanted = StoreFilePage(org_id=asked.org_id, store_id=asked.id, states=states, **page_asked(asked))
+    found, more = await stores.files(wanted)
+    shown = tuple(shown_file(file, asked.id) for file in found)
+    return Reply(StoreFileList(object="list", data=shown, **page_ends(shown, more)))
 
 
 def states_of(status: FileStatus | None) -> Sequence[str]:
@@ -140,19 +140,18 @@ def store_shown(store: Store | None, store_id: str) -> VectorStore:
 
 def shown_file(file: ListedFile, store_id: str) -> StoreFile:
     """A file in a store as callers see it."""
-    return store_file(
+    return _store_file(
         file.asset_id,
         vector_store_id=store_id,
         status=STATUS[file.state],
         usage_bytes=file.characters,
         created_at=int(file.created_at.timestamp()),
         attributes=file.metadata,
-        last_error=file_error(file.error) if file.state == "failed" else None,
+        last_error=_file_error(file.error) if file.state == "failed" else None,
     )
 
 
-def store_file(asset_id: str | None, **fields: Any) -> StoreFile:
-    """A file in a store as callers see it."""
+def _store_file(asset_id: str | None, **fields: Any) -> StoreFile:
     static = {"max_chunk_size_tokens": CHUNK_TOKENS, "chunk_overlap_tokens": OVERLAP_TOKENS}
     return StoreFile(
         id=(asset_id or "").replace("ast_", "file-", 1),
@@ -163,7 +162,7 @@ def store_file(asset_id: str | None, **fields: Any) -> StoreFile:
 
 
 def _file_of(document: Document) -> StoreFile:
-    return store_file(
+    return _store_file(
         document.asset_id,
         vector_store_id=document.collection,
         status="completed",
@@ -173,19 +172,7 @@ def _file_of(document: Document) -> StoreFile:
     )
 
 
-def _file_to_be(job: StoreJob, store_id: str) -> StoreFile:
-    return store_file(
-        job.asset_id,
-        vector_store_id=store_id,
-        status=STATUS[job.state],
-        usage_bytes=0,
-        created_at=int(job.created_at.timestamp()),
-        attributes=job.metadata,
-        last_error=file_error(job.error) if job.state == "failed" else None,
-    )
-
-
-def file_error(error: Mapping[str, Any] | None) -> StoreFileError:
+def _file_error(error: Mapping[str, Any] | None) -> StoreFileError:
     """Why a job failed, as OpenAI has it of a file."""
     code = str((error or {}).get("code") or "")
     kind = (
