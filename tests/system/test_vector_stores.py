@@ -182,6 +182,16 @@ async def test_no_file_is_missed_while_files_are_taken_in(api: openai.AsyncOpenA
     assert [each.id async for each in api.vector_stores.files.list(store.id, limit=5)] == listed
 
 
+async def test_stores_are_listed_in_both_orders(api: openai.AsyncOpenAI) -> None:
+    ids = [(await api.vector_stores.create(name=str(number))).id for number in range(4)]
+    assert [each.id async for each in api.vector_stores.list(order="asc", limit=1)] == ids
+    assert [each.id async for each in api.vector_stores.list(limit=3)] == ids[::-1]
+    before = await api.vector_stores.list(order="asc", before=ids[3], limit=2)
+    assert ([each.id for each in before.data], before.has_more) == (ids[1:3], True)
+    after = await api.vector_stores.list(order="asc", after=ids[1])
+    assert ([each.id for each in after.data], after.has_more) == (ids[2:], False)
+
+
 async def test_each_file_of_a_batch_may_have_attributes_of_its_own(api: openai.AsyncOpenAI) -> None:
     store = await api.vector_stores.create()
     kitchen, office = await uploaded(api), await uploaded(api, "desk.md", b"The desk is made of oak.")

@@ -8,7 +8,9 @@ CREATE INDEX jobs_of_store ON media.jobs
     WHERE kind = 'document' AND state <> 'completed';
 CREATE INDEX jobs_of_document ON media.jobs (org_id, left(input ->> 'document_id', 100), created_at, id)
     WHERE kind = 'document';
+CREATE INDEX collections_newest ON media.collections (org_id, project_id, created_at, id);
 
 -- migrate: rollback
+DROP INDEX media.collections_newest;
 DROP INDEX media.jobs_of_document;
 DROP INDEX media.jobs_of_store;

@@ -1,4 +1,4 @@
-"""The files of vector stores on PostgreSQL: how they are listed."""
+"""Vector stores on PostgreSQL: their pages, and those of their files."""
 
 import time
 import uuid
@@ -17,7 +17,7 @@ from common.storage.postgres import Pool, open_postgres
 from media.adapters.postgres_documents import PostgresDocuments
 from media.adapters.postgres_stores import PostgresStores
 from media.app import MIGRATIONS
-from media.retrieval_ports import StoreChange, StoreFilePage, Version
+from media.retrieval_ports import StoreChange, StoreFilePage, StorePage, Version
 from tests.support.engines import new_database
 
 ORG, STORE = "org-1", f"vs_{1:032x}"
@@ -220,3 +220,32 @@ async def test_a_list_has_the_files_of_its_own_store_alone(
     note = DocumentInput(document_id=document_of(9), collection=STORE, name="note", text="A note.")
     await documents.replace(version(note, "job_1", datetime.now(UTC)))
     assert await numbers(stores, files_page()) == ([1], False)
+
+
+async def test_stores_are_listed_both_ways(stores: PostgresStores, pool: Pool) -> None:
+    ids = [f"vs_{number:032x}" for number in range(2, 7)]
+    for number, store_id in enumerate(ids):
+        await stores.put(StoreChange("org-2", store_id, True, str(number), None))
+    # No store: a collection with a name like that of one, which no route of stores leads to.
+    await pool.execute(
+        "INSERT INTO media.collections (org_id, project_id, id, name) VALUES ('org-2', 'default', 'vs_x', '')"
+    )
+
+    async def listed(limit: int, *, ascending: bool, after: int | None = None, before: int | None = None) -> object:
+        wanted = StorePage(
+            org_id="org-2",
+            ascending=ascending,
+            after=None if after is None else ids[after],
+            before=None if before is None else ids[before],
+            limit=limit,
+        )
+        found, more = await stores.page(wanted)
+        return [int(store.name) for store in found], more
+
+    assert await listed(9, ascending=True) == ([0, 1, 2, 3, 4], False)
+    assert await listed(2, ascending=False) == ([4, 3], True)
+    assert await listed(2, ascending=False, after=3) == ([2, 1], True)
+    assert await listed(2, ascending=False, before=2) == ([4, 3], False)
+    assert await listed(2, ascending=True, after=3) == ([4], False)
+    assert await listed(2, ascending=True, before=3) == ([1, 2], True)
+    assert await listed(9, ascending=True, after=0, before=3) == ([1, 2], False)

@@ -132,6 +132,13 @@ class ListPage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StorePage(ListPage):
+    """Which stores are listed."""
+
+    org_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreFilePage(ListPage):
     """Which files of a store are listed: those in one of the `states`; `after` and `before` are documents."""
 
@@ -161,8 +168,8 @@ class StoreRows(Protocol):
     async def get(self, org_id: str, store_id: str) -> Store | None:
         """The store."""
 
-    async def page(self, org_id: str, after: str | None, limit: int) -> Sequence[Store]:
-        """Stores, newest first."""
+    async def page(self, wanted: StorePage) -> tuple[Sequence[Store], bool]:
+        """Stores by when they were made, and whether there are more."""
 
     async def files(self, wanted: StoreFilePage) -> tuple[Sequence[ListedFile], bool]:
         """Files by when they were put in, and whether there are more.

@@ -53,12 +53,10 @@ class StoreDeleteRequested(StoreRequest):
     key_id: str
 
 
-class StoreListRequested(Payload):
-    """Stores of an organisation, newest first, behind the store `after`."""
+class StoreListRequested(PageRequest):
+    """Stores of an organisation, by when they were made."""
 
     org_id: str
-    after: str | None = None
-    limit: int = 20
 
 
 class StoreFileGetRequested(StoreRequest):

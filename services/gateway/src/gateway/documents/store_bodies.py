@@ -50,10 +50,10 @@ class StoreFileBody(Strict):
 
 
 class StoresQuery(Query):
-    """A page behind the store `after`; newest first, whatever `order` says."""
+    """A page between the stores `after` and `before`, the newest first."""
 
     after: Annotated[str, Field(pattern=rf"^{STORE_ID}$")] | None = None
-    before: None = None
+    before: Annotated[str, Field(pattern=rf"^{STORE_ID}$")] | None = None
     limit: Annotated[int, Field(ge=1, le=100)] = 20
     order: Order = "desc"
 

@@ -87,7 +87,7 @@ ROUTES: Sequence[Route] = [
         "GET",
         STORES,
         store_views.list_stores,
-        "List vector stores, newest first",
+        "List vector stores",
         name="list_vector_stores",
         query=store_bodies.StoresQuery,
         response=STORE_LIST_REQUESTED,

@@ -115,7 +115,9 @@ async def read_store(request: web.Request) -> web.Response:
 async def list_stores(request: web.Request) -> web.Response:
     """`GET /v1/vector_stores`."""
     query = read_query(request, StoresQuery)
-    wanted = StoreListRequested(org_id=request[CALLER].org_id, after=query.after, limit=query.limit)
+    wanted = StoreListRequested(
+        org_id=request[CALLER].org_id, order=query.order, after=query.after, before=query.before, limit=query.limit
+    )
     return await request.app[DEPS].request_reply.query(STORE_LIST_REQUESTED, wanted)
 
 

@@ -6,36 +6,49 @@ from typing import Any
 
 from common.events.documents import DOCUMENT_KIND
 from common.events.resource_terms import DEFAULT_PROJECT
+from common.events.vector_stores import STORE_ID
 from common.storage.postgres import Pool, transient
 from media.adapters.postgres_lists import listed_file, read_page
-from media.retrieval_ports import ListedFile, Store, StoreChange, StoreFilePage
+from media.retrieval_ports import ListedFile, Store, StoreChange, StoreFilePage, StorePage
 
 OF_PROJECT = f"org_id = $1 AND project_id = '{DEFAULT_PROJECT}'"
+STORE = f"SELECT * FROM media.collections WHERE {OF_PROJECT} AND id = $2"  # noqa: S608
+STORES = f"""
+SELECT * FROM media.collections WHERE {OF_PROJECT} AND id ~ '^{STORE_ID}$'
+    AND ($2::text IS NULL OR (created_at, id) > (
+        SELECT created_at, id FROM media.collections WHERE {OF_PROJECT} AND id = $2))
+    AND ($3::text IS NULL OR (created_at, id) < (
+        SELECT created_at, id FROM media.collections WHERE {OF_PROJECT} AND id = $3))
+ORDER BY created_at DIRECTION, id DIRECTION LIMIT $4
+"""  # noqa: S608
 # As the indexes of jobs have them.
 COLLECTION = "left(j.input ->> 'collection', 100)"
 DOCUMENT = "left(j.input ->> 'document_id', 100)"
-# Jobs count until their document is there: those that ended well have one.
-COLUMNS = f"""
+
+
+def _counted(stores: str) -> str:
+    """Stores with how many files are where.
+
+    Jobs count until their document is there: those that ended well have one.
+    """
+    return f"""
 SELECT s.org_id, s.id, s.name, s.metadata, s.created_at, s.used_at,
     (SELECT count(*) FROM media.documents AS d WHERE d.org_id = s.org_id AND d.project_id = s.project_id
         AND d.collection = s.id) AS completed,
     (SELECT coalesce(sum(characters), 0) FROM media.documents AS d WHERE d.org_id = s.org_id
         AND d.project_id = s.project_id AND d.collection = s.id) AS characters,
-    jobs.* FROM media.collections AS s
+    jobs.* FROM ({stores}) AS s
 LEFT JOIN LATERAL (
     SELECT count(*) FILTER (WHERE state IN ('queued', 'running')) AS in_progress,
         count(*) FILTER (WHERE state = 'failed') AS failed, count(*) FILTER (WHERE state = 'cancelled') AS cancelled
     FROM media.jobs AS j
     WHERE org_id = s.org_id AND kind = '{DOCUMENT_KIND}' AND state <> 'completed' AND {COLLECTION} = s.id
 ) AS jobs ON true
-WHERE s.org_id = $1 AND s.project_id = '{DEFAULT_PROJECT}'
 """  # noqa: S608
-GET = f"{COLUMNS} AND s.id = $2"
-PAGE = f"""
-{COLUMNS} AND s.id LIKE 'vs\\_%' AND ($2::text IS NULL OR (s.created_at, s.id) < (
-    SELECT created_at, id FROM media.collections WHERE org_id = $1 AND project_id = '{DEFAULT_PROJECT}' AND id = $2))
-ORDER BY s.created_at DESC, s.id DESC LIMIT $3
-"""  # noqa: S608
+
+
+GET = _counted(STORE)
+PAGE = f"{_counted(STORES)} ORDER BY s.created_at DIRECTION, s.id DIRECTION"
 CREATE = """
 INSERT INTO media.collections (org_id, project_id, id, name, metadata)
 VALUES ($1, $2, $3, coalesce($4, ''), coalesce($5::jsonb, '{}')) ON CONFLICT DO NOTHING
@@ -118,9 +131,9 @@ class PostgresStores:
             row = await self._pool.fetchrow(GET, org_id, store_id)
         return None if row is None else _store(row)
 
-    async def page(self, org_id: str, after: str | None, limit: int) -> Sequence[Store]:
-        async with transient():
-            return [_store(row) for row in await self._pool.fetch(PAGE, org_id, after, limit)]
+    async def page(self, wanted: StorePage) -> tuple[Sequence[Store], bool]:
+        rows, more = await read_page(self._pool, wanted, PAGE, wanted.org_id)
+        return [_store(row) for row in rows], more
 
     async def files(self, wanted: StoreFilePage) -> tuple[Sequence[ListedFile], bool]:
         rows, more = await read_page(self._pool, wanted, FILES, wanted.org_id, wanted.store_id, list(wanted.states))

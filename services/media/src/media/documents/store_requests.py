@@ -25,7 +25,7 @@ from common.events.vector_stores import (
 from common.failures import Refused
 from media.deps import Deps
 from media.retrieval.chunking import CHUNK_TOKENS, OVERLAP_TOKENS
-from media.retrieval_ports import Document, ListedFile, Store, StoreChange, StoreFilePage
+from media.retrieval_ports import Document, ListedFile, Store, StoreChange, StoreFilePage, StorePage
 
 STATUS: Mapping[str, FileStatus] = {
     "queued": "in_progress",
@@ -52,11 +52,12 @@ async def get(event: Event[StoreGetRequested], deps: Deps) -> Reply[VectorStore]
 
 
 async def page(event: Event[StoreListRequested], deps: Deps) -> Reply[VectorStoreList]:
-    """200 with a page, newest first."""
+    """200 with a page."""
     asked = event.payload
-    found = await deps.documents.stores.page(asked.org_id, asked.after, asked.limit + 1)
-    shown = tuple(store_shown(store, store.id) for store in found[: asked.limit])
-    return Reply(VectorStoreList(object="list", data=shown, **page_ends(shown, len(found) > asked.limit)))
+    wanted = StorePage(org_id=asked.org_id, **page_asked(asked))
+    found, more = await deps.documents.stores.page(wanted)
+    shown = tuple(store_shown(store, store.id) for store in found)
+    return Reply(VectorStoreList(object="list", data=shown, **page_ends(shown, more)))
 
 
 async def delete(event: Event[StoreDeleteRequested], deps: Deps) -> Reply[StoreDeleted]:
