@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.clients import new_key
 from tests.support.sonant import Sonant
+from tests.support.waiting import eventually
 
 KETTLE = b"# Kettle\n\nThe kettle holds two litres of water.\n\n# Toaster\n\nThe toaster has three slots.\n"
 POLL_MS = 300
@@ -190,6 +191,35 @@ async def test_stores_are_listed_in_both_orders(api: openai.AsyncOpenAI) -> None
     assert ([each.id for each in before.data], before.has_more) == (ids[1:3], True)
     after = await api.vector_stores.list(order="asc", after=ids[1])
     assert ([each.id for each in after.data], after.has_more) == (ids[2:], False)
+
+
+async def test_a_deleted_store_ends_what_goes_into_it(api: openai.AsyncOpenAI) -> None:
+    store, batches = await api.vector_stores.create(), api.vector_stores.file_batches
+    ids = await many_uploaded(api)
+    batch = await batches.create(store.id, file_ids=ids)
+    assert (await api.vector_stores.delete(store.id)).deleted
+    for asked in (
+        batches.retrieve(batch.id, vector_store_id=store.id),
+        batches.cancel(batch.id, vector_store_id=store.id),
+        batches.list_files(batch.id, vector_store_id=store.id),
+        api.vector_stores.files.list(store.id),
+        api.vector_stores.files.retrieve(ids[0], vector_store_id=store.id),
+    ):
+        with pytest.raises(openai.NotFoundError):
+            await asked
+
+    async def states() -> list[str] | None:
+        jobs = await api.get("/jobs", cast_to=object, options={"params": {"kind": "document", "limit": 100}})
+        assert isinstance(jobs, dict)
+        found = [job["state"] for job in jobs["data"]]
+        return None if {"queued", "running"} & set(found) else found
+
+    ended = await eventually(states, timeout=60)
+    assert ended is not None
+    assert len(ended) == MANY
+    assert "cancelled" in ended
+    # None of them has brought the store back.
+    assert [each.id async for each in api.vector_stores.list()] == []
 
 
 async def test_each_file_of_a_batch_may_have_attributes_of_its_own(api: openai.AsyncOpenAI) -> None:

@@ -1,15 +1,17 @@
-"""Vector stores on PostgreSQL: their pages, and those of their files."""
+"""Vector stores on PostgreSQL: their pages, those of their files, and what a deletion leaves."""
 
+import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from common.events.documents import DOCUMENT_KIND, DocumentInput, document_id
 from common.events.media import JobRequested
 from common.events.resource_terms import DEFAULT_PROJECT
+from common.failures import Refused
 from common.jobs.job_store import Bounds, JobEnd, JobHead
 from common.jobs.open_jobs import JOBS_MIGRATIONS
 from common.jobs.postgres_jobs import PostgresJobs
@@ -137,14 +139,13 @@ async def test_files_are_listed_from_the_moment_they_are_put_in(
 ) -> None:
     await jobs.accept([requested(number) for number in range(4)])
     running = await claimed(jobs, 4)
-    last = requested(4)
-    await jobs.accept([last])
+    await jobs.accept([requested(4)])
     await taken_in(documents, running[0])
     await jobs.finish(running[0].lease, JobEnd("completed", KEEP, result={}))
     # Its document is there, and the end of its job is not written yet.
     await taken_in(documents, running[1])
     await jobs.finish(running[2].lease, JobEnd("failed", KEEP, error={"code": "document_type", "message": "no"}))
-    await jobs.cancel_all(ORG, DOCUMENT_KIND, [last.job_id])
+    await jobs.cancel_all(ORG, DOCUMENT_KIND, await stores.jobs(ORG, STORE, 10))
     await jobs.finish(running[3].lease, JobEnd("cancelled", KEEP))
     files, more = await stores.files(files_page())
     assert [file.state for file in files] == ["completed", "completed", "failed", "cancelled", "cancelled"]
@@ -216,6 +217,8 @@ async def test_a_list_has_the_files_of_its_own_store_alone(
     assert await numbers(stores, files_page()) == ([1], False)
     assert await numbers(stores, files_page(org_id="org-2")) == ([3], False)
     assert await numbers(stores, files_page(store_id=other)) == ([2], False)
+    assert await stores.jobs("org-3", STORE, 10) == []
+    assert len(await stores.jobs(ORG, STORE, 10)) == 1
     # A document that is no file has no id to be listed by.
     note = DocumentInput(document_id=document_of(9), collection=STORE, name="note", text="A note.")
     await documents.replace(version(note, "job_1", datetime.now(UTC)))
@@ -249,3 +252,48 @@ async def test_stores_are_listed_both_ways(stores: PostgresStores, pool: Pool) -
     assert await listed(2, ascending=True, after=3) == ([4], False)
     assert await listed(2, ascending=True, before=3) == ([1, 2], True)
     assert await listed(9, ascending=True, after=0, before=3) == ([1, 2], False)
+
+
+async def test_a_job_brings_no_deleted_store_back(
+    jobs: PostgresJobs, stores: PostgresStores, documents: PostgresDocuments
+) -> None:
+    await jobs.accept([requested(1), requested(2)])
+    running = await claimed(jobs, 2)
+    await taken_in(documents, running[1])
+    # There is a document in it.
+    assert not await stores.remove(ORG, STORE)
+    assert await documents.remove(ORG, document_of(1))
+    assert await stores.remove(ORG, STORE)
+    with pytest.raises(Refused) as refused:
+        await taken_in(documents, running[2])
+    assert refused.value.status == 404
+    assert await stores.get(ORG, STORE) is None
+    assert await stores.job_of(ORG, document_of(2)) is None
+    assert await documents.get(ORG, document_of(2)) is None
+
+
+async def test_jobs_that_were_asked_to_end_are_not_asked_again(jobs: PostgresJobs, stores: PostgresStores) -> None:
+    await jobs.accept([requested(number) for number in range(4)])
+    await claimed(jobs, 2)
+    asked: list[str] = []
+    while some := await stores.jobs(ORG, STORE, 3):
+        asked += some
+        await jobs.cancel_all(ORG, DOCUMENT_KIND, some)
+    assert len(set(asked)) == len(asked) == 4
+
+
+async def test_a_store_and_its_documents_end_together_whichever_is_first(
+    jobs: PostgresJobs, stores: PostgresStores, documents: PostgresDocuments, pool: Pool
+) -> None:
+    for race in range(10):
+        store_id = f"vs_{race + 10:032x}"
+        await stores.put(StoreChange(ORG, store_id, True, "race", None))
+        inputs = [DocumentInput.model_validate(requested(n, store_id=store_id).input) for n in range(3)]
+        asked_at = datetime.now(UTC) + timedelta(seconds=race)
+        takers = [documents.replace(version(wanted, "job_1", asked_at)) for wanted in inputs]
+        *ends, gone = await asyncio.gather(*takers, stores.remove(ORG, store_id), return_exceptions=True)
+        refused = [isinstance(end, Refused) for end in ends]
+        # Either no document is in it and none follows, or it stays with all of them.
+        assert all(refused) if gone is True else (gone is False and not any(refused))
+        there = await pool.fetchval("SELECT count(*) FROM media.documents WHERE collection = $1", store_id)
+        assert there == (0 if gone is True else 3)

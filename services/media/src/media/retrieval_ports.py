@@ -66,6 +66,7 @@ class DocumentRows(Protocol):
         """Have this version searched in place of the one before, at once.
 
         Where the document is of a later request already, nothing changes. Returns what is searched now.
+        Raises Refused 404 where it is to go into a vector store that is gone.
         """
 
     async def touch(self, document: Document, wanted: DocumentInput) -> Document:
@@ -180,11 +181,14 @@ class StoreRows(Protocol):
     async def documents(self, org_id: str, store_id: str, limit: int) -> Sequence[str]:
         """The ids of documents in it."""
 
+    async def jobs(self, org_id: str, store_id: str, limit: int) -> Sequence[str]:
+        """The ids of jobs that are to take documents into it and that nobody has asked to end."""
+
     async def remove(self, org_id: str, store_id: str) -> bool:
-        """Take it away; whether it was there."""
+        """Take it away, unless there are documents in it; whether it is gone. No job brings it back."""
 
     async def job_of(self, org_id: str, document_id: str) -> ListedFile | None:
-        """The last job about a document."""
+        """The last job about a document; None where its store is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +319,11 @@ class Reranker(Protocol):
 
     async def rerank(self, share: str, query: str, texts: Sequence[str]) -> list[float]:
         """How likely each text answers the question, between 0 and 1; raises as an encoder."""
+
+
+def no_store(store_id: str) -> Refused:
+    """404: there is no such vector store, or it is somebody else's."""
+    return Refused(404, f"There is no vector store {store_id!r}.", "vector_store_not_found", "vector_store_id")
 
 
 def model_missing(message: str) -> Refused:

@@ -48,7 +48,7 @@ class StoreGetRequested(StoreRequest):
 
 
 class StoreDeleteRequested(StoreRequest):
-    """Take a store away with its documents; the files stay."""
+    """Take a store away with its documents, and end the jobs that make more of them; the files stay."""
 
     key_id: str
 

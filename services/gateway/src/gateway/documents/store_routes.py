@@ -115,7 +115,7 @@ ROUTES: Sequence[Route] = [
         "DELETE",
         STORE,
         store_views.delete_store,
-        "Delete a vector store; its files stay",
+        "Delete a vector store and end what goes into it; its files stay",
         name="delete_vector_store",
         response=STORE_DELETE_REQUESTED,
         idempotent=True,

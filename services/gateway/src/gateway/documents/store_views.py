@@ -122,7 +122,7 @@ async def list_stores(request: web.Request) -> web.Response:
 
 
 async def delete_store(request: web.Request) -> web.Response:
-    """`DELETE /v1/vector_stores/{id}`; the files stay."""
+    """`DELETE /v1/vector_stores/{id}`; what goes into it ends, and the files stay."""
     caller = request[CALLER]
     wanted = StoreDeleteRequested(org_id=caller.org_id, key_id=caller.key_id, id=store_id_of(request))
     return await request.app[DEPS].request_reply.command(request, STORE_DELETE_REQUESTED, wanted)

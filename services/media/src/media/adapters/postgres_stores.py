@@ -57,18 +57,25 @@ CHANGE = """
 UPDATE media.collections SET name = coalesce($4, name), metadata = coalesce($5::jsonb, metadata), used_at = now()
 WHERE org_id = $1 AND project_id = $2 AND id = $3
 """
+HOLD = "SELECT FROM media.collections WHERE org_id = $1 AND project_id = $2 AND id = $3 FOR UPDATE"
 REMOVE = "DELETE FROM media.collections WHERE org_id = $1 AND project_id = $2 AND id = $3"
 DOCUMENTS = "SELECT id FROM media.documents WHERE org_id = $1 AND project_id = $2 AND collection = $3 LIMIT $4"
 JOB_OF_PROJECT = f"""
 j.org_id = $1 AND j.kind = '{DOCUMENT_KIND}'
     AND coalesce(j.input ->> 'project_id', '{DEFAULT_PROJECT}') = '{DEFAULT_PROJECT}'
 """
+JOBS = f"""
+SELECT id FROM media.jobs AS j
+WHERE {JOB_OF_PROJECT} AND {COLLECTION} = $2 AND state <> 'completed' AND state IN ('queued', 'running') AND NOT cancel
+LIMIT $3
+"""  # noqa: S608
 FILE = """
 j.input ->> 'asset_id' AS asset_id, j.state, j.error, j.input -> 'metadata' AS metadata, 0 AS characters, j.created_at
 """
 JOB = f"""
 SELECT {FILE} FROM media.jobs AS j
 WHERE {JOB_OF_PROJECT} AND {DOCUMENT} = $2
+    AND EXISTS (SELECT FROM media.collections WHERE {OF_PROJECT} AND id = {COLLECTION})
 ORDER BY j.created_at DESC, j.id DESC LIMIT 1
 """  # noqa: S608
 
@@ -144,10 +151,20 @@ class PostgresStores:
             rows = await self._pool.fetch(DOCUMENTS, org_id, DEFAULT_PROJECT, store_id, limit)
         return [row["id"] for row in rows]
 
-    async def remove(self, org_id: str, store_id: str) -> bool:
+    async def jobs(self, org_id: str, store_id: str, limit: int) -> Sequence[str]:
         async with transient():
-            done: str = await self._pool.execute(REMOVE, org_id, DEFAULT_PROJECT, store_id)
-        return done != "DELETE 0"
+            rows = await self._pool.fetch(JOBS, org_id, store_id, limit)
+        return [row["id"] for row in rows]
+
+    async def remove(self, org_id: str, store_id: str) -> bool:
+        store = (org_id, DEFAULT_PROJECT, store_id)
+        async with transient(), self._pool.acquire() as connection, connection.transaction():
+            # Whoever takes a document in holds the store too: what was taken in first is seen here, nothing follows.
+            await connection.execute(HOLD, *store)
+            if await connection.fetchrow(DOCUMENTS, *store, 1) is not None:
+                return False
+            await connection.execute(REMOVE, *store)
+        return True
 
     async def job_of(self, org_id: str, document_id: str) -> ListedFile | None:
         async with transient():

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
+from common.events.documents import DOCUMENT_KIND
 from common.events.envelope import Event
 from common.events.reply import Reply
 from common.events.vector_stores import (
@@ -25,7 +26,7 @@ from common.events.vector_stores import (
 from common.failures import Refused
 from media.deps import Deps
 from media.retrieval.chunking import CHUNK_TOKENS, OVERLAP_TOKENS
-from media.retrieval_ports import Document, ListedFile, Store, StoreChange, StoreFilePage, StorePage
+from media.retrieval_ports import Document, ListedFile, Store, StoreChange, StoreFilePage, StorePage, no_store
 
 STATUS: Mapping[str, FileStatus] = {
     "queued": "in_progress",
@@ -36,6 +37,8 @@ STATUS: Mapping[str, FileStatus] = {
 }
 UNSUPPORTED = frozenset({"document_type"})
 AT_ONCE = 100
+# They are ended in one transaction, each with its fact.
+JOBS_AT_ONCE = 1_000
 
 
 async def put(event: Event[StorePutRequested], deps: Deps) -> Reply[VectorStore]:
@@ -61,14 +64,25 @@ async def page(event: Event[StoreListRequested], deps: Deps) -> Reply[VectorStor
 
 
 async def delete(event: Event[StoreDeleteRequested], deps: Deps) -> Reply[StoreDeleted]:
-    """200, or Refused 404. Its documents go first, so that a repetition finds what is left of them."""
-    asked, documents = event.payload, deps.documents
-    store_shown(await documents.stores.get(asked.org_id, asked.id), asked.id)
-    while ids := await documents.stores.documents(asked.org_id, asked.id, AT_ONCE):
-        for id in ids:
-            await documents.rows.remove(asked.org_id, id)
-    await documents.stores.remove(asked.org_id, asked.id)
+    """200, or Refused 404. Its jobs and documents go first, so that a repetition finds what is left of them."""
+    asked, stores = event.payload, deps.documents.stores
+    store_shown(await stores.get(asked.org_id, asked.id), asked.id)
+    gone = False
+    # A job that runs may put its document in before it ends: then there is one more to take away.
+    while not gone:
+        await _empty(asked, deps)
+        gone = await stores.remove(asked.org_id, asked.id)
     return Reply(StoreDeleted(id=asked.id, object="vector_store.deleted", deleted=True))
+
+
+async def _empty(asked: StoreDeleteRequested, deps: Deps) -> None:
+    """End the jobs of a store, and take its documents away."""
+    stores, rows = deps.documents.stores, deps.documents.rows
+    while jobs := await stores.jobs(asked.org_id, asked.id, JOBS_AT_ONCE):
+        await deps.desk.cancel_all(asked.org_id, DOCUMENT_KIND, jobs)
+    while ids := await stores.documents(asked.org_id, asked.id, AT_ONCE):
+        for id in ids:
+            await rows.remove(asked.org_id, id)
 
 
 async def get_file(event: Event[StoreFileGetRequested], deps: Deps) -> Reply[StoreFile]:
@@ -118,7 +132,7 @@ def page_ends(shown: tuple[Any, ...], more: bool) -> dict[str, Any]:
 def store_shown(store: Store | None, store_id: str) -> VectorStore:
     """A store as callers see it; raises Refused 404 where there is none."""
     if store is None:
-        raise Refused(404, f"There is no vector store {store_id!r}.", "vector_store_not_found", "vector_store_id")
+        raise no_store(store_id)
     counts = StoreFileCounts(
         in_progress=store.in_progress,
         completed=store.completed,
