@@ -66,6 +66,7 @@ class DocumentRows(Protocol):
         """Have this version searched in place of the one before, at once.
 
         Where the document is of a later request already, nothing changes. Returns what is searched now.
+        Raises Refused 404 where it is to go into a vector store that is gone.
         """
 
     async def touch(self, document: Document, wanted: DocumentInput) -> Document:
@@ -118,14 +119,44 @@ class StoreChange:
     metadata: Mapping[str, Any] | None
 
 
-@dataclass(frozen=True, slots=True)
-class StoreJob:
-    """The last job about a document; `error` has a code and a message where it failed."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListPage:
+    """At most `limit` entries of a list between the ids `after` and `before`, the oldest first or the newest.
 
+    Without `after` it is the entries next to `before`.
+    """
+
+    ascending: bool
+    after: str | None
+    before: str | None
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorePage(ListPage):
+    """Which stores are listed."""
+
+    org_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreFilePage(ListPage):
+    """Which files of a store are listed: those in one of the `states`; `after` and `before` are documents."""
+
+    org_id: str
+    store_id: str
+    states: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFile:
+    """A file in a store as its document or its job is; `characters` is 0 until its document is there."""
+
+    asset_id: str
     state: str
-    asset_id: str | None
     metadata: Mapping[str, Any]
     error: Mapping[str, Any] | None
+    characters: int
     created_at: datetime
 
 
@@ -138,17 +169,26 @@ class StoreRows(Protocol):
     async def get(self, org_id: str, store_id: str) -> Store | None:
         """The store."""
 
-    async def page(self, org_id: str, after: str | None, limit: int) -> Sequence[Store]:
-        """Stores, newest first."""
+    async def page(self, wanted: StorePage) -> tuple[Sequence[Store], bool]:
+        """Stores by when they were made, and whether there are more."""
+
+    async def files(self, wanted: StoreFilePage) -> tuple[Sequence[ListedFile], bool]:
+        """Files by when they were put in, and whether there are more.
+
+        A file is as its document is, and as the last job about it is until there is one.
+        """
 
     async def documents(self, org_id: str, store_id: str, limit: int) -> Sequence[str]:
         """The ids of documents in it."""
 
-    async def remove(self, org_id: str, store_id: str) -> bool:
-        """Take it away; whether it was there."""
+    async def jobs(self, org_id: str, store_id: str, limit: int) -> Sequence[str]:
+        """The ids of jobs that are to take documents into it and that nobody has asked to end."""
 
-    async def job_of(self, org_id: str, document_id: str) -> StoreJob | None:
-        """The last job about a document."""
+    async def remove(self, org_id: str, store_id: str) -> bool:
+        """Take it away, unless there are documents in it; whether it is gone. No job brings it back."""
+
+    async def job_of(self, org_id: str, document_id: str) -> ListedFile | None:
+        """The last job about a document; None where its store is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,28 +217,12 @@ class NewBatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchPage:
-    """Which files of a batch are listed: those in one of the `states`, between the assets `after` and `before`."""
+class BatchPage(ListPage):
+    """Which files of a batch are listed: those in one of the `states`; `after` and `before` are assets."""
 
     org_id: str
     batch_id: str
     states: Sequence[str]
-    ascending: bool
-    after: str | None
-    before: str | None
-    limit: int
-
-
-@dataclass(frozen=True, slots=True)
-class BatchedFile:
-    """A file of a batch as its job is; `characters` is 0 until its document is there."""
-
-    asset_id: str
-    state: str
-    metadata: Mapping[str, Any]
-    error: Mapping[str, Any] | None
-    characters: int
-    created_at: datetime
 
 
 class BatchRows(Protocol):
@@ -210,7 +234,7 @@ class BatchRows(Protocol):
     async def get(self, org_id: str, store_id: str, batch_id: str) -> Batch | None:
         """The batch; None too where a job of it is not kept any more."""
 
-    async def page(self, wanted: BatchPage) -> tuple[Sequence[BatchedFile], bool]:
+    async def page(self, wanted: BatchPage) -> tuple[Sequence[ListedFile], bool]:
         """Files of a batch in their order, and whether there are more."""
 
     async def jobs(self, org_id: str, batch_id: str) -> Sequence[str]:
@@ -295,6 +319,11 @@ class Reranker(Protocol):
 
     async def rerank(self, share: str, query: str, texts: Sequence[str]) -> list[float]:
         """How likely each text answers the question, between 0 and 1; raises as an encoder."""
+
+
+def no_store(store_id: str) -> Refused:
+    """404: there is no such vector store, or it is somebody else's."""
+    return Refused(404, f"There is no vector store {store_id!r}.", "vector_store_not_found", "vector_store_id")
 
 
 def model_missing(message: str) -> Refused:

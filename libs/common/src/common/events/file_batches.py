@@ -9,6 +9,7 @@ from common.events.reply import ReplyBody
 from common.events.spec import Payload
 from common.events.vector_stores import (
     FileStatus,
+    PageRequest,
     StoreFileCounts,
     StoreFileList,
     StoreRequest,
@@ -56,14 +57,10 @@ class FileBatchCancelRequested(FileBatchRequest):
     key_id: str
 
 
-class FileBatchFilesRequested(FileBatchRequest):
-    """Files of a batch, the last one first unless `order` says otherwise, between the assets `after` and `before`."""
+class FileBatchFilesRequested(PageRequest, FileBatchRequest):
+    """Files of a batch in its order, where the last one is the newest; `after` and `before` are their assets."""
 
     status: FileStatus | None = None
-    order: Literal["asc", "desc"] = "desc"
-    after: str | None = None
-    before: str | None = None
-    limit: int = 20
 
 
 # -- what is answered --------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from common.events.spec import Payload, RequestSpec, query
 STORE_ID = r"vs_[0-9a-f]{32}"
 
 FileStatus = Literal["in_progress", "completed", "cancelled", "failed"]
+Order = Literal["asc", "desc"]
 
 
 # -- what is asked -----------------------------------------------------------------------------------------------------
@@ -22,6 +23,15 @@ class StoreRequest(Payload):
 
     org_id: str
     id: str
+
+
+class PageRequest(Payload):
+    """A part of a list: what stands between `after` and `before`, the newest first unless `order` says otherwise."""
+
+    order: Order = "desc"
+    after: str | None = None
+    before: str | None = None
+    limit: int = 20
 
 
 class StorePutRequested(StoreRequest):
@@ -38,17 +48,15 @@ class StoreGetRequested(StoreRequest):
 
 
 class StoreDeleteRequested(StoreRequest):
-    """Take a store away with its documents; the files stay."""
+    """Take a store away with its documents, and end the jobs that make more of them; the files stay."""
 
     key_id: str
 
 
-class StoreListRequested(Payload):
-    """Stores of an organisation, newest first, behind the store `after`."""
+class StoreListRequested(PageRequest):
+    """Stores of an organisation, by when they were made."""
 
     org_id: str
-    after: str | None = None
-    limit: int = 20
 
 
 class StoreFileGetRequested(StoreRequest):
@@ -57,11 +65,10 @@ class StoreFileGetRequested(StoreRequest):
     document_id: str
 
 
-class StoreFileListRequested(StoreRequest):
-    """Files of the store that are found, newest first, behind the document `after`."""
+class StoreFileListRequested(PageRequest, StoreRequest):
+    """Files of the store by when they were put in; `after` and `before` are their documents."""
 
-    after: str | None = None
-    limit: int = 20
+    status: FileStatus | None = None
 
 
 # -- what is answered --------------------------------------------------------------------------------------------------
@@ -189,7 +196,7 @@ STORE_FILE_LIST_REQUESTED = store_query(
     "documents.store_file.list.requested",
     StoreFileListRequested,
     StoreFileList,
-    "Answer which files of a vector store are found.",
+    "Answer how the files of a vector store are.",
 )
 
 STORE_REQUESTS = (

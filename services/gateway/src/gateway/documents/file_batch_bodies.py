@@ -1,16 +1,16 @@
 """Batches of files for a vector store as OpenAI's clients write them."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 import orjson
 from pydantic import Field, model_validator
 
 from common.events.file_batches import MAX_BATCH_FILES, BatchFile
 from gateway.documents.document_bodies import MetadataBody
-from gateway.documents.file_views import FILE_ID, asset_of
+from gateway.documents.file_views import asset_of
 from gateway.documents.store_bodies import AutoChunking, FileId, StoreFileBody
 from gateway.http.errors import bad_request
-from gateway.http.fields import Query, Strict
+from gateway.http.fields import Strict
 
 # Each file of a batch keeps its attributes: what a small body says once would become very much.
 MAX_ATTRIBUTES_BYTES = 8 * 1024 * 1024
@@ -53,13 +53,3 @@ class FileBatchBody(Strict):
         if self.files is None:
             return tuple(BatchFile(asset_id=asset_of(file_id)) for file_id in self._named())
         return tuple(BatchFile(asset_id=asset_of(file.file_id), attributes=file.attributes) for file in self.files)
-
-
-class FileBatchFilesQuery(Query):
-    """A page between the files `after` and `before`, the last file of the batch first; one `filter` of their status."""
-
-    after: Annotated[str, Field(pattern=rf"^{FILE_ID}$")] | None = None
-    before: Annotated[str, Field(pattern=rf"^{FILE_ID}$")] | None = None
-    filter: Literal["in_progress", "completed", "failed", "cancelled"] | None = None
-    limit: Annotated[int, Field(ge=1, le=100)] = 20
-    order: Literal["asc", "desc"] = "desc"

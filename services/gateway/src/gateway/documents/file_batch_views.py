@@ -17,8 +17,9 @@ from common.events.file_batches import (
     FileBatchGetRequested,
 )
 from gateway.deps import DEPS
-from gateway.documents.file_batch_bodies import FileBatchBody, FileBatchFilesQuery
+from gateway.documents.file_batch_bodies import FileBatchBody
 from gateway.documents.file_views import asset_of
+from gateway.documents.store_bodies import StoreFilesQuery
 from gateway.documents.store_views import store_id_of
 from gateway.http.body import read_json
 from gateway.http.context import CALLER
@@ -73,7 +74,7 @@ async def cancel_batch(request: web.Request) -> web.Response:
 
 async def list_batch_files(request: web.Request) -> web.Response:
     """`GET /v1/vector_stores/{id}/file_batches/{batch_id}/files`."""
-    query, batch_id = read_query(request, FileBatchFilesQuery), _batch_id(request)
+    query, batch_id = read_query(request, StoreFilesQuery), _batch_id(request)
     wanted = FileBatchFilesRequested(
         org_id=request[CALLER].org_id,
         id=store_id_of(request),

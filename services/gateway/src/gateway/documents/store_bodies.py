@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from common.events.search import MAX_PASSAGES, MAX_QUERY
-from common.events.vector_stores import STORE_ID
+from common.events.vector_stores import STORE_ID, FileStatus, Order
 from gateway.documents.document_bodies import MetadataBody, MetadataKey, MetadataText
 from gateway.documents.file_views import FILE_ID
 from gateway.http.errors import bad_request
@@ -50,22 +50,22 @@ class StoreFileBody(Strict):
 
 
 class StoresQuery(Query):
-    """A page behind the store `after`; newest first, whatever `order` says."""
+    """A page between the stores `after` and `before`, the newest first."""
 
     after: Annotated[str, Field(pattern=rf"^{STORE_ID}$")] | None = None
-    before: None = None
+    before: Annotated[str, Field(pattern=rf"^{STORE_ID}$")] | None = None
     limit: Annotated[int, Field(ge=1, le=100)] = 20
-    order: Literal["asc", "desc"] = "desc"
+    order: Order = "desc"
 
 
 class StoreFilesQuery(Query):
-    """A page behind the file `after`; newest first, whatever `order` says. Only what is `completed` is listed."""
+    """A page between the files `after` and `before`, the newest first; one `filter` of their status."""
 
     after: Annotated[str, Field(pattern=rf"^{FILE_ID}$")] | None = None
-    before: None = None
-    filter: Literal["in_progress", "completed", "failed", "cancelled"] | None = None
+    before: Annotated[str, Field(pattern=rf"^{FILE_ID}$")] | None = None
+    filter: FileStatus | None = None
     limit: Annotated[int, Field(ge=1, le=100)] = 20
-    order: Literal["asc", "desc"] = "desc"
+    order: Order = "desc"
 
 
 class ComparisonFilter(Strict):

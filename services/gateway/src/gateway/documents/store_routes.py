@@ -21,7 +21,7 @@ from common.events.vector_stores import (
     VectorStore,
 )
 from gateway.documents import file_batch_views, file_views, store_bodies, store_views
-from gateway.documents.file_batch_bodies import FileBatchBody, FileBatchFilesQuery
+from gateway.documents.file_batch_bodies import FileBatchBody
 from gateway.http.routing import Handler, Route
 from gateway.ports import Scope, Work
 
@@ -87,7 +87,7 @@ ROUTES: Sequence[Route] = [
         "GET",
         STORES,
         store_views.list_stores,
-        "List vector stores, newest first",
+        "List vector stores",
         name="list_vector_stores",
         query=store_bodies.StoresQuery,
         response=STORE_LIST_REQUESTED,
@@ -115,7 +115,7 @@ ROUTES: Sequence[Route] = [
         "DELETE",
         STORE,
         store_views.delete_store,
-        "Delete a vector store; its files stay",
+        "Delete a vector store and end what goes into it; its files stay",
         name="delete_vector_store",
         response=STORE_DELETE_REQUESTED,
         idempotent=True,
@@ -134,7 +134,7 @@ ROUTES: Sequence[Route] = [
         "GET",
         STORE_FILES,
         store_views.list_store_files,
-        "List the files of a vector store that are found",
+        "List the files of a vector store with their status",
         name="list_vector_store_files",
         query=store_bodies.StoreFilesQuery,
         response=STORE_FILE_LIST_REQUESTED,
@@ -189,7 +189,7 @@ ROUTES: Sequence[Route] = [
         file_batch_views.list_batch_files,
         "List the files of a batch with their status",
         name="list_vector_store_file_batch_files",
-        query=FileBatchFilesQuery,
+        query=store_bodies.StoreFilesQuery,
         response=FILE_BATCH_FILES_REQUESTED,
     ),
     _route(

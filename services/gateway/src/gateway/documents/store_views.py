@@ -115,12 +115,14 @@ async def read_store(request: web.Request) -> web.Response:
 async def list_stores(request: web.Request) -> web.Response:
     """`GET /v1/vector_stores`."""
     query = read_query(request, StoresQuery)
-    wanted = StoreListRequested(org_id=request[CALLER].org_id, after=query.after, limit=query.limit)
+    wanted = StoreListRequested(
+        org_id=request[CALLER].org_id, order=query.order, after=query.after, before=query.before, limit=query.limit
+    )
     return await request.app[DEPS].request_reply.query(STORE_LIST_REQUESTED, wanted)
 
 
 async def delete_store(request: web.Request) -> web.Response:
-    """`DELETE /v1/vector_stores/{id}`; the files stay."""
+    """`DELETE /v1/vector_stores/{id}`; what goes into it ends, and the files stay."""
     caller = request[CALLER]
     wanted = StoreDeleteRequested(org_id=caller.org_id, key_id=caller.key_id, id=store_id_of(request))
     return await request.app[DEPS].request_reply.command(request, STORE_DELETE_REQUESTED, wanted)
@@ -191,8 +193,15 @@ async def read_store_file(request: web.Request) -> web.Response:
 async def list_store_files(request: web.Request) -> web.Response:
     """`GET /v1/vector_stores/{id}/files`."""
     query, store_id = read_query(request, StoreFilesQuery), store_id_of(request)
-    after = None if query.after is None else _document_id(request, store_id, query.after)
-    wanted = StoreFileListRequested(org_id=request[CALLER].org_id, id=store_id, after=after, limit=query.limit)
+    wanted = StoreFileListRequested(
+        org_id=request[CALLER].org_id,
+        id=store_id,
+        status=query.filter,
+        order=query.order,
+        after=None if query.after is None else _document_id(request, store_id, query.after),
+        before=None if query.before is None else _document_id(request, store_id, query.before),
+        limit=query.limit,
+    )
     return await request.app[DEPS].request_reply.query(STORE_FILE_LIST_REQUESTED, wanted)
 
 

@@ -1,25 +1,30 @@
 """PostgreSQL: documents, and the chunks that are searched of them."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from common.events.documents import MEMORY, SESSION, TURN, DocumentInput
+from common.events.resource_terms import DEFAULT_PROJECT
+from common.events.vector_stores import STORE_ID
 from common.storage.postgres import Connection, Pool, transient
 from media.adapters.forgotten_words import note_forgotten, owner_of, refuse_forgotten
-from media.retrieval_ports import Document, DocumentPage, Version
+from media.retrieval_ports import Document, DocumentPage, Version, no_store
 
+ID_OF_STORE = re.compile(STORE_ID)
 COLUMNS = ", ".join(field.name for field in fields(Document))
 # With an index for vectors some two milliseconds each.
 ROWS_AT_ONCE = 200
 
 # Whoever has the row goes first; the id of a document is made of all that stands in this statement before its content.
 LOCK = f"SELECT {COLUMNS}, job_id, asked_at FROM media.documents WHERE org_id = $1 AND id = $2 FOR UPDATE"  # noqa: S608
+# As old as the job that made it: in a list of files it stays where the job was.
 PUT = f"""
 INSERT INTO media.documents AS old (id, org_id, project_id, collection, user_id, name, content_type, asset_id, url,
-    version, chunks, characters, sha256, metadata, job_id, asked_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $10, $11, $12, $13::jsonb, $14, $15)
+    version, chunks, characters, sha256, metadata, job_id, asked_at, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $10, $11, $12, $13::jsonb, $14, $15, $15)
 ON CONFLICT (id) DO UPDATE SET content_type = excluded.content_type, asset_id = excluded.asset_id, url = excluded.url,
     version = old.version + 1, chunks = excluded.chunks, characters = excluded.characters, sha256 = excluded.sha256,
     metadata = excluded.metadata, job_id = excluded.job_id, asked_at = excluded.asked_at, updated_at = now()
@@ -46,7 +51,11 @@ ON CONFLICT (org_id, project_id) DO UPDATE SET chunks = greatest(0, old.chunks +
 """
 USE_COLLECTION = """
 INSERT INTO media.collections (org_id, project_id, id, name) VALUES ($1, $2, $3, $3)
-ON CONFLICT (org_id, project_id, id) DO UPDATE SET used_at = now()
+ON CONFLICT (org_id, project_id, id) DO UPDATE SET used_at = now() RETURNING id
+"""
+# A vector store is made by its owner alone: a document does not bring back one that was deleted.
+USE_STORE = """
+UPDATE media.collections SET used_at = now() WHERE org_id = $1 AND project_id = $2 AND id = $3 RETURNING id
 """
 # The counts are made anew where the project has grown or shrunk by a fifth; until then rarities are a little old.
 DUE = """
@@ -142,6 +151,7 @@ async def _removed(connection: Connection, statement: str, org_id: str, *of: str
 async def _replaced(connection: Connection, version: Version) -> Document:
     wanted = version.wanted
     await refuse_forgotten(connection, version.org_id, wanted)
+    await _use_collection(connection, version.org_id, wanted)
     old = await connection.fetchrow(LOCK, version.org_id, wanted.document_id)
     row = await connection.fetchrow(PUT, *_values(version))
     if row is None:
@@ -149,13 +159,20 @@ async def _replaced(connection: Connection, version: Version) -> Document:
         document = await connection.fetchrow(LOCK, version.org_id, wanted.document_id)
         return _known(document)
     document = _known(row)
-    await connection.execute(USE_COLLECTION, version.org_id, wanted.project_id, wanted.collection)
     await connection.execute("DELETE FROM media.chunks WHERE document_id = $1", document.id, timeout=WRITE_SECONDS)
     for at in range(0, len(version.chunks), ROWS_AT_ONCE):
         await _add_chunks(connection, document, version, at)
     more = len(version.chunks) - (0 if old is None else old["chunks"])
     await connection.execute(COUNT, version.org_id, wanted.project_id, more)
     return document
+
+
+async def _use_collection(connection: Connection, org_id: str, wanted: DocumentInput) -> None:
+    """Hold the collection, so that nobody deletes it meanwhile; raises Refused 404 for a store that is gone."""
+    store = wanted.project_id == DEFAULT_PROJECT and ID_OF_STORE.fullmatch(wanted.collection)
+    statement = USE_STORE if store else USE_COLLECTION
+    if await connection.fetchval(statement, org_id, wanted.project_id, wanted.collection) is None:
+        raise no_store(wanted.collection)
 
 
 def _values(version: Version) -> tuple[Any, ...]:

@@ -1,12 +1,11 @@
 """PostgreSQL: batches of files, which are as far as their jobs are."""
 
-import json
 from collections.abc import Sequence
-from typing import Any
 
 from common.events.resource_terms import DEFAULT_PROJECT
 from common.storage.postgres import Pool, transient
-from media.retrieval_ports import Batch, BatchedFile, BatchPage, NewBatch
+from media.adapters.postgres_lists import listed_file, read_page
+from media.retrieval_ports import Batch, BatchPage, ListedFile, NewBatch
 
 # Jobs are deleted some days after their end, and the rows of files with them.
 FORGET = """
@@ -46,9 +45,8 @@ WHERE f.batch_id = $2 AND j.state = ANY($3::text[])
         (SELECT place FROM media.file_batch_files WHERE batch_id = $2 AND asset_id = $4))
     AND ($5::text IS NULL OR f.place <
         (SELECT place FROM media.file_batch_files WHERE batch_id = $2 AND asset_id = $5))
+ORDER BY f.place DIRECTION LIMIT $6
 """
-UPWARDS = f"{FILES} ORDER BY f.place LIMIT $6"
-DOWNWARDS = f"{FILES} ORDER BY f.place DESC LIMIT $6"
 JOBS = """
 SELECT f.job_id FROM media.file_batch_files AS f JOIN media.file_batches AS b ON b.id = f.batch_id
 WHERE b.org_id = $1 AND b.id = $2
@@ -73,22 +71,10 @@ class PostgresFileBatches:
             row = await self._pool.fetchrow(GET, org_id, store_id, batch_id)
         return None if row is None else Batch(**row)
 
-    async def page(self, wanted: BatchPage) -> tuple[Sequence[BatchedFile], bool]:
-        # What stands before something is read from there on, away from it, and turned around.
-        backwards = wanted.before is not None and wanted.after is None
-        upwards = wanted.ascending != backwards
-        between = (wanted.after, wanted.before) if wanted.ascending else (wanted.before, wanted.after)
-        given = (wanted.org_id, wanted.batch_id, list(wanted.states), *between, wanted.limit + 1)
-        async with transient():
-            rows = await self._pool.fetch(UPWARDS if upwards else DOWNWARDS, *given)
-        files = [_file(row) for row in rows[: wanted.limit]]
-        return files[::-1] if backwards else files, len(rows) > wanted.limit
+    async def page(self, wanted: BatchPage) -> tuple[Sequence[ListedFile], bool]:
+        rows, more = await read_page(self._pool, wanted, FILES, wanted.org_id, wanted.batch_id, list(wanted.states))
+        return [listed_file(row) for row in rows], more
 
     async def jobs(self, org_id: str, batch_id: str) -> Sequence[str]:
         async with transient():
             return [row["job_id"] for row in await self._pool.fetch(JOBS, org_id, batch_id)]
-
-
-def _file(row: Any) -> BatchedFile:
-    metadata, error = json.loads(row["metadata"] or "{}"), json.loads(row["error"] or "null")
-    return BatchedFile(row["asset_id"], row["state"], metadata, error, row["characters"], row["created_at"])

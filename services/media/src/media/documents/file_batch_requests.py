@@ -16,11 +16,11 @@ from common.events.file_batches import (
 from common.events.media import JobRequested
 from common.events.reply import Reply
 from common.events.resource_terms import DEFAULT_PROJECT
-from common.events.vector_stores import FileStatus, StoreFile, StoreFileCounts, StoreFileList
+from common.events.vector_stores import FileStatus, StoreFileCounts, StoreFileList
 from common.failures import Refused
 from media.deps import Deps
-from media.documents.store_requests import STATUS, file_error, page_ends, store_file, store_shown
-from media.retrieval_ports import Batch, BatchedFile, BatchPage, NewBatch
+from media.documents.store_requests import page_asked, page_ends, shown_file, states_of, store_shown
+from media.retrieval_ports import Batch, BatchPage, NewBatch
 
 # Names the ids of batches and of their jobs: a command that comes again makes the same ones.
 BATCHES = uuid.UUID("afc92c69-1bd7-4eeb-81ea-9580a1929d6a")
@@ -65,17 +65,10 @@ async def list_files(event: Event[FileBatchFilesRequested], deps: Deps) -> Reply
     """200 with a page, or Refused 404."""
     asked = event.payload
     await _found(asked, deps)
-    wanted = BatchPage(
-        org_id=asked.org_id,
-        batch_id=asked.batch_id,
-        states=[state for state, status in STATUS.items() if asked.status in (None, status)],
-        ascending=asked.order == "asc",
-        after=asked.after,
-        before=asked.before,
-        limit=asked.limit,
-    )
+    states = states_of(asked.status)
+    wanted = BatchPage(org_id=asked.org_id, batch_id=asked.batch_id, states=states, **page_asked(asked))
     found, more = await deps.documents.batches.page(wanted)
-    shown = tuple(_file(file, asked.id) for file in found)
+    shown = tuple(shown_file(file, asked.id) for file in found)
     return Reply(StoreFileList(object="list", data=shown, **page_ends(shown, more)))
 
 
@@ -144,18 +137,6 @@ def _status(batch: Batch) -> FileStatus:
     if batch.cancelled:
         return "cancelled"
     return "failed" if batch.failed == batch.total else "completed"
-
-
-def _file(file: BatchedFile, store_id: str) -> StoreFile:
-    return store_file(
-        file.asset_id,
-        vector_store_id=store_id,
-        status=STATUS[file.state],
-        usage_bytes=file.characters,
-        created_at=int(file.created_at.timestamp()),
-        attributes=file.metadata,
-        last_error=file_error(file.error) if file.state == "failed" else None,
-    )
 
 
 def _file_id(asset_id: str) -> str:

@@ -1,13 +1,14 @@
 """What is asked about vector stores over the log: made, changed, found, listed, taken away; and the files in them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
+from common.events.documents import DOCUMENT_KIND
 from common.events.envelope import Event
 from common.events.reply import Reply
-from common.events.resource_terms import DEFAULT_PROJECT
 from common.events.vector_stores import (
     FileStatus,
+    PageRequest,
     StoreDeleted,
     StoreDeleteRequested,
     StoreFile,
@@ -25,7 +26,7 @@ from common.events.vector_stores import (
 from common.failures import Refused
 from media.deps import Deps
 from media.retrieval.chunking import CHUNK_TOKENS, OVERLAP_TOKENS
-from media.retrieval_ports import Document, DocumentPage, Store, StoreChange, StoreJob
+from media.retrieval_ports import Document, ListedFile, Store, StoreChange, StoreFilePage, StorePage, no_store
 
 STATUS: Mapping[str, FileStatus] = {
     "queued": "in_progress",
@@ -36,6 +37,8 @@ STATUS: Mapping[str, FileStatus] = {
 }
 UNSUPPORTED = frozenset({"document_type"})
 AT_ONCE = 100
+# They are ended in one transaction, each with its fact.
+JOBS_AT_ONCE = 1_000
 
 
 async def put(event: Event[StorePutRequested], deps: Deps) -> Reply[VectorStore]:
@@ -52,22 +55,34 @@ async def get(event: Event[StoreGetRequested], deps: Deps) -> Reply[VectorStore]
 
 
 async def page(event: Event[StoreListRequested], deps: Deps) -> Reply[VectorStoreList]:
-    """200 with a page, newest first."""
+    """200 with a page."""
     asked = event.payload
-    found = await deps.documents.stores.page(asked.org_id, asked.after, asked.limit + 1)
-    shown = tuple(store_shown(store, store.id) for store in found[: asked.limit])
-    return Reply(VectorStoreList(object="list", data=shown, **page_ends(shown, len(found) > asked.limit)))
+    wanted = StorePage(org_id=asked.org_id, **page_asked(asked))
+    found, more = await deps.documents.stores.page(wanted)
+    shown = tuple(store_shown(store, store.id) for store in found)
+    return Reply(VectorStoreList(object="list", data=shown, **page_ends(shown, more)))
 
 
 async def delete(event: Event[StoreDeleteRequested], deps: Deps) -> Reply[StoreDeleted]:
-    """200, or Refused 404. Its documents go first, so that a repetition finds what is left of them."""
-    asked, documents = event.payload, deps.documents
-    store_shown(await documents.stores.get(asked.org_id, asked.id), asked.id)
-    while ids := await documents.stores.documents(asked.org_id, asked.id, AT_ONCE):
-        for id in ids:
-            await documents.rows.remove(asked.org_id, id)
-    await documents.stores.remove(asked.org_id, asked.id)
+    """200, or Refused 404. Its jobs and documents go first, so that a repetition finds what is left of them."""
+    asked, stores = event.payload, deps.documents.stores
+    store_shown(await stores.get(asked.org_id, asked.id), asked.id)
+    gone = False
+    # A job that runs may put its document in before it ends: then there is one more to take away.
+    while not gone:
+        await _empty(asked, deps)
+        gone = await stores.remove(asked.org_id, asked.id)
     return Reply(StoreDeleted(id=asked.id, object="vector_store.deleted", deleted=True))
+
+
+async def _empty(asked: StoreDeleteRequested, deps: Deps) -> None:
+    """End the jobs of a store, and take its documents away."""
+    stores, rows = deps.documents.stores, deps.documents.rows
+    while jobs := await stores.jobs(asked.org_id, asked.id, JOBS_AT_ONCE):
+        await deps.desk.cancel_all(asked.org_id, DOCUMENT_KIND, jobs)
+    while ids := await stores.documents(asked.org_id, asked.id, AT_ONCE):
+        for id in ids:
+            await rows.remove(asked.org_id, id)
 
 
 async def get_file(event: Event[StoreFileGetRequested], deps: Deps) -> Reply[StoreFile]:
@@ -79,17 +94,33 @@ async def get_file(event: Event[StoreFileGetRequested], deps: Deps) -> Reply[Sto
     job = await documents.stores.job_of(asked.org_id, asked.document_id)
     if job is None or job.state == "completed":
         raise Refused(404, "There is no such file in this vector store.", "file_not_found", "file_id")
-    return Reply(_file_to_be(job, asked.id))
+    return Reply(shown_file(job, asked.id))
 
 
 async def list_files(event: Event[StoreFileListRequested], deps: Deps) -> Reply[StoreFileList]:
-    """200 with a page of those that are found, newest first, or Refused 404."""
-    asked, documents = event.payload, deps.documents
-    store_shown(await documents.stores.get(asked.org_id, asked.id), asked.id)
-    wanted = DocumentPage(asked.org_id, DEFAULT_PROJECT, asked.id, "", limit=asked.limit + 1, after=asked.after)
-    found = await documents.rows.page(wanted)
-    shown = tuple(_file_of(document) for document in found[: asked.limit])
-    return Reply(StoreFileList(object="list", data=shown, **page_ends(shown, len(found) > asked.limit)))
+    """200 with a page, or Refused 404."""
+    asked, stores = event.payload, deps.documents.stores
+    store_shown(await stores.get(asked.org_id, asked.id), asked.id)
+    states = states_of(asked.status)
+    wanted = StoreFilePage(org_id=asked.org_id, store_id=asked.id, states=states, **page_asked(asked))
+    found, more = await stores.files(wanted)
+    shown = tuple(shown_file(file, asked.id) for file in found)
+    return Reply(StoreFileList(object="list", data=shown, **page_ends(shown, more)))
+
+
+def states_of(status: FileStatus | None) -> Sequence[str]:
+    """The states of jobs whose files have this status; all of them without one."""
+    return [state for state, of in STATUS.items() if status in (None, of)]
+
+
+def page_asked(asked: PageRequest) -> dict[str, Any]:
+    """Which part of a list is asked for, as a `ListPage` has it."""
+    return {
+        "ascending": asked.order == "asc",
+        "after": asked.after,
+        "before": asked.before,
+        "limit": asked.limit,
+    }
 
 
 def page_ends(shown: tuple[Any, ...], more: bool) -> dict[str, Any]:
@@ -101,7 +132,7 @@ def page_ends(shown: tuple[Any, ...], more: bool) -> dict[str, Any]:
 def store_shown(store: Store | None, store_id: str) -> VectorStore:
     """A store as callers see it; raises Refused 404 where there is none."""
     if store is None:
-        raise Refused(404, f"There is no vector store {store_id!r}.", "vector_store_not_found", "vector_store_id")
+        raise no_store(store_id)
     counts = StoreFileCounts(
         in_progress=store.in_progress,
         completed=store.completed,
@@ -122,8 +153,20 @@ def store_shown(store: Store | None, store_id: str) -> VectorStore:
     )
 
 
-def store_file(asset_id: str | None, **fields: Any) -> StoreFile:
+def shown_file(file: ListedFile, store_id: str) -> StoreFile:
     """A file in a store as callers see it."""
+    return _store_file(
+        file.asset_id,
+        vector_store_id=store_id,
+        status=STATUS[file.state],
+        usage_bytes=file.characters,
+        created_at=int(file.created_at.timestamp()),
+        attributes=file.metadata,
+        last_error=_file_error(file.error) if file.state == "failed" else None,
+    )
+
+
+def _store_file(asset_id: str | None, **fields: Any) -> StoreFile:
     static = {"max_chunk_size_tokens": CHUNK_TOKENS, "chunk_overlap_tokens": OVERLAP_TOKENS}
     return StoreFile(
         id=(asset_id or "").replace("ast_", "file-", 1),
@@ -134,7 +177,7 @@ def store_file(asset_id: str | None, **fields: Any) -> StoreFile:
 
 
 def _file_of(document: Document) -> StoreFile:
-    return store_file(
+    return _store_file(
         document.asset_id,
         vector_store_id=document.collection,
         status="completed",
@@ -144,19 +187,7 @@ def _file_of(document: Document) -> StoreFile:
     )
 
 
-def _file_to_be(job: StoreJob, store_id: str) -> StoreFile:
-    return store_file(
-        job.asset_id,
-        vector_store_id=store_id,
-        status=STATUS[job.state],
-        usage_bytes=0,
-        created_at=int(job.created_at.timestamp()),
-        attributes=job.metadata,
-        last_error=file_error(job.error) if job.state == "failed" else None,
-    )
-
-
-def file_error(error: Mapping[str, Any] | None) -> StoreFileError:
+def _file_error(error: Mapping[str, Any] | None) -> StoreFileError:
     """Why a job failed, as OpenAI has it of a file."""
     code = str((error or {}).get("code") or "")
     kind = (
