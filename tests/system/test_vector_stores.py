@@ -4,7 +4,10 @@ import asyncio
 import io
 import uuid
 from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
 
+import asyncpg
 import openai
 import pytest
 
@@ -14,6 +17,7 @@ from tests.support.waiting import eventually
 
 KETTLE = b"# Kettle\n\nThe kettle holds two litres of water.\n\n# Toaster\n\nThe toaster has three slots.\n"
 POLL_MS = 300
+JOB = "SELECT id, step, state, cancel, lease_until FROM media.jobs WHERE id = $1"
 NO_FILE = "file-" + "0" * 32
 TOO_MANY = [f"file-{number:032x}" for number in range(2_001)]
 # Some of them wait for a place while the first ones are taken in.
@@ -222,6 +226,39 @@ async def test_a_deleted_store_ends_what_goes_into_it(api: openai.AsyncOpenAI) -
     assert [each.id async for each in api.vector_stores.list()] == []
 
 
+async def test_a_file_whose_document_is_being_written_is_not_called_off(
+    sonant: Sonant, api: openai.AsyncOpenAI
+) -> None:
+    store, file_id = await api.vector_stores.create(), await uploaded(api)
+    database = await asyncpg.connect(sonant.urls()["database"], timeout=5)
+
+    async def newest(wanted: str) -> Any:
+        jobs = await api.get("/jobs", cast_to=object, options={"params": {"kind": "document", "limit": 1}})
+        assert isinstance(jobs, dict)
+        [job] = await database.fetch(JOB, jobs["data"][0]["id"])
+        return job if wanted in (job["step"], job["state"]) else None
+
+    try:
+        async with database.transaction():
+            # Whoever takes a document in holds its store.
+            await database.execute("SELECT FROM media.collections WHERE id = $1 FOR UPDATE", store.id)
+            await api.vector_stores.files.create(store.id, file_id=file_id)
+            begun = await eventually(partial(newest, "index"), timeout=30)
+            await api.post(f"/jobs/{begun['id']}/cancel", cast_to=object)
+            [called_off] = await database.fetch(JOB, begun["id"])
+            assert called_off["cancel"]
+
+            async def told() -> bool:
+                [now] = await database.fetch(JOB, begun["id"])
+                return bool(now["lease_until"] > called_off["lease_until"])
+
+            await eventually(told)
+        await eventually(partial(newest, "completed"), timeout=30)
+    finally:
+        await database.close()
+    assert (await api.vector_stores.files.retrieve(file_id, vector_store_id=store.id)).status == "completed"
+
+
 async def test_each_file_of_a_batch_may_have_attributes_of_its_own(api: openai.AsyncOpenAI) -> None:
     store = await api.vector_stores.create()
     kitchen, office = await uploaded(api), await uploaded(api, "desk.md", b"The desk is made of oak.")
@@ -253,8 +290,7 @@ async def test_a_batch_that_is_ended_leaves_what_was_taken_in(api: openai.AsyncO
     assert (batch.status, counts.completed + counts.cancelled, counts.total) == ("cancelled", MANY, MANY)
     assert counts.cancelled > 0
     taken = {each.id async for each in batches.list_files(batch.id, vector_store_id=store.id, filter="completed")}
-    # A job may also be ended when its document is there and its own end is not written yet.
-    assert taken <= {each.id async for each in api.vector_stores.files.list(store.id, filter="completed")}
+    assert taken == {each.id async for each in api.vector_stores.files.list(store.id, filter="completed")}
     assert len([each async for each in api.vector_stores.files.list(store.id)]) == MANY
     assert await batches.cancel(begun.id, vector_store_id=store.id) == batch
 

@@ -48,6 +48,8 @@ class _Running(Generic[D]):
     settling: bool = False  # how it ended is being written
 
     def stop(self, why: Why) -> None:
+        if why == "cancelled" and self.work is not None and self.work.beyond_cancelling:
+            return
         if self.task is not None and not self.why and not self.settling:
             self.why = why
             self.task.cancel()

@@ -5,8 +5,8 @@ import contextlib
 import functools
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar, overload
@@ -64,6 +64,7 @@ class Work(Generic[I, D]):
         self.deps = deps
         self.shown = job.percent
         self.folder_made: Path | None = None
+        self.beyond_cancelling = False
         self._steps = steps
         self._bench = bench
         self._step = job.step
@@ -104,6 +105,16 @@ class Work(Generic[I, D]):
     def left(self) -> float:
         """Seconds to the deadline; negative past it."""
         return self.job.deadline - time.time()
+
+    @contextmanager
+    def for_good(self) -> Iterator[None]:
+        """What is done within cannot be taken back: a cancellation comes too late from here on, and the job completes."""
+        self.beyond_cancelling = True
+        try:
+            yield
+        except BaseException:
+            self.beyond_cancelling = False
+            raise
 
     # -- what is remembered
 

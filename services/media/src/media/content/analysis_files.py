@@ -34,7 +34,8 @@ async def stored(course: Course) -> AnalysisResult:
         created_at=datetime.now(UTC),
         result=result.model_dump(mode="json"),
     )
-    await course.desk.rows.finish(kept, assets)
+    with course.work.for_good():
+        await course.desk.rows.finish(kept, assets)
     return result
 
 

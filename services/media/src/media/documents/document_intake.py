@@ -67,7 +67,9 @@ async def take_in(work: IntakeWork) -> DocumentResult:
             chunks=prepared.chunks,
             vectors=vectors,
         )
-        document = await rows.replace(version)
+        # A document that is found is none of a job that was cancelled.
+        with work.for_good():
+            document = await rows.replace(version)
     DOCUMENT_CHUNKS.inc(len(prepared.chunks))
     return result_of(document)
 
