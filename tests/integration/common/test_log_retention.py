@@ -140,6 +140,27 @@ async def test_requests_are_refused_where_unfinished_ones_fill_the_log_and_facts
         await log.ping()
 
 
+async def test_a_process_that_trims_no_more_does_not_go_on_telling_that_the_log_is_full(
+    engine: Running, redis: Redis
+) -> None:
+    async with opened(engine, redis, 4 * MIB) as log:
+        await log.publish(request(0))
+        await read_on(log, REQUESTS, "workers", 1, commit=True)
+        for number in range(1, 100):
+            await log.publish(request(number))
+        await log.trim(REQUESTS)
+        assert REGISTRY.get_sample_value("sonant_log_full") == 1
+        # Another process trims from now on, and has found room.
+        await redis.set(f"{KEY_PREFIX}trimming", "1")
+        await redis.delete(f"{KEY_PREFIX}full")
+
+        async def told() -> bool:
+            await log.publish(fact(1))
+            return REGISTRY.get_sample_value("sonant_log_full") == 0
+
+        await eventually(told, timeout=20, interval=0.05)
+
+
 async def test_a_group_that_nobody_is_a_member_of_gives_way_and_is_counted(engine: Running, redis: Redis) -> None:
     async with opened(engine, redis, 4 * MIB) as log:
         await log.publish(request(0))

@@ -4,7 +4,12 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from common.metrics import SECONDS
 
-TURNS = Counter("sonant_chat_turns_total", "Turns ended, by model alias and outcome.", ["model", "outcome"])
+TURNS = Counter(
+    "sonant_chat_turns_total",
+    "Turns ended, by model alias (none where it was refused before an upstream was asked) and outcome (completed, "
+    "interrupted, failed, and refused: the request or a budget was at fault).",
+    ["model", "outcome"],
+)
 TURNS_RUNNING = Gauge("sonant_chat_turns_running", "Turns being answered right now.")
 FIRST_TOKEN = Histogram(
     "sonant_chat_first_token_seconds",

@@ -167,6 +167,8 @@ class Retention:
             keys = [f"{KEY_PREFIX}trimming", f"{KEY_PREFIX}full"]
             elected, full = await cast("Any", self._redis.eval(ELECT, 2, *keys, str(TRIMMING_MS)))
             self.full = bool(full)
+            # Also where another process trims now: what this one said last would stand for good.
+            metrics.LOG_FULL.set(self.full)
             if elected:
                 await self.trim()
         except UNAVAILABLE as error:

@@ -38,14 +38,14 @@ from llm_stream.answer.finish import FinishedAnswer
 from llm_stream.answer.question_turn import QuestionTurn
 from llm_stream.answer.usage import estimated
 from llm_stream.deps import Deps
-from llm_stream.metrics import TOKENS, TURNS
+from llm_stream.metrics import TOKENS
 from llm_stream.retrieval.spoken_memory import to_remember
 from llm_stream.turns.claim import Ended, RequestEvent
 from llm_stream.turns.kept_turn import kept_texts
 from llm_stream.turns.question_fact import question_fact
 from llm_stream.turns.summing_up import ask_for_summary, summary_made
 from llm_stream.turns.turn import Turn
-from llm_stream.turns.turn_account import tell
+from llm_stream.turns.turn_account import count, tell
 
 log = structlog.get_logger(__name__)
 
@@ -131,7 +131,7 @@ async def _publish_settled(turn: Turn, fact: Fact, record: Record, deps: Deps) -
     await deps.live.settled()
     if turn.spending is not None:
         await turn.spending.settle(fact.payload.usage, fact.payload.cost_usd)
-    labelled(TURNS, turn.request.model, fact.spec.type.rpartition(".")[2]).inc()
+    count(turn.request.model, fact)
     tell(turn, fact)
     await _publish(record, deps)
     if turn.notes.remembers and (memory := to_remember(fact.payload)) is not None:

@@ -16,8 +16,9 @@ from common.events.envelope import Event
 from common.events.spec import EventSpec
 from common.metrics import labelled
 from llm_stream.answer.question_turn import QuestionTurn
-from llm_stream.metrics import TOKENS, TURNS
+from llm_stream.metrics import TOKENS
 from llm_stream.turns.turn import Turn
+from llm_stream.turns.turn_account import count
 
 
 def question_fact(asked: QuestionTurn, turn: Turn) -> Event[Any] | None:
@@ -45,8 +46,9 @@ def question_fact(asked: QuestionTurn, turn: Turn) -> Event[Any] | None:
         within_turn=turn.request.request_id,
         **said,
     )
-    labelled(TURNS, request.model, spec.type.rpartition(".")[2]).inc()
-    return Event(spec, payload, id=f"{request.request_id}/end")
+    fact = Event(spec, payload, id=f"{request.request_id}/end")
+    count(request.model, fact)
+    return fact
 
 
 def _end(asked: QuestionTurn, turn: Turn) -> tuple[EventSpec[Any], dict[str, Any]]:

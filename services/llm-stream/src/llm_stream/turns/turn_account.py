@@ -1,4 +1,4 @@
-"""What is told of a turn that has ended, beside its fact: in the access log, and as spans of its attempts and tools.
+"""What is told of a turn that has ended, beside its fact: in metrics, the access log, and spans of attempts and tools.
 
 Names of attributes are those of OpenTelemetry's conventions for generative AI, semantic conventions 1.44.0. Neither
 the line nor a span holds what was said.
@@ -11,11 +11,28 @@ from common.events import chat
 from common.events.embeddings import EmbeddingsRequested
 from common.events.envelope import Event
 from common.kernel import access_log, tracing
+from common.metrics import labelled
 from llm_stream.aliases import Upstream
+from llm_stream.metrics import TURNS
 from llm_stream.turns.turn import Turn
 
 # Nothing went wrong with such a call.
 FINE = frozenset({"done", "left_running", "cancelled", "not_run"})
+
+
+def count(model: str, fact: Event[Any]) -> None:
+    """Count the turn by its model and how it ended.
+
+    What is wrong with a request, or a budget that is spent, wakes nobody: such turns are refused and not failed. A
+    provider that has too much to do is no fault of the caller's.
+    """
+    ended, outcome = fact.payload, fact.spec.type.rpartition(".")[2]
+    error = getattr(ended, "error", None)
+    if error is not None and error.status < 500 and error.type != "rate_limit_error":
+        outcome = "refused"
+        # A model that no upstream stands behind is a text of the caller's: there is no end of those.
+        model = model if ended.attempts else "none"
+    labelled(TURNS, model, outcome).inc()
 
 
 def tell(turn: Turn, fact: Event[Any]) -> None:
