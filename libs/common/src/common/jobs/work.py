@@ -108,7 +108,7 @@ class Work(Generic[I, D]):
 
     @contextmanager
     def for_good(self) -> Iterator[None]:
-        """What is done within cannot be taken back: a cancellation comes too late from here on, and the job completes."""
+        """What is done within cannot be taken back: a cancellation is too late then, and the job completes."""
         self.beyond_cancelling = True
         try:
             yield
