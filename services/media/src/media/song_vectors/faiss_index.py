@@ -23,7 +23,7 @@ from media.song_ports import Near, Nearest, Numbered
 faiss: Any = importlib.import_module("faiss")
 FLAT_MOST = 10_000
 # The neighbours of a vector in the graph, and how many are looked at: when it is built, and when it is asked.
-LINKS, EFFORT_BUILDING, EFFORT_ASKING = 32, 100, 64
+LINKS, EFFORT_BUILDING, EFFORT_ASKING = 32, 100, 48
 # With fewer candidates than this a look at each is faster than the graph, and misses nothing.
 FEW = 20_000
 REMOVED_MOST = 0.3
