@@ -19,7 +19,7 @@ from tests.bench.system import (
 from tests.bench.tables import table
 from tests.bench.talk_beside_documents import STREAMS, ended, voice
 from tests.support.films import film, shot
-from tests.support.models import fetched
+from tests.support.models import fetched, models_dir
 
 MODELS = ("yunet", "mobilenetv2-7", "imagenet-names")
 SHOTS, FRAMES = 8, 50
@@ -56,7 +56,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rounds", type=int, default=10, help="how often each film is analysed")
     parser.add_argument("--seconds", type=float, default=20.0, help="of voice turns, idle and beside")
     options = parser.parse_args(arguments)
-    settings = {"SONANT_MODELS_DIR": str(fetched(*MODELS))}
+    # Beside those of the tests, which look at pictures without models.
+    settings = {"SONANT_MODELS_DIR": str(fetched(*MODELS, folder=models_dir().with_name("picture-models")))}
     with scratch_directory() as scratch, bench_upstream() as upstream:
         films = made(scratch, options.films)
         models = write_models_file(scratch / "models.toml", upstream.url)

@@ -22,9 +22,9 @@ def models_dir() -> Path:
     return home / "sonant" / "models"
 
 
-def fetched(*names: str) -> Path:
+def fetched(*names: str, folder: Path | None = None) -> Path:
     """The folder, with these models in it; skips the test where they cannot be had, and says why."""
-    folder = models_dir()
+    folder = folder or models_dir()
     if installed(names, folder):
         return folder
     done = subprocess.run(
