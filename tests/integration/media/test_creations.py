@@ -5,12 +5,14 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
+import orjson
 import pytest
 
 from common.events.flows import CONTENT_CREATION
 from sandbox.app import serve
 from tests.support.media import Owner, left_behind, media_on, owner_of
 from tests.support.runware import RunwareSandbox
+from tests.support.scripted import scripted
 from tests.support.service import World
 from tests.support.speech import Studio
 
@@ -72,6 +74,40 @@ async def test_a_film_needs_no_network_and_no_key(media_world: World) -> None:
     assert job["state"] == "completed", job
     assert makers(job) == {"narration": ("local", False), "film": ("local", False)}
     assert job["result"]["cost_usd"] == 0
+
+
+def answer(text: str) -> list[bytes]:
+    """A whole answer of a model, on a connection that stays open."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    body = orjson.dumps({"id": "x", "object": "chat.completion", "created": 1, "model": "writer", "choices": [choice]})
+    return [b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body]
+
+
+async def test_a_model_writes_the_script_and_is_told_its_mistake(media_world: World) -> None:
+    script = {"title": "The sea", "scenes": [{"say": "The sea is wide.", "show": "Waves."}]}
+    nothing = {"title": "The sea", "scenes": []}
+    answers = [answer(orjson.dumps(each).decode()) for each in (nothing, script)]
+    async with scripted(*answers) as model:
+        settings = {**LOCAL_ALONE, "SONANT_SCRIPT_URL": model.url, "SONANT_SCRIPT_MODEL": "writer"}
+        async with media_on(media_world, settings) as media, owner_of(media_world) as owner:
+            job = await film(owner, written=True)
+            assert await media.total("sonant_creation_fallbacks_total") == 0
+        asked, again = model.requests
+    assert job["state"] == "completed", job
+    assert job["result"]["script"] == {**script, "by": "writer"}
+    assert [each["text"] for each in job["result"]["captions"]] == ["The sea is wide."]
+    assert asked["messages"][-1] == {"role": "user", "content": FILM["prompt"]}
+    assert again["messages"][-1]["content"].startswith("That is not it: scenes")
+
+
+async def test_a_model_that_writes_no_script_is_replaced_by_the_template(media_world: World) -> None:
+    async with scripted(answer("Once upon a time"), answer("there was a sea.")) as model:
+        settings = {**LOCAL_ALONE, "SONANT_SCRIPT_URL": model.url, "SONANT_SCRIPT_MODEL": "writer"}
+        async with media_on(media_world, settings) as media, owner_of(media_world) as owner:
+            job = await film(owner, written=True)
+            assert await media.total("sonant_creation_fallbacks_total") == 1
+    assert job["state"] == "completed", job
+    assert "The script is the template's: What writer wrote is no script: no JSON" in job["result"]["warnings"]
 
 
 async def test_what_was_made_is_kept_and_a_retry_pays_nothing_again(
