@@ -4,6 +4,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from common.events.documents import DOCUMENT_KIND
+from common.jobs.job_store import Bounds
+from common.jobs.open_jobs import JOBS_MIGRATIONS
+from common.jobs.postgres_jobs import PostgresJobs
+from common.storage.postgres import Pool, open_postgres
+from media.app import MIGRATIONS
 from tests.support.engines import new_database
 from tests.support.expressions import sandbox_url
 from tests.support.media import Owner, media_on, media_world, owner_of
@@ -12,6 +18,23 @@ from tests.support.runware import RunwareSandbox, runware_sandbox
 from tests.support.service import World, world_on
 
 __all__ = ["media_world", "peer", "sandbox_url"]
+
+
+@pytest.fixture
+async def media_rows(postgres_url: str) -> AsyncIterator[Pool]:
+    """The tables of media, empty."""
+    async with new_database(postgres_url, "rows") as url:
+        async with open_postgres(
+            url, size=6, migrations=MIGRATIONS, schema="media", unit_of_work=True, shared=[JOBS_MIGRATIONS]
+        ) as opened:
+            yield opened
+
+
+@pytest.fixture
+def document_jobs(media_rows: Pool) -> PostgresJobs:
+    """Jobs that take documents in."""
+    bounds = Bounds(DOCUMENT_KIND, (), queue=10_000, share=10_000, deadline_seconds=60.0, keep_seconds=3600.0)
+    return PostgresJobs(media_rows, "media", {DOCUMENT_KIND: bounds})
 
 
 @pytest.fixture(scope="module")

@@ -2,42 +2,35 @@
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import pytest
 
 from common.events.documents import DOCUMENT_KIND
 from common.events.media import JobRequested
-from common.jobs.job_store import Bounds, JobEnd
-from common.jobs.open_jobs import JOBS_MIGRATIONS
+from common.jobs.job_store import JobEnd
 from common.jobs.postgres_jobs import PostgresJobs
-from common.storage.postgres import Pool, open_postgres
+from common.storage.postgres import Pool
 from media.adapters.postgres_file_batches import PostgresFileBatches
 from media.adapters.postgres_stores import PostgresStores
-from media.app import MIGRATIONS
 from media.retrieval_ports import BatchPage, NewBatch, StoreChange
-from tests.support.engines import new_database
 
 ORG, STORE, BATCH = "org-1", "vs_1", "vsfb_1"
 KEEP = 3600.0
-BOUNDS = Bounds(DOCUMENT_KIND, (), queue=10_000, share=10_000, deadline_seconds=60.0, keep_seconds=KEEP)
 EVERY = ("queued", "running", "completed", "failed", "cancelled")
 
 
 @pytest.fixture
-async def pool(postgres_url: str) -> AsyncIterator[Pool]:
-    async with new_database(postgres_url, "batches") as url:
-        async with open_postgres(
-            url, size=4, migrations=MIGRATIONS, schema="media", unit_of_work=True, shared=[JOBS_MIGRATIONS]
-        ) as opened:
-            await PostgresStores(opened).put(StoreChange(ORG, STORE, True, "manuals", None))
-            yield opened
+async def pool(media_rows: Pool) -> Pool:
+    await PostgresStores(media_rows).put(StoreChange(ORG, STORE, True, "manuals", None))
+    return media_rows
 
 
 @pytest.fixture
-def jobs(pool: Pool) -> PostgresJobs:
-    return PostgresJobs(pool, "media", {DOCUMENT_KIND: BOUNDS})
+def jobs(pool: Pool, document_jobs: PostgresJobs) -> PostgresJobs:
+    """Jobs, once there is the store."""
+    return document_jobs
 
 
 @pytest.fixture

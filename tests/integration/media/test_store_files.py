@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,37 +12,30 @@ from common.events.documents import DOCUMENT_KIND, DocumentInput, document_id
 from common.events.media import JobRequested
 from common.events.resource_terms import DEFAULT_PROJECT
 from common.failures import Refused
-from common.jobs.job_store import Bounds, JobEnd, JobHead
-from common.jobs.open_jobs import JOBS_MIGRATIONS
+from common.jobs.job_store import JobEnd, JobHead
 from common.jobs.postgres_jobs import PostgresJobs
-from common.storage.postgres import Pool, open_postgres
+from common.storage.postgres import Pool
 from media.adapters.postgres_documents import PostgresDocuments
 from media.adapters.postgres_stores import PostgresStores
-from media.app import MIGRATIONS
 from media.retrieval_ports import StoreChange, StoreFilePage, StorePage, Version
-from tests.support.engines import new_database
 
 ORG, STORE = "org-1", f"vs_{1:032x}"
 KEEP = 3600.0
-BOUNDS = Bounds(DOCUMENT_KIND, (), queue=10_000, share=10_000, deadline_seconds=60.0, keep_seconds=KEEP)
 EVERY = ("queued", "running", "completed", "failed", "cancelled")
 # Jobs are asked for a second apart.
 BEGUN = time.time() - 1_000
 
 
 @pytest.fixture
-async def pool(postgres_url: str) -> AsyncIterator[Pool]:
-    async with new_database(postgres_url, "stores") as url:
-        async with open_postgres(
-            url, size=6, migrations=MIGRATIONS, schema="media", unit_of_work=True, shared=[JOBS_MIGRATIONS]
-        ) as opened:
-            await PostgresStores(opened).put(StoreChange(ORG, STORE, True, "manuals", None))
-            yield opened
+async def pool(media_rows: Pool) -> Pool:
+    await PostgresStores(media_rows).put(StoreChange(ORG, STORE, True, "manuals", None))
+    return media_rows
 
 
 @pytest.fixture
-def jobs(pool: Pool) -> PostgresJobs:
-    return PostgresJobs(pool, "media", {DOCUMENT_KIND: BOUNDS})
+def jobs(pool: Pool, document_jobs: PostgresJobs) -> PostgresJobs:
+    """Jobs, once there is the store."""
+    return document_jobs
 
 
 @pytest.fixture
