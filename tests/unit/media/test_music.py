@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from media.measurement.media_error import MediaError
+from media.music.chroma_patches import SIZE as HARMONY_SIZE
+from media.music.chroma_patches import harmony_of
 from media.music.music_features import SILENCE_LUFS, MusicFeatures, analyse
+from media.music.spectrogram import FRAMES_PER_SECOND
 from tests.support.synth_music import RATE, Samples, as_file, cover_of, played, random_song
 
 TYPES = {"WAV": "audio/wav", "FLAC": "audio/flac", "OGG": "audio/ogg", "MP3": "audio/mpeg"}
@@ -26,11 +29,32 @@ def test_tempo_and_key_are_right_whatever_the_file(tmp_path: Path) -> None:
         assert (found.key, found.mode) == (song.key, song.mode), (seed, found.key, found.mode)
 
 
-def test_a_cover_is_nearer_than_a_stranger(tmp_path: Path) -> None:
-    songs = [heard(tmp_path, played(random_song(seed))) for seed in (1, 2)]
-    cover = heard(tmp_path, played(cover_of(random_song(1), 3)))
-    own, stranger = (float(np.dot(cover.descriptor, song.descriptor)) for song in songs)
-    assert own > stranger
+def test_a_cover_is_nearer_than_strangers_though_another_metrical_level_is_heard(tmp_path: Path) -> None:
+    songs = [random_song(seed, bars=8) for seed in (9201, 9210, 9205, 9206)]
+    originals = [heard(tmp_path, played(song)) for song in songs]
+    covers = [heard(tmp_path, played(cover_of(song, song.composition - 9200))) for song in songs]
+    steps = [cover.tempo_bpm / song.tempo_bpm for cover, song in zip(covers, originals, strict=True)]
+    assert max(steps) > 1.5, "no cover is heard in double time"
+    assert min(steps) < 0.7, "no cover is heard in half time"
+    likeness = np.array([cover.descriptor for cover in covers]) @ np.array([song.descriptor for song in originals]).T
+    assert likeness.argmax(axis=1).tolist() == [0, 1, 2, 3], likeness
+
+
+def test_harmony_does_not_change_with_the_metrical_level_the_key_or_the_beginning() -> None:
+    chroma = np.repeat(np.random.default_rng(1).random((12, 128), dtype=np.float32), 13, axis=1)
+    bpm = 30 * FRAMES_PER_SECOND / 13
+    original = harmony_of(chroma, bpm)
+    assert original.shape == (HARMONY_SIZE,)
+    assert np.linalg.norm(original) == pytest.approx(1.0, abs=1e-5)
+    for same in (
+        harmony_of(chroma, bpm / 2),
+        harmony_of(chroma, 2 * bpm),
+        harmony_of(np.roll(chroma, 5, axis=0), bpm),
+    ):
+        assert original == pytest.approx(same, abs=1e-4)
+    assert float(np.dot(original, harmony_of(np.roll(chroma, 4 * 13, axis=1), bpm))) > 0.95
+    stranger = np.repeat(np.random.default_rng(2).random((12, 128), dtype=np.float32), 13, axis=1)
+    assert float(np.dot(original, harmony_of(stranger, bpm))) < 0.8
 
 
 def test_loudness_is_that_of_the_standard(tmp_path: Path) -> None:

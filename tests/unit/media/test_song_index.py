@@ -84,7 +84,9 @@ def test_it_becomes_a_graph_that_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(found) <= set(few)
 
 
-def test_a_file_holds_all_of_it_and_a_damaged_one_is_made_anew(tmp_path: Path) -> None:
+def test_a_file_holds_all_of_it_and_a_damaged_or_older_one_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data, path = vectors(50), tmp_path / "org" / "vectors.npz"
     index = VectorIndex()
     index.apply(7, numbered(data), [3])
@@ -93,6 +95,10 @@ def test_a_file_holds_all_of_it_and_a_damaged_one_is_made_anew(tmp_path: Path) -
     assert (again.clock, len(again)) == (7, 49)
     assert numbers(again, data[4], 1) == [5]
     assert [each.name for each in path.parent.iterdir()] == ["vectors.npz"]
+    with monkeypatch.context() as other:
+        other.setattr("media.song_vectors.faiss_index.VERSION", 1)
+        with pytest.raises(ValueError, match="version"):
+            VectorIndex.load(path)
     path.write_bytes(path.read_bytes()[:400])
     with pytest.raises(ValueError, match="damaged"):
         VectorIndex.load(path)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from common.events.songs import DIMENSIONS
 from media.song_ports import Near, Nearest, Numbered
+from media.song_vectors.song_embedding import VERSION
 
 # Its own declarations are those of C++, and say little of what Python may pass.
 faiss: Any = importlib.import_module("faiss")
@@ -142,7 +143,7 @@ class VectorIndex:
         try:
             with draft.open("wb") as file:
                 data = faiss.serialize_index(self._index)
-                np.savez(file, index=data, numbers=self._numbers, alive=self._alive, clock=self.clock)
+                np.savez(file, index=data, numbers=self._numbers, alive=self._alive, clock=self.clock, version=VERSION)
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(path)
@@ -158,9 +159,11 @@ class VectorIndex:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
                 found._index = faiss.deserialize_index(data["index"])
                 found._numbers, found._alive = data["numbers"], data["alive"]
-                found.clock = int(data["clock"])
+                found.clock, version = int(data["clock"]), int(data["version"])
         except (KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
             raise ValueError(f"the file of the index is damaged: {error}") from None
+        if version != VERSION:
+            raise ValueError(f"the vectors of the file are of version {version}")
         if found._index.d != DIMENSIONS or not found._index.ntotal == len(found._numbers) == len(found._alive):
             raise ValueError("the file of the index is of another kind")
         return found

@@ -21,8 +21,9 @@ FOLDED = DIMENSIONS - TEXT_SIZE
 SHARE = math.sqrt(0.5)
 _BITS = int.from_bytes(hashlib.sha256(b"sonant song embedding").digest())
 SIGNS = tuple(1.0 if _BITS >> at & 1 else -1.0 for at in range(FOLDED))
-# Rises when the vectors are made in another way.
-VERSION = 1
+# Rises when the vectors are made in another way, or what they are made of. A migration then takes from older rows what
+# does not compare any more, and files of indexes are made anew.
+VERSION = 2
 
 
 def embedding(text: bytes | None, sound: Sequence[float] | None) -> bytes:

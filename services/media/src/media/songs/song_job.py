@@ -17,7 +17,7 @@ from media.deps import Deps
 from media.measurement.media_error import MediaError
 from media.metrics import CONTENT_PROCESSED
 from media.song_ports import CataloguedSong, SongRow
-from media.song_vectors.song_embedding import as_bytes, embedding
+from media.song_vectors.song_embedding import VERSION, as_bytes, embedding
 from media.songs.song_calls import listen
 from media.songs.song_text import song_text
 from media.songs.song_views import lowered, merged, now, shown_song
@@ -141,7 +141,8 @@ async def _features(work: SongWork, known: _Known) -> Heard | None:
     asset_id = work.input.asset_id
     if asset_id is None:
         return None
-    heard = await work.once("heard", lambda: _heard(work, asset_id), Heard)
+    # What another version heard does not compare with what this one hears.
+    heard = await work.once(f"heard/{VERSION}", lambda: _heard(work, asset_id), Heard)
     own = SongFacts.model_validate({"tempo": heard.tempo, "key": heard.key, "mode": heard.mode})
     known.facts = merged(known.facts, own)
     known.seconds = known.seconds or heard.seconds
