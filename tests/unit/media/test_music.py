@@ -57,6 +57,17 @@ def test_harmony_does_not_change_with_the_metrical_level_the_key_or_the_beginnin
     assert float(np.dot(original, harmony_of(stranger, bpm))) < 0.8
 
 
+def test_what_is_tuned_otherwise_is_heard_as_if_it_were_not(tmp_path: Path) -> None:
+    song = random_song(9205, bars=8)
+    samples = played(song)
+    original = heard(tmp_path, samples)
+    for cents in (-40, 40):
+        places = np.arange(0, len(samples) - 1, 2 ** (cents / 1200))
+        found = heard(tmp_path, np.interp(places, np.arange(len(samples)), samples))
+        assert (found.key, found.mode) == (song.key, song.mode)
+        assert float(np.dot(found.descriptor, original.descriptor)) > 0.9
+
+
 def test_loudness_is_that_of_the_standard(tmp_path: Path) -> None:
     # A sine of 997 Hz at full scale in one channel is -3.01 LUFS (ITU-R BS.1770-4); this one has a tenth of that.
     tone = np.sin(2 * np.pi * 997 * np.arange(5 * RATE) / RATE)

@@ -23,6 +23,11 @@ A4_HZ = 440.0
 A = 9
 # A bin counts for the pitches around it by its distance in semitones.
 SPREAD = 0.35
+# Where partials stand exactly is seen in peaks from here on; so far below the loudest they are noise. One frame in
+# eight says it as well as all.
+TUNING_LOWEST_HZ, TUNING_FLOOR, TUNING_STEP = 400.0, 0.02, 8
+# How much of the peaks must agree, from 0 to 1: drums alone are not in tune with anything.
+TUNING_CLEAR = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +43,27 @@ def chroma_of(found: Spectrogram) -> Floats:
     """How strong each pitch class is in each frame; shape (12, frames), each frame at most 1."""
     use = (found.frequencies >= LOWEST_HZ) & (found.frequencies <= HIGHEST_HZ)
     magnitudes = _peaks(np.log1p(1000 * found.magnitudes[use]))
-    chroma = _weights(found.frequencies[use]) @ magnitudes
+    chroma = _weights(found.frequencies[use] * 2 ** (-tuning_of(found) / 12)) @ magnitudes
     return np.asarray(chroma / np.maximum(chroma.max(axis=0), 1e-6), dtype=np.float32)
+
+
+def tuning_of(found: Spectrogram) -> float:
+    """By how many semitones its pitches are above those of an A of 440 Hz, from -0.5 to 0.5; 0 where it is not clear.
+
+    The mean angle of all peaks on the circle of a semitone; their places between bins are those of parabolas.
+    """
+    first, last = np.searchsorted(found.frequencies, (TUNING_LOWEST_HZ, HIGHEST_HZ))
+    magnitudes = found.magnitudes[first - 1 : last + 1, ::TUNING_STEP]
+    below, at, above = magnitudes[:-2], magnitudes[1:-1], magnitudes[2:]
+    rows, frames = np.nonzero((at > below) & (at >= above) & (at > TUNING_FLOOR * at.max(axis=0)))
+    if not len(rows):
+        return 0.0
+    left, middle, right = (np.log(each[rows, frames] + 1e-9) for each in (below, at, above))
+    offset = 0.5 * (left - right) / (left - 2 * middle + right)
+    pitch = 12 * np.log2((first + rows + offset) * found.frequencies[1] / A4_HZ)
+    strength = at[rows, frames]
+    mean = complex((strength * np.exp(2j * np.pi * pitch)).sum() / strength.sum())
+    return float(np.angle(mean) / (2 * np.pi)) if abs(mean) > TUNING_CLEAR else 0.0
 
 
 def _peaks(magnitudes: Floats) -> Floats:

@@ -8,7 +8,7 @@ from media.content.analysis_course import Course
 if TYPE_CHECKING:
     from media.music.music_features import MusicFeatures
 
-VERSION = 1
+VERSION = 2
 # What ITU-R BS.1770 leaves out of account.
 SILENT_LUFS = -70.0
 LEAST_SECONDS = 1.0
