@@ -14,12 +14,12 @@ from media.retrieval_ports import Encoder, FoundChunk, PassageRows, Reranker, So
 
 # Of each stage; a passage that is in neither is nobody's best.
 STAGE_LIMIT = 100
-# Chunks that have one of the rarest terms are looked at, until there are about so many; the other terms count for them,
-# and bring no further ones.
-CANDIDATES = 3000
+# Of many chunks those that have one of the rarest terms are looked at, until there are about so many; the other terms
+# count for them, and bring no further ones. With more of them those looked at no longer hold all that have a rare term.
+MANY_CHUNKS = 2000
+CANDIDATES = 1000
 # A word in more than this share of many chunks says nothing about any.
 USUAL = 0.2
-MANY_CHUNKS = 2000
 
 
 @dataclass(slots=True)
@@ -152,7 +152,7 @@ def _candidates(terms: Iterable[int], counts: Mapping[int, int], chunks: int) ->
     chosen, brought = rarest[:1], counts.get(rarest[0], 0)
     for term in rarest[1:]:
         count = counts.get(term, 0)
-        if brought >= CANDIDATES or (chunks > MANY_CHUNKS and count > USUAL * chunks):
+        if chunks > MANY_CHUNKS and (brought >= CANDIDATES or count > USUAL * chunks):
             break
         chosen.append(term)
         brought += count
