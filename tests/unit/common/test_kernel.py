@@ -94,6 +94,22 @@ def test_an_open_brake_lets_one_record_through_at_a_time_and_closes_when_it_work
     assert brake.probe(ACME)
 
 
+def test_a_brake_that_holds_nothing_back_is_not_told_as_open_for_good() -> None:
+    """Before, twenty parked records and none behind them were told until the next restart."""
+    now = 100.0
+    brake = Brake(run=3, open_seconds=30, now=lambda: now)
+    for _ in range(3):
+        brake.note(ACME, parked=True)
+    assert brake.open_scopes == 1
+    now = 159.9
+    assert brake.open_scopes == 1
+    now = 160.0
+    assert (brake.open_scopes, brake.is_open(ACME)) == (0, True)
+    # The next record that fails is held back as ever, and asked about.
+    assert brake.probe(ACME)
+    assert brake.open_scopes == 1
+
+
 def test_the_brake_remembers_a_bounded_number_of_scopes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("common.kernel.brake.MAX_SCOPES", 10)
     brake = Brake(run=1)

@@ -98,4 +98,6 @@ class Brake:
 
     @property
     def open_scopes(self) -> int:
-        return sum(count.probe_at is not None for count in self._counts.values())
+        """Scopes of which something is held back: for that it is asked about them, again and again."""
+        asked_since = self._now() - self._open_seconds
+        return sum(count.probe_at is not None and count.probe_at > asked_since for count in self._counts.values())
