@@ -5,6 +5,7 @@ longer than a second is not sent, and is counted as missed: the rate that was re
 """
 
 import asyncio
+import contextlib
 import re
 import time
 from collections import Counter, deque
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from tests.bench.load import address
+from tests.support.waiting import eventually
 
 CONNECTIONS = 64
 TICK_SECONDS = 0.01
@@ -176,9 +178,8 @@ class Strangers:
 
     async def _close(self) -> None:
         self._running = False
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while len(self._idle) < len(self._lines) and time.monotonic() < deadline:
-            await asyncio.sleep(TICK_SECONDS)
+        with contextlib.suppress(AssertionError):
+            await eventually(lambda: len(self._idle) >= len(self._lines), timeout=PATIENCE_SECONDS)
         for line in list(self._lines):
             line.close()
 
