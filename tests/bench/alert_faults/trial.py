@@ -1,0 +1,124 @@
+"""Trying faults out: what fired, after how long, and how long after the fault was gone it ended."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from tests.bench.alert_faults.fault import CALL_SECONDS, Fault, Phase, Scene
+from tests.support.prometheus import firing, prometheus, targets_of
+from tests.support.sonant import sonant_system
+from tests.support.waiting import eventually
+from tests.support.webhook_sink import webhook_sink
+
+LOOK_SECONDS = 2.0
+
+
+@dataclass
+class Row:
+    """A line of the table; what is None did not happen."""
+
+    rule: str
+    what: str
+    fired: float | None = None
+    ended: float | None = None
+    note: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Whether it did what an alert is for, as far as it was looked at."""
+        return self.fired is not None and (self.ended is not None or bool(self.note))
+
+    def text(self) -> str:
+        """The line."""
+        fired = "DID NOT FIRE" if self.fired is None else f"{self.fired:.0f}"
+        ended = "" if self.fired is None else "DID NOT END" if self.ended is None else f"{self.ended:.0f}"
+        return f"{self.rule:<22} {fired:>12} {self.note or ended:>12}  {self.what}"
+
+
+@dataclass
+class Watch:
+    """What fires in one Prometheus."""
+
+    http: aiohttp.ClientSession
+    address: str
+    now: Sequence[dict[str, Any]] = ()
+    ever: set[str] = field(default_factory=set)
+
+    async def run(self) -> None:
+        """Look again and again until cancelled."""
+        while True:
+            self.now = await firing(self.http, self.address)
+            self.ever |= {alert["labels"]["alertname"] for alert in self.now}
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def fires(self, rule: str, labels: Mapping[str, str]) -> bool:
+        """Whether an alert of this rule with these labels fires."""
+        wanted = {"alertname": rule, **labels}.items()
+        return any(wanted <= alert["labels"].items() for alert in self.now)
+
+    async def until(self, rule: str, labels: Mapping[str, str], *, fires: bool, seconds: float) -> float | None:
+        """Seconds until it fires, or does not; None where it never comes to that."""
+        began = time.monotonic()
+        with suppress(AssertionError):
+            await eventually(lambda: self.fires(rule, labels) is fires, timeout=seconds, interval=LOOK_SECONDS / 2)
+            return time.monotonic() - began
+        return None
+
+
+async def tried(fault: Fault, scene: Scene, watch: Watch) -> list[Row]:
+    """The lines of one fault."""
+    rows = {rule: Row(rule, fault.what) for rule in fault.rules}
+
+    async def fires(rule: str) -> None:
+        rows[rule].fired = await watch.until(rule, fault.rules[rule], fires=True, seconds=fault.fire_seconds)
+
+    async def ends(rule: str) -> None:
+        if fault.end_seconds is None:
+            rows[rule].note = fault.unended
+        elif rows[rule].fired is not None:
+            rows[rule].ended = await watch.until(rule, fault.rules[rule], fires=False, seconds=fault.end_seconds)
+
+    try:
+        looking = [asyncio.create_task(fires(rule)) for rule in fault.rules]
+        async with fault.provoke(scene):
+            await asyncio.gather(*looking)
+        await asyncio.gather(*map(ends, fault.rules))
+    except Exception as error:  # noqa: BLE001 - one fault that cannot be made hinders no other
+        for row in rows.values():
+            row.what = f"{fault.what}: {type(error).__name__} {error}"[:300]
+    for row in rows.values():
+        print(row.text(), flush=True)
+    return list(rows.values())
+
+
+async def played(phase: Phase) -> list[Row]:
+    """All faults of a phase, on a system of its own."""
+    with sonant_system(env=phase.env, models_text=phase.models) as system, prometheus(targets_of(system)) as address:
+        timeout = aiohttp.ClientTimeout(total=CALL_SECONDS)
+        connector = aiohttp.TCPConnector(limit=0)
+        async with webhook_sink() as sink, aiohttp.ClientSession(timeout=timeout, connector=connector) as http:
+            watch, scene = Watch(http, address), Scene(system, http, address, sink)
+            watching = asyncio.create_task(watch.run())
+            # Every service is seen before anything is done to it.
+            await eventually(lambda: _all_up(scene), timeout=CALL_SECONDS * 2, interval=LOOK_SECONDS)
+            lanes = await asyncio.gather(*(_lane(lane, scene, watch) for lane in phase.lanes))
+            watching.cancel()
+    rows = [row for lane in lanes for row in lane]
+    others = watch.ever - {row.rule for row in rows}
+    print(f"phase {phase.name} is over; beside its own rules fired: {', '.join(sorted(others)) or 'none'}", flush=True)
+    return rows
+
+
+async def _all_up(scene: Scene) -> bool:
+    with suppress(aiohttp.ClientError):
+        return await scene.value("sum(up)") == len(targets_of(scene.system))
+    return False
+
+
+async def _lane(lane: Sequence[Fault], scene: Scene, watch: Watch) -> list[Row]:
+    return [row for fault in lane for row in await tried(fault, scene, watch)]
