@@ -5,8 +5,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from tests.bench.alert_faults.fault import Fault, Scene
+from tests.support.waiting import eventually
 
 VIDEOS = 60
+VIDEOS_SECONDS = 240.0
 DRAFTS = 14
 MESSAGES = 14
 WINDOW_15M = 960.0
@@ -46,7 +48,13 @@ async def no_credits(scene: Scene) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def no_folder(scene: Scene) -> AsyncIterator[None]:
-    """A file where media works with its files."""
+    """A file where media works with its files, once the videos of the other fault are over, which need the folder."""
+    ended = 'sum(sonant_jobs_ended_total{kind="video"})'
+
+    async def over() -> bool:
+        return await scene.value(ended) >= VIDEOS
+
+    await eventually(over, timeout=VIDEOS_SECONDS, interval=1.0)
     folder = scene.system.data_dir / "media-scratch" / "media-0"
     folder.parent.mkdir(exist_ok=True)
     if folder.exists():
