@@ -15,13 +15,14 @@ MAX_SCOPES = 10_000
 
 
 class Scope(NamedTuple):
-    """What a brake counts by: what fails for one organisation says nothing about the others.
+    """What a brake counts by: what fails for one organisation or event says nothing about the others.
 
-    `org_id` is empty where a payload names none.
+    `org_id` is empty where a payload names none, `event` is a type.
     """
 
     partition: Partition
     org_id: str
+    event: str
 
 
 @dataclass(slots=True)
