@@ -17,8 +17,6 @@ from tests.support.clients import chat
 from tests.support.ingest import SINGLE, interaction, new_id
 from tests.support.log import log_of
 
-# More than a brake bears in a row, so that the rest is held back.
-MASKED = 60
 WINDOW_10M = 660.0
 WINDOW_15M = 960.0
 
@@ -39,10 +37,14 @@ async def unmaskable(scene: Scene) -> AsyncIterator[None]:
     key = await scene.key("ingest")
     policy = "INSERT INTO telemetry.policies (org_id, policy, revision, changed_by) VALUES ($1, $2, 1, 'by hand')"
     await scene.execute(policy, key.organization, '{"masking": "spoiled"}')
-    for number in range(MASKED):
-        await scene.call("POST", SINGLE, key, interaction(number, session_id="one", mode="prod"))
+    numbers = iter(range(1_000_000))
+
+    async def once() -> None:
+        await scene.call("POST", SINGLE, key, interaction(next(numbers), session_id="one", mode="prod"))
+
     try:
-        yield
+        async with repeated(0.5, once):
+            yield
     finally:
         await scene.execute("DELETE FROM telemetry.policies WHERE org_id = $1", key.organization)
 
