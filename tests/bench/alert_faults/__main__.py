@@ -39,7 +39,7 @@ def phases() -> dict[str, Phase]:
                 [record_faults.UNFORESEEN],
                 [record_faults.MISSING],
                 [record_faults.RENAMED],
-                [provider_faults.NO_CREDITS],
+                [provider_faults.REFUSED_VIDEOS],
                 [provider_faults.NO_FOLDER],
                 [provider_faults.POISONED_DRAFTS],
                 [provider_faults.RECEIVER_DOWN],

@@ -15,8 +15,8 @@ from tests.support.clients import Key, chat
 from tests.support.ingest import SINGLE, interaction
 from tests.support.waiting import eventually
 
-# Of these the consumer may hold a thousand in hand.
-RECORDS = 3_000
+# Of these a thousand and a quarter have a place.
+RECORDS = 2_500
 SENDERS = 16
 VIDEOS = 10
 WINDOW_10M = 660.0

@@ -144,9 +144,8 @@ def media_lane() -> list[Fault]:
             {"ServiceRestarts": {"job": "media"}, "JobsLoseTheirWorker": {"kind": "video"}},
             f"media is killed {KILLS} times with {AT_WORK} jobs at work",
             queue.killed,
-            # Their windows go on while the next faults are tried.
-            end_seconds=None,
-            unended="(see below)",
+            end_seconds=WINDOW_15M,
+            windowed=True,
         ),
         Fault(
             {"JobsWait": {"kind": "video"}},

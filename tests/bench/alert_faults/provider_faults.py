@@ -7,8 +7,11 @@ from typing import Any
 from tests.bench.alert_faults.fault import Fault, Scene
 from tests.support.waiting import eventually
 
-VIDEOS = 60
-VIDEOS_SECONDS = 240.0
+REFUSED = 60
+# Each of these is tried again and again.
+UNPAID = 20
+ERRORS = 60
+COUNT_SECONDS = 300.0
 DRAFTS = 14
 MESSAGES = 14
 WINDOW_15M = 960.0
@@ -30,15 +33,18 @@ def video(prompt: str) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def no_credits(scene: Scene) -> AsyncIterator[None]:
-    """An account without money at the provider of videos, and many who want some."""
+async def refused_videos(scene: Scene) -> AsyncIterator[None]:
+    """Videos that the provider does not want to make; then an account without money, and some who want videos."""
     account = f"{scene.system.sandbox_url}/sandbox/runware/{ACCOUNT}"
+    key = await scene.key("media")
+    for number in range(REFUSED):
+        await scene.call("POST", "/v1/media/video", key, video(f"sandbox:fail-contentModeration Video {number}."))
+    await _counted(scene, 'sum(sonant_jobs_ended_total{kind="video"})', REFUSED)
     plan = {"faults": [{"do": "status-402", "times": None, "task_type": "videoInference"}]}
     async with scene.http.put(account, json=plan) as answer:
         assert answer.status < 300, await answer.text()
-    key = await scene.key("media")
-    for number in range(VIDEOS):
-        await scene.call("POST", "/v1/media/video", key, video(f"No money {number}."))
+    for number in range(UNPAID):
+        await scene.call("POST", "/v1/media/video", key, video(f"No money for {number}."))
     try:
         yield
     finally:
@@ -46,15 +52,17 @@ async def no_credits(scene: Scene) -> AsyncIterator[None]:
             pass
 
 
+async def _counted(scene: Scene, expression: str, least: int) -> None:
+    async def enough() -> bool:
+        return await scene.value(expression) >= least
+
+    await eventually(enough, timeout=COUNT_SECONDS, interval=1.0)
+
+
 @asynccontextmanager
 async def no_folder(scene: Scene) -> AsyncIterator[None]:
-    """A file where media works with its files, once the videos of the other fault are over, which need the folder."""
-    ended = 'sum(sonant_jobs_ended_total{kind="video"})'
-
-    async def over() -> bool:
-        return await scene.value(ended) >= VIDEOS
-
-    await eventually(over, timeout=VIDEOS_SECONDS, interval=1.0)
+    """A file where media works with its files, once the videos of the other fault are told: they need the folder."""
+    await _counted(scene, 'sum(sonant_api_errors_total{operation="videoInference"})', ERRORS)
     folder = scene.system.data_dir / "media-scratch" / "media-0"
     folder.parent.mkdir(exist_ok=True)
     if folder.exists():
@@ -88,10 +96,10 @@ async def receiver_down(scene: Scene) -> AsyncIterator[None]:
     yield
 
 
-NO_CREDITS = Fault(
+REFUSED_VIDEOS = Fault(
     {"JobsFail": {"kind": "video"}, "PaidForNothing": {"provider": "runware"}},
-    "the provider of videos answers 402 to sixty of them",
-    no_credits,
+    "the provider refuses sixty videos, and then an account without money",
+    refused_videos,
     end_seconds=WINDOW_30M,
 )
 NO_FOLDER = Fault(

@@ -74,7 +74,7 @@ async def item_of_a_newer_gateway(scene: Scene) -> AsyncIterator[None]:
     """A sealed batch whose item has another shape than this telemetry knows."""
     secrets = json.loads((scene.system.data_dir / "secrets.json").read_text())
     now, org_id, batch_id = time.time(), f"org-{uuid.uuid4().hex[:8]}", new_id()
-    items = json.dumps([[0, {"id": new_id(), "shape": "of tomorrow"}]]).encode()
+    items = json.dumps([[0, {"id": new_id(), "kind": "of tomorrow"}]]).encode()
     payload = InteractionsAccepted(
         org_id=org_id,
         key_id="newer",

@@ -70,30 +70,45 @@ class Watch:
         return None
 
 
-async def tried(fault: Fault, scene: Scene, watch: Watch) -> list[Row]:
-    """The lines of one fault."""
-    rows = {rule: Row(rule, fault.what) for rule in fault.rules}
+@dataclass
+class Trial:
+    """One fault and its rows."""
 
-    async def fires(rule: str) -> None:
-        rows[rule].fired = await watch.until(rule, fault.rules[rule], fires=True, seconds=fault.fire_seconds)
+    fault: Fault
+    scene: Scene
+    watch: Watch
+    rows: dict[str, Row] = field(default_factory=dict)
 
-    async def ends(rule: str) -> None:
+    def __post_init__(self) -> None:
+        self.rows = {rule: Row(rule, self.fault.what) for rule in self.fault.rules}
+
+    async def provoke(self) -> None:
+        """Make the fault, and keep it until its alerts fire."""
+        try:
+            looking = [asyncio.create_task(self._fires(rule)) for rule in self.rows]
+            async with self.fault.provoke(self.scene):
+                await asyncio.gather(*looking)
+        except Exception as error:  # noqa: BLE001 - one fault that cannot be made hinders no other
+            for row in self.rows.values():
+                row.what = f"{row.what}: {type(error).__name__} {error}"[:300]
+
+    async def end(self) -> list[Row]:
+        """Wait until the alerts have ended, and print what there is to say."""
+        await asyncio.gather(*map(self._ends, self.rows))
+        for row in self.rows.values():
+            print(row.text(), flush=True)
+        return list(self.rows.values())
+
+    async def _fires(self, rule: str) -> None:
+        fault = self.fault
+        self.rows[rule].fired = await self.watch.until(rule, fault.rules[rule], fires=True, seconds=fault.fire_seconds)
+
+    async def _ends(self, rule: str) -> None:
+        fault, row = self.fault, self.rows[rule]
         if fault.end_seconds is None:
-            rows[rule].note = fault.unended
-        elif rows[rule].fired is not None:
-            rows[rule].ended = await watch.until(rule, fault.rules[rule], fires=False, seconds=fault.end_seconds)
-
-    try:
-        looking = [asyncio.create_task(fires(rule)) for rule in fault.rules]
-        async with fault.provoke(scene):
-            await asyncio.gather(*looking)
-        await asyncio.gather(*map(ends, fault.rules))
-    except Exception as error:  # noqa: BLE001 - one fault that cannot be made hinders no other
-        for row in rows.values():
-            row.what = f"{fault.what}: {type(error).__name__} {error}"[:300]
-    for row in rows.values():
-        print(row.text(), flush=True)
-    return list(rows.values())
+            row.note = fault.unended
+        elif row.fired is not None:
+            row.ended = await self.watch.until(rule, fault.rules[rule], fires=False, seconds=fault.end_seconds)
 
 
 async def played(phase: Phase) -> list[Row]:
@@ -121,4 +136,11 @@ async def _all_up(scene: Scene) -> bool:
 
 
 async def _lane(lane: Sequence[Fault], scene: Scene, watch: Watch) -> list[Row]:
-    return [row for fault in lane for row in await tried(fault, scene, watch)]
+    endings = []
+    for fault in lane:
+        trial = Trial(fault, scene, watch)
+        await trial.provoke()
+        endings.append(asyncio.create_task(trial.end()))
+        if not fault.windowed:
+            await endings[-1]
+    return [row for rows in await asyncio.gather(*endings) for row in rows]
