@@ -30,7 +30,7 @@ def asking(model: str, every: float) -> Provoke:
 
         async def once() -> None:
             for key in keys:
-                await scene.call("POST", "/v1/chat/completions", key, chat("Hello.", model))
+                await scene.call("POST", "/v1/chat/completions", key, chat("Hello.", model, stream=True))
 
         async with repeated(every, once):
             yield
