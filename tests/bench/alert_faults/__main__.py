@@ -81,9 +81,11 @@ def report(rows: Sequence[Row], seconds: float) -> None:
     print(f"\n{'rule':<22} {'s to firing':>12} {'s to end':>12}  fault")
     for row in sorted(rows, key=lambda row: shipped().index(row.rule)):
         print(row.text())
-    for rule in shipped():
-        if rule not in {row.rule for row in rows}:
-            print(f"{rule:<22} not provoked: {NOT_PROVOKED.get(rule, 'its fault was not asked for')}")
+    for rule, why in NOT_PROVOKED.items():
+        print(f"{rule:<22} not provoked: {why}")
+    tried = {row.rule for row in rows} | NOT_PROVOKED.keys()
+    if others := [rule for rule in shipped() if rule not in tried]:
+        print(f"not asked for: {', '.join(others)}")
     print(
         f"{sum(row.good for row in rows)} of {len(rows)} fired, and ended as far as was waited; {seconds / 60:.0f} min"
     )
