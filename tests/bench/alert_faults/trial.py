@@ -16,6 +16,8 @@ from tests.support.waiting import eventually
 from tests.support.webhook_sink import webhook_sink
 
 LOOK_SECONDS = 2.0
+# A process that starts again is without its series for a moment, and its alerts too.
+QUIET_SECONDS = 60.0
 
 
 @dataclass
@@ -61,12 +63,23 @@ class Watch:
         wanted = {"alertname": rule, **labels}.items()
         return any(wanted <= alert["labels"].items() for alert in self.now)
 
-    async def until(self, rule: str, labels: Mapping[str, str], *, fires: bool, seconds: float) -> float | None:
-        """Seconds until it fires, or does not; None where it never comes to that."""
+    async def fired(self, rule: str, labels: Mapping[str, str], seconds: float) -> float | None:
+        """Seconds until it fires; None where it never does."""
         began = time.monotonic()
         with suppress(AssertionError):
-            await eventually(lambda: self.fires(rule, labels) is fires, timeout=seconds, interval=LOOK_SECONDS / 2)
+            await eventually(lambda: self.fires(rule, labels), timeout=seconds, interval=LOOK_SECONDS / 2)
             return time.monotonic() - began
+        return None
+
+    async def ended(self, rule: str, labels: Mapping[str, str], seconds: float) -> float | None:
+        """Seconds until it does not fire, and does not come back at once; None where it never comes to that."""
+        last = began = time.monotonic()
+        while time.monotonic() < began + seconds + QUIET_SECONDS:
+            if self.fires(rule, labels):
+                last = time.monotonic()
+            elif time.monotonic() > last + QUIET_SECONDS:
+                return last - began
+            await asyncio.sleep(LOOK_SECONDS / 2)
         return None
 
 
@@ -101,14 +114,14 @@ class Trial:
 
     async def _fires(self, rule: str) -> None:
         fault = self.fault
-        self.rows[rule].fired = await self.watch.until(rule, fault.rules[rule], fires=True, seconds=fault.fire_seconds)
+        self.rows[rule].fired = await self.watch.fired(rule, fault.rules[rule], fault.fire_seconds)
 
     async def _ends(self, rule: str) -> None:
         fault, row = self.fault, self.rows[rule]
         if fault.end_seconds is None:
             row.note = fault.unended
         elif row.fired is not None:
-            row.ended = await self.watch.until(rule, fault.rules[rule], fires=False, seconds=fault.end_seconds)
+            row.ended = await self.watch.ended(rule, fault.rules[rule], fault.end_seconds)
 
 
 async def played(phase: Phase) -> list[Row]:
