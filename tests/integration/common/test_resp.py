@@ -1,12 +1,19 @@
 """The lean connection on a real engine: the order of what is sent, and who is to blame for a silence."""
 
 import asyncio
+import gc
 import time
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, cast
 
 import hiredis
 import pytest
 
+from common.bus.port import BusUnavailableError
+from common.bus.valkey import ValkeyLog
+from common.events.record import Record
+from common.storage.redis import open_redis
 from common.storage.resp import LARGE_BYTES, Command, Resp, open_resp, packed_apart
 from sonant_cli.engines import valkey
 from tests.support.engines import running
@@ -76,3 +83,39 @@ async def test_an_engine_that_is_silent_is_cut_off() -> None:
             await connection.execute("PING")
         assert time.monotonic() - since >= TIMEOUT
         connection.close()
+
+
+@pytest.fixture
+async def complaints() -> AsyncIterator[list[str]]:
+    """What the event loop says of this test's futures and tasks, once it is over."""
+    told: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: told.append(context["message"]))
+    yield told
+    loop.set_exception_handler(None)
+
+
+async def test_of_many_replies_that_are_lost_none_is_reported_as_overlooked(complaints: list[str]) -> None:
+    async with running(valkey) as engine, open_resp(engine.url) as operator:
+        connection = Resp(engine.url, timeout=TIMEOUT)
+        await connection.execute("PING")
+        await operator.execute("CLIENT", "PAUSE", 10_000, "ALL")
+        with pytest.raises(ConnectionError):
+            await connection.pipeline([("PING",)] * 50)
+        connection.close()
+    gc.collect()
+    assert not complaints
+
+
+async def test_of_many_records_that_cannot_be_written_none_is_reported_as_overlooked(
+    complaints: list[str], tmp_path: Path
+) -> None:
+    """Before, each try to publish seventy facts stopped the event loop for a second: they were reported one by one."""
+    url = f"unix://{tmp_path}/nobody.sock"
+    async with open_redis(url) as redis:
+        log = ValkeyLog(url, redis)
+        with pytest.raises(BusUnavailableError):
+            await log.publish(*(Record("facts", str(number), b"{}", {}) for number in range(70)))
+        await log.close()
+    gc.collect()
+    assert not complaints

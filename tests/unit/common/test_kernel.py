@@ -44,7 +44,7 @@ def test_the_committable_offset_never_passes_unfinished_work(order: list[int]) -
     assert progress.in_flight == 0
 
 
-ACME = Scope(Partition("t", 0), "acme")
+ACME = Scope(Partition("t", 0), "acme", "work.requested")
 
 
 def test_the_brake_trips_on_a_run() -> None:
@@ -70,13 +70,23 @@ def test_the_brake_lets_stray_failures_pass() -> None:
     assert not brake.is_open(ACME)
 
 
-def test_the_brake_counts_by_partition_and_organisation() -> None:
+def test_the_brake_counts_by_partition_organisation_and_event() -> None:
     brake = Brake(run=3)
     for _ in range(3):
         brake.note(ACME, parked=True)
     others = [ACME._replace(org_id="other"), ACME._replace(partition=Partition("t", 1)), ACME._replace(org_id="")]
-    assert [brake.is_open(scope) for scope in (ACME, *others)] == [True, False, False, False]
+    others.append(ACME._replace(event="work.tallied"))
+    assert [brake.is_open(scope) for scope in (ACME, *others)] == [True, False, False, False, False]
     assert brake.open_scopes == 1
+
+
+def test_another_event_of_an_organisation_that_works_closes_no_brake() -> None:
+    """A gateway tells every five seconds how much it has accepted: before, that let all that fails be parked."""
+    brake = Brake(run=3)
+    for _ in range(3):
+        brake.note(ACME, parked=True)
+        brake.note(ACME._replace(event="work.tallied"), parked=False)
+    assert brake.is_open(ACME)
 
 
 def test_an_open_brake_lets_one_record_through_at_a_time_and_closes_when_it_works() -> None:
@@ -92,6 +102,22 @@ def test_an_open_brake_lets_one_record_through_at_a_time_and_closes_when_it_work
     brake.close(ACME)
     assert not brake.is_open(ACME)
     assert brake.probe(ACME)
+
+
+def test_a_brake_that_holds_nothing_back_is_not_told_as_open_for_good() -> None:
+    """Before, twenty parked records and none behind them were told until the next restart."""
+    now = 100.0
+    brake = Brake(run=3, open_seconds=30, now=lambda: now)
+    for _ in range(3):
+        brake.note(ACME, parked=True)
+    assert brake.open_scopes == 1
+    now = 159.9
+    assert brake.open_scopes == 1
+    now = 160.0
+    assert (brake.open_scopes, brake.is_open(ACME)) == (0, True)
+    # The next record that fails is held back as ever, and asked about.
+    assert brake.probe(ACME)
+    assert brake.open_scopes == 1
 
 
 def test_the_brake_remembers_a_bounded_number_of_scopes(monkeypatch: pytest.MonkeyPatch) -> None:

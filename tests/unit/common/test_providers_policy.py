@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 
 from common.events.backoff import NEVER, Backoff
 from common.failures import ProviderDown, Refused
-from common.providers.breaker import Breaker
+from common.providers.breaker import UNASKED_SECONDS, Breaker
 from common.providers.policy import BreakerOpen, Budget, CallLimits, Policy, no_answer
 from tests.support.breaker import Clock
 
@@ -336,6 +336,24 @@ async def test_an_open_breaker_shows_in_the_gauge_of_its_account(breaker: Breake
     clock.now += 5.0
     await policy.once(policy.begin(), "get", Provider("here").send)
     assert is_open() == 0
+
+
+async def test_a_breaker_that_nobody_asks_any_more_is_not_told_as_open_for_good(breaker: Breaker, clock: Clock) -> None:
+    """Before, the gauge kept its last state until the next call, and so did the alert."""
+    policy = Policy("unasked", verdict, breaker=breaker)
+
+    def is_open() -> float | None:
+        return REGISTRY.get_sample_value("sonant_api_breaker_open", {"provider": "unasked", "account": ""})
+
+    await break_it(policy, breaker)
+    clock.now += 5.0 + UNASKED_SECONDS - 0.1
+    assert is_open() == 1
+    clock.now += 0.1
+    assert is_open() == 0
+    # It lets one try, as ever; who finds the provider away keeps the others from it again.
+    with pytest.raises(ProviderDown):
+        await policy.once(policy.begin(), "get", Provider(ClientError(503)).send)
+    assert is_open() == 1
 
 
 def test_what_is_not_understood_is_named_by_its_class() -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from common.providers.breaker import UNASKED_SECONDS
 from common.providers.shared_breaker import SharedBreaker
 from tests.support.breaker import Clock
 
@@ -24,7 +25,7 @@ def test_many_failures_of_one_caller_open_it_for_that_caller_alone(shared: Share
     fail(shared, "noisy", 50)
     noisy, quiet = shared.seen_by("noisy"), shared.seen_by("quiet")
     assert (noisy.state, noisy.try_enter(), noisy.opens_in()) == ("open", False, 5.0)
-    assert (quiet.state, quiet.try_enter(), quiet.open_for_all) == ("closed", True, False)
+    assert (quiet.state, quiet.try_enter(), shared.keeps_all_away) == ("closed", True, False)
     assert shared.seen_by("new").try_enter()
     clock.now += 5
     assert [noisy.try_enter(), noisy.try_enter()] == [True, False]
@@ -36,7 +37,25 @@ def test_it_opens_for_all_when_most_callers_fail(shared: SharedBreaker) -> None:
     fail(shared, "two", 1)
     for caller in ("one", "two", "three"):
         assert not shared.seen_by(caller).try_enter()
-    assert shared.seen_by("three").open_for_all
+    assert shared.keeps_all_away
+
+
+def test_an_upstream_that_fails_its_only_caller_is_left_alone_while_that_one_asks(
+    shared: SharedBreaker, clock: Clock
+) -> None:
+    fail(shared, "one", 5)
+    assert shared.keeps_all_away
+    clock.now += 5 + UNASKED_SECONDS
+    assert not shared.keeps_all_away
+
+
+def test_one_who_is_served_later_outweighs_the_only_one_who_was_not(shared: SharedBreaker, clock: Clock) -> None:
+    fail(shared, "one", 5)
+    clock.now += 11
+    shared.seen_by("two").succeeded()
+    assert not shared.keeps_all_away
+    clock.now += 11
+    assert not shared.keeps_all_away
 
 
 def test_a_few_failures_of_many_callers_are_enough(shared: SharedBreaker) -> None:

@@ -61,4 +61,7 @@ INGEST_SPANS = Counter(
     "Spans of OpenTelemetry by what became of them (interaction, step, ignored, rejected).",
     ["outcome"],
 )
+CANARY_INTERVAL = Gauge(
+    "sonant_canary_interval_seconds", "How often this gateway sends a canary; 0 where it never does."
+)
 ASSET_BYTES_RECEIVED = Counter("sonant_asset_bytes_received_total", "Bytes of files that were uploaded.")

@@ -23,7 +23,11 @@ ATTEMPTS = Counter(
 ATTEMPT_SECONDS = Histogram(
     "sonant_chat_attempt_seconds", "How long calls to upstreams took, to their end.", ["upstream"], buckets=SECONDS
 )
-BREAKER_OPEN = Gauge("sonant_chat_breaker_open", "1 while an upstream is skipped by its breaker.", ["upstream"])
+BREAKER_OPEN = Gauge(
+    "sonant_chat_breaker_open",
+    "1 while an upstream is skipped by its breaker; no more once nobody has asked for it for a minute.",
+    ["upstream"],
+)
 TOKENS = Counter("sonant_chat_tokens_total", "Tokens of completed answers, by model alias and kind.", ["model", "kind"])
 UPSTREAMS_HELD = Counter(
     "sonant_chat_upstreams_held_total", "Times an upstream had to wait because the client read too slowly."

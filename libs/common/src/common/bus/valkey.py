@@ -31,7 +31,7 @@ from common.bus.valkey_retention import FORSAKEN_MS, KEY_PREFIX, LOG_BYTES, Rete
 from common.events.record import Partition, Received, Record, raw, text
 from common.events.spec import Topic
 from common.storage.redis import NO_EVICTION, UNAVAILABLE, eviction_policy
-from common.storage.resp import LARGE_BYTES, Command, NotConnectedError, Resp
+from common.storage.resp import LARGE_BYTES, Command, NotConnectedError, Resp, all_of
 
 log = structlog.get_logger(__name__)
 
@@ -205,8 +205,7 @@ class ValkeyLog:
             raise BusUnavailableError("the log is full")
         writes = [self._appends.put(record) for record in records]
         try:
-            for write in writes:
-                await write
+            await all_of(writes)
         except NotConnectedError as error:
             raise BusUnavailableError(f"the log does not answer: {error}") from error
         except UNAVAILABLE as error:

@@ -15,13 +15,14 @@ MAX_SCOPES = 10_000
 
 
 class Scope(NamedTuple):
-    """What a brake counts by: what fails for one organisation says nothing about the others.
+    """What a brake counts by: what fails for one organisation or event says nothing about the others.
 
-    `org_id` is empty where a payload names none.
+    `org_id` is empty where a payload names none, `event` is a type.
     """
 
     partition: Partition
     org_id: str
+    event: str
 
 
 @dataclass(slots=True)
@@ -98,4 +99,6 @@ class Brake:
 
     @property
     def open_scopes(self) -> int:
-        return sum(count.probe_at is not None for count in self._counts.values())
+        """Scopes of which something is held back: for that it is asked about them, again and again."""
+        asked_since = self._now() - self._open_seconds
+        return sum(count.probe_at is not None and count.probe_at > asked_since for count in self._counts.values())

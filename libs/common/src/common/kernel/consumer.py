@@ -334,7 +334,7 @@ class Consumer:
             event = open_event(record, spec)
         except (KeyError, ValueError) as error:
             return await self._park_unreadable(record, handler, error)
-        scope = Scope(record.partition, str(getattr(event.payload, "org_id", "")))
+        scope = Scope(record.partition, str(getattr(event.payload, "org_id", "")), spec.type)
         probing = False
         patience_ends = time.monotonic() + self._hold_seconds
         while True:

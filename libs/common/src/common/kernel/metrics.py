@@ -23,7 +23,9 @@ EVENTS_UNREADABLE = Counter(
 EVENTS_HELD = Gauge("sonant_events_held", "Records that wait for a brake, a place or the end of a halt.", ["group"])
 EVENTS_WAITING = Gauge("sonant_events_waiting", "Records that wait until their organisation has a place.", ["group"])
 BRAKES_OPEN = Gauge(
-    "sonant_brakes_open", "Organisations, by partition, of which too much was parked to park more at once.", ["group"]
+    "sonant_brakes_open",
+    "Organisations, by partition and event, of which records are held back: too many were parked.",
+    ["group"],
 )
 CONSUMER_HALTED = Gauge("sonant_consumer_halted", "Whether a consumer takes nothing in, being broken.", ["group"])
 CONSUMER_HALTS = Counter("sonant_consumer_halts_total", "Times a handler said that its service is broken.", ["group"])

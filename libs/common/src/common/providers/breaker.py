@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 FAILURES_TO_OPEN = 5
 OPEN_SECONDS = 5.0
+# A breaker that lets somebody try and is asked by nobody for so long keeps nobody away any more.
+UNASKED_SECONDS = 60.0
 
 
 class Breaker:
@@ -36,6 +38,12 @@ class Breaker:
         if self._failures < self._threshold:
             return "closed"
         return "probing" if self._probing or self._clock() >= self._open_until else "open"
+
+    @property
+    def keeps_away(self) -> bool:
+        """Whether callers meet it open or probing now; no more once nobody has called for `UNASKED_SECONDS`."""
+        asked = self._probing or self._clock() < self._open_until + UNASKED_SECONDS
+        return asked and self._failures >= self._threshold
 
     def would_enter(self) -> bool:
         """Whether a call that came now might go through; nothing is taken."""

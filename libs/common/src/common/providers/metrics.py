@@ -16,7 +16,8 @@ API_ERRORS = Counter(
 API_IN_FLIGHT = Gauge("sonant_api_in_flight", "Calls to providers under way.", ["provider"])
 API_BREAKER_OPEN = Gauge(
     "sonant_api_breaker_open",
-    "1 while a provider is left alone by the breaker of an account: an organisation's own, or - of all others.",
+    "1 while a provider is left alone by the breaker of an account: an organisation's own, or - of all others. No more "
+    "once nobody has called it for a minute.",
     ["provider", "account"],
 )
 API_FALLBACKS = Counter(

@@ -108,8 +108,9 @@ class Policy:
         self._unconfigured = unconfigured
         self._breaker = self.record.breaker
         self._slots = asyncio.Semaphore(self.limits.concurrency)
-        self._open = metrics.API_BREAKER_OPEN.labels(provider, account)
-        self._show()
+        breaker = self._breaker
+        # Asked at each scrape: a breaker goes by the clock, also while nobody calls.
+        metrics.API_BREAKER_OPEN.labels(provider, account).set_function(lambda: breaker.keeps_away)
 
     def unconfigured(self) -> Refused:
         """The refusal (503) of what needs an account at the provider where there is none."""
@@ -179,7 +180,6 @@ class Policy:
             raise
         finally:
             metrics.API_SECONDS.labels(self.provider, operation).observe(time.monotonic() - began)
-            self._show()
 
     def _enter(self, budget: Budget) -> None:
         if not self.record.configured:
@@ -218,9 +218,6 @@ class Policy:
         else:
             self._breaker.failed()
         self.record.failed(failure, error)
-
-    def _show(self) -> None:
-        self._open.set(self._breaker.state != "closed")
 
 
 def no_answer(error: Exception) -> ProviderDown:

@@ -42,6 +42,14 @@ class SharedBreaker:
                 del self._callers[next(iter(self._callers))]
         return found
 
+    @property
+    def keeps_all_away(self) -> bool:
+        """Whether the upstream is left alone, whoever asks, as far as anybody did lately."""
+        if self.for_all.keeps_away:
+            return True
+        latest = max(self._callers.values(), key=lambda each: each.judged_at, default=None)
+        return latest is not None and latest.keeps_away and len(self.recent()) <= 1
+
     def recent(self) -> "list[CallerBreaker]":
         """Those of the callers with a verdict lately."""
         now = self.clock()
@@ -69,11 +77,6 @@ class CallerBreaker(Breaker):
     @property
     def state(self) -> str:
         return super().state if self._all.state == "closed" else self._all.state
-
-    @property
-    def open_for_all(self) -> bool:
-        """Whether the upstream is left alone, whoever asks, as far as anybody did lately."""
-        return self._all.state != "closed" or (super().state != "closed" and len(self._shared.recent()) <= 1)
 
     def would_enter(self) -> bool:
         if self._all.state != "closed" and self._clock() < self._probes_at:

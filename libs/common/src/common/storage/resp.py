@@ -10,7 +10,7 @@ import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
 import hiredis
@@ -19,6 +19,7 @@ from redis.exceptions import ResponseError
 from common.deadlines import within
 from common.storage.redis import CONNECT_TIMEOUT, SOCKET_TIMEOUT
 
+T = TypeVar("T")
 Command = tuple[str | bytes | int | float, ...]
 
 # How often a connection is checked within its timeout. A reply is overdue when more checks in a row than this found
@@ -125,6 +126,25 @@ class _Wire(asyncio.Protocol):
             self._transport.abort()
 
 
+async def all_of(futures: "Sequence[asyncio.Future[T]]") -> list[T]:
+    """The results of futures that fail together, in order; raises the first failure.
+
+    The others are heard of as well. Each would be reported as never retrieved, with its trace: of many at a time, that
+    stops the event loop for seconds.
+    """
+    try:
+        return [await future for future in futures]
+    except BaseException:
+        for future in futures:
+            future.add_done_callback(_heard)
+        raise
+
+
+def _heard(future: "asyncio.Future[Any]") -> None:
+    if not future.cancelled():
+        future.exception()
+
+
 def packed_apart(command: Command) -> list[bytes]:
     """A command as hiredis packs it, in pieces, with its values as they are."""
     pieces, head = [], b"*%d\r\n" % len(command)
@@ -172,7 +192,7 @@ class Resp:
     async def replies(self, commands: Sequence[Command], *, apart: bool = False) -> list[Any]:
         """As `pipeline`, for callers that sort refusals: the reply to a refused command is its `ResponseError`."""
         wire = self._wire if self._wire is not None and self._wire.open else await self._dial()
-        return [await future for future in wire.send(commands, apart=apart)]
+        return await all_of(wire.send(commands, apart=apart))
 
     def try_send(self, commands: Sequence[Command]) -> "list[asyncio.Future[Any]] | None":
         """Write commands if the connection is open, else None. The futures are those of the replies, in order.

@@ -9,6 +9,7 @@ from gateway.http.log_quota import LogQuota
 from gateway.ingest.acceptance import Acceptance
 from gateway.ingest.canary import Canary
 from gateway.ingest.tallies import Tallies
+from gateway.metrics import CANARY_INTERVAL
 from gateway.settings import GatewaySettings
 
 
@@ -20,8 +21,10 @@ async def open_intake(
     tallies, box = Tallies(), settings.secret_box()
     acceptance = Acceptance(durable, quota, box, tallies)
     chores = [tasks.spawn(tallies.run(durable), "tell-tallies")]
-    if settings.canary_seconds and box.works:
-        chores.append(tasks.spawn(Canary(acceptance).run(settings.canary_seconds), "send-canary"))
+    canary_seconds = settings.canary_seconds if box.works else 0.0
+    CANARY_INTERVAL.set(canary_seconds)
+    if canary_seconds:
+        chores.append(tasks.spawn(Canary(acceptance).run(canary_seconds), "send-canary"))
     try:
         yield acceptance
     finally:

@@ -18,7 +18,7 @@ from llm_stream.aliases import Upstream
 from llm_stream.answer.failure import AnswerFailed
 from llm_stream.answer.gate import CutShort
 from llm_stream.answer.prepare import PreparedRequest
-from llm_stream.metrics import ATTEMPT_SECONDS, ATTEMPTS, BREAKER_OPEN
+from llm_stream.metrics import ATTEMPT_SECONDS, ATTEMPTS
 from llm_stream.ports import Patience, UpstreamAnswer, UpstreamBroken, UpstreamBusy, UpstreamError, UpstreamRefused
 
 log = structlog.get_logger(__name__)
@@ -131,7 +131,6 @@ class Attempt:
         name = self.upstream.name
         labelled(ATTEMPTS, name, self.outcome).inc()
         labelled(ATTEMPT_SECONDS, name).observe(self._seconds)
-        labelled(BREAKER_OPEN, name).set(self._breaker.open_for_all)
         if self.error is not None:
             log.warning("attempt failed", upstream=name, outcome=self.outcome, error=str(self.error))
 

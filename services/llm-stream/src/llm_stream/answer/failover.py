@@ -14,6 +14,7 @@ from llm_stream.answer.attempt import Attempt
 from llm_stream.answer.failure import AnswerFailed
 from llm_stream.answer.in_progress import AnswerInProgress
 from llm_stream.answer.prepare import PreparedRequest
+from llm_stream.metrics import BREAKER_OPEN
 from llm_stream.ports import Patience, UpstreamBusy, UpstreamError, UpstreamRefused
 
 BACKOFF = Backoff(attempts=5, first=0.2, ceiling=2.0)
@@ -43,7 +44,13 @@ class Breakers:
         shared = self._breakers.get(key)
         if shared is None:
             shared = self._breakers[key] = SharedBreaker()
+            # Asked at each scrape: a breaker goes by the clock, also while nobody calls.
+            BREAKER_OPEN.labels(upstream.name).set_function(lambda: self._any_open(upstream.name))
         return shared.seen_by(org_id)
+
+    def _any_open(self, name: str) -> bool:
+        """Whether an upstream of this name is left alone; after a change of the models file there may be several."""
+        return any(each.keeps_all_away for (own, _, _), each in self._breakers.items() if own == name)
 
 
 @dataclass(slots=True)
