@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from media.adapters.postgres_passages import PostgresPassages
 from media.adapters.vector_index import VectorIndex
-from media.retrieval_ports import DocumentPage
+from media.retrieval.lexical_terms import term_id, terms_of
+from media.retrieval_ports import Candidates, DocumentPage, Sought
 from tests.support.engines import new_database
 from tests.support.passages import DIMENSIONS, MODEL, Library, library_on, wanted
 
@@ -41,6 +43,29 @@ async def test_the_passage_that_answers_comes_first(library: Library, mode: str)
     stages = {"lexical": ["lexical"], "vector": ["vector"], "fused": ["lexical", "vector", "fused"]}
     for stage in stages.get(mode, ["lexical", "vector", "fused", "rerank"]):
         assert getattr(best.scores, stage) is not None, stage
+
+
+async def test_candidates_have_all_terms_of_a_list(library: Library) -> None:
+    for name, text in {"lamp": LAMP, "kettle": KETTLE, "river": RIVER}.items():
+        await library.add("org-t", name, text)
+    sought = Sought("org-t", "default")
+    lamp, brass, kettle, month = (
+        term_id(sought.scope, term) for word in ("lamp", "brass", "kettle", "month") for term in terms_of(word)
+    )
+    passages = PostgresPassages(library.pool, DIMENSIONS)
+
+    async def found(*groups: Candidates, limit: int = 10) -> list[str]:
+        scores = await passages.lexical(sought, groups, {lamp: 3.0, brass: 2.0, kettle: 1.0}, limit)
+        assert list(scores.values()) == sorted(scores.values(), reverse=True)
+        chunks = await passages.fetch(sought, list(scores))
+        return [chunks[id].name for id in scores]
+
+    assert await found(Candidates([[lamp, brass], [lamp, kettle]], 10)) == ["lamp"]
+    assert await found(Candidates([[lamp, kettle]], 10)) == []
+    assert await found(Candidates([[lamp], [kettle]], 10)) == ["lamp", "kettle"]
+    assert await found(Candidates([[kettle, month]], 10), Candidates([[lamp], [kettle]], 10)) == ["lamp", "kettle"]
+    assert await found(Candidates([[kettle]], 10), Candidates([[lamp]], 10), limit=1) == ["lamp"]
+    assert len(await found(Candidates([[lamp], [kettle]], 1))) == 1
 
 
 async def test_nobody_finds_what_is_another_ones(library: Library) -> None:

@@ -259,6 +259,14 @@ class Sought:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidates:
+    """Chunks that have all terms of any of these lists; at most so many of them are looked at, the oldest."""
+
+    any_of: Sequence[Sequence[int]]
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
 class FoundChunk:
     """A chunk with what there is to say about it."""
 
@@ -283,9 +291,9 @@ class PassageRows(Protocol):
         """How many chunks the project has, and in how many of them each term stands, as last counted."""
 
     async def lexical(
-        self, sought: Sought, candidates: Sequence[int], weights: Mapping[int, float], limit: int
+        self, sought: Sought, groups: Sequence[Candidates], weights: Mapping[int, float], limit: int
     ) -> dict[int, float]:
-        """The best chunks that have any of the candidate terms, with the products of their weights and these."""
+        """The best of the candidates, with the products of their weights and these."""
 
     async def nearest(self, sought: Sought, model: str, vector: str, limit: int) -> dict[int, float]:
         """The chunks whose vectors are nearest, with their cosines."""

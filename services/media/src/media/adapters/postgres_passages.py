@@ -6,10 +6,8 @@ from typing import Any
 
 from common.storage.postgres import Connection, Pool, transient
 from media.retrieval.lexical_terms import sparse
-from media.retrieval_ports import FoundChunk, Sought
+from media.retrieval_ports import Candidates, FoundChunk, Sought
 
-# Of chunks with the rarest terms; among so many the best are found, and more would take longer than anybody waits.
-MAX_CANDIDATES = 5000
 # How many neighbours pgvector looks at: of 100,000 chunks it finds 99 in 100 of the nearest.
 EF_SEARCH = 100
 # A plan made for any values would use no index that is for some of them; a filter that leaves little has the search go
@@ -25,11 +23,13 @@ WHERE = """
         SELECT id FROM media.documents WHERE org_id = $1 AND project_id = $2 AND metadata @> $6::jsonb))
 """
 LEXICAL = f"""
-SELECT id, -(weights <#> $8::sparsevec) AS score FROM (
-    SELECT id, weights FROM media.chunks AS c WHERE org_id = $1 AND project_id = $2 AND terms && $7::integer[]
-    {WHERE.format(of="c")} LIMIT {MAX_CANDIDATES}) AS candidate
+SELECT id, -(weights <#> $7::sparsevec) AS score FROM (
+    SELECT id, weights FROM media.chunks AS c WHERE org_id = $1 AND project_id = $2 AND (%s)
+    {WHERE.format(of="c")} LIMIT $8) AS candidate
 ORDER BY score DESC, id LIMIT $9
 """  # noqa: S608
+# The number of the first parameter behind those of `LEXICAL`.
+FIRST_TERMS = 10
 NEAREST = f"""
 SELECT chunk_id AS id, 1 - (embedding::halfvec(%(size)d) <=> $8::halfvec(%(size)d)) AS score
 FROM media.chunk_vectors AS v WHERE org_id = $1 AND project_id = $2 AND model = $7
@@ -65,11 +65,16 @@ class PostgresPassages:
         return chunks or 0, {row["term"]: row["chunks"] for row in rows}
 
     async def lexical(
-        self, sought: Sought, candidates: Sequence[int], weights: Mapping[int, float], limit: int
+        self, sought: Sought, groups: Sequence[Candidates], weights: Mapping[int, float], limit: int
     ) -> dict[int, float]:
-        given = (*_where(sought), list(candidates), sparse(weights), limit)
+        given, found = (*_where(sought), sparse(weights)), dict[int, float]()
         async with transient():
-            return _scores(await self._pool.fetch(LEXICAL, *given))
+            for group in groups:
+                together = map(list, group.any_of)
+                found |= _scores(
+                    await self._pool.fetch(_lexical(len(group.any_of)), *given, group.most, limit, *together)
+                )
+        return dict(sorted(found.items(), key=lambda each: (-each[1], each[0]))[:limit])
 
     async def nearest(self, sought: Sought, model: str, vector: str, limit: int) -> dict[int, float]:
         statement = NEAREST % {"size": self._dimensions[model]}
@@ -93,6 +98,11 @@ async def _searched(connection: Connection, statement: str, given: tuple[Any, ..
         return await connection.fetch(statement, *given)
     finally:
         await connection.execute("ROLLBACK")
+
+
+def _lexical(terms: int) -> str:
+    """The statement for candidates that have all terms of one of so many lists."""
+    return LEXICAL % " OR ".join(f"terms @> ${FIRST_TERMS + at}::integer[]" for at in range(terms))
 
 
 def _where(sought: Sought) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,15 +11,10 @@ from media.metrics import SEARCH_SECONDS, SEARCHES
 from media.retrieval.lexical_terms import rarity, term_id, terms_of
 from media.retrieval.score_fusion import fused, logit, reranked
 from media.retrieval_ports import Encoder, FoundChunk, PassageRows, Reranker, Sought, model_missing
+from media.search.lexical_candidates import candidates_of
 
 # Of each stage; a passage that is in neither is nobody's best.
 STAGE_LIMIT = 100
-# Of many chunks those that have one of the rarest terms are looked at, until there are about so many; the other terms
-# count for them, and bring no further ones. With more of them those looked at no longer hold all that have a rare term.
-MANY_CHUNKS = 2000
-CANDIDATES = 1000
-# A word in more than this share of many chunks says nothing about any.
-USUAL = 0.2
 
 
 @dataclass(slots=True)
@@ -102,8 +97,8 @@ class PassageSearch:
         if numbers:
             chunks, counts = await self._rows.term_counts(search.sought, list(numbers))
             weights = {number: rarity(counts.get(number, 0), chunks) for number in numbers}
-            candidates = _candidates(numbers, counts, chunks)
-            search.lexical = await self._rows.lexical(search.sought, candidates, weights, STAGE_LIMIT)
+            groups = candidates_of(numbers, counts, chunks)
+            search.lexical = await self._rows.lexical(search.sought, groups, weights, STAGE_LIMIT)
             search.terms = {term: round(weights[number], 4) for number, term in numbers.items()}
         search.took("lexical", since)
 
@@ -144,19 +139,6 @@ def sought_by(wanted: SearchRequested) -> Sought:
         wanted.document_ids,
         wanted.metadata,
     )
-
-
-def _candidates(terms: Iterable[int], counts: Mapping[int, int], chunks: int) -> list[int]:
-    """The rarest terms, as many as bring enough chunks."""
-    rarest = sorted(terms, key=lambda term: counts.get(term, 0))
-    chosen, brought = rarest[:1], counts.get(rarest[0], 0)
-    for term in rarest[1:]:
-        count = counts.get(term, 0)
-        if chunks > MANY_CHUNKS and (brought >= CANDIDATES or count > USUAL * chunks):
-            break
-        chosen.append(term)
-        brought += count
-    return chosen
 
 
 def _order(search: _Search, mode: SearchMode) -> list[int]:
