@@ -40,7 +40,8 @@ class LocalEncoder:
 
     async def question(self, share: str, text: str) -> str:
         async with _told():
-            [vector] = await self._asked.run(share, encoders.embed, self._folder, self.model, [text], 2, True)
+            # With a second thread it is no sooner there, and the words are looked up meanwhile.
+            [vector] = await self._asked.run(share, encoders.embed, self._folder, self.model, [text], 1, True)
         return vector
 
 
