@@ -235,6 +235,8 @@ class Runner(Generic[D]):
         if outcome is None:
             return
         running.settling = True
+        # Whoever hears of the end finds nothing left.
+        await self._clean(running)
         if isinstance(outcome, Again):
             metrics.JOBS_POSTPONED.labels(head.kind).inc()
             await _patiently(lambda: store.postpone(head.lease, outcome.seconds, outcome.error))
@@ -253,8 +255,9 @@ class Runner(Generic[D]):
         self.bench.board.show(running.head.id, Glance(newest + 1, state, None, running.percent))
 
     async def _clean(self, running: _Running[D]) -> None:
-        folder = None if running.work is None else running.work.folder_made
-        if folder is not None:
+        work = running.work
+        if work is not None and work.folder_made is not None:
+            folder, work.folder_made = work.folder_made, None
             await asyncio.shield(asyncio.to_thread(functools.partial(shutil.rmtree, folder, ignore_errors=True)))
 
     async def close(self) -> None:
