@@ -45,7 +45,7 @@ async def test_the_passage_that_answers_comes_first(library: Library, mode: str)
         assert getattr(best.scores, stage) is not None, stage
 
 
-async def test_candidates_have_all_terms_of_a_list(library: Library) -> None:
+async def test_candidates_have_any_of_the_terms_or_both_of_a_pair(library: Library) -> None:
     for name, text in {"lamp": LAMP, "kettle": KETTLE, "river": RIVER}.items():
         await library.add("org-t", name, text)
     sought = Sought("org-t", "default")
@@ -60,12 +60,13 @@ async def test_candidates_have_all_terms_of_a_list(library: Library) -> None:
         chunks = await passages.fetch(sought, list(scores))
         return [chunks[id].name for id in scores]
 
-    assert await found(Candidates([[lamp, brass], [lamp, kettle]], 10)) == ["lamp"]
-    assert await found(Candidates([[lamp, kettle]], 10)) == []
-    assert await found(Candidates([[lamp], [kettle]], 10)) == ["lamp", "kettle"]
-    assert await found(Candidates([[kettle, month]], 10), Candidates([[lamp], [kettle]], 10)) == ["lamp", "kettle"]
-    assert await found(Candidates([[kettle]], 10), Candidates([[lamp]], 10), limit=1) == ["lamp"]
-    assert len(await found(Candidates([[lamp], [kettle]], 1))) == 1
+    assert await found(Candidates(10, pairs=[(lamp, brass), (lamp, kettle)])) == ["lamp"]
+    assert await found(Candidates(10, pairs=[(lamp, kettle)])) == []
+    assert await found(Candidates(10, [lamp, kettle])) == ["lamp", "kettle"]
+    assert await found(Candidates(10, [lamp], [(kettle, month)])) == ["lamp", "kettle"]
+    assert await found(Candidates(10, pairs=[(kettle, month)]), Candidates(10, [lamp, kettle])) == ["lamp", "kettle"]
+    assert await found(Candidates(10, [kettle]), Candidates(10, [lamp]), limit=1) == ["lamp"]
+    assert len(await found(Candidates(1, [lamp, kettle]))) == 1
 
 
 async def test_nobody_finds_what_is_another_ones(library: Library) -> None:

@@ -260,10 +260,11 @@ class Sought:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Chunks that have all terms of any of these lists; at most so many of them are looked at, the oldest."""
+    """Chunks that have any of the terms, or both of a pair; at most so many of them are looked at, the oldest."""
 
-    any_of: Sequence[Sequence[int]]
     most: int
+    terms: Sequence[int] = ()
+    pairs: Sequence[tuple[int, int]] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,12 +24,12 @@ WHERE = """
 """
 LEXICAL = f"""
 SELECT id, -(weights <#> $7::sparsevec) AS score FROM (
-    SELECT id, weights FROM media.chunks AS c WHERE org_id = $1 AND project_id = $2 AND (%s)
+    SELECT id, weights FROM media.chunks AS c WHERE org_id = $1 AND project_id = $2 AND (terms && $10::integer[]%s)
     {WHERE.format(of="c")} LIMIT $8) AS candidate
 ORDER BY score DESC, id LIMIT $9
 """  # noqa: S608
 # The number of the first parameter behind those of `LEXICAL`.
-FIRST_TERMS = 10
+FIRST_PAIR = 11
 NEAREST = f"""
 SELECT chunk_id AS id, 1 - (embedding::halfvec(%(size)d) <=> $8::halfvec(%(size)d)) AS score
 FROM media.chunk_vectors AS v WHERE org_id = $1 AND project_id = $2 AND model = $7
@@ -67,13 +67,11 @@ class PostgresPassages:
     async def lexical(
         self, sought: Sought, groups: Sequence[Candidates], weights: Mapping[int, float], limit: int
     ) -> dict[int, float]:
-        given, found = (*_where(sought), sparse(weights)), dict[int, float]()
+        common, found = (*_where(sought), sparse(weights)), dict[int, float]()
         async with transient():
             for group in groups:
-                together = map(list, group.any_of)
-                found |= _scores(
-                    await self._pool.fetch(_lexical(len(group.any_of)), *given, group.most, limit, *together)
-                )
+                given = (*common, group.most, limit, list(group.terms), *map(list, group.pairs))
+                found |= _scores(await self._pool.fetch(_lexical(len(group.pairs)), *given))
         return dict(sorted(found.items(), key=lambda each: (-each[1], each[0]))[:limit])
 
     async def nearest(self, sought: Sought, model: str, vector: str, limit: int) -> dict[int, float]:
@@ -100,9 +98,9 @@ async def _searched(connection: Connection, statement: str, given: tuple[Any, ..
         await connection.execute("ROLLBACK")
 
 
-def _lexical(terms: int) -> str:
-    """The statement for candidates that have all terms of one of so many lists."""
-    return LEXICAL % " OR ".join(f"terms @> ${FIRST_TERMS + at}::integer[]" for at in range(terms))
+def _lexical(pairs: int) -> str:
+    """The statement for candidates with any of some terms, or both of one of so many pairs."""
+    return LEXICAL % "".join(f" OR terms @> ${FIRST_PAIR + at}::integer[]" for at in range(pairs))
 
 
 def _where(sought: Sought) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ The index of terms knows no order of chunks. Where there are more than places, t
 """
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from media.retrieval_ports import Candidates
 
@@ -25,7 +25,7 @@ def candidates_of(terms: Iterable[int], counts: Mapping[int, int], chunks: int) 
     """All chunks with the rarest terms; if these are few, also some with two of the others, and with the next one."""
     rarest = sorted(terms, key=lambda term: counts.get(term, 0))
     if chunks <= MANY_CHUNKS:
-        return [_any(rarest, MAX_CANDIDATES)]
+        return [Candidates(MAX_CANDIDATES, rarest)]
     telling = rarest[:1] + [term for term in rarest[1:] if counts.get(term, 0) <= USUAL * chunks]
     brought, whole = 0, list[int]()
     for term in telling:
@@ -34,13 +34,9 @@ def candidates_of(terms: Iterable[int], counts: Mapping[int, int], chunks: int) 
             break
         whole.append(term)
         brought += count
-    groups, others = [_any(whole, MAX_CANDIDATES)] if whole else [], telling[len(whole) :]
+    groups, others = [Candidates(MAX_CANDIDATES, whole)] if whole else [], telling[len(whole) :]
     if brought < CANDIDATES and others:
         pairs = list(itertools.combinations(others[:PAIRED], 2))
-        groups += [Candidates(pairs, MAX_PAIRED)] if pairs else []
-        groups.append(_any(others[:1], MAX_CANDIDATES - MAX_PAIRED if pairs else MAX_CANDIDATES))
+        groups += [Candidates(MAX_PAIRED, pairs=pairs)] if pairs else []
+        groups.append(Candidates(MAX_CANDIDATES - MAX_PAIRED if pairs else MAX_CANDIDATES, others[:1]))
     return groups
-
-
-def _any(terms: Sequence[int], most: int) -> Candidates:
-    return Candidates([[term] for term in terms], most)
