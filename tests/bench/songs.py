@@ -16,7 +16,6 @@ import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +29,11 @@ from media.adapters.postgres_songs import PostgresSongs
 from media.adapters.song_index import LIMITS, PROCESS, SongIndex
 from media.app import MIGRATIONS, SCHEMA
 from media.music.music_features import MusicFeatures, analyse
-from media.song_ports import SongRow
 from media.song_vectors.song_embedding import SHARE, TEXT_SIZE
 from sonant_cli.engines import postgres
 from tests.bench.tables import number, table
 from tests.support.engines import new_database, running
+from tests.support.song_rows import song_row
 from tests.support.synth_music import RATE, Song, as_file, cover_of, played, random_song
 
 Floats = NDArray[np.float32]
@@ -106,40 +105,14 @@ async def library(vectors: Floats, folder: Path) -> AsyncIterator[tuple[SongInde
         async with opened as pool, open_workers((PROCESS,), size=1, limits=LIMITS) as workers:
             rows = PostgresSongs(pool)
             for at in range(0, len(vectors), PART_ROWS):
-                part = [_row(at + place, vector) for place, vector in enumerate(vectors[at : at + PART_ROWS])]
+                some = enumerate(vectors[at : at + PART_ROWS], at)
+                part = [song_row(ORG, f"song_{place:032x}", vector.astype("<f4").tobytes()) for place, vector in some]
                 assert await rows.put(ORG, part, most=len(vectors))
             index = SongIndex(workers, rows, folder)
             began = time.perf_counter()
             await index.refresh(ORG)
             print(f"{len(vectors):,} songs taken into the index in {time.perf_counter() - began:.1f} s")
             yield index, pool
-
-
-def _row(place: int, vector: Floats) -> SongRow:
-    return SongRow(
-        org_id=ORG,
-        id=f"song_{place:032x}",
-        title=f"Song {place}",
-        artist="",
-        album="",
-        genres=(),
-        tags=(),
-        year=None,
-        seconds=None,
-        tempo=None,
-        key=None,
-        mode=None,
-        loudness=None,
-        energy=None,
-        descriptor=None,
-        external_id=None,
-        asset_id=None,
-        spotify_id=None,
-        source="bench",
-        embedding="bench",
-        vector=vector.astype("<f4").tobytes(),
-        created_at=datetime.now(UTC),
-    )
 
 
 async def index_table(sizes: list[int]) -> None:

@@ -74,24 +74,17 @@ async def log_full(scene: Scene) -> AsyncIterator[None]:
     key = await scene.key("ingest")
     with stopped(scene.system, "telemetry"):
         await _fill(scene, key)
-
-        async def once() -> None:
-            await scene.call("POST", SINGLE, key, _large())
-
-        async with repeated(1.0, once):
+        async with repeated(1.0, lambda: scene.call("POST", SINGLE, key, _large())):
             yield
 
 
 @asynccontextmanager
 async def group_forsaken(scene: Scene) -> AsyncIterator[None]:
     """The same, and telemetry's sign of life has run out, as after an hour."""
-    key = await scene.key("ingest")
-    with stopped(scene.system, "telemetry"):
-        await _fill(scene, key)
+    async with log_full(scene):
         async with redis.asyncio.Redis.from_url(scene.system.urls()["redis"]) as store:
             await store.delete(member_seen(INTERACTIONS.name, "telemetry"))
-        async with repeated(1.0, lambda: scene.call("POST", SINGLE, key, _large())):
-            yield
+        yield
 
 
 def _large() -> dict[str, object]:

@@ -1,12 +1,11 @@
 """Songs that an older version heard: the migration leaves their words, and takes what does not compare any more."""
 
-from datetime import UTC, datetime
-
 from common.storage.postgres import Pool
 from media.adapters.postgres_songs import PostgresSongs
 from media.app import MIGRATIONS
 from media.song_ports import SongRow
 from media.song_vectors.song_embedding import VERSION, as_bytes, embedding
+from tests.support.song_rows import song_row
 
 ORG = "org-sounds"
 TEXT = as_bytes([1.0] + 383 * [0.0])
@@ -14,30 +13,8 @@ SOUND = [3.0, 4.0]
 
 
 def row(id: str, embedding_name: str, *, heard: bool) -> SongRow:
-    return SongRow(
-        org_id=ORG,
-        id=id,
-        title=id,
-        artist="",
-        album="",
-        genres=(),
-        tags=(),
-        year=None,
-        seconds=None,
-        tempo=None,
-        key=None,
-        mode=None,
-        loudness=None,
-        energy=None,
-        descriptor=as_bytes(SOUND) if heard else None,
-        external_id=None,
-        asset_id=None,
-        spotify_id=None,
-        source="caller",
-        embedding=embedding_name,
-        vector=embedding(TEXT, SOUND if heard else None),
-        created_at=datetime.now(UTC),
-    )
+    sound = {"descriptor": as_bytes(SOUND)} if heard else {}
+    return song_row(ORG, id, embedding(TEXT, SOUND if heard else None), embedding=embedding_name, **sound)
 
 
 async def test_what_an_older_version_heard_is_taken_from_its_vectors(media_rows: Pool) -> None:
