@@ -86,8 +86,9 @@ def pids(data: DataDir) -> dict[str, int | None]:
 
 
 def services(supervisor: int) -> set[int]:
-    """The lives of the service that run now, whatever the record says."""
-    return {child.pid for child in psutil.Process(supervisor).children() if child.name().startswith("python")}
+    """The lives of the service that run now, whatever the record says; one that ends while it is looked at is none."""
+    running = (process.info for process in psutil.process_iter(["pid", "ppid", "name"], ad_value=""))
+    return {each["pid"] for each in running if each["ppid"] == supervisor and each["name"].startswith("python")}
 
 
 @pytest.mark.parametrize("fsync", list(FsyncPolicy))
