@@ -47,7 +47,7 @@ STALLED_LOOKS = 5
 M_MMAP_THRESHOLD = -3
 LARGE_BLOCK_BYTES = 256 * 1024
 # The default first threshold of 700 objects is a few requests; most of ours die by reference counting anyway.
-GC_THRESHOLDS = (20_000, 20, 20)
+GC_THRESHOLDS = (50_000, 20, 20)
 
 
 @dataclass(frozen=True, slots=True)
