@@ -1,8 +1,9 @@
-"""What keeps a database that answers from being written to: a server that is read-only, a disk that is full."""
+"""What keeps a database that answers from being written to: read-only, a full disk, an account without rights."""
 
 import os
 import subprocess
 import tempfile
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -71,6 +72,25 @@ async def full_disk(postgres_url: str) -> AsyncIterator[Obstacle]:
                 yield Obstacle(url, fill, empty)
         finally:
             await execute(postgres_url, "DROP TABLESPACE small")
+
+
+@asynccontextmanager
+async def no_rights(postgres_url: str) -> AsyncIterator[Obstacle]:
+    """Sessions that may do nothing with the tables, as after a change of roles or a restore without their grants."""
+    async with new_database(postgres_url, "obstacle") as url:
+        name, role = urlsplit(url).path[1:], f"nobody_{uuid.uuid4().hex[:12]}"
+        account = urlsplit(url).username
+        leave = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"  # noqa: S608  (a name of ours)
+        setting = f"ALTER ROLE {account} IN DATABASE {name}"
+        await execute(postgres_url, f"CREATE ROLE {role}")
+        try:
+            yield Obstacle(
+                url,
+                partial(execute, postgres_url, f"{setting} SET role TO {role}", leave),
+                partial(execute, postgres_url, f"{setting} RESET role", leave),
+            )
+        finally:
+            await execute(postgres_url, f"{setting} RESET role", f"DROP ROLE {role}")
 
 
 @contextmanager

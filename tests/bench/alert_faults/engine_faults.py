@@ -1,4 +1,4 @@
-"""Faults of the engines: PostgreSQL and the store with the log that hang (SIGSTOP), and a log that is full."""
+"""Faults of the engines: those that hang (SIGSTOP), a database that lets nobody work, and a log that is full."""
 
 import asyncio
 import os
@@ -69,6 +69,32 @@ async def store_hangs(scene: Scene) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def no_rights(scene: Scene) -> AsyncIterator[None]:
+    """A database in which the services may do nothing, while interactions come."""
+    key = await scene.key("ingest")
+
+    async def once() -> None:
+        await scene.call("POST", SINGLE, key, interaction(mode="prod"))
+
+    await once()
+    async with scene.connection() as operator:
+        account = await operator.fetchval("SELECT current_user")
+        database = await operator.fetchval("SELECT current_database()")
+        setting = f'ALTER ROLE "{account}" IN DATABASE "{database}"'
+        # What connects from now on does so with the setting.
+        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
+        await operator.execute("CREATE ROLE nobody")
+        await operator.execute(f"{setting} SET role TO nobody")
+        await operator.fetch(others, database)
+        try:
+            async with repeated(0.5, once):
+                yield
+        finally:
+            await operator.execute(f"{setting} RESET role")
+            await operator.fetch(others, database)
+
+
+@asynccontextmanager
 async def log_full(scene: Scene) -> AsyncIterator[None]:
     """A telemetry that reads nothing (SIGSTOP) while interactions fill a small log."""
     key = await scene.key("ingest")
@@ -111,6 +137,7 @@ STORE_HANGS = Fault(
     store_hangs,
     fire_seconds=420.0,
 )
+NO_RIGHTS = Fault({"ConsumerHalted": {"group": "telemetry"}}, "the services lose their rights in PostgreSQL", no_rights)
 LOG_FULL = Fault({"LogFull": {}}, "telemetry hangs (SIGSTOP) until a small log is full", log_full)
 GROUP_FORSAKEN = Fault(
     {"LogLost": {"topic": INTERACTIONS.name}},

@@ -12,7 +12,7 @@ from common.events.chat import CHAT_EVENTS
 from common.storage.redis import open_redis
 from sonant_cli.engines import postgres
 from tests.support.engines import running
-from tests.support.obstacles import Obstacle, full_disk, read_only
+from tests.support.obstacles import Obstacle, full_disk, no_rights, read_only
 from tests.support.service import World, started, world_on
 from tests.support.telemetry import all_read, completed, has, reaches, stored
 from tests.support.waiting import eventually
@@ -65,6 +65,29 @@ async def test_a_database_that_takes_no_writes_gets_every_turn_in_the_end(
         await has(world, total)
         await all_read(world)
         await telemetry.ready()
+        assert not await world.dead_letters(CHAT_EVENTS)
+
+
+async def test_without_rights_in_its_database_it_takes_nothing_in_until_it_has_them_again(
+    valkey_url: str, postgres_url: str, tmp_path: Path
+) -> None:
+    total = 300
+    async with (
+        no_rights(postgres_url) as obstacle,
+        world_on(valkey_url, obstacle.database_url, tmp_path) as world,
+        started(world, "telemetry") as telemetry,
+    ):
+        await telemetry.ready()
+        await obstacle.begin()
+        await world.publish(*(completed(number) for number in range(total)))
+        await telemetry.complains("permission denied")
+        assert await telemetry.total("sonant_consumer_halted") == 1
+        await obstacle.end()
+        await has(world, total)
+        await all_read(world)
+        await telemetry.ready()
+        assert await telemetry.total("sonant_consumer_halted") == 0
+        assert await telemetry.total("sonant_event_bugs_total") == 0
         assert not await world.dead_letters(CHAT_EVENTS)
 
 

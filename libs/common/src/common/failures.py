@@ -29,6 +29,10 @@ class Halt(Exception):
     """I am broken: take nothing in for a while, before more harm is done, and try this record again."""
 
 
+class StoreForbiddenError(StoreUnavailableError, Halt):
+    """The database answers, and does not let this service do its work: whatever record is next fares no better."""
+
+
 @dataclass(eq=False)
 class Refused(Exception):
     """The request cannot be served as it is: the caller is told why, in the one error shape, with `status`.

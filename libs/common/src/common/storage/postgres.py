@@ -13,7 +13,7 @@ import structlog
 from pogo_core.error import BadMigrationError
 from pogo_core.util import migrate
 
-from common.failures import StoreUnavailableError
+from common.failures import StoreForbiddenError, StoreUnavailableError
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +40,8 @@ UNAVAILABLE = (
     asyncpg.ReadOnlySQLTransactionError,
     # While a password is changed, one side has the new one first.
     asyncpg.InvalidAuthorizationSpecificationError,
+    # Of an account that lost its rights, until it has them again.
+    asyncpg.InsufficientPrivilegeError,
     asyncpg.InterfaceError,
     # A connection that dies in mid-command may say so only when it is given back, and by this error.
     asyncpg.InternalClientError,
@@ -123,6 +125,9 @@ async def _await_migrated(
             for name in extensions:
                 await require_extension(url, name)
             return await migrate_schema(url, migrations, schema, shared=shared)
+        except asyncpg.InsufficientPrivilegeError:
+            # Nobody has seen it work yet: whoever starts it is told at once.
+            raise
         except UNAVAILABLE as error:
             if not warned:
                 log.warning("waiting for the database", error=str(error))
@@ -177,8 +182,14 @@ async def _apply(connection: asyncpg.Connection, migrations: Path, schema: str) 
 
 @asynccontextmanager
 async def transient() -> AsyncIterator[None]:
-    """Raise StoreUnavailableError, which the kernel retries, where the database is away."""
+    """Raise StoreUnavailableError, which the kernel retries, where the database is away.
+
+    Where it does not let our account work, that is a StoreForbiddenError: after a change of roles, or a restore
+    without their grants.
+    """
     try:
         yield
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise StoreForbiddenError(f"the database does not let this service work: {error}") from error
     except UNAVAILABLE as error:
         raise StoreUnavailableError(f"the database does not answer: {error}") from error
