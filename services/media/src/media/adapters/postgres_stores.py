@@ -26,11 +26,19 @@ COLLECTION = "left(j.input ->> 'collection', 100)"
 DOCUMENT = "left(j.input ->> 'document_id', 100)"
 
 
-def _counted(stores: str) -> str:
-    """Stores with how many files are where.
+# A job stands for its file until the document is there, or a later job is to make it.
+STANDS = f"""
+NOT EXISTS (SELECT FROM media.documents AS d WHERE d.org_id = j.org_id AND d.id = {DOCUMENT})
+        AND NOT EXISTS (
+            SELECT FROM media.jobs AS later
+            WHERE later.org_id = j.org_id AND later.kind = '{DOCUMENT_KIND}'
+                AND left(later.input ->> 'document_id', 100) = {DOCUMENT}
+                AND (later.created_at, later.id) > (j.created_at, j.id))
+"""  # noqa: S608
 
-    Jobs count until their document is there: those that ended well have one.
-    """
+
+def _counted(stores: str) -> str:
+    """Stores with how many files are where."""
     return f"""
 SELECT s.org_id, s.id, s.name, s.metadata, s.created_at, s.used_at,
     (SELECT count(*) FROM media.documents AS d WHERE d.org_id = s.org_id AND d.project_id = s.project_id
@@ -42,7 +50,7 @@ LEFT JOIN LATERAL (
     SELECT count(*) FILTER (WHERE state IN ('queued', 'running')) AS in_progress,
         count(*) FILTER (WHERE state = 'failed') AS failed, count(*) FILTER (WHERE state = 'cancelled') AS cancelled
     FROM media.jobs AS j
-    WHERE org_id = s.org_id AND kind = '{DOCUMENT_KIND}' AND state <> 'completed' AND {COLLECTION} = s.id
+    WHERE org_id = s.org_id AND kind = '{DOCUMENT_KIND}' AND state <> 'completed' AND {COLLECTION} = s.id AND {STANDS}
 ) AS jobs ON true
 """  # noqa: S608
 
@@ -108,12 +116,7 @@ WITH low AS ({_place("$4")}), high AS ({_place("$5")})
         AND coalesce(j.input ->> 'user_id', '') = '' AND j.input ->> 'name' = j.input ->> 'asset_id'
         AND ($4::text IS NULL OR (j.created_at, {DOCUMENT}) > (SELECT created_at, id FROM low))
         AND ($5::text IS NULL OR (j.created_at, {DOCUMENT}) < (SELECT created_at, id FROM high))
-        AND NOT EXISTS (SELECT FROM media.documents AS d WHERE d.org_id = $1 AND d.id = {DOCUMENT})
-        AND NOT EXISTS (
-            SELECT FROM media.jobs AS later
-            WHERE later.org_id = $1 AND later.kind = '{DOCUMENT_KIND}'
-                AND left(later.input ->> 'document_id', 100) = {DOCUMENT}
-                AND (later.created_at, later.id) > (j.created_at, j.id))
+        AND {STANDS}
     ORDER BY j.created_at DIRECTION, {DOCUMENT} DIRECTION LIMIT $6
 ) ORDER BY created_at DIRECTION, id DIRECTION LIMIT $6
 """  # noqa: S608
