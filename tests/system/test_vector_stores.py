@@ -96,8 +96,19 @@ async def test_a_file_that_is_no_document_has_failed(api: openai.AsyncOpenAI) ->
     store = await api.vector_stores.create(file_ids=[file.id])
     ended = await api.vector_stores.files.poll(file.id, vector_store_id=store.id, poll_interval_ms=POLL_MS)
     assert (ended.status, ended.last_error and ended.last_error.code) == ("failed", "unsupported_file")
+    # Whoever tries again has one file yet.
+    await api.vector_stores.files.create_and_poll(file.id, vector_store_id=store.id, poll_interval_ms=POLL_MS)
+    assert [each.id async for each in api.vector_stores.files.list(store.id)] == [file.id]
     counts = (await api.vector_stores.retrieve(store.id)).file_counts
     assert (counts.failed, counts.total) == (1, 1)
+
+
+async def test_files_are_listed_in_both_orders_page_after_page(api: openai.AsyncOpenAI) -> None:
+    ids = [await uploaded(api, f"{number}.md", b"Oak.") for number in range(5)]
+    assert [each.id async for each in api.files.list(order="asc", limit=2)] == ids
+    assert [each.id async for each in api.files.list(order="desc", limit=2)] == ids[::-1]
+    assert [each.id async for each in api.files.list(purpose="assistants")] == ids[::-1]
+    assert [each.id async for each in api.files.list(purpose="batch")] == []
 
 
 async def test_no_route_of_stores_leads_to_another_organisation(

@@ -46,9 +46,16 @@ class AssetRows(Protocol):
         """The asset, unless it has expired."""
 
     async def page(
-        self, org_id: str, limit: int, after: str | None, job_id: str | None, kind: str | None
+        self,
+        org_id: str,
+        limit: int,
+        after: str | None,
+        job_id: str | None,
+        kind: str | None,
+        *,
+        oldest_first: bool = False,
     ) -> Sequence[Asset]:
-        """Up to `limit` assets that have not expired, newest first, behind the asset `after`."""
+        """Up to `limit` assets that have not expired, by age, behind the asset `after`."""
 
     async def remove(self, org_id: str, asset_id: str) -> bool:
         """Forget it; whether it was there."""

@@ -57,13 +57,14 @@ class AssetGetRequested(Payload):
 
 
 class AssetListRequested(Payload):
-    """Assets of an organisation, newest first, behind the asset `after`; those of one job, or of one kind."""
+    """Assets of an organisation by age, behind the asset `after`; those of one job, or of one kind."""
 
     org_id: str
     limit: int = 50
     after: str | None = None
     job_id: str | None = None
     kind: str | None = None
+    oldest_first: bool = False
 
 
 class AssetDeleteRequested(Payload):

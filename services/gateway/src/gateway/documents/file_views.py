@@ -47,7 +47,7 @@ class FileObject(BaseModel):
 
 
 class FileList(BaseModel):
-    """A page of files, newest first."""
+    """A page of files."""
 
     object: Literal["list"] = "list"
     data: list[FileObject]
@@ -65,7 +65,7 @@ class FileDeleted(BaseModel):
 
 
 class FilesQuery(Query):
-    """A page behind the file `after`; newest first, whatever `order` and `purpose` say."""
+    """A page behind the file `after`, by age: `desc` is newest first. There are files of one purpose alone."""
 
     after: Annotated[str, Field(pattern=rf"^{FILE_ID}$")] | None = None
     limit: Annotated[int, Field(ge=1, le=200)] = 100
@@ -103,8 +103,13 @@ async def read_file(request: web.Request) -> web.Response:
 async def list_files(request: web.Request) -> web.Response:
     """`GET /v1/files`."""
     query = read_query(request, FilesQuery)
+    if query.purpose not in (None, PURPOSE):
+        return shown(FileList(data=[], first_id=None, last_id=None, has_more=False))
     after = None if query.after is None else asset_of(query.after)
-    wanted = AssetListRequested(org_id=request[CALLER].org_id, limit=query.limit, after=after, kind=UPLOADS)
+    oldest_first = query.order == "asc"
+    wanted = AssetListRequested(
+        org_id=request[CALLER].org_id, limit=query.limit, after=after, kind=UPLOADS, oldest_first=oldest_first
+    )
     found = (await request.app[DEPS].request_reply.ask(ASSET_LIST_REQUESTED, wanted)).body
     files = [_file(asset) for asset in found.data]
     first, last = (files[0].id, files[-1].id) if files else (None, None)

@@ -31,7 +31,7 @@ counted AS (
 )
 SELECT count(*) FROM gone
 """
-PAGE = f"""
+NEWEST_FIRST = f"""
 SELECT {COLUMNS} FROM media.assets
 WHERE org_id = $1 AND {FRESH}
     AND ($3::text IS NULL
@@ -39,6 +39,7 @@ WHERE org_id = $1 AND {FRESH}
     AND ($4::text IS NULL OR job_id = $4) AND ($5::text IS NULL OR kind = $5)
 ORDER BY created_at DESC, id DESC LIMIT $2
 """  # noqa: S608
+OLDEST_FIRST = NEWEST_FIRST.replace("(created_at, id) <", "(created_at, id) >").replace(" DESC", "")
 
 
 class PostgresAssets:
@@ -58,10 +59,18 @@ class PostgresAssets:
         return None if row is None else Asset(**row)
 
     async def page(
-        self, org_id: str, limit: int, after: str | None, job_id: str | None, kind: str | None
+        self,
+        org_id: str,
+        limit: int,
+        after: str | None,
+        job_id: str | None,
+        kind: str | None,
+        *,
+        oldest_first: bool = False,
     ) -> Sequence[Asset]:
+        query = OLDEST_FIRST if oldest_first else NEWEST_FIRST
         async with transient():
-            return [Asset(**row) for row in await self._pool.fetch(PAGE, org_id, limit, after, job_id, kind)]
+            return [Asset(**row) for row in await self._pool.fetch(query, org_id, limit, after, job_id, kind)]
 
     async def remove(self, org_id: str, asset_id: str) -> bool:
         async with transient():

@@ -43,9 +43,11 @@ async def get(event: Event[AssetGetRequested], deps: Deps) -> Reply[AssetInfo]:
 
 
 async def list_assets(event: Event[AssetListRequested], deps: Deps) -> Reply[AssetList]:
-    """200 with a page, newest first."""
+    """200 with a page."""
     asked = event.payload
-    found = await deps.asset_rows.page(asked.org_id, asked.limit + 1, asked.after, asked.job_id, asked.kind)
+    found = await deps.asset_rows.page(
+        asked.org_id, asked.limit + 1, asked.after, asked.job_id, asked.kind, oldest_first=asked.oldest_first
+    )
     page = tuple(asset_info(asset) for asset in found[: asked.limit])
     return Reply(AssetList(object="list", data=page, has_more=len(found) > asked.limit))
 
