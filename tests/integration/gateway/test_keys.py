@@ -48,6 +48,21 @@ async def test_known_and_unknown_keys_are_asked_about_once_however_many_come(fle
     assert store.asked == 2
 
 
+async def test_invented_keys_keep_nobody_with_a_key_waiting(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    # So each request looks the key up again.
+    monkeypatch.setattr("gateway.keys.known_keys.FRESH_SECONDS", 0.0)
+    keys = fleet.members[0]
+    issued = await keys.create("app", "acme", CHAT)
+    await keys.authenticate(issued.key)
+    invented = [f"sk-sonant-{number:012}-{'y' * 43}" for number in range(1_000)]
+    flood = [asyncio.create_task(refusal(keys.authenticate(key))) for key in invented]
+    await asyncio.sleep(0)
+    for _ in range(10):
+        assert (await keys.authenticate(issued.key)).org_id == "acme"
+    assert sum(task.done() for task in flood) < len(flood) / 2
+    assert {error.status for error in await asyncio.gather(*flood)} == {401}
+
+
 async def test_one_who_leaves_does_not_end_the_lookup_for_the_others(fleet: Fleet) -> None:
     keys, store = fleet.members[0], fleet.stores[0]
     issued = await keys.create("app", "acme", CHAT)

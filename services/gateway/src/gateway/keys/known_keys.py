@@ -26,6 +26,8 @@ AWAY_SECONDS = 2.0
 # No request waits longer than this for a key to be looked up.
 LOOKUP_SECONDS = 2.0
 CACHED_KEYS = 10_000
+# Ids that were never seen may be invented: so many are looked up at a time, and connections are left for keys in use.
+STRANGERS_AT_ONCE = 2
 
 
 @dataclass(slots=True)
@@ -46,6 +48,7 @@ class KnownKeys:
         self._known: OrderedDict[str, Entry] = OrderedDict()
         self._unknown: OrderedDict[str, Entry] = OrderedDict()
         self._lookups: SingleFlight[str, Entry | None] = SingleFlight("key-lookup")
+        self._strangers = asyncio.Semaphore(STRANGERS_AT_ONCE)
 
     async def get(self, key_id: str) -> KeyRecord | None:
         """The key of this id, live or not. Raises Refused 503 while that is not known."""
@@ -58,7 +61,7 @@ class KnownKeys:
         """What the store says; None while it is away."""
         try:
             async with asyncio.timeout(LOOKUP_SECONDS):
-                record = await self._store.get(key_id)
+                record = await self._asked(key_id)
         except (StoreUnavailableError, TimeoutError) as error:
             KEY_LOOKUPS.labels("unavailable").inc()
             log.warning("key lookup failed", error=str(error) or "timed out")
@@ -70,6 +73,12 @@ class KnownKeys:
         if self._lookups.current(key_id):
             self._remember(key_id, entry)
         return entry
+
+    async def _asked(self, key_id: str) -> KeyRecord | None:
+        if key_id in self._known:
+            return await self._store.get(key_id)
+        async with self._strangers:
+            return await self._store.get(key_id)
 
     def _remember(self, key_id: str, entry: Entry) -> None:
         keep, drop = (self._known, self._unknown) if entry.record else (self._unknown, self._known)
