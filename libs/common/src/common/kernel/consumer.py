@@ -196,8 +196,6 @@ class Consumer:
             async with asyncio.timeout(None) as self._polling:
                 return await subscription.poll(max_records, seconds)
         except TimeoutError:
-            if not self._stopping.is_set():
-                raise
             return ()
         finally:
             self._polling = None
@@ -471,7 +469,8 @@ class Consumer:
         """
         mine = {task for task, (partition, _, _) in self._tasks.items() if partition in partitions}
         await self._cancel(mine & self._held)
-        await self._wait(mine, self._drain_seconds)
+        if mine:
+            await asyncio.wait(mine, timeout=self._drain_seconds)
         await self._cancel({task for task in mine if task in self._tasks and self._tasks[task][1]})
         if self._subscription is not None:
             await self._commit(self._subscription)
@@ -483,13 +482,9 @@ class Consumer:
         tasks = {task for task in tasks if not task.done()}
         for task in tasks:
             log.info("draining", work=task.get_name(), age=round(time.monotonic() - self._tasks[task][2], 3))
-        await self._wait(tasks, budget)
-        await self._cancel({task for task in tasks if not task.done()})
-
-    @staticmethod
-    async def _wait(tasks: set["asyncio.Task[None]"], budget: float) -> None:
         if tasks:
             await asyncio.wait(tasks, timeout=budget)
+        await self._cancel({task for task in tasks if not task.done()})
 
     @staticmethod
     async def _cancel(tasks: set["asyncio.Task[None]"]) -> None:
