@@ -43,47 +43,58 @@ async def kill_valkey(system: Sonant) -> float:
     return time.monotonic() - killed_at
 
 
-async def test_long_outages_of_valkey_are_survived() -> None:
-    async with running(valkey) as engine, system_on(engine) as system:
-        account = open_account(system)
-        async with load(system, account.key, 16) as brisk, load(system, account.key, 8, "slow") as slow:
-            for outage in OUTAGES:
-                await slow.all_flow()
-                await engine.stop()
-                # Those in flight wait for its return, so others must come and be refused.
-                async with load(system, account.key, 4) as newcomers:
-                    await asyncio.sleep(outage)
-                    refused = newcomers.outcomes.copy()
-                    assert "log" in system.ops("gateway", "/readyz").json()["complaints"]
-                    await engine.start()
-                    answered = await newcomers.serves_again(time.monotonic())
-                brisk.outcomes += newcomers.outcomes
-                assert refused
-                assert all(o.refused and o.status == 503 for o in refused), newcomers.summary()
-                assert any("was not accepted" in o.detail for o in refused)
-                slowest = max(o.ended - o.begun for o in refused)
-                print(f"valkey: away {outage} s, slowest 503 {slowest:.2f} s, back {answered:.2f} s after its return")
-                assert answered < BACK_SECONDS
-        await check_all(system, account, brisk, slow, refused=True)
+async def test_long_outages_and_hangs_of_valkey_are_survived() -> None:
+    """Two systems with an engine each, at the same time: most of it is waiting."""
+    async with (
+        running(valkey) as stopped,
+        running(valkey) as hung,
+        system_on(stopped) as system,
+        system_on(hung, deadline=HANG_SECONDS + 45) as other,
+    ):
+        async with asyncio.TaskGroup() as both:
+            both.create_task(long_outages_are_survived(stopped, system))
+            both.create_task(answers_that_were_open_while_it_hung_end_as_their_facts_say(hung, other))
 
 
-async def test_answers_that_were_open_while_valkey_hung_end_as_their_facts_say() -> None:
-    async with running(valkey) as engine, system_on(engine, deadline=HANG_SECONDS + 45) as system:
-        account = open_account(system)
-        async with load(system, account.key, 24, "slow") as slow:
+async def long_outages_are_survived(engine: Running, system: Sonant) -> None:
+    account = open_account(system)
+    async with load(system, account.key, 16) as brisk, load(system, account.key, 8, "slow") as slow:
+        for outage in OUTAGES:
             await slow.all_flow()
-            slow.running = False
-            with engine.hung():
-                async with load(system, account.key, 2) as newcomers:
-                    await asyncio.sleep(HANG_SECONDS)
-                    newcomers.running = False
-                    # Sent and not acknowledged: it may stand on the log.
-                    assert any("not known whether" in o.detail for o in newcomers.of(End.ERROR))
-            slow.outcomes += newcomers.outcomes
-            back = time.monotonic()
-        print(f"valkey: hung {HANG_SECONDS} s, last end {max(o.ended for o in slow.outcomes) - back:.2f} s after it")
-        assert all(o.ended < back + 30 for o in slow.of(End.COMPLETE))
-        await check_all(system, account, slow)
+            await engine.stop()
+            # Those in flight wait for its return, so others must come and be refused.
+            async with load(system, account.key, 4) as newcomers:
+                await asyncio.sleep(outage)
+                refused = newcomers.outcomes.copy()
+                assert "log" in system.ops("gateway", "/readyz").json()["complaints"]
+                await engine.start()
+                answered = await newcomers.serves_again(time.monotonic())
+            brisk.outcomes += newcomers.outcomes
+            assert refused
+            assert all(o.refused and o.status == 503 for o in refused), newcomers.summary()
+            assert any("was not accepted" in o.detail for o in refused)
+            slowest = max(o.ended - o.begun for o in refused)
+            print(f"valkey: away {outage} s, slowest 503 {slowest:.2f} s, back {answered:.2f} s after its return")
+            assert answered < BACK_SECONDS
+    await check_all(system, account, brisk, slow, refused=True)
+
+
+async def answers_that_were_open_while_it_hung_end_as_their_facts_say(engine: Running, system: Sonant) -> None:
+    account = open_account(system)
+    async with load(system, account.key, 24, "slow") as slow:
+        await slow.all_flow()
+        slow.running = False
+        with engine.hung():
+            async with load(system, account.key, 2) as newcomers:
+                await asyncio.sleep(HANG_SECONDS)
+                newcomers.running = False
+                # Sent and not acknowledged: it may stand on the log.
+                assert any("not known whether" in o.detail for o in newcomers.of(End.ERROR))
+        slow.outcomes += newcomers.outcomes
+        back = time.monotonic()
+    print(f"valkey: hung {HANG_SECONDS} s, last end {max(o.ended for o in slow.outcomes) - back:.2f} s after it")
+    assert all(o.ended < back + 30 for o in slow.of(End.COMPLETE))
+    await check_all(system, account, slow)
 
 
 @asynccontextmanager

@@ -36,6 +36,8 @@ def crowded() -> Iterator[Sonant]:
         "SONANT_PLACE_SECONDS": "2",
         "SONANT_ORGANIZATION_DRAFTS": "0",
         "SONANT_DRAFT_MODEL": "sandbox+first-19000",
+        # At the end nobody waits any more for what is still being answered.
+        "SONANT_DRAIN_SECONDS": "1",
     }
     with sonant_system(models=MODELS, env=env) as system:
         yield system

@@ -13,6 +13,7 @@ from tests.support.waiting import eventually
 
 # No other test starts services on this database.
 VALKEY_DATABASE = 7
+KEY = "sonant:instance:llm-stream/one"
 SECONDS = 30.0
 
 
@@ -55,6 +56,19 @@ async def test_so_it_is_on_kafka(on_kafka: dict[str, str], tmp_path: Path) -> No
     await refused(on_kafka, tmp_path)
 
 
+async def test_the_name_of_one_that_was_killed_on_this_machine_is_not_waited_for(
+    variables: dict[str, str], tmp_path: Path
+) -> None:
+    async with open_redis(variables["SONANT_REDIS_URL"]) as redis:
+        async with process_of("llm_stream", tmp_path / "first.log", variables) as first:
+            await first.ready()
+            await first.kill()
+        # It would be held for good.
+        assert await redis.persist(KEY)
+        async with process_of("llm_stream", tmp_path / "second.log", variables) as second:
+            await second.ready()
+
+
 async def test_one_that_stood_still_ends_where_another_has_its_name(variables: dict[str, str], tmp_path: Path) -> None:
     async with process_of("llm_stream", tmp_path / "first.log", variables) as first:
         await first.ready()
@@ -71,14 +85,13 @@ async def test_one_that_stood_still_ends_where_another_has_its_name(variables: d
 async def test_one_that_stood_still_goes_on_where_nobody_took_its_name(
     variables: dict[str, str], tmp_path: Path
 ) -> None:
-    key = "sonant:instance:llm-stream/one"
     async with (
         open_redis(variables["SONANT_REDIS_URL"]) as redis,
         process_of("llm_stream", tmp_path / "only.log", variables) as only,
     ):
 
         async def held() -> bool:
-            return bool(await redis.exists(key))
+            return bool(await redis.exists(KEY))
 
         async def free() -> bool:
             return not await held()

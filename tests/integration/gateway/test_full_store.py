@@ -1,10 +1,10 @@
 """A gateway on a store that is full: unready, and 503 with `retry-after` on every route that needs it."""
 
+import asyncio
 from functools import partial
 from typing import Any
 
 import httpx
-import pytest
 from redis.exceptions import ResponseError
 
 from common.storage.redis import Redis, open_redis
@@ -28,8 +28,12 @@ async def fill(redis: Redis) -> None:
             size //= 2
 
 
-@pytest.mark.parametrize("idempotent", [False, True])
-async def test_a_full_store_is_told_as_503_with_a_time_to_come_back(postgres_url: str, idempotent: bool) -> None:
+async def test_a_full_store_is_told_as_503_with_a_time_to_come_back(postgres_url: str) -> None:
+    # Each on a store and with a gateway of its own.
+    await asyncio.gather(*(full_store_is_told(postgres_url, idempotent) for idempotent in (False, True)))
+
+
+async def full_store_is_told(postgres_url: str, idempotent: bool) -> None:
     async with (
         running(partial(valkey, memory=16 * MIB)) as engine,
         new_database(postgres_url, "gateway") as database,

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.support.llm_stream import HELLO_TEXT, Heard, World, blocked_port, chunk, scripted, sse
+from tests.support.llm_stream import HELLO_TEXT, AliasUnderTest, Heard, World, blocked_port, chunk, scripted, sse
 
 both = pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 
@@ -230,27 +230,34 @@ async def test_a_connection_that_is_not_accepted_costs_no_more_than_its_timeout(
 # -- silence ----------------------------------------------------------------------------------------------------------
 
 
-@both
-@pytest.mark.parametrize("fault", ["silence", "silence-after-headers"])
-async def test_silence_is_ended_and_another_upstream_asked(llm_world: World, fault: str, stream: bool) -> None:
-    alias = await llm_world.alias(fault, "")
-    heard, fact = await llm_world.ask(alias, stream=stream)
-    answered(heard, fact, stream)
-    assert outcomes(fact) == ["broken", "completed"]
-    assert fact.attempts[0].duration_ms >= 500
-    await llm_world.call_ended(alias.models[0], "client_closed")
+SILENCES = [(fault, stream) for fault in ("silence", "silence-after-headers") for stream in (True, False)]
 
 
-@both
-@pytest.mark.parametrize("fault", ["silence", "silence-after-headers"])
-async def test_silence_of_every_upstream_is_told_in_time(llm_world: World, fault: str, stream: bool) -> None:
+async def test_silence_is_ended_and_another_upstream_asked(llm_world: World) -> None:
+    async def is_ended(alias: AliasUnderTest, stream: bool) -> None:
+        heard, fact = await llm_world.ask(alias, stream=stream)
+        answered(heard, fact, stream)
+        assert outcomes(fact) == ["broken", "completed"]
+        assert fact.attempts[0].duration_ms >= 500
+        await llm_world.call_ended(alias.models[0], "client_closed")
+
+    aliases = [await llm_world.alias(fault, "") for fault, _ in SILENCES]
+    await asyncio.gather(*(is_ended(alias, stream) for alias, (_, stream) in zip(aliases, SILENCES, strict=True)))
+
+
+async def test_silence_of_every_upstream_is_told_in_time(llm_world: World) -> None:
     """Timeouts far longer than the deadline: the deadline is split over the tries."""
-    alias = await llm_world.alias(fault, fault, first_byte_timeout=60.0, whole_timeout=60.0, idle_timeout=60.0, tries=1)
-    heard, fact = await llm_world.ask(alias, stream=stream, seconds=1.6)
-    refused(heard, fact, 504, "upstream_timeout")
-    assert outcomes(fact) == ["broken", "broken"]
-    assert fact.finished_at < fact.received_at + 1.6
-    assert fact.attempts[0].duration_ms < 1_100
+
+    async def is_told(alias: AliasUnderTest, stream: bool) -> None:
+        heard, fact = await llm_world.ask(alias, stream=stream, seconds=1.6)
+        refused(heard, fact, 504, "upstream_timeout")
+        assert outcomes(fact) == ["broken", "broken"]
+        assert fact.finished_at < fact.received_at + 1.6
+        assert fact.attempts[0].duration_ms < 1_100
+
+    long: dict[str, Any] = {"first_byte_timeout": 60.0, "whole_timeout": 60.0, "idle_timeout": 60.0}
+    aliases = [await llm_world.alias(fault, fault, tries=1, **long) for fault, _ in SILENCES]
+    await asyncio.gather(*(is_told(alias, stream) for alias, (_, stream) in zip(aliases, SILENCES, strict=True)))
 
 
 async def test_keep_alive_comments_are_no_answer(llm_world: World) -> None:

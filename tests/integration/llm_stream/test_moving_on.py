@@ -1,11 +1,12 @@
 """Whom llm-stream asks next, and what it reports where nobody answers."""
 
+import asyncio
 from typing import Any
 
 import orjson
 import pytest
 
-from tests.support.llm_stream import HELLO_TEXT, World, chunk, messages, scripted
+from tests.support.llm_stream import HELLO_TEXT, AliasUnderTest, World, chunk, messages, scripted
 
 both = pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 
@@ -136,15 +137,17 @@ async def test_a_rate_limit_past_the_deadline_is_not_waited_for(llm_world: World
 # -- Retry-After of a server that failed ------------------------------------------------------------------------------
 
 
-@both
-@pytest.mark.parametrize("status", [500, 503, 529])
-async def test_a_retry_after_of_a_server_that_failed_is_kept(llm_world: World, status: int, stream: bool) -> None:
-    alias = await llm_world.alias(f"flaky-1+status-{status}-ra-1")
-    heard, fact = await llm_world.ask(alias, stream=stream)
-    assert heard.text() == HELLO_TEXT
-    assert outcomes(fact) == ["broken", "completed"]
-    first, second = await llm_world.calls(alias.models[0])
-    assert second["at"] - first["at"] >= 1.0
+async def test_a_retry_after_of_a_server_that_failed_is_kept(llm_world: World) -> None:
+    async def is_kept(alias: AliasUnderTest, stream: bool) -> None:
+        heard, fact = await llm_world.ask(alias, stream=stream)
+        assert heard.text() == HELLO_TEXT
+        assert outcomes(fact) == ["broken", "completed"]
+        first, second = await llm_world.calls(alias.models[0])
+        assert second["at"] - first["at"] >= 1.0
+
+    cases = [(status, stream) for status in (500, 503, 529) for stream in (True, False)]
+    aliases = [await llm_world.alias(f"flaky-1+status-{status}-ra-1") for status, _ in cases]
+    await asyncio.gather(*(is_kept(alias, stream) for alias, (_, stream) in zip(aliases, cases, strict=True)))
 
 
 async def test_a_retry_after_past_the_deadline_is_the_callers(llm_world: World) -> None:

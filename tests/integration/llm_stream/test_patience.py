@@ -1,13 +1,15 @@
 """Silence is silence, whatever fills it; and where one upstream is all there is, it is waited for."""
 
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 import orjson
 import pytest
 
-from tests.support.llm_stream import HELLO_TEXT, World, chunk, messages, scripted
+from tests.support.llm_stream import HELLO_TEXT, Heard, World, chunk, messages, scripted
 
-both = pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 EVENTS = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
 JSON = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n"
 # No limit of the alias's own.
@@ -33,38 +35,50 @@ def filled(*begin: bytes, filler: bytes) -> list[bytes | float]:
     return [*begin, *(step for _ in range(ENDLESS) for step in (filler, 0.1))]
 
 
-@pytest.mark.parametrize("filler", FILLERS)
-async def test_what_says_nothing_is_no_sign_of_life(llm_world: World, filler: str) -> None:
-    async with scripted(filled(EVENTS, filler=FILLERS[filler])) as upstream:
-        alias = await llm_world.alias({"base_url": upstream.url}, "")
-        heard, fact = await llm_world.ask(alias)
-    assert (heard.text().lstrip(), heard.done) == (HELLO_TEXT, True)
-    assert [attempt.outcome for attempt in fact.attempts] == ["broken", "completed"]
+async def asked_beside_a_sound_one(
+    world: World, answers: Mapping[str, Sequence[bytes | float]], *, stream: bool = True, **options: Any
+) -> AsyncIterator[tuple[str, Heard, list[str]]]:
+    """What is heard where the first upstream answers so and the second is well, and how its attempts ended.
+
+    All are asked at the same time, since each is waited for.
+    """
+    async with AsyncExitStack() as stack:
+        aliases = []
+        for answer in answers.values():
+            upstream = await stack.enter_async_context(scripted(answer))
+            aliases.append(await world.alias({"base_url": upstream.url}, "", **options))
+        asked = await asyncio.gather(*(world.ask(alias, stream=stream) for alias in aliases))
+    for name, (heard, fact) in zip(answers, asked, strict=True):
+        yield name, heard, [attempt.outcome for attempt in fact.attempts]
 
 
-@pytest.mark.parametrize("filler", ["empty deltas", "comments", "no choices"])
-async def test_nor_is_it_in_the_middle_of_an_answer(llm_world: World, filler: str) -> None:
+async def test_what_says_nothing_is_no_sign_of_life(llm_world: World) -> None:
+    answers = {name: filled(EVENTS, filler=filler) for name, filler in FILLERS.items()}
+    async for name, heard, outcomes in asked_beside_a_sound_one(llm_world, answers):
+        assert (heard.text().lstrip(), heard.done) == (HELLO_TEXT, True), name
+        assert outcomes == ["broken", "completed"], name
+
+
+async def test_nor_is_it_in_the_middle_of_an_answer(llm_world: World) -> None:
     begin = messages(chunk("One is here. "))
-    async with scripted(filled(EVENTS, begin, filler=FILLERS[filler])) as upstream:
-        alias = await llm_world.alias({"base_url": upstream.url}, "")
-        heard, fact = await llm_world.ask(alias)
-    assert (heard.text(), heard.done) == (HELLO_TEXT, True)
-    assert [attempt.outcome for attempt in fact.attempts] == ["broken", "completed"]
+    fillers = ("empty deltas", "comments", "no choices")
+    answers = {name: filled(EVENTS, begin, filler=FILLERS[name]) for name in fillers}
+    async for name, heard, outcomes in asked_beside_a_sound_one(llm_world, answers):
+        assert (heard.text(), heard.done) == (HELLO_TEXT, True), name
+        assert outcomes == ["broken", "completed"], name
 
 
-@pytest.mark.parametrize(
-    ("begin", "filler"),
-    [(b"", b" "), (b"", b"\r\n"), (b'{"choices": [', b" "), (b'{"id": "', b"a")],
-    ids=["white space", "lines", "white space within", "a drip"],
-)
-async def test_the_limit_of_an_answer_that_comes_whole_holds_for_the_whole(
-    llm_world: World, begin: bytes, filler: bytes
-) -> None:
-    async with scripted(filled(JSON + begin, filler=filler)) as upstream:
-        alias = await llm_world.alias({"base_url": upstream.url}, "", whole_timeout=1.0)
-        heard, fact = await llm_world.ask(alias, stream=False)
-    assert heard.text() == HELLO_TEXT
-    assert [attempt.outcome for attempt in fact.attempts] == ["broken", "completed"]
+async def test_the_limit_of_an_answer_that_comes_whole_holds_for_the_whole(llm_world: World) -> None:
+    parts = {
+        "white space": (b"", b" "),
+        "lines": (b"", b"\r\n"),
+        "white space within": (b'{"choices": [', b" "),
+        "a drip": (b'{"id": "', b"a"),
+    }
+    answers = {name: filled(JSON + begin, filler=filler) for name, (begin, filler) in parts.items()}
+    async for name, heard, outcomes in asked_beside_a_sound_one(llm_world, answers, stream=False, whole_timeout=1.0):
+        assert heard.text() == HELLO_TEXT, name
+        assert outcomes == ["broken", "completed"], name
 
 
 async def test_white_space_before_a_whole_answer_does_it_no_harm(llm_world: World) -> None:
@@ -91,17 +105,18 @@ async def test_a_server_that_has_said_all_and_does_not_hang_up_has_cut_nothing(
 # -- one upstream is all there is -------------------------------------------------------------------------------------
 
 
-@both
-@pytest.mark.parametrize(
-    "others", [(), ({"key_env": "LLM_TEST_NO_SUCH_KEY"},)], ids=["alone", "beside one that is not set up"]
-)
-async def test_the_only_upstream_is_waited_for(llm_world: World, stream: bool, others: tuple[Any, ...]) -> None:
+async def test_the_only_upstream_is_waited_for(llm_world: World) -> None:
     """Its second try would have been kept back half of the deadline."""
-    alias = await llm_world.alias(*others, "headers-2200", **UNLIMITED)
-    heard, fact = await llm_world.ask(alias, stream=stream, seconds=4.0)
-    assert heard.text() == HELLO_TEXT
-    assert [attempt.outcome for attempt in fact.attempts][-1] == "completed"
-    assert len(await llm_world.calls(alias.models[-1])) == 1
+    others: list[tuple[Any, ...]] = [(), ({"key_env": "LLM_TEST_NO_SUCH_KEY"},)]
+    cases = [(beside, stream) for beside in others for stream in (True, False)]
+    aliases = [await llm_world.alias(*beside, "headers-2200", **UNLIMITED) for beside, _ in cases]
+    asked = await asyncio.gather(
+        *(llm_world.ask(alias, stream=stream, seconds=4.0) for alias, (_, stream) in zip(aliases, cases, strict=True))
+    )
+    for alias, case, (heard, fact) in zip(aliases, cases, asked, strict=True):
+        assert heard.text() == HELLO_TEXT, case
+        assert [attempt.outcome for attempt in fact.attempts][-1] == "completed", case
+        assert len(await llm_world.calls(alias.models[-1])) == 1, case
 
 
 async def test_a_pause_of_the_only_upstream_is_waited_for(llm_world: World) -> None:

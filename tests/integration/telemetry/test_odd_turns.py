@@ -1,6 +1,8 @@
 """Whatever the fact of a turn can hold is stored, and no query falls over it."""
 
+import asyncio
 import time
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -30,6 +32,8 @@ from telemetry.interactions.terms import TermsOf
 from telemetry.ports import Outcome
 from telemetry.settings import TelemetrySettings
 from tests.support.service import World, started
+
+WRITERS = 10
 
 texts = st.text(max_size=8) | st.sampled_from(["", "\0", "a\0b", "\\u0000", "x" * 5_000, "Ж" * 900, "'; --"])
 counts = st.integers() | st.sampled_from([7, -1, 3_000_000_000, 2**63, -(2**70), 10**400])
@@ -104,23 +108,33 @@ async def test_every_fact_that_can_be_read_is_stored_and_summed(world: World) ->
     async with asyncpg.create_pool(world.database_url, min_size=1, max_size=2) as pool:
         settings = TelemetrySettings(database_url=world.database_url)
         terms = TermsOf(PostgresPolicies(pool), settings, settings.secret_box())
-        interactions, number, turns = PostgresInteractions(pool, Partitions(pool)), 0, 0
-        for number, (outcome, end) in enumerate(drawn(300), 1):
-            # Every other one is of now: of those the rows are kept, too.
-            received_at = time.time() if number % 2 else end.received_at
-            changed = {"request_id": f"{end.request_id} {number}", "received_at": received_at}
-            fact = from_json(type(end), _wire(end.model_copy(update=changed)))
-            await own_turns.keep(fact, outcome, terms, interactions)
-        await interactions.close()
+        facts = [_of_now_and_then(number, *each) for number, each in enumerate(drawn(300), 1)]
+
+        async def stored(share: Sequence[tuple[Outcome, ChatReplyEnded]]) -> None:
+            """One after the other, as they come: each is written by itself."""
+            interactions = PostgresInteractions(pool, Partitions(pool))
+            for outcome, fact in share:
+                await own_turns.keep(fact, outcome, terms, interactions)
+            await interactions.close()
+
+        # As many processes do: each write waits for company.
+        await asyncio.gather(*(stored(facts[first::WRITERS]) for first in range(WRITERS)))
         rows = await pool.fetchval("SELECT count(*) FROM telemetry.chat JOIN telemetry.prompt_details USING (id)")
         assert rows >= 150
-        usage = PostgresUsage(pool)
+        usage, turns = PostgresUsage(pool), 0
         for row in await pool.fetch("SELECT DISTINCT org_id FROM telemetry.usage_days"):
             query = UsageRequested(org_id=row["org_id"], since=date(1900, 1, 1), until=date(9999, 12, 30))
             found = await usage.by_day(query, 5_000)
             assert found
             turns += sum(each.turns for each in found)
-        assert turns == number == 300
+        assert turns == len(facts) == 300
+
+
+def _of_now_and_then(number: int, outcome: Outcome, end: ChatReplyEnded) -> tuple[Outcome, ChatReplyEnded]:
+    """Every other one is of now: of those the rows are kept, too."""
+    received_at = time.time() if number % 2 else end.received_at
+    changed = {"request_id": f"{end.request_id} {number}", "received_at": received_at}
+    return outcome, from_json(type(end), _wire(end.model_copy(update=changed)))
 
 
 def _wire(end: ChatReplyEnded) -> bytes:

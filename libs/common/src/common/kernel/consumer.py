@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import structlog
@@ -103,6 +103,7 @@ class Consumer:
         self._moved_at = time.monotonic()
         self._away = False
         self._polled = False
+        self._polling: asyncio.Timeout | None = None
         self._halts: dict[str, str] = {}
         self._show()
 
@@ -133,6 +134,8 @@ class Consumer:
 
     def stop(self) -> None:
         """Take no more records in."""
+        if self._polling is not None and not self._stopping.is_set():
+            self._polling.reschedule(asyncio.get_running_loop().time())
         self._stopping.set()
         self._freed.set()
 
@@ -169,8 +172,10 @@ class Consumer:
             room = 0 if self._halts else self._in_hand.room
             if room <= 0:
                 await self._await_room()
+            # The first only finds out that the log answers, since until then this consumer is not ready.
+            seconds = POLL_SECONDS if room > 0 and self._polled else 0.0
             try:
-                records = await subscription.poll(max(0, min(room, POLL_RECORDS)), POLL_SECONDS if room > 0 else 0.0)
+                records = await self._poll(subscription, max(0, min(room, POLL_RECORDS)), seconds)
             except BusUnavailableError as error:
                 await self._wait_out(error)
                 continue
@@ -184,6 +189,16 @@ class Consumer:
                 self._take(record)
             # The handlers begin before more is asked for, and what comes meanwhile is fetched together.
             await asyncio.sleep(self._gather_seconds)
+
+    async def _poll(self, subscription: Subscription, max_records: int, seconds: float) -> Sequence[Received]:
+        """Poll, but no longer than until `stop`: what an ended poll has read is not committed, and comes again."""
+        try:
+            async with asyncio.timeout(None) as self._polling:
+                return await subscription.poll(max_records, seconds)
+        except TimeoutError:
+            return ()
+        finally:
+            self._polling = None
 
     async def _wait_out(self, error: BusUnavailableError) -> None:
         metrics.LOG_UNAVAILABLE.labels("poll").inc()
@@ -454,7 +469,8 @@ class Consumer:
         """
         mine = {task for task, (partition, _, _) in self._tasks.items() if partition in partitions}
         await self._cancel(mine & self._held)
-        await self._wait(mine, self._drain_seconds)
+        if mine:
+            await asyncio.wait(mine, timeout=self._drain_seconds)
         await self._cancel({task for task in mine if task in self._tasks and self._tasks[task][1]})
         if self._subscription is not None:
             await self._commit(self._subscription)
@@ -466,13 +482,9 @@ class Consumer:
         tasks = {task for task in tasks if not task.done()}
         for task in tasks:
             log.info("draining", work=task.get_name(), age=round(time.monotonic() - self._tasks[task][2], 3))
-        await self._wait(tasks, budget)
-        await self._cancel({task for task in tasks if not task.done()})
-
-    @staticmethod
-    async def _wait(tasks: set["asyncio.Task[None]"], budget: float) -> None:
         if tasks:
             await asyncio.wait(tasks, timeout=budget)
+        await self._cancel({task for task in tasks if not task.done()})
 
     @staticmethod
     async def _cancel(tasks: set["asyncio.Task[None]"]) -> None:

@@ -10,6 +10,7 @@ import sys
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import structlog
@@ -19,7 +20,7 @@ from common.storage.redis import UNAVAILABLE, Redis, eval_now
 log = structlog.get_logger(__name__)
 
 KEY_PREFIX = "sonant:instance:"
-# The name of a process that was killed is free after this long.
+# The name of a process that was killed is free after this long, and at once for a process on the same machine.
 HOLD_SECONDS = 3.0
 RENEW_SECONDS = 1.0
 # Who lives renews within this time, and is then not taken for one that was killed.
@@ -32,6 +33,13 @@ CHECK_SECONDS = 1.0
 HOLD = """
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+
+# KEYS: name. ARGV: token, ms, token of a process that is dead. 0 where the name is not that one's any more.
+TAKE_OVER = """
+if redis.call('GET', KEYS[1]) ~= ARGV[3] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """
@@ -62,12 +70,46 @@ async def holding(redis: Redis, url: str, name: str) -> AsyncIterator[None]:
         await held.release()
 
 
+def _token() -> str:
+    """A token of this process alone, which says where it runs and since when."""
+    return "|".join((uuid.uuid4().hex, _here(), str(os.getpid()), _begun(os.getpid())))
+
+
+def _here() -> str:
+    """This machine since it started, and which of its containers; empty where that cannot be told."""
+    with contextlib.suppress(OSError):
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
+    return ""
+
+
+def _begun(pid: int) -> str:
+    """When a process began, by its machine's clock; empty where that cannot be told. A zombie has ended."""
+    with contextlib.suppress(OSError):
+        state, *numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "ended" if state in "ZX" else numbers[18]
+    return ""
+
+
+def _is_dead(token: str) -> bool:
+    """Whether the process of a token ran on this machine and is no more; False where that cannot be told."""
+    _, *where = token.split("|")
+    if len(where) != 3 or not where[0] or where[0] != _here() or not where[1].isdecimal():
+        return False
+    try:
+        os.kill(int(where[1]), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return _begun(int(where[1])) not in ("", where[2])
+
+
 class _Name:
     def __init__(self, redis: Redis, url: str, name: str) -> None:
         self._redis = redis
         self._url = url
         self._name = name
-        self._hold = (1, KEY_PREFIX + name, uuid.uuid4().hex, str(int(HOLD_SECONDS * 1000)))
+        self._hold = (1, KEY_PREFIX + name, _token(), str(int(HOLD_SECONDS * 1000)))
         self._loop = asyncio.get_running_loop()
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -75,7 +117,7 @@ class _Name:
 
     async def claim(self) -> None:
         until = self._loop.time() + CLAIM_SECONDS
-        while not await self._held():
+        while not await self._held() and not await self._taken_over():
             if self._loop.time() > until:
                 raise NameTakenError(f"another process runs as {self._name}: give each a SONANT_INSTANCE of its own")
             await asyncio.sleep(CLAIM_PAUSE)
@@ -86,6 +128,14 @@ class _Name:
             return bool(await cast("Any", self._redis.eval(HOLD, *self._hold)))
         except UNAVAILABLE:
             return True
+
+    async def _taken_over(self) -> bool:
+        """Whether the holder was killed on this machine, and its name is ours by now."""
+        with contextlib.suppress(*UNAVAILABLE):
+            holder: Any = await self._redis.get(self._hold[1])
+            if holder is not None and _is_dead(holder.decode()):
+                return bool(await cast("Any", self._redis.eval(TAKE_OVER, *self._hold, holder)))
+        return False
 
     def start(self) -> None:
         self._due = self._loop.time() + RENEW_SECONDS
