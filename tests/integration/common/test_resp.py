@@ -19,7 +19,7 @@ from sonant_cli.engines import valkey
 from tests.support.engines import running
 
 # Long enough for an engine on a busy machine; the process is held up for twice as long.
-TIMEOUT = 0.3
+TIMEOUT = 0.5
 
 
 async def test_what_is_sent_at_once_follows_what_was_gathered_before_it(valkey_url: str) -> None:

@@ -196,7 +196,9 @@ class Consumer:
             async with asyncio.timeout(None) as self._polling:
                 return await subscription.poll(max_records, seconds)
         except TimeoutError:
-            return ()
+            if self._stopping.is_set():
+                return ()
+            raise
         finally:
             self._polling = None
 
@@ -452,11 +454,9 @@ class Consumer:
         while True:
             await asyncio.sleep(POLL_SECONDS)
             lag = await subscription.lag()
-            if lag:
-                metrics.CONSUMER_LAG.labels(self._group).set(lag)
-            else:
+            metrics.CONSUMER_LAG.labels(self._group).set(lag or 0)
+            if not lag:
                 # Nothing to move on to, or no telling: an empty poll is progress enough.
-                metrics.CONSUMER_LAG.labels(self._group).set(0)
                 self._moved_at = time.monotonic()
 
     # -- leaving ------------------------------------------------------------------------------------------
