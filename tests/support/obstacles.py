@@ -1,5 +1,6 @@
 """What keeps a database that answers from being written to: read-only, a full disk, an account without rights."""
 
+import asyncio
 import os
 import subprocess
 import tempfile
@@ -59,9 +60,15 @@ async def full_disk(postgres_url: str) -> AsyncIterator[Obstacle]:
         ballast = disk / "ballast"
 
         async def fill() -> None:
-            with suppress(OSError), ballast.open("wb", buffering=0) as opened:
-                while True:
-                    opened.write(bytes(4096))
+            # What a server has just begun with makes room again for a moment, such as a draft that it takes away.
+            tries_for_nothing = 0
+            with ballast.open("ab", buffering=0) as opened:
+                while tries_for_nothing < 50:
+                    tries_for_nothing += 1
+                    with suppress(OSError):
+                        while opened.write(bytes(4096)):
+                            tries_for_nothing = 0
+                    await asyncio.sleep(0.01)
 
         async def empty() -> None:
             ballast.unlink()
