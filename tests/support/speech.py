@@ -152,7 +152,7 @@ class Listener(FakeGateway):
 
 
 @asynccontextmanager
-async def listener_on(world: World, instance: str = "test-gateway") -> AsyncIterator[Listener]:
+async def listener_on(world: World, instance: str | None = None) -> AsyncIterator[Listener]:
     """Somebody who listens, with a mailbox and a way to signal."""
     async with open_mailbox(world.redis_url, instance) as reader, open_writer(world.redis_url) as live:
         yield Listener(world, reader, live)
