@@ -84,16 +84,15 @@ Provoke = Callable[[Scene], AbstractAsyncContextManager[None]]
 class Fault:
     """What makes alerts fire: `rules` names them, each with the labels it must have to count.
 
-    The fault is there while `provoke` is entered. With `end_seconds` None nobody waits for the end; `unended` says why.
-    Where alerts end by a window alone (`windowed`), the next fault of the lane is made meanwhile.
+    The fault is there while `provoke` is entered. Where alerts end by a window alone (`windowed`), the next fault of
+    the lane is made meanwhile.
     """
 
     rules: Mapping[str, Mapping[str, str]]
     what: str
     provoke: Provoke
     fire_seconds: float = FIRE_SECONDS
-    end_seconds: float | None = END_SECONDS
-    unended: str = ""
+    end_seconds: float = END_SECONDS
     windowed: bool = False
 
 

@@ -16,6 +16,7 @@ DRAFTS = 14
 MESSAGES = 14
 WINDOW_15M = 960.0
 WINDOW_30M = 1900.0
+WINDOW_1H = 3700.0
 # The key of media on a sandbox that stands in.
 ACCOUNT = "sandbox"
 SETTINGS = {
@@ -113,6 +114,5 @@ RECEIVER_DOWN = Fault(
     {"WebhooksNotReceived": {}},
     "a receiver of webhooks answers 500",
     receiver_down,
-    end_seconds=None,
-    unended="(window: 1 h)",
+    end_seconds=WINDOW_1H,
 )

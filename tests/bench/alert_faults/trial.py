@@ -90,6 +90,7 @@ class Trial:
     fault: Fault
     scene: Scene
     watch: Watch
+    longest_end: float
     rows: dict[str, Row] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -118,14 +119,14 @@ class Trial:
 
     async def _ends(self, rule: str) -> None:
         fault, row = self.fault, self.rows[rule]
-        if fault.end_seconds is None:
-            row.note = fault.unended
+        if fault.end_seconds > self.longest_end:
+            row.note = "(not awaited)"
         elif row.fired is not None:
             row.ended = await self.watch.ended(rule, fault.rules[rule], fault.end_seconds)
 
 
-async def played(phase: Phase) -> list[Row]:
-    """All faults of a phase, on a system of its own."""
+async def played(phase: Phase, longest_end: float) -> list[Row]:
+    """All faults of a phase, on a system of its own; ends that may be further away, in seconds, are not waited for."""
     with sonant_system(env=phase.env, models_text=phase.models) as system, prometheus(targets_of(system)) as address:
         timeout = aiohttp.ClientTimeout(total=CALL_SECONDS)
         connector = aiohttp.TCPConnector(limit=0)
@@ -134,7 +135,7 @@ async def played(phase: Phase) -> list[Row]:
             watching = asyncio.create_task(watch.run())
             # Every service is seen before anything is done to it.
             await eventually(lambda: _all_up(scene), timeout=CALL_SECONDS * 2, interval=LOOK_SECONDS)
-            lanes = await asyncio.gather(*(_lane(lane, scene, watch) for lane in phase.lanes))
+            lanes = await asyncio.gather(*(_lane(lane, scene, watch, longest_end) for lane in phase.lanes))
             watching.cancel()
     rows = [row for lane in lanes for row in lane]
     others = watch.ever - {row.rule for row in rows}
@@ -148,10 +149,10 @@ async def _all_up(scene: Scene) -> bool:
     return False
 
 
-async def _lane(lane: Sequence[Fault], scene: Scene, watch: Watch) -> list[Row]:
+async def _lane(lane: Sequence[Fault], scene: Scene, watch: Watch, longest_end: float) -> list[Row]:
     endings = []
     for fault in lane:
-        trial = Trial(fault, scene, watch)
+        trial = Trial(fault, scene, watch, longest_end)
         await trial.provoke()
         endings.append(asyncio.create_task(trial.end()))
         if not fault.windowed:
