@@ -14,12 +14,15 @@ from typing import Any
 import aiohttp
 import httpx
 import orjson
+import psutil
 
+from common.kernel.worker_processes import IDLE_SECONDS
 from tests.bench.load import percentile
 from tests.bench.measure import MEBIBYTE, cpu_between, usage_of
 from tests.bench.system import Target, generate
 from tests.support.films import film, shot
 from tests.support.media_load import ACCOUNT
+from tests.support.waiting import eventually
 
 # Of the provider, and rendered here; small, since pixels are not what is measured.
 TASK = {"prompt": "a red kite over the sea", "model": "pixverse:1@1", "resolution": "360p"}
@@ -82,6 +85,7 @@ class MediaPlan:
     def run(self, log: str, target: Target, provider_url: str) -> MediaReport:
         """Measure one running system, whose media is on the sandbox."""
         report = MediaReport()
+        at_rest = _processes(target)
         print(f"{log}: first progress of {self.watched} jobs ...", flush=True)
         asyncio.run(self._first_progress(target, provider_url, report))
         print(f"{log}: voice turns, idle, beside renderings and beside analyses ...", flush=True)
@@ -92,6 +96,8 @@ class MediaPlan:
         with_analyses = asyncio.run(self._analyse(target))
         report.voice_analysing = self._voice(target)
         asyncio.run(_cancel(target, *with_analyses))
+        print(f"{log}: until the processes of the analyses have ended ...", flush=True)
+        asyncio.run(_at_rest(target, at_rest))
         print(f"{log}: {self.jobs} jobs accepted, {self.at_work} of them at work ...", flush=True)
         asyncio.run(self._flood(target, provider_url, report))
         return report
@@ -162,6 +168,16 @@ class MediaPlan:
         report.accepted = len(times) - report.failed
         report.accepted_rate = report.accepted / took
         report.accept_p50 = statistics.median(times) * 1000
+
+
+def _processes(target: Target) -> int:
+    """How many processes media consists of."""
+    return 1 + len(psutil.Process(target.pids()["media"]).children(recursive=True))
+
+
+async def _at_rest(target: Target, processes: int) -> None:
+    """Wait until media has no more processes than that: workers without work still hold their models for a while."""
+    await eventually(lambda: _processes(target) <= processes, timeout=IDLE_SECONDS + WAIT_SECONDS, interval=0.5)
 
 
 async def _until(client: httpx.AsyncClient, query: dict[str, Any], count: int) -> int:
