@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
+# An item that waits to be written, and what tells its end.
+Waiting: TypeAlias = tuple[T, "asyncio.Future[None]"]
 
 
 class Batcher(Generic[T]):
@@ -22,7 +24,7 @@ class Batcher(Generic[T]):
         self._name = name
         self._limit = limit
         self._linger = linger
-        self._items: list[tuple[T, asyncio.Future[None]]] = []
+        self._items: list[Waiting[T]] = []
         self._task: asyncio.Task[None] | None = None
         self._is_full = asyncio.Event()
 
@@ -41,10 +43,14 @@ class Batcher(Generic[T]):
             while self._items:
                 if self._linger:
                     await self._await_company()
-                batch, self._items = self._items[: self._limit], self._items[self._limit :]
-                await self._write_one([(item, future) for item, future in batch if not future.cancelled()])
+                await self._write_one([(item, future) for item, future in self._next() if not future.cancelled()])
         finally:
             self._task = None
+
+    def _next(self) -> list[Waiting[T]]:
+        """Take the items of the next write; there is at least one."""
+        batch, self._items = self._items[: self._limit], self._items[self._limit :]
+        return batch
 
     async def _await_company(self) -> None:
         if len(self._items) < self._limit:
@@ -53,7 +59,7 @@ class Batcher(Generic[T]):
                 async with asyncio.timeout(self._linger):
                     await self._is_full.wait()
 
-    async def _write_one(self, batch: list[tuple[T, "asyncio.Future[None]"]]) -> None:
+    async def _write_one(self, batch: list[Waiting[T]]) -> None:
         error: BaseException | None = None
         try:
             if batch:

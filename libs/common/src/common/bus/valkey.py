@@ -16,7 +16,6 @@ import orjson
 import structlog
 from redis.asyncio import Redis
 
-from common.bus.batching import Batcher
 from common.bus.port import (
     FETCH_BYTES,
     PUBLISH_TIMEOUT,
@@ -27,6 +26,7 @@ from common.bus.port import (
     UnconfirmedError,
     check_sizes,
 )
+from common.bus.record_batching import RecordBatcher
 from common.bus.valkey_retention import FORSAKEN_MS, KEY_PREFIX, LOG_BYTES, Retention, member_seen, positions, stream
 from common.events.record import Partition, Received, Record, raw, text
 from common.events.spec import Topic
@@ -195,7 +195,7 @@ class ValkeyLog:
         self._url = url
         self._redis = redis
         self._appending = Resp(url, timeout=PUBLISH_TIMEOUT)
-        self._appends: Batcher[Record] = Batcher(self._append, name="log-append")
+        self._appends = RecordBatcher(self._append, name="log-append")
         self._retention = Retention(redis, max_bytes)
 
     async def publish(self, *records: Record) -> None:
