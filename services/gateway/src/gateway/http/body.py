@@ -1,9 +1,10 @@
 """Reading the body of a request: unpacked, and bounded in size and time."""
 
 import asyncio
+import time
 from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import StreamReader, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from common.failures import Refused
@@ -18,6 +19,8 @@ UNREADABLE = (web.RequestPayloadError, HttpProcessingError)
 BODY_SECONDS = 30.0
 # What the HTTP server can unpack without further packages.
 ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
+# A step of unpacking; others have the event loop for as long behind it.
+UNPACKING_SECONDS = 0.004
 # With the package backports.zstd, where Python has none; for routes that say so.
 WITH_ZSTD = ENCODINGS | {"zstd"}
 
@@ -65,15 +68,38 @@ async def read_body(
 
 
 async def _read_all(request: web.Request, max_bytes: int, place: BodyPlace | None) -> bytes:
-    chunks, size = [], 0
-    while chunk := await request.content.readany():
-        size += len(chunk)
+    content, pieces, size = request.content, list[bytes](), 0
+    packed = hdrs.CONTENT_ENCODING in request.headers
+    while piece := await content.readany():
+        pieces.append(piece)
+        size += len(piece)
         if size > max_bytes:
             raise errors.too_large(max_bytes)
-        chunks.append(chunk)
         if size > LARGE_BYTES:
             if place is not None:
                 await place.enter()
-            # What is packed is unpacked piece by piece, and others come in between.
-            await asyncio.sleep(0)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            if packed:
+                size = await _unpack(content, pieces, size, max_bytes)
+    if len(pieces) < 2:
+        return b"".join(pieces)
+    async with step(size):
+        return b"".join(pieces)
+
+
+async def _unpack(content: StreamReader, pieces: list[bytes], size: int, max_bytes: int) -> int:
+    """Read on as far as packets have come, which is where they are unpacked: the bytes there are now, `size` so far.
+
+    Raises Refused 413.
+    """
+    more = True
+    while more:
+        async with step(LARGE_BYTES):
+            ends = time.perf_counter() + UNPACKING_SECONDS
+            while more and time.perf_counter() < ends:
+                piece = content.read_nowait()
+                more = bool(piece)
+                pieces.append(piece)
+                size += len(piece)
+                if size > max_bytes:
+                    raise errors.too_large(max_bytes)
+    return size

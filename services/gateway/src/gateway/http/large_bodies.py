@@ -76,7 +76,9 @@ class BodyPlace:
         if self._quota is not None:
             await self._quota.take(self._org_id, len(body))
             self.charged = True
-        if weigh_json(body) > HEAVY_BYTES:
+        async with step(len(body)):
+            weight = weigh_json(body)
+        if weight > HEAVY_BYTES:
             await self._take(self._heavy)
 
     async def _take(self, places: Places) -> None:
