@@ -11,8 +11,8 @@ BOUNDARY = re.compile(
 SENTENCE_END = re.compile("(?<![.!?\u2026])[.!?\u2026]++[\"'\u201d\u2019)\\]]*+$")
 # Text without any end mark still has to flow: this is about two spoken lines.
 MAX_HELD_CHARACTERS = 300
-# Longer than any usual delta with what is held before it.
-LOOK_BACK_CHARACTERS = 4096
+# Where the last boundary nearly always is; and longer than any usual delta with what is held before it.
+LOOK_BACK_CHARACTERS = (256, 4096)
 
 
 def releasable(text: str) -> int:
@@ -25,9 +25,12 @@ def releasable(text: str) -> int:
 
 def _last_boundary(text: str) -> int:
     """Where the last one ends, or 0. Of a long text only the end is looked at; the rest is cut at a space."""
-    end = 0
-    for match in BOUNDARY.finditer(text, max(0, len(text) - LOOK_BACK_CHARACTERS)):
-        end = match.end()
+    end, length = 0, len(text)
+    for back in LOOK_BACK_CHARACTERS:
+        for match in BOUNDARY.finditer(text, max(0, length - back)):
+            end = match.end()
+        if end or back >= length:
+            break
     return end
 
 
