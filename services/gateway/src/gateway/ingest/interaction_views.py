@@ -24,7 +24,7 @@ from gateway.http import errors
 from gateway.http.body import WITH_ZSTD, read_body
 from gateway.http.context import BODY_BYTES, CALLER
 from gateway.http.json_bounds import MAX_DEPTH, check_depth, load
-from gateway.http.large_bodies import LARGE_BYTES, BodyPlace, step
+from gateway.http.large_bodies import LARGE_BYTES, step
 from gateway.http.validation import validate
 from gateway.ingest.item_check import sort_out
 from gateway.ingest.item_results import InteractionAccepted, ScoreAccepted, Sorted
@@ -87,8 +87,10 @@ async def store_batch(request: web.Request) -> web.Response:
     try:
         body = await read_body(request, MAX_BATCH_BYTES, place, encodings=WITH_ZSTD)
         size = request[BODY_BYTES] = len(body)
+        if size >= LARGE_BYTES:
+            await place.weigh(body)
         async with step(size):
-            outer, items = await _taken_apart(body, place)
+            outer, items = await _taken_apart(body)
         async with step(size):
             found = sort_out(
                 items, caller.org_id, time.time(), defaults=_defaults(outer), measured=size > MAX_ITEM_BYTES
@@ -117,11 +119,9 @@ async def accept(request: web.Request, found: Sorted) -> str | None:
     return await request.app[DEPS].acceptance.accept(found, caller.org_id, caller.key_id)
 
 
-async def _taken_apart(body: bytes, place: BodyPlace) -> tuple[Mapping[str, Any], list[Any]]:
+async def _taken_apart(body: bytes) -> tuple[Mapping[str, Any], list[Any]]:
     """What stands beside the items, and the items; raises Refused 400 or 413."""
     try:
-        if len(body) >= LARGE_BYTES:
-            await place.weigh(body)
         outer: dict[str, Any] = load(body, max_depth=MAX_DEPTH)
         check_depth(body)
     except Refused:
