@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import aiohttp
 
@@ -71,6 +72,13 @@ class Row:
         return found + ([f"{self.missing} of {self.accepted} accepted requests have no fact"] if self.missing else [])
 
 
+class Tenant(NamedTuple):
+    """The key of the quiet tenant, and its lanes while nobody attacked."""
+
+    key: str
+    idle: Mapping[str, LaneReport]
+
+
 def try_out(attack: Attack, seconds: float, log: str) -> Row:
     """Start a system on this log (`embedded` or `kafka`), attack it for so many seconds, and end it.
 
@@ -87,9 +95,9 @@ def try_out(attack: Attack, seconds: float, log: str) -> Row:
         data_dir = directory / "data"
         sonant = stack.enter_context(sonant_up(data_dir, models, broker.url if broker else None, settings))
         watch = stack.enter_context(_watching(attack, data_dir, broker.pids if broker else {}))
-        idle, quiet = asyncio.run(_at_rest(sonant.target, min(seconds, IDLE_SECONDS)))
+        tenant = asyncio.run(_at_rest(sonant.target, min(seconds, IDLE_SECONDS)))
         with _giving_way([os.getpid(), *hostile.pids().values()]):
-            return asyncio.run(_attacked(attack, sonant.target, data_dir, watch, seconds, idle, quiet))
+            return asyncio.run(_attacked(attack, sonant.target, data_dir, watch, seconds, tenant=tenant))
 
 
 def _models_file(path: Path, good: str, hostile: str) -> Path:
@@ -140,21 +148,15 @@ def _giving_way(pids: Sequence[int]) -> Iterator[None]:
             os.setpriority(os.PRIO_PROCESS, pid, 0)
 
 
-async def _at_rest(target: Target, seconds: float) -> tuple[Mapping[str, LaneReport], str]:
-    """What the quiet tenant measures while nobody attacks, and its key."""
+async def _at_rest(target: Target, seconds: float) -> Tenant:
+    """The quiet tenant while nobody attacks."""
     async with aiohttp.ClientSession(target.url) as session:
-        quiet = await _quiet_key(session, target.key)
-    return await _quiet_tenant(target.url, quiet, seconds), quiet
+        key = await _quiet_key(session, target.key)
+    return Tenant(key, await _quiet_tenant(target.url, key, seconds))
 
 
 async def _attacked(
-    attack: Attack,
-    target: Target,
-    data_dir: Path,
-    watch: Watch,
-    seconds: float,
-    idle: Mapping[str, LaneReport],
-    quiet: str,
+    attack: Attack, target: Target, data_dir: Path, watch: Watch, seconds: float, *, tenant: Tenant
 ) -> Row:
     connector = aiohttp.TCPConnector(limit=0)
     timeout = aiohttp.ClientTimeout(total=None)
@@ -165,7 +167,7 @@ async def _attacked(
         await attack.prepare(ground)
         ground.ends = time.monotonic() + seconds
         running = asyncio.create_task(attack.run(ground))
-        beside = await _quiet_tenant(target.url, quiet, seconds)
+        beside = await _quiet_tenant(target.url, tenant.key, seconds)
         await running
         # What it held back, such as bodies half sent, is let go of before the books are closed.
         missing = await missing_facts(engine_urls(data_dir)["database"], ground.accepted)
@@ -178,7 +180,7 @@ async def _attacked(
         part=attack.part,
         caged=attack.caged and not cage.unavailable(),
         answers=dict(ground.answers.most_common()),
-        idle=idle,
+        idle=tenant.idle,
         beside=beside,
         deaths=watch.deaths(),
         peaks=watch.peaks,
