@@ -101,6 +101,32 @@ async def test_a_file_that_is_no_document_has_failed(api: openai.AsyncOpenAI) ->
     assert [each.id async for each in api.vector_stores.files.list(store.id)] == [file.id]
     counts = (await api.vector_stores.retrieve(store.id)).file_counts
     assert (counts.failed, counts.total) == (1, 1)
+    gone = await api.vector_stores.files.delete(file.id, vector_store_id=store.id)
+    assert (gone.id, gone.object, gone.deleted) == (file.id, "vector_store.file.deleted", True)
+    assert [each.id async for each in api.vector_stores.files.list(store.id)] == []
+    assert (await api.vector_stores.retrieve(store.id)).file_counts.total == 0
+    for asked in (api.vector_stores.files.delete, api.vector_stores.files.retrieve):
+        with pytest.raises(openai.NotFoundError):
+            await asked(file.id, vector_store_id=store.id)
+
+
+async def test_a_file_is_taken_out_while_it_goes_in(api: openai.AsyncOpenAI) -> None:
+    files, ids = api.vector_stores.files, await many_uploaded(api)
+    store = await api.vector_stores.create(file_ids=ids)
+    out = ids[::2]
+    gone = await asyncio.gather(*(files.delete(id, vector_store_id=store.id) for id in out))
+    assert all(each.deleted for each in gone)
+    await eventually(lambda: _settled(api, store.id), timeout=60)
+    assert {each.id async for each in files.list(store.id)} == set(ids[1::2])
+    assert (await api.vector_stores.retrieve(store.id)).file_counts.total == len(ids[1::2])
+    found = await api.vector_stores.search(store.id, query="chair", max_num_results=50)
+    assert {piece.file_id for piece in found.data} <= set(ids[1::2])
+    again = await files.create_and_poll(out[0], vector_store_id=store.id, poll_interval_ms=POLL_MS)
+    assert again.status == "completed"
+
+
+async def _settled(api: openai.AsyncOpenAI, store_id: str) -> bool:
+    return (await api.vector_stores.retrieve(store_id)).file_counts.in_progress == 0
 
 
 async def test_files_are_listed_in_both_orders_page_after_page(api: openai.AsyncOpenAI) -> None:

@@ -1,6 +1,7 @@
 """Vector stores on PostgreSQL: their pages, those of their files, and what a deletion leaves."""
 
 import asyncio
+import contextlib
 import time
 import uuid
 from collections.abc import Sequence
@@ -290,3 +291,85 @@ async def test_a_store_and_its_documents_end_together_whichever_is_first(
         assert all(refused) if gone is True else (gone is False and not any(refused))
         there = await pool.fetchval("SELECT count(*) FROM media.documents WHERE collection = $1", store_id)
         assert there == (0 if gone is True else 3)
+
+
+async def test_a_file_is_taken_out_wherever_it_is_on_its_way(
+    jobs: PostgresJobs, stores: PostgresStores, documents: PostgresDocuments
+) -> None:
+    await jobs.accept([requested(number) for number in range(4)])
+    running = await claimed(jobs, 4)
+    await jobs.accept([requested(4)])
+    await taken_in(documents, running[0])
+    await jobs.finish(running[0].lease, JobEnd("completed", KEEP, result={}))
+    await jobs.finish(running[1].lease, JobEnd("failed", KEEP, error={"code": "document_type", "message": "no"}))
+    # In, failed, under way, and waiting.
+    assert await stores.strike(ORG, STORE, document_of(0)) == []
+    assert await stores.strike(ORG, STORE, document_of(1)) == []
+    assert await stores.strike(ORG, STORE, document_of(2)) == [running[2].id]
+    [waiting] = await stores.strike(ORG, STORE, document_of(4)) or ()
+    await jobs.cancel_all(ORG, DOCUMENT_KIND, [running[2].id, waiting])
+    assert await numbers(stores, files_page()) == ([3], False)
+    store = await stores.get(ORG, STORE)
+    assert store is not None
+    assert (store.in_progress, store.completed, store.failed, store.cancelled) == (1, 0, 0, 0)
+    for number in (0, 1, 2, 4):
+        found = await stores.job_of(ORG, document_of(number))
+        assert found is None, number
+        assert await stores.strike(ORG, STORE, document_of(number)) is None
+    # A job that is about to put its file in finds that it may not.
+    with pytest.raises(Refused) as refused:
+        await taken_in(documents, running[2])
+    assert (refused.value.status, refused.value.code) == (409, "file_taken_out")
+    assert await documents.get(ORG, document_of(2)) is None
+    await taken_in(documents, running[3])
+    assert await documents.get(ORG, document_of(3)) is not None
+
+
+async def test_a_file_that_was_taken_out_can_be_put_in_again(
+    jobs: PostgresJobs, stores: PostgresStores, documents: PostgresDocuments
+) -> None:
+    await jobs.accept([requested(1)])
+    failed = (await claimed(jobs, 1))[1]
+    await jobs.finish(failed.lease, JobEnd("failed", KEEP, error={"code": "document_type", "message": "no"}))
+    assert await stores.strike(ORG, STORE, document_of(1)) == []
+    await jobs.accept([requested(1, at=BEGUN + 100)])
+    again = (await claimed(jobs, 1))[1]
+    assert await numbers(stores, files_page(states=["running"])) == ([1], False)
+    await taken_in(documents, again)
+    assert await numbers(stores, files_page(states=["completed"])) == ([1], False)
+
+
+async def test_only_a_file_of_the_store_and_the_organisation_is_taken_out(
+    jobs: PostgresJobs, stores: PostgresStores
+) -> None:
+    other = f"vs_{2:032x}"
+    await stores.put(StoreChange(ORG, other, True, "others", None))
+    await stores.put(StoreChange("org-2", other, True, "theirs", None))
+    await jobs.accept([requested(1), requested(2, store_id=other), requested(3, org_id="org-2", store_id=other)])
+    assert await stores.strike(ORG, STORE, document_of(2, store_id=other)) is None
+    assert await stores.strike(ORG, other, document_of(3, "org-2", other)) is None
+    assert await stores.strike("org-2", STORE, document_of(1)) is None
+    assert await stores.strike(ORG, f"vs_{9:032x}", document_of(1)) is None
+    assert await numbers(stores, files_page()) == ([1], False)
+
+
+async def test_taking_out_and_taking_in_at_once_leave_nothing_behind(
+    pool: Pool, jobs: PostgresJobs, stores: PostgresStores, documents: PostgresDocuments
+) -> None:
+    await jobs.accept([requested(number) for number in range(30)])
+    running = await claimed(jobs, 30)
+
+    async def in_any_way(number: int) -> None:
+        with contextlib.suppress(Refused):
+            await taken_in(documents, running[number])
+
+    await asyncio.gather(
+        *(act for number in range(30) for act in (in_any_way(number), stores.strike(ORG, STORE, document_of(number))))
+    )
+    assert await pool.fetchval("SELECT count(*) FROM media.documents WHERE org_id = $1", ORG) == 0
+    assert await numbers(stores, files_page()) == ([], False)
+    # Once its jobs are gone, nothing is kept about a file either.
+    await pool.execute("DELETE FROM media.jobs WHERE org_id = $1", ORG)
+    await jobs.accept([requested(99)])
+    await stores.strike(ORG, STORE, document_of(99))
+    assert await pool.fetchval("SELECT count(*) FROM media.struck_files") == 1

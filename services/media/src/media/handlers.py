@@ -68,6 +68,7 @@ from common.events.speech import (
 )
 from common.events.vector_stores import (
     STORE_DELETE_REQUESTED,
+    STORE_FILE_DELETE_REQUESTED,
     STORE_FILE_GET_REQUESTED,
     STORE_FILE_LIST_REQUESTED,
     STORE_GET_REQUESTED,
@@ -195,6 +196,7 @@ HANDLERS: Handlers[Deps] = ANSWERS.of(
         answer(STORE_GET_REQUESTED, store_requests.get),
         answer(STORE_LIST_REQUESTED, store_requests.page),
         answer(STORE_FILE_GET_REQUESTED, store_requests.get_file),
+        answer(STORE_FILE_DELETE_REQUESTED, store_requests.delete_file),
         answer(STORE_FILE_LIST_REQUESTED, store_requests.list_files),
         answer(FILE_BATCH_CREATE_REQUESTED, file_batch_requests.create),
         answer(FILE_BATCH_CANCEL_REQUESTED, file_batch_requests.cancel),

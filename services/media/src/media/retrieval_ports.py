@@ -187,8 +187,14 @@ class StoreRows(Protocol):
     async def remove(self, org_id: str, store_id: str) -> bool:
         """Take it away, unless there are documents in it; whether it is gone. No job brings it back."""
 
+    async def strike(self, org_id: str, store_id: str, document_id: str) -> Sequence[str] | None:
+        """Take a file out; the ids of jobs that are still to put it in, and may not. None where there is no such file.
+
+        It is in the store again only by a job that is asked for later.
+        """
+
     async def job_of(self, org_id: str, document_id: str) -> ListedFile | None:
-        """The last job about a document; None where its store is gone."""
+        """The last job about a document; None where its store is gone, or the file was taken out since."""
 
 
 @dataclass(frozen=True, slots=True)

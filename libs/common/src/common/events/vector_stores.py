@@ -65,6 +65,13 @@ class StoreFileGetRequested(StoreRequest):
     document_id: str
 
 
+class StoreFileDeleteRequested(StoreRequest):
+    """Take a file out of the store, wherever it is on its way in; `document_id` is that of its document."""
+
+    key_id: str
+    document_id: str
+
+
 class StoreFileListRequested(PageRequest, StoreRequest):
     """Files of the store by when they were put in; `after` and `before` are their documents."""
 
@@ -147,6 +154,14 @@ class StoreDeleted(ReplyBody):
     deleted: bool
 
 
+class StoreFileDeleted(ReplyBody):
+    """The file is not in the store any more; the file itself stays."""
+
+    id: str
+    object: Literal["vector_store.file.deleted"]
+    deleted: bool
+
+
 def store_query(type: str, payload: Any, reply: Any, summary: str) -> RequestSpec[Any, Any]:
     """A question about stores, or what is in them."""
     return query(
@@ -192,6 +207,12 @@ STORE_LIST_REQUESTED = store_query(
 STORE_FILE_GET_REQUESTED = store_query(
     "documents.store_file.get.requested", StoreFileGetRequested, StoreFile, "Answer how a file of a vector store is."
 )
+STORE_FILE_DELETE_REQUESTED = store_command(
+    "documents.store_file.delete.requested",
+    StoreFileDeleteRequested,
+    StoreFileDeleted,
+    "Take a file out of a vector store.",
+)
 STORE_FILE_LIST_REQUESTED = store_query(
     "documents.store_file.list.requested",
     StoreFileListRequested,
@@ -205,5 +226,6 @@ STORE_REQUESTS = (
     STORE_GET_REQUESTED,
     STORE_LIST_REQUESTED,
     STORE_FILE_GET_REQUESTED,
+    STORE_FILE_DELETE_REQUESTED,
     STORE_FILE_LIST_REQUESTED,
 )

@@ -16,8 +16,8 @@ from common.events.vector_stores import (
     STORE_GET_REQUESTED,
     STORE_LIST_REQUESTED,
     STORE_PUT_REQUESTED,
-    StoreDeleted,
     StoreFile,
+    StoreFileDeleted,
     VectorStore,
 )
 from gateway.documents import file_batch_views, file_views, store_bodies, store_views
@@ -153,7 +153,7 @@ ROUTES: Sequence[Route] = [
         store_views.remove_store_file,
         "Take a file out of a vector store",
         name="remove_vector_store_file",
-        response=StoreDeleted,
+        response=StoreFileDeleted,
     ),
     _change(
         "POST",

@@ -10,9 +10,7 @@ from aiohttp import web
 
 from common.events.assets import ASSET_GET_REQUESTED, AssetGetRequested
 from common.events.documents import (
-    DOCUMENT_DELETE_REQUESTED,
     DOCUMENT_KIND,
-    DocumentDeleteRequested,
     DocumentInput,
     document_id,
 )
@@ -20,15 +18,17 @@ from common.events.resource_terms import DEFAULT_PROJECT
 from common.events.search import SEARCH_REQUESTED, Passage, SearchRequested
 from common.events.vector_stores import (
     STORE_DELETE_REQUESTED,
+    STORE_FILE_DELETE_REQUESTED,
     STORE_FILE_GET_REQUESTED,
     STORE_FILE_LIST_REQUESTED,
     STORE_GET_REQUESTED,
     STORE_ID,
     STORE_LIST_REQUESTED,
     STORE_PUT_REQUESTED,
-    StoreDeleted,
     StoreDeleteRequested,
     StoreFile,
+    StoreFileDeleted,
+    StoreFileDeleteRequested,
     StoreFileGetRequested,
     StoreFileListRequested,
     StoreGetRequested,
@@ -207,11 +207,11 @@ async def list_store_files(request: web.Request) -> web.Response:
 
 async def remove_store_file(request: web.Request) -> web.Response:
     """`DELETE /v1/vector_stores/{id}/files/{file_id}`; the file itself stays."""
-    caller, file_id = request[CALLER], request.match_info["file_id"]
-    id = _document_id(request, store_id_of(request), file_id)
-    wanted = DocumentDeleteRequested(org_id=caller.org_id, key_id=caller.key_id, id=id)
-    await request.app[DEPS].request_reply.ask(DOCUMENT_DELETE_REQUESTED, wanted, timeout=COMMAND_SECONDS)
-    return shown(StoreDeleted(id=file_id, object="vector_store.deleted", deleted=True))
+    caller, store_id, file_id = request[CALLER], store_id_of(request), request.match_info["file_id"]
+    id = _document_id(request, store_id, file_id)
+    wanted = StoreFileDeleteRequested(org_id=caller.org_id, key_id=caller.key_id, id=store_id, document_id=id)
+    await request.app[DEPS].request_reply.ask(STORE_FILE_DELETE_REQUESTED, wanted, timeout=COMMAND_SECONDS)
+    return shown(StoreFileDeleted(id=file_id, object="vector_store.file.deleted", deleted=True))
 
 
 async def search_store(request: web.Request) -> web.Response:

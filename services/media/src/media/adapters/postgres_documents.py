@@ -11,6 +11,7 @@ from common.events.resource_terms import DEFAULT_PROJECT
 from common.events.vector_stores import STORE_ID
 from common.storage.postgres import Connection, Pool, transient
 from media.adapters.forgotten_words import note_forgotten, owner_of, refuse_forgotten
+from media.adapters.struck_files import refuse_struck
 from media.retrieval_ports import Document, DocumentPage, Version, no_store
 
 ID_OF_STORE = re.compile(STORE_ID)
@@ -126,7 +127,7 @@ class PostgresDocuments:
 
     async def remove(self, org_id: str, document_id: str) -> bool:
         async with transient(), self._pool.acquire() as connection, connection.transaction():
-            return await _removed(connection, REMOVE, org_id, document_id) > 0
+            return await removed(connection, org_id, document_id)
 
     async def forget(self, org_id: str, user_id: str, at: float) -> int:
         async with transient(), self._pool.acquire() as connection, connection.transaction():
@@ -138,6 +139,11 @@ class PostgresDocuments:
         async with transient(), self._pool.acquire() as connection, connection.transaction():
             await note_forgotten(connection, org_id, whose, at)
             return await _removed(connection, FORGET_SAID, org_id, session_id, turn_id)
+
+
+async def removed(connection: Connection, org_id: str, document_id: str) -> bool:
+    """Within a transaction: take a document away, and say whether it was there."""
+    return await _removed(connection, REMOVE, org_id, document_id) > 0
 
 
 async def _removed(connection: Connection, statement: str, org_id: str, *of: str | None) -> int:
@@ -152,6 +158,7 @@ async def _replaced(connection: Connection, version: Version) -> Document:
     wanted = version.wanted
     await refuse_forgotten(connection, version.org_id, wanted)
     await _use_collection(connection, version.org_id, wanted)
+    await refuse_struck(connection, version)
     old = await connection.fetchrow(LOCK, version.org_id, wanted.document_id)
     row = await connection.fetchrow(PUT, *_values(version))
     if row is None:

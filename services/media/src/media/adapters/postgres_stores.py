@@ -8,7 +8,9 @@ from common.events.documents import DOCUMENT_KIND
 from common.events.resource_terms import DEFAULT_PROJECT
 from common.events.vector_stores import STORE_ID
 from common.storage.postgres import Pool, transient
+from media.adapters.postgres_documents import removed
 from media.adapters.postgres_lists import listed_file, read_page
+from media.adapters.struck_files import DOCUMENT, STRUCK, note_struck
 from media.retrieval_ports import ListedFile, Store, StoreChange, StoreFilePage, StorePage
 
 OF_PROJECT = f"org_id = $1 AND project_id = '{DEFAULT_PROJECT}'"
@@ -21,14 +23,13 @@ SELECT * FROM media.collections WHERE {OF_PROJECT} AND id ~ '^{STORE_ID}$'
         SELECT created_at, id FROM media.collections WHERE {OF_PROJECT} AND id = $3))
 ORDER BY created_at DIRECTION, id DIRECTION LIMIT $4
 """  # noqa: S608
-# As the indexes of jobs have them.
+# As the indexes of jobs have it.
 COLLECTION = "left(j.input ->> 'collection', 100)"
-DOCUMENT = "left(j.input ->> 'document_id', 100)"
 
 
-# A job stands for its file until the document is there, or a later job is to make it.
+# A job stands for its file until the document is there, a later job is to make it, or the file is taken out.
 STANDS = f"""
-NOT EXISTS (SELECT FROM media.documents AS d WHERE d.org_id = j.org_id AND d.id = {DOCUMENT})
+NOT {STRUCK} AND NOT EXISTS (SELECT FROM media.documents AS d WHERE d.org_id = j.org_id AND d.id = {DOCUMENT})
         AND NOT EXISTS (
             SELECT FROM media.jobs AS later
             WHERE later.org_id = j.org_id AND later.kind = '{DOCUMENT_KIND}'
@@ -77,13 +78,18 @@ SELECT id FROM media.jobs AS j
 WHERE {JOB_OF_PROJECT} AND {COLLECTION} = $2 AND state <> 'completed' AND state IN ('queued', 'running') AND NOT cancel
 LIMIT $3
 """  # noqa: S608
+# Of a file that is no document yet; those that have ended are told of as well.
+JOBS_OF_FILE = f"""
+SELECT id, state IN ('queued', 'running') AS is_open FROM media.jobs AS j
+WHERE {JOB_OF_PROJECT} AND {COLLECTION} = $2 AND {DOCUMENT} = $3 AND state <> 'completed' AND NOT {STRUCK}
+"""  # noqa: S608
 FILE = """
 j.input ->> 'asset_id' AS asset_id, j.state, j.error, j.input -> 'metadata' AS metadata, 0 AS characters, j.created_at
 """
 JOB = f"""
 SELECT {FILE} FROM media.jobs AS j
 WHERE {JOB_OF_PROJECT} AND {DOCUMENT} = $2
-    AND EXISTS (SELECT FROM media.collections WHERE {OF_PROJECT} AND id = {COLLECTION})
+    AND EXISTS (SELECT FROM media.collections WHERE {OF_PROJECT} AND id = {COLLECTION}) AND NOT {STRUCK}
 ORDER BY j.created_at DESC, j.id DESC LIMIT 1
 """  # noqa: S608
 
@@ -168,6 +174,17 @@ class PostgresStores:
                 return False
             await connection.execute(REMOVE, *store)
         return True
+
+    async def strike(self, org_id: str, store_id: str, document_id: str) -> Sequence[str] | None:
+        async with transient(), self._pool.acquire() as connection, connection.transaction():
+            # As in `remove`.
+            if await connection.fetchrow(HOLD, org_id, DEFAULT_PROJECT, store_id) is None:
+                return None
+            jobs = await connection.fetch(JOBS_OF_FILE, org_id, store_id, document_id)
+            if not await removed(connection, org_id, document_id) and not jobs:
+                return None
+            await note_struck(connection, org_id, document_id)
+        return [job["id"] for job in jobs if job["is_open"]]
 
     async def job_of(self, org_id: str, document_id: str) -> ListedFile | None:
         async with transient():

@@ -13,6 +13,8 @@ from common.events.vector_stores import (
     StoreDeleteRequested,
     StoreFile,
     StoreFileCounts,
+    StoreFileDeleted,
+    StoreFileDeleteRequested,
     StoreFileError,
     StoreFileGetRequested,
     StoreFileList,
@@ -93,8 +95,19 @@ async def get_file(event: Event[StoreFileGetRequested], deps: Deps) -> Reply[Sto
         return Reply(_file_of(document))
     job = await documents.stores.job_of(asked.org_id, asked.document_id)
     if job is None or job.state == "completed":
-        raise Refused(404, "There is no such file in this vector store.", "file_not_found", "file_id")
+        raise _no_file()
     return Reply(shown_file(job, asked.id))
+
+
+async def delete_file(event: Event[StoreFileDeleteRequested], deps: Deps) -> Reply[StoreFileDeleted]:
+    """200, or Refused 404. Its jobs are ended; one that is about to put it in finds that it may not."""
+    asked = event.payload
+    jobs = await deps.documents.stores.strike(asked.org_id, asked.id, asked.document_id)
+    if jobs is None:
+        raise _no_file()
+    if jobs:
+        await deps.desk.cancel_all(asked.org_id, DOCUMENT_KIND, jobs)
+    return Reply(StoreFileDeleted(id=asked.document_id, object="vector_store.file.deleted", deleted=True))
 
 
 async def list_files(event: Event[StoreFileListRequested], deps: Deps) -> Reply[StoreFileList]:
@@ -106,6 +119,10 @@ async def list_files(event: Event[StoreFileListRequested], deps: Deps) -> Reply[
     found, more = await stores.files(wanted)
     shown = tuple(shown_file(file, asked.id) for file in found)
     return Reply(StoreFileList(object="list", data=shown, **page_ends(shown, more)))
+
+
+def _no_file() -> Refused:
+    return Refused(404, "There is no such file in this vector store.", "file_not_found", "file_id")
 
 
 def states_of(status: FileStatus | None) -> Sequence[str]:
