@@ -123,7 +123,11 @@ class WorkerProcesses:
             return value  # type: ignore[no-any-return]
         if isinstance(value, MemoryError):
             raise TooDear("it took more memory than it may")
-        raise value
+        try:
+            raise value
+        finally:
+            # It knows this frame by its traceback: the frame must not know it, or both stay with all that was sent.
+            del value
 
     @asynccontextmanager
     async def _turn(self, share: str) -> AsyncIterator[None]:

@@ -166,7 +166,11 @@ class UnitsOfWork(Generic[T]):
                     connection, event.id, event.payload, clock, time.time(), self._schema, self._answers
                 )
                 work.tables = self._tables(work)
-                yield work
+                try:
+                    yield work
+                finally:
+                    # They know the work as it knows them: both would stay, with the command, until somebody looks.
+                    del work.tables
         await self._committed(event, work.facts)
 
     async def answer_to(self, event: Event[Any]) -> Answer | None:

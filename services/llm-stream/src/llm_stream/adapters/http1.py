@@ -283,6 +283,11 @@ class Connection(asyncio.BufferedProtocol):
         if not self.complete:
             lost = Stale if self._closed_meanwhile(exc) else Lost
             self.fail(lost(type(exc).__name__ if exc else "closed early"))
+        # The parser knows its connection, and a waiter that was cancelled the whole turn: none is to keep the other.
+        self._sink = None
+        del self._parser
+        if self._ended is not None and self._ended.cancelled():
+            self._ended = None
 
     def _closed_meanwhile(self, exc: Exception | None) -> bool:
         """Whether the connection ended between two exchanges, as far as can be told.

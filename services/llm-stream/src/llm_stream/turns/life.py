@@ -47,13 +47,17 @@ async def _answer(event: RequestEvent, deps: Deps, refused: AnswerFailed | None)
     request_id = event.payload.request_id
     turn = Turn(event, deps.live, partial(deps.claims.note_released, request_id), deps.memory)
     turn.claim = claim = asyncio.create_task(_claim(turn, deps), name=f"claim {request_id}")
-    with deps.turns.running(turn):
-        if refused is not None or time.time() - event.payload.received_at > NEW_SECONDS:
-            await asyncio.wait({claim})
-        if not claim.done() or claim.result() is Claim.OURS:
-            await (_run(turn, deps) if refused is None else ending.finish(turn, refused, deps))
-        if claim.result() is Claim.LOST:
-            await ending.abandon(turn, deps)
+    try:
+        with deps.turns.running(turn):
+            if refused is not None or time.time() - event.payload.received_at > NEW_SECONDS:
+                await asyncio.wait({claim})
+            if not claim.done() or claim.result() is Claim.OURS:
+                await (_run(turn, deps) if refused is None else ending.finish(turn, refused, deps))
+            if claim.result() is Claim.LOST:
+                await ending.abandon(turn, deps)
+    finally:
+        # What went wrong in it knows the turn by its frames: both would stay, with the request, until somebody looks.
+        turn.work = None
     claimed = claim.result()
     if isinstance(claimed, Ended):
         await ending.repeat(event, claimed, deps)
