@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import re
 import signal
+import weakref
 from collections.abc import AsyncIterator
 
 import pytest
@@ -52,6 +54,14 @@ def count() -> str:
     return "counted"
 
 
+class Large:
+    """What is sent along."""
+
+
+def refuse_it(_: Large) -> None:
+    raise ValueError("no")
+
+
 @pytest.fixture
 async def workers() -> AsyncIterator[WorkerProcesses]:
     workers = WorkerProcesses(modules=[__name__], seconds=SECONDS)
@@ -68,6 +78,19 @@ async def test_work_is_done_in_a_process_that_stays(workers: WorkerProcesses) ->
 async def test_what_the_work_raises_is_raised(workers: WorkerProcesses) -> None:
     with pytest.raises(ValueError, match=r"^no$"):
         await workers.run("a", refuse)
+
+
+async def test_what_the_work_raises_keeps_nothing_of_what_was_sent(workers: WorkerProcesses) -> None:
+    sent = Large()
+    left = weakref.ref(sent)
+    gc.disable()
+    try:
+        with contextlib.suppress(ValueError):
+            await workers.run("a", refuse_it, sent)
+        del sent
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("work", [work_for_ever, match_for_ever, die, eat_memory])

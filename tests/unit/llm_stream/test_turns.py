@@ -1,10 +1,14 @@
 """The life of a turn and the stages of its answer, on a live store and an upstream that do what a test says."""
 
+import asyncio
+import gc
+
 import orjson
 import pytest
 
 from common.bus.live.frames import FrameKind
 from common.bus.port import BusUnavailableError
+from common.events.chat import ChatReplyRequested
 from llm_stream.ports import UpstreamRefused
 from llm_stream.turns import life
 from tests.support.one_turn import Live, Model, World
@@ -99,3 +103,26 @@ async def test_a_request_that_is_withdrawn_leaves_no_fact_whatever_is_signalled_
     await world.answer(withdraw)
     assert world.facts == []
     assert orjson.loads(world.live.commands[-1][2])["withdrawn"]
+
+
+@pytest.mark.parametrize("how", ["whole", "refused", "stopped"])
+async def test_nothing_of_a_turn_stays_behind_it(how: str) -> None:
+    """A request may be megabytes, and the collector counts objects: it must not be needed."""
+    refusal = UpstreamRefused("no", status=400)
+    model = {"whole": Model(), "refused": Model({"s": refusal}), "stopped": Model(silent=True)}[how]
+    world = World(Live(None), model)
+    gc.collect()
+    gc.disable()
+    try:
+        before = _requests()
+        await world.answer(world.stop if how == "stopped" else None)
+        await asyncio.sleep(0)
+        assert _requests() == before
+    finally:
+        gc.enable()
+    assert len(world.facts) == 1
+
+
+def _requests() -> int:
+    """How many there are in this process."""
+    return sum(isinstance(each, ChatReplyRequested) for each in gc.get_objects())
