@@ -1,6 +1,9 @@
 """How use cases become answers: what each outcome is told as, when it is tried again, and what is counted."""
 
+import contextlib
+import gc
 import time
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -168,3 +171,22 @@ async def test_a_bug_and_a_fact_are_the_kernels(world: World) -> None:
 
     table = [on(FACT, take)]
     assert list(world.answers.of(table)) == table
+
+
+async def test_nothing_of_a_refused_command_stays_behind_it() -> None:
+    """A command may be megabytes, and the collector counts objects: it must not be needed."""
+
+    async def refuse(event: Event[Question], deps: Deps) -> Reply[Text]:
+        raise Refused(400, f"No {event.payload.text}.", "invalid")
+
+    [handler] = World().answers.of([answer(COMMAND, refuse)])
+    event = Event(COMMAND, Question(text="thanks"), reply_to="mailbox")
+    left = weakref.ref(event.payload)
+    gc.disable()
+    try:
+        with contextlib.suppress(Refused):
+            await handler.act(event, Deps([]))
+        del event
+        assert left() is None
+    finally:
+        gc.enable()

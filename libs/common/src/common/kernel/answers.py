@@ -48,7 +48,11 @@ class Answers(Generic[D]):
         async def act(event: Event[Any], deps: D) -> Reply[Any] | None:
             answer = await self._patiently(handler.act, event, deps)
             if isinstance(answer, Refused):
-                raise answer
+                try:
+                    raise answer
+                finally:
+                    # It knows this frame by its traceback: the frame must not know it, or the command stays with both.
+                    del answer
             return answer
 
         return act
