@@ -1,7 +1,10 @@
 """A time limit that a process which stood still does not hold against anybody."""
 
 import asyncio
+import contextlib
+import gc
 import time
+import weakref
 
 import pytest
 
@@ -29,3 +32,24 @@ async def test_what_is_done_in_time_is_not_ended_later() -> None:
     async with within(0.05):
         await asyncio.sleep(0)
     await asyncio.sleep(0.1)
+
+
+async def test_nothing_of_who_waited_stays_behind_the_limit() -> None:
+    """With the collector off: what a task came to, such as a request of megabytes, must go with it."""
+
+    async def waits() -> None:
+        with contextlib.suppress(TimeoutError):
+            async with within(seconds):
+                await asyncio.sleep(0 if seconds > 1 else 10)
+
+    gc.disable()
+    try:
+        for seconds in (0.02, 10.0):
+            task = asyncio.create_task(waits())
+            left = weakref.ref(task)
+            await task
+            del task
+            await asyncio.sleep(0)
+            assert left() is None
+    finally:
+        gc.enable()

@@ -14,22 +14,32 @@ async def within(seconds: float) -> AsyncIterator[None]:
 
     Raises TimeoutError.
     """
-    loop = asyncio.get_running_loop()
-    step, looks = seconds / LOOKS, 0
-    timer: asyncio.TimerHandle | None = None
-
-    def look() -> None:
-        nonlocal looks, timer
-        looks += 1
-        if looks >= LOOKS:
-            clock.reschedule(loop.time())
-        else:
-            timer = loop.call_later(step, look)
-
     async with asyncio.timeout(None) as clock:
-        timer = loop.call_later(step, look)
+        looks = _Looks(clock, seconds / LOOKS)
         try:
             yield
         finally:
-            if timer is not None:
-                timer.cancel()
+            looks.end()
+
+
+class _Looks:
+    """Looks `LOOKS` times, and lets the time be over with the last one."""
+
+    def __init__(self, clock: asyncio.Timeout, step: float) -> None:
+        self._clock = clock
+        self._step = step
+        self._left = LOOKS
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(step, self._look)
+
+    def _look(self) -> None:
+        self._left -= 1
+        if self._left:
+            self._timer = self._loop.call_later(self._step, self._look)
+        else:
+            self._clock.reschedule(self._loop.time())
+
+    def end(self) -> None:
+        self._timer.cancel()
+        # It knows us, and we the task that waited with all that it came to: that may be a request of megabytes.
+        del self._timer
