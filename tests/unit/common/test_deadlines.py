@@ -37,7 +37,7 @@ async def test_what_is_done_in_time_is_not_ended_later() -> None:
 async def test_nothing_of_who_waited_stays_behind_the_limit() -> None:
     """With the collector off: what a task came to, such as a request of megabytes, must go with it."""
 
-    async def waits() -> None:
+    async def waits(seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with within(seconds):
                 await asyncio.sleep(0 if seconds > 1 else 10)
@@ -45,7 +45,7 @@ async def test_nothing_of_who_waited_stays_behind_the_limit() -> None:
     gc.disable()
     try:
         for seconds in (0.02, 10.0):
-            task = asyncio.create_task(waits())
+            task = asyncio.create_task(waits(seconds))
             left = weakref.ref(task)
             await task
             del task
