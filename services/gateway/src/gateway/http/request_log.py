@@ -12,6 +12,7 @@ from gateway.http.context import BODY_BYTES, CALLER, COMPLETION, ERROR_CODE
 CUT = "cut"
 # Asked every few seconds by machines.
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+OUR_FAULT = HTTPStatus.INTERNAL_SERVER_ERROR.value
 
 
 def route_and_method(request: web.Request) -> tuple[str, str]:
@@ -23,6 +24,9 @@ def route_and_method(request: web.Request) -> tuple[str, str]:
 def write(request: web.Request, named: tuple[str, str], status: int | str, seconds: float) -> None:
     """The line: who asked for what, how it ended, how long it took and how much came and went."""
     route, method = named
+    level = _level(route, status)
+    if not access_log.tells(level):
+        return
     fields = {
         "method": method,
         "route": route,
@@ -37,7 +41,7 @@ def write(request: web.Request, named: tuple[str, str], status: int | str, secon
         fields["code"] = code
     if (completion := request.get(COMPLETION)) is not None:
         fields["completion_id"] = completion
-    access_log.write("request answered", fields, _level(route, status))
+    access_log.write("request answered", fields, level)
 
 
 def _received(request: web.Request) -> int:
@@ -46,7 +50,7 @@ def _received(request: web.Request) -> int:
 
 
 def _level(route: str, status: int | str) -> int:
-    if isinstance(status, int) and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if isinstance(status, int) and status >= OUR_FAULT:
         return logging.WARNING
     return logging.DEBUG if route in PROBES else logging.INFO
 
@@ -69,5 +73,5 @@ def end(span: tracing.OpenSpan, request: web.Request, named: tuple[str, str], st
             "sonant.key_id": None if caller is None else caller.key_id,
         }
     )
-    failed = not isinstance(status, int) or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    failed = not isinstance(status, int) or status >= OUR_FAULT
     span.end(str(status) if failed else None)
