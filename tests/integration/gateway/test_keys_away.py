@@ -78,6 +78,30 @@ async def test_a_database_that_answers_and_is_of_no_use_is_as_good_as_away(
         await eventually(written)
 
 
+async def test_nobody_waits_while_a_key_in_use_is_looked_up_again(
+    operated: Operated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_keys, "AHEAD_SECONDS", known_keys.FRESH_SECONDS)
+    async with pool_on(operated.url) as pool:
+        keys = Fleet(pool).members[0]
+        issued = await keys.create("app", "acme", CHAT)
+        await keys.authenticate(issued.key)
+        entry = keys._known._known[issued.record.id]
+        async with operated.operator.transaction():
+            await operated.operator.execute("LOCK TABLE gateway.api_keys")
+            for _ in range(3):
+                assert (await keys.authenticate(issued.key)).key_id == issued.record.id
+            # It is being looked up all the same, once: that waits for the table.
+            assert len(keys._known._lookups._flights) == 1
+            assert keys._known._known[issued.record.id] is entry
+
+        async def read_again() -> bool:
+            return keys._known._known[issued.record.id].read_at > entry.read_at
+
+        await eventually(read_again)
+        await keys.close()
+
+
 async def test_a_start_on_a_read_only_database_waits_until_it_is_written_to(operated: Operated) -> None:
     begun, ended = READ_ONLY
     await operated.undergo(begun)

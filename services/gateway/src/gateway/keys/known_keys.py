@@ -17,6 +17,8 @@ log = structlog.get_logger(__name__)
 
 # A revocation is announced at once, and every process looks for changes twice a second besides.
 FRESH_SECONDS = 10.0
+# A key in use is looked up again so long before that, and nobody waits for it.
+AHEAD_SECONDS = 2.0
 # An unknown key is looked up once in this time, so that a misconfigured client does not become a database load.
 UNKNOWN_SECONDS = 3.0
 # While the database is away, what was known keeps working this long.
@@ -32,11 +34,15 @@ STRANGERS_AT_ONCE = 2
 
 @dataclass(slots=True)
 class Entry:
-    """What is known of a key id, until when it is trusted, and when it was read (monotonic seconds)."""
+    """What is known of a key id, until when it is trusted, and when it was read (monotonic seconds).
+
+    Who asks after `due_at` has it looked up again, without waiting for that.
+    """
 
     record: KeyRecord | None
     fresh_until: float
     read_at: float
+    due_at: float
 
 
 class KnownKeys:
@@ -53,8 +59,13 @@ class KnownKeys:
     async def get(self, key_id: str) -> KeyRecord | None:
         """The key of this id, live or not. Raises Refused 503 while that is not known."""
         entry = self._known.get(key_id) or self._unknown.get(key_id)
-        if entry is None or time.monotonic() >= entry.fresh_until:
+        now = time.monotonic()
+        if entry is None or now >= entry.fresh_until:
             entry = await self._lookups.run(key_id, lambda: self._look_up(key_id)) or self._stale(key_id)
+        elif now >= entry.due_at:
+            # Once: where the store is away, whoever comes behind `fresh_until` finds out.
+            entry.due_at = entry.fresh_until
+            self._lookups.begin(key_id, lambda: self._look_up(key_id))
         return entry.record
 
     async def _look_up(self, key_id: str) -> Entry | None:
@@ -68,7 +79,8 @@ class KnownKeys:
             return None
         KEY_LOOKUPS.labels("found" if record else "unknown").inc()
         now = time.monotonic()
-        entry = Entry(record, now + (FRESH_SECONDS if record else UNKNOWN_SECONDS), now)
+        fresh_until = now + (FRESH_SECONDS if record else UNKNOWN_SECONDS)
+        entry = Entry(record, fresh_until, now, fresh_until - AHEAD_SECONDS if record else fresh_until)
         # Evicted meanwhile: what was read may be older than the change.
         if self._lookups.current(key_id):
             self._remember(key_id, entry)
@@ -93,7 +105,7 @@ class KnownKeys:
         if entry is None or now > entry.read_at + STALE_SECONDS:
             raise unavailable("API keys cannot be checked right now.")
         KEY_LOOKUPS.labels("stale").inc()
-        entry.fresh_until = now + AWAY_SECONDS
+        entry.fresh_until = entry.due_at = now + AWAY_SECONDS
         return entry
 
     def evict(self, key_id: str) -> None:
