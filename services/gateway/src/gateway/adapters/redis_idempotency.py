@@ -11,12 +11,26 @@ from gateway.adapters.availability import needing
 STORE = "the store of idempotency keys"
 PREFIX = derived_keys.IDEMPOTENT_ANSWERS
 KEPT_PREFIX = derived_keys.IDEMPOTENT_KEPT
-# Both act only for the owner: after a lapsed lease the key may be another's.
+# Both act only for the owner: after a lapsed lease the key may be another's. An answer of megabytes takes milliseconds
+# to be handed to a script, and the engine does nothing else meanwhile: it is put beside its key first, and not read
+# where its length tells enough.
+# KEYS: the key, and where the answer lies. ARGV: the mark, and seconds to keep it.
 _STORE = """
-local held = redis.call('GET', KEYS[1])
-if held == false or held == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3]) end
+local length = redis.call('STRLEN', KEYS[1])
+if length == 0 or (length == #ARGV[1] and redis.call('GET', KEYS[1]) == ARGV[1]) then
+  redis.call('RENAME', KEYS[2], KEYS[1])
+  redis.call('EXPIRE', KEYS[1], ARGV[2])
+else
+  redis.call('DEL', KEYS[2])
+end
 """
-_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
+_RELEASE = """
+if redis.call('STRLEN', KEYS[1]) == #ARGV[1] and redis.call('GET', KEYS[1]) == ARGV[1] then
+  redis.call('DEL', KEYS[1])
+end
+"""
+# How long an answer lies beside its key where the gateway dies just then.
+BESIDE_SECONDS = 60
 # KEYS: what is kept for one API key, as a sorted set of `size:name` by the time of its end. ARGV: name, size, seconds,
 # most answers, most bytes. Returns the names of those that give way, the oldest first.
 _LIST = """
@@ -58,7 +72,13 @@ class RedisIdempotency:
         with needing(STORE, UNAVAILABLE):
             listed = f"{KEPT_PREFIX}{{{owner}}}"
             gone = await cast("Any", self._redis.eval(_LIST, 1, listed, name, *bounds))
-            await self._redis.eval(_STORE, 1, PREFIX + name, mark, record, seconds)
+            key = PREFIX + name
+            # In one slot of a cluster: the braces hold what counts for that.
+            beside = f"{{{key}}}:beside"
+            async with self._redis.pipeline(transaction=True) as pipeline:
+                pipeline.set(beside, record, ex=BESIDE_SECONDS)
+                pipeline.eval(_STORE, 2, key, beside, mark, seconds)
+                await pipeline.execute()
             for old in gone:
                 # One by one: on a cluster they lie on different nodes.
                 await self._redis.delete(PREFIX + old.decode())
