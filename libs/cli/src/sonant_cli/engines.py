@@ -116,6 +116,9 @@ def _configure_valkey(
         f'dir "{config.parent}"',
         "appendonly yes",
         f"appendfsync {fsync}",
+        # To fork for a rewrite stops everybody for ten milliseconds: at 64 MB, the default, large answers bring one a
+        # second. A start reads back so much in a second or two.
+        "auto-aof-rewrite-min-size 256mb",
         'save ""',
         f"maxmemory {memory}",
         "maxmemory-policy noeviction",
