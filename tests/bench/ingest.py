@@ -1,8 +1,7 @@
 """How many interactions are accepted and stored: one by one and in batches, how soon, and at what price.
 
-`python -m tests.bench.ingest` starts a Sonant of its own, on the embedded engines or on the log that `SONANT_LOG_URL`
-names. A load process reports from a few connections, each the next request once the last one was answered. Then what
-was accepted is waited for in the database.
+`python -m tests.bench ingest` starts a Sonant of its own on each log. A load process reports from a few connections,
+each the next request once the last one was answered. Then what was accepted is waited for in the database.
 """
 
 import argparse
@@ -12,10 +11,13 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -24,7 +26,10 @@ import orjson
 import psutil
 import uvloop
 
+from tests.bench.budgets import Aim
 from tests.bench.load import KEY_VARIABLE
+from tests.bench.system import chosen_logs, kafka_broker
+from tests.bench.tables import aims_table, number, table
 from tests.support.sonant import Sonant, sonant_system
 
 BATCH = "/v2/interactions:batch"
@@ -34,6 +39,8 @@ TEXT_WORDS = 60
 NO_ID = b"00000000-0000-0000-0000-000000000000"
 SETTLED_SECONDS = 180.0
 SERVICES = ("gateway", "telemetry", "postgres", "valkey")
+# Items a second at which it is asked how soon they are seen.
+PACED = 5000.0
 # Nothing here is about quotas.
 SETTINGS = {"SONANT_LOG_BYTES_PER_MINUTE": "0", "SONANT_CANARY_SECONDS": "0"}
 
@@ -58,16 +65,16 @@ def new_id() -> bytes:
 def body_of(items: int) -> list[bytes]:
     """A batch of interactions of about a kilobyte each, in the parts between its ids."""
     interactions = []
-    for number in range(items):
-        words = " ".join(WORDS[(number + place) % len(WORDS)] for place in range(TEXT_WORDS))
+    for place in range(items):
+        words = " ".join(WORDS[(place + step) % len(WORDS)] for step in range(TEXT_WORDS))
         interactions.append(
             {
                 "id": NO_ID.decode(),
-                "user_prompt": f"{number}: {words}",
-                "ai_response": f"{words} {number}",
-                "metaData": {"feature": "checkout", "attempt": number},
-                "user_id": f"user-{number % 50}",
-                "session_id": f"session-{number % 10}",
+                "user_prompt": f"{place}: {words}",
+                "ai_response": f"{words} {place}",
+                "metaData": {"feature": "checkout", "attempt": place},
+                "user_id": f"user-{place % 50}",
+                "session_id": f"session-{place % 10}",
                 "llm_model": "gpt-4o",
                 "token_count": {"prompt": 80, "completion": 90},
                 "step_data": [{"name": "retrieve", "duration_ms": 12.5}],
@@ -169,7 +176,24 @@ def quantile(before: dict[float, float], after: dict[float, float], share: float
     return next((edge for edge, count in grown.items() if count >= share * most), float("nan"))
 
 
-def measure(system: Sonant, options: argparse.Namespace) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one load came to; `cpu` are seconds per 10,000 items and `memory` MiB, by process."""
+
+    items: int
+    rate: float
+    accepted: float
+    stored: float
+    p50: float
+    p99: float
+    visible_p50: float
+    visible_p99: float
+    failed: int
+    memory: dict[str, float]
+    cpu: dict[str, float]
+
+
+def measure(system: Sonant, options: argparse.Namespace) -> Row:
     """One row: a load of its own process, for an organisation of its own."""
     org_id = f"bench-{uuid.uuid4().hex[:8]}"
     body = {"name": "bench", "organization": org_id, "scopes": ["ingest", "admin"]}
@@ -182,40 +206,88 @@ def measure(system: Sonant, options: argparse.Namespace) -> dict[str, Any]:
     found = Accepted(**json.loads(done.stdout))
     at = uvloop.run(stored(system, org_id, found.items))
     spent = {name: seconds - before.get(name, 0.0) for name, seconds in cpu_of(system).items()}
-    return {
-        "batch": options.items,
-        "accepted/s": round(found.items / found.seconds),
-        "stored/s": round(found.items / (at - began)),
-        "p50 ms": round(found.p50, 1),
-        "p99 ms": round(found.p99, 1),
-        "visible p50 s": quantile(seen, visible(system), 0.5),
-        "visible p99 s": quantile(seen, visible(system), 0.99),
-        "failed": found.failed,
-        "MiB": {
-            name: round(psutil.Process(system.run()["processes"][name]["pid"]).memory_info().rss / 2**20)
-            for name in ("gateway", "telemetry")
-        },
-        "CPU s/10,000": {name: round(seconds / found.items * 10_000, 2) for name, seconds in spent.items()},
-    }
+    return Row(
+        options.items,
+        options.rate,
+        found.items / found.seconds,
+        found.items / (at - began),
+        found.p50,
+        found.p99,
+        quantile(seen, visible(system), 0.5),
+        quantile(seen, visible(system), 0.99),
+        found.failed,
+        {name: memory_of(system, name) for name in ("gateway", "telemetry")},
+        {name: seconds / found.items * 10_000 for name, seconds in spent.items()},
+    )
 
 
-def main() -> None:
-    """All rows on a system of its own, or with `--url` the load of one row."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def memory_of(system: Sonant, name: str) -> float:
+    """What a process holds, in MiB."""
+    return float(psutil.Process(system.run()["processes"][name]["pid"]).memory_info().rss) / 2**20
+
+
+def rows_of(log: str, seconds: float) -> Iterator[Row]:
+    """One by one, in batches, and in batches at the rate for which there is an aim; on a system of its own."""
+    with log_settings(log) as settings, sonant_system(env={**SETTINGS, **settings}) as system:
+        for items, connections, rate in ((1, 32, 0.0), (100, 8, 0.0), (100, 8, PACED)):
+            yield measure(system, argparse.Namespace(items=items, connections=connections, rate=rate, seconds=seconds))
+
+
+@contextmanager
+def log_settings(log: str) -> Iterator[dict[str, str]]:
+    """The settings for a log: with Kafka that of a broker, which ends with this context."""
+    if log == "embedded":
+        yield {}
+        return
+    with tempfile.TemporaryDirectory(prefix="sonant-bench-") as folder, kafka_broker(Path(folder)) as broker:
+        yield {"SONANT_LOG_URL": broker.url}
+
+
+def report_of(rows: Sequence[Row]) -> str:
+    """All rows of a log, and the aims beside their figures."""
+    head = ["items a request", "accepted/s", "stored/s", "p50 ms", "p99 ms", "visible p50 s", "p99 s", "failed"]
+    head += [f"{name} MiB" for name in rows[0].memory] + [f"{name} CPU s" for name in rows[0].cpu]
+    return f"{table(head, map(line_of, rows))}\n(CPU: for 10,000 items)\n\n{aims_table(aims_of(rows))}"
+
+
+def line_of(row: Row) -> list[str]:
+    """A row as it is printed."""
+    name = f"{row.items}" if not row.rate else f"{row.items}, {row.rate:,.0f}/s asked for"
+    figures = [number(row.accepted, 0), number(row.stored, 0), number(row.p50), number(row.p99)]
+    figures += [number(row.visible_p50, 2), number(row.visible_p99, 2), str(row.failed)]
+    return [name, *figures, *(number(mib, 0) for mib in row.memory.values()), *(number(s, 2) for s in row.cpu.values())]
+
+
+def aims_of(rows: Sequence[Row]) -> list[Aim]:
+    """What one gateway process is to take, and how soon what was taken is to be seen."""
+    singles, batches, paced = rows
+    return [
+        Aim("accepted one by one", singles.accepted, 1500, "items/s", at_least=True),
+        Aim("accepted in batches", batches.accepted, 20_000, "items/s", at_least=True),
+        Aim(f"visible at {PACED:,.0f}/s, p99", paced.visible_p99, 2.0, "s"),
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """All rows on each log, or with `--url` the load of one row; 1 where something was refused."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench ingest", description=__doc__)
+    parser.add_argument("--log", choices=("embedded", "kafka", "both"), default="both")
     parser.add_argument("--url", help="only report to this gateway, and print what was seen")
     parser.add_argument("--items", type=int, default=100)
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--rate", type=float, default=0.0, help="items a second; 0 is as many as are answered")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.url:
         print(json.dumps(asdict(uvloop.run(report(options.url, os.environ[KEY_VARIABLE], options)))))
-        return
-    with sonant_system(env=SETTINGS) as system:
-        for items, connections, rate in ((1, 32, 0.0), (100, 8, 0.0), (100, 8, 5000.0)):
-            row = argparse.Namespace(items=items, connections=connections, rate=rate, seconds=options.seconds)
-            print(json.dumps(measure(system, row)), flush=True)
+        return 0
+    failed = 0
+    for log in chosen_logs(options.log):
+        rows = list(rows_of(log, options.seconds))
+        print(f"{log}\n{report_of(rows)}\n", flush=True)
+        failed += sum(row.failed for row in rows)
+    return int(failed > 0)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -317,6 +317,15 @@ def kafka_unavailable() -> str | None:
     return None if GIVEN_BROKER in os.environ else broker.unavailable()
 
 
+def chosen_logs(choice: str) -> list[str]:
+    """The logs to measure; `both` leaves Kafka out, and says why, where no broker can be had."""
+    reason = kafka_unavailable()
+    if choice == "both" and reason:
+        print(f"kafka is left out: {reason}")
+        return ["embedded"]
+    return ["embedded", "kafka"] if choice == "both" else [choice]
+
+
 @contextmanager
 def kafka_broker(data: Path) -> Iterator[BrokerInUse]:
     """The broker named by SONANT_TEST_KAFKA, else one of its own that keeps its records in `data`.
