@@ -116,8 +116,8 @@ def _configure_valkey(
         f'dir "{config.parent}"',
         "appendonly yes",
         f"appendfsync {fsync}",
-        # To fork for a rewrite stops everybody for ten milliseconds: at 64 MB, the default, large answers bring one a
-        # second. A start reads back so much in a second or two.
+        # A rewrite stops everybody for 30 to 60 ms: at 64 MB, the default, large answers bring one a second. A start
+        # reads so much back within seconds.
         "auto-aof-rewrite-min-size 256mb",
         'save ""',
         f"maxmemory {memory}",
