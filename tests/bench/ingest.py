@@ -28,6 +28,7 @@ import uvloop
 
 from tests.bench.budgets import Aim
 from tests.bench.load import KEY_VARIABLE
+from tests.bench.measure import MEBIBYTE
 from tests.bench.system import chosen_logs, kafka_broker
 from tests.bench.tables import aims_table, number, table
 from tests.support.sonant import Sonant, sonant_system
@@ -223,7 +224,7 @@ def measure(system: Sonant, options: argparse.Namespace) -> Row:
 
 def memory_of(system: Sonant, name: str) -> float:
     """What a process holds, in MiB."""
-    return float(psutil.Process(system.run()["processes"][name]["pid"]).memory_info().rss) / 2**20
+    return float(psutil.Process(system.run()["processes"][name]["pid"]).memory_info().rss) / MEBIBYTE
 
 
 def rows_of(log: str, seconds: float) -> Iterator[Row]:
