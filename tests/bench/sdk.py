@@ -18,7 +18,7 @@ import psutil
 
 from huggingplace import HuggingPlace
 from tests.bench.load import percentile
-from tests.support.ingest_server import KEY
+from tests.support.ingest_server import KEY, ingest_server
 from tests.support.sonant import ROOT
 
 TYPICAL: dict[str, Any] = {
@@ -137,13 +137,40 @@ def delivery(url: str, times: int) -> Iterator[str]:
         yield f"memory: {process.memory_info().rss // MEBIBYTE} MiB resident"
 
 
+def outage(seconds: float) -> Iterator[str]:
+    """The network is gone for so long, while the program goes on logging; then it is back."""
+    process = psutil.Process()
+    with ingest_server() as before:
+        port, url = before.port, before.url
+    with client(url) as made:
+        ids, peak, times, until = set(), 0, list[float](), time.monotonic() + seconds
+        while time.monotonic() < until:
+            time.sleep(0.005)
+            began = time.perf_counter()
+            ids.add(made.log(**TYPICAL))
+            times.append((time.perf_counter() - began) * 1e6)
+            peak = max(peak, process.memory_info().rss)
+        yield row(f"the network is gone for {seconds:.0f} s", times)
+        held = made.counters()["memory_bytes"]
+        with ingest_server(port) as back:
+            began = time.monotonic()
+            assert made.flush(120), "not all was delivered"
+            took = time.monotonic() - began
+            assert set(back.items) == ids, "what was delivered is not what was logged"
+        yield f"memory: {peak // MEBIBYTE} MiB at most, of which {held} bytes wait to be sent"
+        yield f"all {len(ids):,} delivered {took:.1f} s after the network was back"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=20_000, help="calls of `log` for each row")
-    times = parser.parse_args().times
+    parser.add_argument("--outage", type=float, default=60.0, help="seconds without a network; 0 leaves that out")
+    options = parser.parse_args()
     with server() as url:
-        for line in (*costs(url, times), "", *delivery(url, times)):
+        for line in (*costs(url, options.times), "", *delivery(url, options.times)):
             print(line, flush=True)
+    for line in outage(options.outage) if options.outage else ():
+        print(line, flush=True)
     print(f"load of the machine: {psutil.getloadavg()[0]:.1f} on {psutil.cpu_count()} cores")
 
 
